@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libhmsg/base/secret.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+struct Secret {
+    size_t size;
+    uint8_t data[];
+};
+
+static pthread_once_t heap_once = PTHREAD_ONCE_INIT;
+static int heap_result;
+
+static void heap_setup(void)
+{
+    /* 1: mapped and locked; 2: mapped, but mlock was refused; 0: not mapped at all. */
+    heap_result = CRYPTO_secure_malloc_init(SECRET_HEAP_SIZE, 64) == 1 ? 0 : -ENOMEM;
+}
+
+int secret_init(void)
+{
+    pthread_once(&heap_once, heap_setup);
+    return heap_result;
+}
+
+int secret_new(size_t size, Secret **ret)
+{
+    if (size == 0 || size > SECRET_SIZE_MAX)
+        return -EINVAL;
+    int r = secret_init();
+    if (r < 0)
+        return r;
+    Secret *s = OPENSSL_secure_zalloc(sizeof(*s) + size);
+    if (!s)
+        return -ENOMEM;
+    /* When the locked heap is full OpenSSL falls back to ordinary memory; a secret never lives there. */
+    if (!CRYPTO_secure_allocated(s)) {
+        OPENSSL_clear_free(s, sizeof(*s) + size);
+        return -ENOMEM;
+    }
+    s->size = size;
+    *ret = s;
+    return 0;
+}
+
+int secret_new_copy(const void *data, size_t size, Secret **ret)
+{
+    Secret *s = NULL;
+    int r = secret_new(size, &s);
+    if (r < 0)
+        return r;
+    memcpy(s->data, data, size);
+    *ret = s;
+    return 0;
+}
+
+int secret_new_random(size_t size, Secret **ret)
+{
+    _cleanup_(secret_freep) Secret *s = NULL;
+    int r = secret_new(size, &s);
+    if (r < 0)
+        return r;
+    if (RAND_priv_bytes(s->data, (int)size) != 1)
+        return -EIO;
+    *ret = TAKE_PTR(s);
+    return 0;
+}
+
+uint8_t *secret_data(Secret *s)
+{
+    return s->data;
+}
+
+const uint8_t *secret_bytes(const Secret *s)
+{
+    return s->data;
+}
+
+size_t secret_size(const Secret *s)
+{
+    return s->size;
+}
+
+bool secret_equal(const Secret *a, const Secret *b)
+{
+    return a->size == b->size && CRYPTO_memcmp(a->data, b->data, a->size) == 0;
+}
+
+Secret *secret_free(Secret *s)
+{
+    if (s)
+        OPENSSL_secure_clear_free(s, sizeof(*s) + s->size);
+    return NULL;
+}
+
+bool bytes_equal(const void *a, const void *b, size_t n)
+{
+    return CRYPTO_memcmp(a, b, n) == 0;
+}
+
+void bytes_wipe(void *p, size_t n)
+{
+    if (p && n > 0)
+        OPENSSL_cleanse(p, n);
+}
+
+int process_harden(void)
+{
+    static const struct rlimit no_core = {0, 0};
+    umask(077);
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0)
+        return -errno;
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return -errno;
+    return 0;
+}

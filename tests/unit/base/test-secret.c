@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <glib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "libhmsg/base/secret.h"
+
+static void test_basic(void)
+{
+    _cleanup_(secret_freep) Secret *a = NULL, *b = NULL, *c = NULL;
+    g_assert_cmpint(secret_new(0, &a), ==, -EINVAL);
+    g_assert_cmpint(secret_new(SECRET_SIZE_MAX + 1, &a), ==, -EINVAL);
+    g_assert_null(a);
+    g_assert_cmpint(secret_new_random(64, &a), ==, 0);
+    g_assert_cmpint(secret_new_copy(secret_bytes(a), 64, &b), ==, 0);
+    g_assert_true(secret_equal(a, b));
+    secret_data(b)[63] ^= 1;
+    g_assert_false(secret_equal(a, b));
+    g_assert_cmpint(secret_new_copy(secret_bytes(a), 63, &c), ==, 0);
+    g_assert_false(secret_equal(a, c));
+}
+
+static void test_full_heap(void)
+{
+    /* A full locked heap gives -ENOMEM, never unlocked memory. */
+    Secret *all[2 * SECRET_HEAP_SIZE / SECRET_SIZE_MAX] = {NULL};
+    size_t n = 0;
+    while (n < G_N_ELEMENTS(all) && secret_new(SECRET_SIZE_MAX - 64, &all[n]) == 0)
+        n++;
+    g_assert_cmpuint(n, >, 0);
+    g_assert_cmpuint(n, <, G_N_ELEMENTS(all));
+    for (size_t i = 0; i < n; i++)
+        secret_free(all[i]);
+}
+
+static void test_harden(void)
+{
+    struct rlimit core;
+    g_assert_cmpint(process_harden(), ==, 0);
+    g_assert_cmpint(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), ==, 0);
+    g_assert_cmpint(getrlimit(RLIMIT_CORE, &core), ==, 0);
+    g_assert_cmpuint(core.rlim_cur, ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/base/secret/basic", test_basic);
+    g_test_add_func("/base/secret/full-heap", test_full_heap);
+    g_test_add_func("/base/secret/harden", test_harden);
+    return g_test_run();
+}
