@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Whom we know: keys pinned on first use, compared by the user, changed or blocked. Asynchronous where a
+ * relay must be asked. A callback is called once, from the event loop, never from inside the call that
+ * started it; with HmsgError or -errno in r and, then, a sentence for people in detail (never NULL). The
+ * caller frees the request with contacts_request_free at any time, also inside its callback: before the
+ * callback that cancels it. */
+
+#include <systemd/sd-event.h>
+
+#include "libhmsg/base/buf.h"
+
+#define CONTACT_KID_TEXT 44u /* 43 characters of base64url and the final 0 */
+
+typedef struct Contacts Contacts;
+typedef struct ContactsRequest ContactsRequest;
+
+ContactsRequest *contacts_request_free(ContactsRequest *q);
+DEFINE_CLEANUP(ContactsRequest *, contacts_request_free)
+
+typedef enum ContactTrust {
+    CONTACT_NONE,     /* a bare key: belongs to nobody that we know */
+    CONTACT_PINNED,   /* first use */
+    CONTACT_VERIFIED, /* compared by the user, or we ourselves */
+    CONTACT_CHANGED,  /* presented another key: nothing goes there or comes from there */
+    CONTACT_BLOCKED,
+} ContactTrust;
+
+/* "pinned", "verified", "changed", "blocked"; "" for CONTACT_NONE. */
+const char *contact_trust_name(ContactTrust t);
+
+/* One to encrypt to. Texts are never NULL; "" where there is none. */
+typedef struct Recipient {
+    char kid[CONTACT_KID_TEXT];  /* thumbprint of the decrypt key */
+    char skid[CONTACT_KID_TEXT]; /* of the sign key; "" for a bare decrypt key */
+    char *address;               /* name@host[:port], no pin */
+    char *relay;                 /* host:port#PIN of its mailbox */
+    Buf decrypt_spki;            /* DER */
+    Buf sign_spki;               /* DER; empty for a bare decrypt key */
+    ContactTrust trust;
+} Recipient;
+
+Recipient *recipient_free(Recipient *p);
+DEFINE_CLEANUP(Recipient *, recipient_free)
+
+/* The key in bytes that a user holds: PEM SPKI, JWK, or an exported identity (its signature is checked; gives
+ * the sign key and claimed address too). BAD_PACKAGE: none of these, or a key that the protocol does not
+ * allow. */
+int recipient_from_key(const void *data, size_t size, Recipient **ret);
+
+typedef struct ResolveOptions {
+    bool trust_relay;     /* store the pin of a relay that is not known */
+    bool fresh;           /* ask the directory even when the pinned key was confirmed a moment ago (Send) */
+    bool allow_untrusted; /* hand out changed and blocked contacts too, with their trust */
+} ResolveOptions;
+
+/* recipient belongs to the callback's caller and is NULL unless r is 0; take what you need out of it. */
+typedef void (*contacts_resolve_t)(int r, const char *detail, const Recipient *recipient, void *userdata);
+
+/* recipient: name@host[:port][#PIN], a contact's name, or key:<kid>. A pinned key serves when its relay is
+ * away. NOT_FOUND: nobody. UNTRUSTED: relay not known, key changed, or blocked. RELAY_UNAVAILABLE: had to ask
+ * and could not. INVALID_ARGS: none of the forms. */
+int contacts_resolve(Contacts *c, const char *recipient, const ResolveOptions *options,
+                     contacts_resolve_t done, void *userdata, ContactsRequest **ret);
+
+/* What is known of the owner of a sign key. */
+typedef struct Sender {
+    ContactTrust trust;         /* NONE: unknown here and in the directories asked */
+    char kid[CONTACT_KID_TEXT]; /* its decrypt key; "" when unknown */
+    const char *address;        /* "" when none that a relay vouches for */
+} Sender;
+
+typedef void (*contacts_sender_t)(int r, const char *detail, const Sender *sender, void *userdata);
+
+/* skid: 43 characters. relay: host:port#PIN whose directory is asked for an unknown one; NULL: all where we
+ * are registered; a known answer needs no network. r is 0 also for an unknown sender (trust NONE); the caller
+ * refuses NONE (unless its own caller allows), CHANGED and BLOCKED. RELAY_UNAVAILABLE: unknown here, and a
+ * directory that might know could not be asked. */
+int contacts_check_sender(Contacts *c, const char *skid, const char *relay, contacts_sender_t done,
+                          void *userdata, ContactsRequest **ret);
+
+/* The same from the store alone, at once; for lists. address is valid until the next call of contacts. */
+int contacts_known_sender(Contacts *c, const char *skid, Sender *ret);
