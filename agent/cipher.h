@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Encryption and decryption as a whole: keys, sessions, contacts, TPM and the format of libhmsg/wire put
+ * together. A callback is called once, from the event loop, never inside the call that started it, with 0, an
+ * HmsgError or -errno in r and a sentence for people in detail (never NULL). cipher_job_free cancels at any
+ * time, also inside the callback: no callback after it. */
+
+#include "agent/manager.h"
+#include "libhmsg/base/buf.h"
+
+#define CIPHER_KID_TEXT 44u
+
+typedef struct CipherJob CipherJob;
+CipherJob *cipher_job_free(CipherJob *j);
+DEFINE_CLEANUP(CipherJob *, cipher_job_free)
+
+int cipher_new(Manager *m, Cipher **ret);
+Cipher *cipher_free(Cipher *c);
+DEFINE_CLEANUP(Cipher *, cipher_free)
+
+/* One to encrypt to. What it points at is copied. */
+typedef struct SealKey {
+    const char *kid; /* 43 characters */
+    const void *spki;
+    size_t spki_size;
+} SealKey;
+
+typedef struct SealOptions {
+    bool anonymous;      /* no sender, no signature: no TPM */
+    bool fresh;          /* a session for this message alone */
+    bool seed;           /* the seed's form, with hmac; implies anonymous */
+    uint64_t expires_in; /* mail: exp = ts + this many seconds (at most 30 days); 0: none (files) */
+} SealOptions;
+
+/* packages[n], in the order of the keys. */
+typedef void (*cipher_sealed_t)(int r, const char *detail, const Buf *packages, size_t n, void *userdata);
+
+/* One package for each key. TOO_LARGE: over 1 MiB. NO_IDENTITY, LOCKED, TPM_*: when it must be signed. */
+int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
+                const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret);
+
+/* What is known of a plaintext. Texts are valid during the callback. */
+typedef struct OpenInfo {
+    const char *sender;     /* address, else kid, "" when anonymous */
+    const char *sender_kid; /* kid of the sign key; "" when anonymous */
+    const char *format;     /* "hmsg", "stream" or "seed" */
+    bool verified, trusted, cached, replayed, expired, authenticated;
+    int64_t timestamp; /* of the package; 0: has none */
+    int64_t expires;   /* of the package; 0: none */
+    /* of a signed package, for the replay window of mail */
+    uint8_t sid[16];
+    uint64_t seq;
+    int64_t session_expires;
+    uint64_t bytes_in, bytes_out; /* Fd only */
+} OpenInfo;
+
+typedef struct OpenOptions {
+    bool allow_unknown;
+    bool allow_unauthenticated;
+    const char *relay; /* whose directory is asked for an unknown sender; NULL: all of ours */
+} OpenOptions;
+
+/* plaintext and info are NULL unless r is 0; both belong to the callback's caller (wiped after it). */
+typedef void (*cipher_opened_t)(int r, const char *detail, const Buf *plaintext, const OpenInfo *info,
+                                void *userdata);
+
+/* A package, or an array of packages of which one is ours. package is copied. Cached sessions are answered
+ * from the event loop as well; cipher_open_now avoids that. */
+int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *options, cipher_opened_t done,
+                void *userdata, CipherJob **ret);
+
+/* The cached path alone, at once: 0 with the plaintext appended, info valid until the next call of cipher; an
+ * HmsgError; or -EAGAIN: needs a directory or the TPM, call cipher_open. */
+int cipher_open_now(Cipher *c, const void *package, size_t size, const OpenOptions *options,
+                    Buf *ret_plaintext, OpenInfo *ret_info);
+
+typedef void (*cipher_progress_t)(uint64_t done, uint64_t total, void *userdata);
+typedef void (*cipher_fd_t)(int r, const char *detail, const OpenInfo *info, void *userdata);
+
+/* The stream form, in a worker thread, constant memory. The descriptors are duplicated, read from and written
+ * to where they stand. progress may be NULL; at most about five times a second; total is expected_size or
+ * what fstat(2) says, else 0. info has bytes_in and bytes_out only. */
+int cipher_seal_fd(Cipher *c, const SealKey *keys, size_t n, int source, int destination,
+                   const SealOptions *options, uint64_t expected_size, cipher_progress_t progress,
+                   cipher_fd_t done, void *userdata, CipherJob **ret);
+
+/* A package, an array of packages or a stream. What is written before an error is a verified prefix. */
+int cipher_open_fd(Cipher *c, int source, int destination, const OpenOptions *options, uint64_t expected_size,
+                   cipher_progress_t progress, cipher_fd_t done, void *userdata, CipherJob **ret);

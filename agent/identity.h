@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The user's own keys: the folder keys/<start of the SRK Name>/ with two TSS2 PEM files and identity.json,
+ * and their use in the TPM. Work in the TPM is asynchronous: the callback is called once, from the event
+ * loop, never inside the call that started it; r is 0, an HmsgError or -errno. identity_work_free cancels: no
+ * callback. */
+
+#include "agent/manager.h"
+#include "libhmsg/base/buf.h"
+#include "libhmsg/base/secret.h"
+
+#define IDENTITY_KID_TEXT 44u         /* 43 characters of base64url and the final 0 */
+#define IDENTITY_FINGERPRINT_TEXT 80u /* 12 groups of 5 digits, with spaces, and the final 0 */
+
+typedef struct IdentityWork IdentityWork;
+IdentityWork *identity_work_free(IdentityWork *w);
+DEFINE_CLEANUP(IdentityWork *, identity_work_free)
+
+typedef enum IdentityState {
+    IDENTITY_NONE,
+    IDENTITY_READY,
+    IDENTITY_LOCKED,
+    IDENTITY_UNAVAILABLE, /* keys are there; the TPM is not, or is another */
+} IdentityState;
+
+const char *identity_state_name(IdentityState s);
+
+/* The public facts. kid and skid are thumbprints of the decrypt and the sign key. */
+typedef struct IdentityPublic {
+    char kid[IDENTITY_KID_TEXT];
+    char skid[IDENTITY_KID_TEXT];
+    uint8_t kid_bytes[32];
+    uint8_t skid_bytes[32];
+    char fingerprint[IDENTITY_FINGERPRINT_TEXT];
+    Buf decrypt_spki; /* DER */
+    Buf sign_spki;    /* DER */
+    uint64_t generation;
+    int64_t created;
+    char *srk_name; /* hex */
+} IdentityPublic;
+
+int identity_new(Manager *m, Identity **ret);
+Identity *identity_free(Identity *i);
+DEFINE_CLEANUP(Identity *, identity_free)
+
+typedef void (*identity_done_t)(int r, const char *detail, void *userdata);
+
+/* Asks the TPM for its SRK and loads what belongs to it; done (may be NULL) when the state is known. */
+int identity_start(Identity *i, identity_done_t done, void *userdata);
+
+IdentityState identity_state(const Identity *i);
+/* NULL while there is none for this machine. Valid until the state changes. */
+const IdentityPublic *identity_public(const Identity *i);
+/* 0 when keys can be used, else the HmsgError that says why not: NO_IDENTITY, LOCKED, TPM_UNAVAILABLE. */
+int identity_check(const Identity *i);
+/* "ok" or why the TPM cannot be used; *ret_help (may be NULL): what to do, or NULL. Owned by i. */
+const char *identity_tpm_status(const Identity *i, const char **ret_help);
+/* Goes up at each lock; work begun under another value must not give out what it found. */
+uint64_t identity_epoch(const Identity *i);
+
+/* Called after every change of state or keys, in the order added. At most 4. */
+typedef void (*identity_changed_t)(Identity *i, void *userdata);
+int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
+
+int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
+int identity_delete(Identity *i, const char *confirm_kid);
+int identity_lock(Identity *i);
+int identity_unlock(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
+
+/* Compact JWS over a statement that the agent built: input is "header.payload" (libhmsg/wire), copied. One
+ * TPM signature. jws is valid during the callback. Never give this the bytes of a caller. */
+typedef void (*identity_jws_t)(int r, const char *detail, const char *jws, void *userdata);
+int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void *userdata,
+                      IdentityWork **ret);
+
+/* Raw OAEP decryption with the decrypt key: for sessions and for a directory's proof of possession, whose
+ * form the caller checks. plaintext belongs to the callback's caller. AUTHENTICATION_FAILED: OAEP says no. */
+typedef void (*identity_plaintext_t)(int r, const char *detail, const Secret *plaintext, void *userdata);
+int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
+                      void *userdata, IdentityWork **ret);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The launcher: a process forked by main() before the keyring, threads and sandbox. It starts the programs of
+ * a closed list with a clean environment and nothing but fd 3 inherited, and ends them when the agent is
+ * gone.
+ */
+
+#include "libhmsg/base/macro.h"
+
+typedef struct Launcher Launcher;
+
+/* Forks. courier: the program's path, copied. To be called once, while the process has one thread. */
+int launcher_new(const char *courier, Launcher **ret);
+Launcher *launcher_free(Launcher *l); /* ends the process and what it started */
+DEFINE_CLEANUP(Launcher *, launcher_free)
+
+/* Starts a courier; *ret_fd is our end of the stream socket that it has as fd 3, non-blocking, close-on-exec.
+ * The end of the file there means that the courier is gone (or could not be started). -EPIPE: no launcher. */
+int launcher_start_courier(Launcher *l, int *ret_fd);
