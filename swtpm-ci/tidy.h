@@ -3,8 +3,7 @@
 
 /* Included before the files that tidy.py has analysed. clang 14's analyzer knows neither that errno is
  * positive after a failed call nor how to negate a symbol, and so follows "return -errno" into the paths of
- * success. Here -errno is
- * -(-1) times something known to be negative. */
+ * success. Here -errno is -(-1) times something known to be negative. */
 #include <errno.h>
 
 int tidy_unknown(void);

@@ -7,9 +7,9 @@
 
 #define LINE_SIZE 1024
 
-static const char *program_name = "hmsg";
-static int max_level = LOG_INFO;
-static bool to_journal;
+static const char *program_name = "hmsg"; /* lint: global: a process has one log */
+static int max_level = LOG_INFO;          /* lint: global: the same */
+static bool to_journal;                   /* lint: global: the same */
 
 void log_init(const char *program, int level)
 {

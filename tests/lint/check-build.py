@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""check-build.py BUILD: what can be told from the compile commands of a build.
+
+Every .c file is built, every header compiles alone, every module has a test that includes its header.
+"""
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from house import PROGRAM_PARTS, ROOT, Report, files, read
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+UNTESTED = 'tests/lint/untested.txt'
+
+
+def commands(build):
+    found = {}
+    with open(os.path.join(build, 'compile_commands.json'), encoding='utf-8') as text:
+        for entry in json.load(text):
+            path = os.path.relpath(os.path.realpath(os.path.join(entry['directory'], entry['file'])), ROOT)
+            found.setdefault(path, entry)
+    return found
+
+
+def unbuilt(built):
+    for path in files('.c'):
+        if path not in built:
+            yield '%s:1: no meson.build lists it' % path
+
+
+def flags(header, built):
+    """The options of a source in the header's folder, or in the nearest folder above that has one."""
+    folder = os.path.dirname(header)
+    while True:
+        for path, entry in sorted(built.items()):
+            if os.path.dirname(path) == folder or (folder == '' and path.startswith('libhmsg/')):
+                words, kept = iter(shlex.split(entry['command'])), []
+                for word in words:
+                    if word in ('-MQ', '-MF', '-o', '-c'):
+                        next(words)
+                    elif word != '-MD':
+                        kept.append(word)
+                return kept, entry['directory']
+        folder = os.path.dirname(folder)
+
+
+def compile_alone(header, built):
+    command, folder = flags(header, built)
+    done = subprocess.run([*command, '-fdiagnostics-color=never', '-fsyntax-only', '-Werror', '-x', 'c', '-'], cwd=folder, text=True,
+                          capture_output=True, input='#include "%s"\nextern int not_empty;\n' % os.path.join(ROOT, header))
+    return ['%s:1: does not compile alone: %s' % (header, line) for line in done.stderr.splitlines()[:3]] \
+        if done.returncode else []
+
+
+def dependent_headers(built):
+    headers = [path for path in files('.h')]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for findings in pool.map(lambda header: compile_alone(header, built), headers):
+            yield from findings
+
+
+def excused():
+    """module -> reason, from untested.txt: "PATH: REASON"."""
+    found = {}
+    for line in read(UNTESTED).splitlines():
+        if line and not line.startswith('#'):
+            path, _, reason = line.partition(': ')
+            found[path] = reason.strip()
+    return found
+
+
+def tested():
+    names = set()
+    for path in files('.c', '.h', under=('tests',)):
+        names.update(INCLUDE.findall(read(path)))
+    return names
+
+
+def untested():
+    reasons, included = excused(), tested()
+    for path in files('.c', under=PROGRAM_PARTS):
+        known = path[:-1] + 'h' in included
+        if not known and not reasons.get(path):
+            yield '%s:1: no test includes its header, and %s gives no reason' % (path, UNTESTED)
+        if known and path in reasons:
+            yield '%s:1: %s excuses it, but it is tested' % (path, UNTESTED)
+    for path in reasons:
+        if not os.path.exists(os.path.join(ROOT, path)):
+            yield '%s:1: names a file that is not there: %s' % (UNTESTED, path)
+
+
+built = commands(sys.argv[1])
+report = Report()
+report.rule('every .c file is built', unbuilt(built))
+report.rule('every header compiles alone', dependent_headers(built))
+report.rule('every module has a test', untested())
+report.finish()
