@@ -9,8 +9,6 @@
 #include "agent/manager.h"
 #include "libhmsg/base/buf.h"
 
-#define CIPHER_KID_TEXT 44u
-
 typedef struct CipherJob CipherJob;
 CipherJob *cipher_job_free(CipherJob *j);
 DEFINE_CLEANUP(CipherJob *, cipher_job_free)

@@ -9,9 +9,7 @@
 #include "agent/manager.h"
 #include "libhmsg/base/buf.h"
 #include "libhmsg/base/secret.h"
-
-#define IDENTITY_KID_TEXT 44u         /* 43 characters of base64url and the final 0 */
-#define IDENTITY_FINGERPRINT_TEXT 80u /* 12 groups of 5 digits, with spaces, and the final 0 */
+#include "libhmsg/wire/jws.h"
 
 typedef struct IdentityWork IdentityWork;
 IdentityWork *identity_work_free(IdentityWork *w);
@@ -28,13 +26,13 @@ const char *identity_state_name(IdentityState s);
 
 /* The public facts. kid and skid are thumbprints of the decrypt and the sign key. */
 typedef struct IdentityPublic {
-    char kid[IDENTITY_KID_TEXT];
-    char skid[IDENTITY_KID_TEXT];
-    uint8_t kid_bytes[32];
-    uint8_t skid_bytes[32];
-    char fingerprint[IDENTITY_FINGERPRINT_TEXT];
-    Buf decrypt_spki; /* DER */
-    Buf sign_spki;    /* DER */
+    char kid[HASH_TEXT_SIZE];
+    char skid[HASH_TEXT_SIZE];
+    uint8_t kid_bytes[KID_SIZE];
+    uint8_t skid_bytes[KID_SIZE];
+    char fingerprint[FINGERPRINT_TEXT_SIZE];
+    RsaKey *decrypt;
+    RsaKey *sign;
     uint64_t generation;
     int64_t created;
     char *srk_name; /* hex */

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "agent/access.h"
+#include "agent/bus-util.h"
+#include "agent/request.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
+
+#define CLIENTS_MAX 1024u            /* names of the bus and channels together */
+#define REQUESTS_PER_CLIENT_MAX 256u /* calls not yet answered */
+
+struct Client {
+    UT_hash_handle hh;
+    char *name;      /* unique name; NULL for a channel */
+    sd_bus *channel; /* not owned; NULL for a name */
+    uid_t uid;
+    Request *requests;
+    unsigned n_requests;
+};
+
+struct Access {
+    Manager *m;
+    Client *names;    /* by name */
+    Client *channels; /* by channel */
+    sd_bus_slot *filter_slot;
+    sd_bus_slot *gone_slot;
+};
+
+struct Request {
+    Request *prev, *next;
+    Client *client; /* NULL: has left */
+    sd_bus_message *call;
+    request_cancel_t cancel;
+    void *userdata;
+    bool answered;
+};
+
+static void client_leave(Client *c)
+{
+    while (c->requests) {
+        Request *q = c->requests;
+
+        DL_DELETE(c->requests, q);
+        q->client = NULL;
+        if (q->cancel)
+            q->cancel(q->userdata);
+    }
+    free(c->name);
+    free(c);
+}
+
+static int client_check(const Client *c, sd_bus_error *error)
+{
+    if (c->uid != getuid())
+        return bus_fail(error, HMSG_ERROR_DENIED, "Only the user whose agent this is may call it");
+    return 0;
+}
+
+static int client_add_name(Access *a, sd_bus *bus, const char *name, Client **ret)
+{
+    sd_bus_creds *creds = NULL;
+    Client *c;
+    uid_t uid;
+    int r;
+
+    if (HASH_COUNT(a->names) >= CLIENTS_MAX)
+        return -EUSERS;
+    r = sd_bus_get_name_creds(bus, name, SD_BUS_CREDS_EUID, &creds);
+    if (r < 0)
+        return -ENXIO;
+    r = sd_bus_creds_get_euid(creds, &uid);
+    sd_bus_creds_unref(creds);
+    if (r < 0)
+        return -ENXIO;
+
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    c->uid = uid;
+    c->name = strdup(name);
+    if (!c->name) {
+        free(c);
+        return -ENOMEM;
+    }
+    HASH_ADD_KEYPTR(hh, a->names, c->name, strlen(c->name), c);
+    *ret = c;
+    return 0;
+}
+
+int access_client(Access *a, sd_bus_message *call, Client **ret)
+{
+    const char *name = sd_bus_message_get_sender(call);
+    sd_bus *bus = sd_bus_message_get_bus(call);
+    Client *c = NULL;
+
+    if (bus != a->m->bus)
+        HASH_FIND_PTR(a->channels, &bus, c);
+    else if (name)
+        HASH_FIND_STR(a->names, name, c);
+    if (c) {
+        *ret = c;
+        return 0;
+    }
+    if (bus != a->m->bus || !name)
+        return -ENXIO;
+    return client_add_name(a, bus, name, ret);
+}
+
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    Access *a = userdata;
+    Client *c;
+    int r;
+
+    if (sd_bus_message_is_method_call(m, NULL, NULL) <= 0)
+        return 0;
+    r = access_client(a, m, &c);
+    if (r < 0)
+        return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");
+    return client_check(c, error);
+}
+
+static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    Access *a = userdata;
+    const char *name;
+    Client *c;
+
+    if (sd_bus_message_read_basic(m, 's', &name) < 0)
+        return 0;
+    HASH_FIND_STR(a->names, name, c);
+    if (c) {
+        HASH_DEL(a->names, c);
+        client_leave(c);
+    }
+    return 0;
+}
+
+int access_new(Manager *m, Access **ret)
+{
+    Access *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return -ENOMEM;
+    a->m = m;
+    *ret = a;
+    return 0;
+}
+
+Access *access_free(Access *a)
+{
+    Client *c, *next;
+
+    if (!a)
+        return NULL;
+    sd_bus_slot_unref(a->filter_slot);
+    sd_bus_slot_unref(a->gone_slot);
+    HASH_ITER (hh, a->names, c, next) {
+        HASH_DEL(a->names, c);
+        client_leave(c);
+    }
+    HASH_ITER (hh, a->channels, c, next) {
+        HASH_DEL(a->channels, c);
+        client_leave(c);
+    }
+    free(a);
+    return NULL;
+}
+
+int access_watch_bus(Access *a, sd_bus *bus)
+{
+    int r;
+
+    r = sd_bus_add_filter(bus, &a->filter_slot, on_message, a);
+    if (r < 0)
+        return r;
+    /* only names that vanish: one wake-up for each client of the bus that ends */
+    return sd_bus_add_match_async(bus, &a->gone_slot,
+                                  "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+                                  "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg2=''",
+                                  on_name_gone, NULL, a);
+}
+
+int access_watch_channel(Access *a, sd_bus *channel, const Client *rights)
+{
+    Client *c;
+
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    c->channel = channel;
+    c->uid = rights->uid;
+    HASH_ADD_PTR(a->channels, channel, c);
+    return sd_bus_add_filter(channel, NULL, on_message, a);
+}
+
+void access_channel_closed(Access *a, sd_bus *channel)
+{
+    Client *c;
+
+    HASH_FIND_PTR(a->channels, &channel, c);
+    if (c) {
+        HASH_DEL(a->channels, c);
+        client_leave(c);
+    }
+}
+
+int request_new(Access *a, sd_bus_message *call, request_cancel_t cancel, void *userdata, Request **ret)
+{
+    Request *q;
+    Client *c;
+    int r;
+
+    r = access_client(a, call, &c);
+    if (r < 0)
+        return r;
+    if (c->n_requests >= REQUESTS_PER_CLIENT_MAX)
+        return HMSG_ERROR_QUOTA_EXCEEDED;
+    q = calloc(1, sizeof(*q));
+    if (!q)
+        return -ENOMEM;
+    q->client = c;
+    q->call = sd_bus_message_ref(call);
+    q->cancel = cancel;
+    q->userdata = userdata;
+    DL_APPEND(c->requests, q);
+    c->n_requests++;
+    *ret = q;
+    return 0;
+}
+
+Request *request_free(Request *q)
+{
+    if (!q)
+        return NULL;
+    if (!q->answered)
+        (void)request_fail(q, HMSG_ERROR_CANCELLED, NULL);
+    if (q->client) {
+        DL_DELETE(q->client->requests, q);
+        q->client->n_requests--;
+    }
+    sd_bus_message_unref(q->call);
+    free(q);
+    return NULL;
+}
+
+sd_bus_message *request_call(Request *q)
+{
+    return q->call;
+}
+
+int request_reply_new(Request *q, sd_bus_message **ret)
+{
+    return sd_bus_message_new_method_return(q->call, ret);
+}
+
+int request_send(Request *q, sd_bus_message *reply)
+{
+    q->answered = true;
+    if (!q->client)
+        return 0;
+    return sd_bus_send(sd_bus_message_get_bus(q->call), reply, NULL);
+}
+
+int request_reply(Request *q, const char *types, ...)
+{
+    sd_bus_message *reply = NULL;
+    va_list ap;
+    int r;
+
+    r = request_reply_new(q, &reply);
+    if (r >= 0 && types && *types) {
+        va_start(ap, types);
+        r = sd_bus_message_appendv(reply, types, ap);
+        va_end(ap);
+    }
+    if (r >= 0)
+        r = request_send(q, reply);
+    sd_bus_message_unref(reply);
+    return r < 0 ? r : 0;
+}
+
+int request_fail(Request *q, int error, const char *detail)
+{
+    q->answered = true;
+    if (!q->client)
+        return 0;
+    if (!detail || !*detail)
+        detail = error_message(error);
+    return sd_bus_reply_method_errorf(q->call, error_dbus_name(error), "%s", detail);
+}
+
+int request_progress(Request *q, const char *job, uint64_t done, uint64_t total)
+{
+    sd_bus *bus = sd_bus_message_get_bus(q->call);
+    sd_bus_message *signal = NULL;
+    int r;
+
+    if (!q->client || !job || !*job)
+        return 0;
+    r = sd_bus_message_new_signal(bus, &signal, AGENT_OBJECT_PATH, AGENT_INTERFACE, "Progress");
+    if (r >= 0 && q->client->name)
+        r = sd_bus_message_set_destination(signal, q->client->name);
+    if (r >= 0)
+        r = sd_bus_message_append(signal, "stt", job, done, total);
+    if (r >= 0)
+        r = sd_bus_send(bus, signal, NULL);
+    sd_bus_message_unref(signal);
+    return r < 0 ? r : 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Who calls, and may they. A client is a unique name of the session bus or a channel; who it is is asked once
+ * and kept until it leaves. Every method call of a watched connection is checked before its vtable sees it:
+ * Denied for any user but ours. */
+
+#include "agent/manager.h"
+
+typedef struct Client Client;
+
+int access_new(Manager *m, Access **ret);
+Access *access_free(Access *a); /* cancels every request */
+DEFINE_CLEANUP(Access *, access_free)
+
+int access_watch_bus(Access *a, sd_bus *bus);
+/* rights: whose call opened the channel. */
+int access_watch_channel(Access *a, sd_bus *channel, const Client *rights);
+/* The channel is closed: its client leaves. */
+void access_channel_closed(Access *a, sd_bus *channel);
+
+/* The client of a call; -ENXIO: it has left. */
+int access_client(Access *a, sd_bus_message *call, Client **ret);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "agent/channel.h"
+#include "libhmsg/base/error.h"
+
+typedef struct Channel {
+    struct Channel *prev, *next;
+    Channels *owner;
+    sd_bus *bus;
+} Channel;
+
+struct Channels {
+    Manager *m;
+    Channel *list;
+    unsigned n;
+};
+
+static void channel_close(Channel *c)
+{
+    Channels *owner = c->owner;
+
+    if (owner->m->access)
+        access_channel_closed(owner->m->access, c->bus);
+    DL_DELETE(owner->list, c);
+    owner->n--;
+    sd_bus_detach_event(c->bus);
+    sd_bus_close_unref(c->bus);
+    free(c);
+}
+
+static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    channel_close(userdata); /* sd-bus holds its own reference while it calls us */
+    return 0;
+}
+
+int channels_new(Manager *m, Channels **ret)
+{
+    Channels *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return -ENOMEM;
+    c->m = m;
+    *ret = c;
+    return 0;
+}
+
+Channels *channels_free(Channels *c)
+{
+    if (!c)
+        return NULL;
+    while (c->list) {
+        (void)sd_bus_flush(c->list->bus);
+        channel_close(c->list);
+    }
+    free(c);
+    return NULL;
+}
+
+/* Takes fd over. */
+static int channel_start(Channel *c, int fd)
+{
+    sd_id128_t id;
+    int r;
+
+    r = sd_id128_randomize(&id);
+    if (r >= 0)
+        r = sd_bus_new(&c->bus);
+    if (r < 0) {
+        fd_close(fd);
+        return r;
+    }
+    r = sd_bus_set_fd(c->bus, fd, fd);
+    if (r < 0) {
+        fd_close(fd);
+        return r;
+    }
+    r = sd_bus_set_server(c->bus, true, id);
+    if (r >= 0)
+        r = sd_bus_negotiate_fds(c->bus, true);
+    if (r >= 0)
+        r = sd_bus_set_description(c->bus, "channel");
+    if (r >= 0)
+        r = manager_publish(c->owner->m, c->bus);
+    if (r >= 0)
+        r = sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
+                                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, c);
+    if (r >= 0)
+        r = sd_bus_start(c->bus);
+    if (r >= 0)
+        r = sd_bus_attach_event(c->bus, c->owner->m->event, SD_EVENT_PRIORITY_NORMAL);
+    return r < 0 ? r : 0;
+}
+
+int channels_open(Channels *channels, sd_bus_message *call, int *ret_fd)
+{
+    _cleanup_(fd_closep) int theirs = -1;
+    Client *rights;
+    Channel *c;
+    int pair[2];
+    int r;
+
+    r = access_client(channels->m->access, call, &rights);
+    if (r < 0)
+        return r;
+    if (channels->n >= CHANNELS_MAX)
+        return HMSG_ERROR_QUOTA_EXCEEDED;
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        r = -errno;
+        free(c);
+        return r;
+    }
+    theirs = pair[1];
+    c->owner = channels;
+    DL_APPEND(channels->list, c);
+    channels->n++;
+    r = channel_start(c, pair[0]);
+    if (r >= 0)
+        r = access_watch_channel(channels->m->access, c->bus, rights);
+    if (r < 0) {
+        channel_close(c);
+        return r;
+    }
+    *ret_fd = TAKE_FD(theirs);
+    return 0;
+}
+
+int channels_each(Channels *channels, int (*f)(sd_bus *bus, void *userdata), void *userdata)
+{
+    Channel *c;
+
+    DL_FOREACH (channels->list, c) {
+        int r = f(c->bus, userdata);
+
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "agent/launcher.h"
+
+enum {
+    LAUNCH_COURIER = 1, /* the closed list */
+};
+
+#define PASSED_FD 3
+
+struct Launcher {
+    int fd;
+    pid_t pid;
+};
+
+/* In the grandchild; comes back only when the program cannot be started. */
+static void child_exec(const char *program, int fd)
+{
+    static const char *const environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", NULL};
+    const char *argv[] = {program, NULL};
+    sigset_t none;
+    int null;
+
+    /* ends with the launcher, which ends with the agent */
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+        return;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGCHLD, SIG_DFL);
+
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+        return;
+    if (fd == PASSED_FD) {
+        if (fcntl(fd, F_SETFD, 0) < 0)
+            return;
+    } else if (dup2(fd, PASSED_FD) < 0)
+        return;
+    if (close_range(PASSED_FD + 1, ~0U, 0) < 0)
+        return;
+    (void)execve(program, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)environment);
+}
+
+/* One order: which program, and the socket for it. 1: go on, 0: the agent is gone. */
+static int serve_one(int fd, const char *courier)
+{
+    union {
+        struct cmsghdr header;
+        uint8_t space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    uint8_t what = 0;
+    struct iovec iov = {&what, sizeof(what)};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    _cleanup_(fd_closep) int passed = -1;
+    struct cmsghdr *c;
+    ssize_t n;
+
+    n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (n < 0)
+        return errno == EINTR;
+    if (n == 0)
+        return 0;
+    c = CMSG_FIRSTHDR(&message);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+        c->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&passed, CMSG_DATA(c), sizeof(passed));
+    if (what != LAUNCH_COURIER || passed < 0)
+        return 1;
+    /* a failure is told by the closing of the socket */
+    if (fork() == 0) {
+        child_exec(courier, passed);
+        _exit(127);
+    }
+    return 1;
+}
+
+static void launcher_run(int fd, const char *courier)
+{
+    signal(SIGINT, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN); /* nobody waits: no zombies */
+    (void)prctl(PR_SET_NAME, "hmsg-launcher");
+    while (serve_one(fd, courier) > 0)
+        ;
+    _exit(0);
+}
+
+int launcher_new(const char *courier, Launcher **ret)
+{
+    _cleanup_(launcher_freep) Launcher *l = NULL;
+    int pair[2];
+
+    l = calloc(1, sizeof(*l));
+    if (!l)
+        return -ENOMEM;
+    l->fd = -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    l->pid = fork();
+    if (l->pid < 0) {
+        int r = -errno;
+
+        fd_close(pair[0]);
+        fd_close(pair[1]);
+        return r;
+    }
+    if (l->pid == 0) {
+        fd_close(pair[0]);
+        launcher_run(pair[1], courier);
+    }
+    fd_close(pair[1]);
+    l->fd = pair[0];
+    *ret = TAKE_PTR(l);
+    return 0;
+}
+
+Launcher *launcher_free(Launcher *l)
+{
+    if (!l)
+        return NULL;
+    l->fd = fd_close(l->fd);
+    if (l->pid > 0)
+        while (waitpid(l->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    free(l);
+    return NULL;
+}
+
+int launcher_start_courier(Launcher *l, int *ret_fd)
+{
+    union {
+        struct cmsghdr header;
+        uint8_t space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    uint8_t what = LAUNCH_COURIER;
+    struct iovec iov = {&what, sizeof(what)};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    _cleanup_(fd_closep) int ours = -1;
+    _cleanup_(fd_closep) int theirs = -1;
+    struct cmsghdr *c;
+    int pair[2];
+
+    if (!l || l->fd < 0)
+        return -EPIPE;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return -errno;
+    ours = pair[0];
+    theirs = pair[1];
+
+    c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &theirs, sizeof(theirs));
+    if (sendmsg(l->fd, &message, MSG_NOSIGNAL) < 0)
+        return -errno;
+    *ret_fd = TAKE_FD(ours);
+    return 0;
+}

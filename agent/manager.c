@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/channel.h"
+#include "agent/keyring.h"
+#include "agent/launcher.h"
+#include "agent/manager.h"
+#include "agent/vtables.h"
+#include "hmsg-build.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/base/log.h"
+
+/* One agent for each data folder: two would overwrite each other's store and sessions. */
+static int open_data_folder(Manager *m)
+{
+    struct stat st;
+    int r;
+
+    r = file_make_folders(m->places.data_dir, 0700);
+    if (r < 0)
+        return r;
+    m->data_fd = open(m->places.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (m->data_fd < 0)
+        return -errno;
+    if (fstat(m->data_fd, &st) < 0)
+        return -errno;
+    if (st.st_uid != geteuid()) {
+        log_error("%s belongs to another user", m->places.data_dir);
+        return -EPERM;
+    }
+    if ((st.st_mode & 077) != 0 && fchmod(m->data_fd, 0700) < 0)
+        return -errno;
+    if (flock(m->data_fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        log_error("Another agent is using %s", m->places.data_dir);
+        return -EBUSY;
+    }
+    return 0;
+}
+
+static int load_file(const char *path, Config **ret)
+{
+    unsigned line = 0;
+    int r;
+
+    r = config_load(path, ret, &line);
+    if (r == -ENOENT)
+        return config_new(ret);
+    if (r == -EBADMSG)
+        log_error("%s:%u: not of the form key = value", path, line);
+    else if (r < 0)
+        log_error("%s: %s", path, strerror(-r));
+    return r;
+}
+
+/* The administrator's file wins: it is where an organisation pins its relays. */
+static int load_config(Manager *m)
+{
+    _cleanup_(config_freep) Config *system = NULL;
+    int r;
+
+    r = load_file(m->places.config_file, &m->config);
+    if (r < 0)
+        return r;
+    r = load_file(HMSG_SYSCONFDIR "/agent.conf", &system);
+    if (r < 0)
+        return r;
+    return config_merge(m->config, system);
+}
+
+int manager_publish(Manager *m, sd_bus *b)
+{
+    static const struct {
+        const char *interface;
+        const sd_bus_vtable *vtable;
+    } interfaces[] = {
+        {AGENT_INTERFACE, agent_vtable},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(interfaces); i++) {
+        int r = sd_bus_add_object_vtable(b, NULL, AGENT_OBJECT_PATH, interfaces[i].interface,
+                                         interfaces[i].vtable, m);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int open_bus(Manager *m)
+{
+    int r;
+
+    r = sd_bus_new(&m->bus);
+    if (r >= 0)
+        r = sd_bus_set_address(m->bus, m->places.bus_address);
+    if (r >= 0)
+        r = sd_bus_set_bus_client(m->bus, true);
+    if (r >= 0)
+        r = sd_bus_negotiate_fds(m->bus, true);
+    if (r >= 0)
+        r = sd_bus_set_description(m->bus, "session");
+    if (r >= 0)
+        r = sd_bus_start(m->bus);
+    if (r >= 0)
+        r = sd_bus_set_exit_on_disconnect(m->bus, true);
+    if (r >= 0)
+        r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+    if (r < 0) {
+        log_error("The session bus at %s: %s", m->places.bus_address, strerror(-r));
+        return r;
+    }
+    r = access_watch_bus(m->access, m->bus);
+    if (r < 0)
+        return r;
+    return manager_publish(m, m->bus);
+}
+
+static int make_objects(Manager *m)
+{
+    int r;
+
+    r = access_new(m, &m->access);
+    if (r < 0)
+        return r;
+    return channels_new(m, &m->channels);
+}
+
+static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+    const sd_bus_error *e = sd_bus_message_get_error(reply);
+
+    if (e) {
+        log_error("The name %s on the session bus: %s", AGENT_BUS_NAME, e->message);
+        return sd_event_exit(m->event, -EEXIST);
+    }
+    (void)sd_notify(0, "READY=1");
+    log_info("Ready");
+    return 0;
+}
+
+static int request_name(Manager *m)
+{
+    return sd_bus_request_name_async(m->bus, NULL, AGENT_BUS_NAME, 0, on_name, m);
+}
+
+static int make_loop(Manager *m)
+{
+    sigset_t set;
+    int r;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    r = sd_event_new(&m->event);
+    if (r >= 0)
+        r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL);
+    if (r >= 0)
+        r = sd_event_add_signal(m->event, NULL, SIGINT, NULL, NULL);
+    return r < 0 ? r : 0;
+}
+
+int manager_new(const Places *places, Launcher *launcher, Keyring *keyring, Manager **ret)
+{
+    _cleanup_(manager_freep) Manager *m = NULL;
+    int r;
+
+    m = calloc(1, sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    m->places = *places;
+    m->data_fd = -1;
+    r = open_data_folder(m);
+    if (r >= 0)
+        r = load_config(m);
+    if (r >= 0)
+        r = make_loop(m);
+    if (r >= 0) {
+        m->launcher = launcher;
+        m->keyring = keyring;
+        r = make_objects(m);
+    }
+    if (r >= 0)
+        r = open_bus(m);
+    if (r >= 0)
+        r = request_name(m);
+    if (r < 0) {
+        m->launcher = NULL;
+        m->keyring = NULL;
+        return r;
+    }
+    *ret = TAKE_PTR(m);
+    return 0;
+}
+
+Manager *manager_free(Manager *m)
+{
+    if (!m)
+        return NULL;
+    /* first whoever waits for an answer, then what was working for them */
+    m->access = access_free(m->access);
+    m->channels = channels_free(m->channels);
+    if (m->bus) {
+        (void)sd_bus_flush(m->bus);
+        m->bus = sd_bus_close_unref(m->bus);
+    }
+    m->keyring = keyring_free(m->keyring);
+    m->launcher = launcher_free(m->launcher);
+    sd_event_unref(m->event);
+    config_free(m->config);
+    fd_close(m->data_fd);
+    free(m);
+    return NULL;
+}
+
+int manager_run(Manager *m)
+{
+    int r;
+
+    r = sd_event_loop(m->event);
+    (void)sd_notify(0, "STOPPING=1");
+    return r;
+}
+
+typedef struct Emission {
+    const char *interface, *member, *types;
+    va_list *arguments;
+} Emission;
+
+static int emit_on(sd_bus *bus, void *userdata)
+{
+    const Emission *e = userdata;
+    sd_bus_message *signal = NULL;
+    va_list ap;
+    int r;
+
+    r = sd_bus_message_new_signal(bus, &signal, AGENT_OBJECT_PATH, e->interface, e->member);
+    if (r >= 0 && *e->types) {
+        va_copy(ap, *e->arguments);
+        r = sd_bus_message_appendv(signal, e->types, ap);
+        va_end(ap);
+    }
+    if (r >= 0)
+        r = sd_bus_send(bus, signal, NULL);
+    sd_bus_message_unref(signal);
+    /* a channel that is just closing misses nothing */
+    return r == -ENOTCONN || r >= 0 ? 0 : r;
+}
+
+int manager_emit(Manager *m, const char *interface, const char *member, const char *types, ...)
+{
+    Emission e = {.interface = interface, .member = member, .types = types ? types : ""};
+    va_list ap;
+    int r = 0;
+
+    va_start(ap, types);
+    e.arguments = &ap;
+    if (m->bus)
+        r = emit_on(m->bus, &e);
+    if (r >= 0 && m->channels)
+        r = channels_each(m->channels, emit_on, &e);
+    va_end(ap);
+    return r;
+}
+
+static int emit_property_on(sd_bus *bus, void *userdata)
+{
+    const Emission *e = userdata;
+    int r;
+
+    r = sd_bus_emit_properties_changed(bus, AGENT_OBJECT_PATH, e->interface, e->member, NULL);
+    return r == -ENOTCONN || r >= 0 ? 0 : r;
+}
+
+int manager_emit_property(Manager *m, const char *interface, const char *property)
+{
+    Emission e = {.interface = interface, .member = property};
+    int r = 0;
+
+    if (m->bus)
+        r = emit_property_on(m->bus, &e);
+    if (r >= 0 && m->channels)
+        r = channels_each(m->channels, emit_property_on, &e);
+    return r;
+}
