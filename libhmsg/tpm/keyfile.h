@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* TSS2 PRIVATE KEY files (ASN.1 TPMKey, loadable key 2.23.133.10.1.3): an RSA-2048 key of ours that only the
+ * TPM that made it can load. What is in them is public or sealed by the TPM. Reading is strict DER and
+ * refuses with -EBADMSG every key that is not exactly of one of the two kinds. Immutable, reference-counted;
+ * references may be taken and dropped in any thread. */
+
+#include "libhmsg/base/buf.h"
+
+#define TPM_KEYFILE_PEM_MAX 8192u
+#define TPM_KEYFILE_DER_MAX 4096u
+#define TPM_NAME_SIZE 34u /* nameAlg (SHA-256), then the hash of the public area */
+#define TPM_RSA_SIZE 256u /* modulus, ciphertext, signature */
+
+typedef enum TpmKeyUse {
+    TPM_KEY_DECRYPT, /* OAEP SHA-256, empty label */
+    TPM_KEY_SIGN,    /* RSAPSS SHA-256 */
+} TpmKeyUse;
+
+typedef struct TpmKeyFile TpmKeyFile;
+
+int tpm_keyfile_from_pem(const char *text, size_t n, TpmKeyFile **ret);
+int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret);
+/* From what TPM2_Create gave: marshalled TPM2B_PUBLIC and TPM2B_PRIVATE. */
+int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
+                           TpmKeyFile **ret);
+TpmKeyFile *tpm_keyfile_ref(TpmKeyFile *k);
+TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k); /* drops one reference */
+DEFINE_CLEANUP(TpmKeyFile *, tpm_keyfile_free)
+
+int tpm_keyfile_to_pem(const TpmKeyFile *k, Buf *ret);
+int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret);
+
+TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k);
+/* TPM_NAME_SIZE bytes. */
+const uint8_t *tpm_keyfile_name(const TpmKeyFile *k);
+/* DER SubjectPublicKeyInfo (rsaEncryption, e = 65537), owned by k. */
+const uint8_t *tpm_keyfile_spki(const TpmKeyFile *k, size_t *ret_size);
+/* Marshalled TPM2B_PUBLIC and TPM2B_PRIVATE, owned by k. */
+const uint8_t *tpm_keyfile_public(const TpmKeyFile *k, size_t *ret_size);
+const uint8_t *tpm_keyfile_private(const TpmKeyFile *k, size_t *ret_size);

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The one door to the TPM for programs: a thread of its own does the work, one job after another; answers
+ * come back on the thread that calls tpm_runner_dispatch. All functions belong to that one thread.
+ * The owner watches tpm_runner_fd for reading, and has a timer at tpm_runner_next_deadline: on either it
+ * calls tpm_runner_dispatch. The TPM is opened by the first job, and again after a reset or loss. */
+
+#include "libhmsg/base/secret.h"
+#include "libhmsg/tpm/keyfile.h"
+#include "libhmsg/tpm/problem.h"
+
+#define TPM_TCTI_DEFAULT "device:/dev/tpmrm0"
+#define TPM_QUEUE_MAX 256u               /* jobs not yet answered */
+#define TPM_JOB_DEADLINE 30000000ull     /* µs that the TPM may take for one job */
+#define TPM_CREATE_DEADLINE 600000000ull /* the same for making two RSA keys: some TPMs need minutes */
+#define TPM_SESSION_IDLE 30000000ull     /* µs without a job, then the session is flushed */
+#define TPM_RANDOM_MAX 1024u             /* bytes */
+
+typedef struct TpmRunner TpmRunner;
+typedef struct TpmJob TpmJob;
+
+typedef struct TpmRunnerOptions {
+    const char *tcti;         /* as Tss2_TctiLdr_Initialize takes it; NULL: TPM_TCTI_DEFAULT */
+    const uint8_t *srk_name;  /* pinned, TPM_NAME_SIZE bytes; NULL: none yet */
+    uint64_t deadline;        /* µs; 0: TPM_JOB_DEADLINE */
+    uint64_t create_deadline; /* µs; 0: TPM_CREATE_DEADLINE */
+    uint64_t session_idle;    /* µs; 0: TPM_SESSION_IDLE */
+} TpmRunnerOptions;
+
+typedef struct TpmFacts {
+    uint8_t srk_name[TPM_NAME_SIZE];
+    bool srk_persistent; /* the SRK at 0x81000001 is used */
+    char manufacturer[5];
+    char vendor[17];
+    uint32_t firmware[2];
+    uint32_t lockout_counter;  /* failures so far */
+    uint32_t lockout_max;      /* failures until lockout */
+    uint32_t lockout_interval; /* seconds until one failure is forgotten */
+    uint32_t lockout_recovery; /* seconds after a failed use of the lockout password */
+    bool in_lockout;
+} TpmFacts;
+
+/* What a job found; valid during the callback. Pointers that do not belong to the job are NULL. */
+typedef struct TpmAnswer {
+    int r; /* 0, an HmsgError (TPM_UNAVAILABLE, TPM_LOCKED_OUT, AUTHENTICATION_FAILED) or -errno */
+    const TpmProblem *problem; /* never NULL; reason NONE when r is no TPM_… error */
+    Secret *secret;            /* decrypt: the plaintext; the callback may TAKE_PTR it */
+    TpmKeyFile *decrypt_key;   /* create; take a reference to keep them */
+    TpmKeyFile *sign_key;
+    const uint8_t *srk_name; /* create: the parent's Name, to be pinned */
+    const uint8_t *data;     /* sign: the PSS signature (TPM_RSA_SIZE bytes); random: the bytes */
+    size_t data_size;
+    const TpmFacts *facts; /* probe */
+} TpmAnswer;
+
+/* Called exactly once for each job that is not cancelled, from tpm_runner_dispatch, never from the function
+ * that starts it. May start and cancel jobs; must not free the runner. */
+typedef void (*tpm_done_t)(TpmAnswer *answer, void *userdata);
+
+/* Call it first thing in main(), before any thread: silences what the TSS writes to standard error, unless
+ * the environment has TSS2_LOG. */
+int tpm_silence_logs(void);
+
+int tpm_runner_new(const TpmRunnerOptions *o, TpmRunner **ret);
+/* Drops all jobs without callbacks, flushes the TPM and ends the thread; waits at most two seconds for a TPM
+ * that does not answer. */
+TpmRunner *tpm_runner_free(TpmRunner *r);
+DEFINE_CLEANUP(TpmRunner *, tpm_runner_free)
+
+/* Pins the SRK from the next job on (TPM_NAME_SIZE bytes; NULL: none). */
+void tpm_runner_pin(TpmRunner *r, const uint8_t *srk_name);
+
+int tpm_runner_fd(const TpmRunner *r);
+int tpm_runner_dispatch(TpmRunner *r);
+/* CLOCK_BOOTTIME in µs (clock_boottime); UINT64_MAX: none. Changes with each job started and each dispatch.
+ */
+uint64_t tpm_runner_next_deadline(TpmRunner *r);
+
+/* Start jobs. ret (may be NULL) is for tpm_job_cancel and valid until the callback was called. Everything
+ * given is copied or referenced. HMSG_ERROR_QUOTA_EXCEEDED: TPM_QUEUE_MAX jobs wait.
+ * HMSG_ERROR_TPM_UNAVAILABLE: threads still hang in a TPM that does not answer. */
+int tpm_runner_create_keys(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
+/* RSAES-OAEP (RFC 8017) in the TPM. AUTHENTICATION_FAILED: it does not decrypt, or its plaintext has not
+ * plaintext_size bytes (0: any size); the caller goes on with random bytes. */
+int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
+                       tpm_done_t done, void *userdata, TpmJob **ret);
+/* RSASSA-PSS over a SHA-256 digest. */
+int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], tpm_done_t done,
+                    void *userdata, TpmJob **ret);
+/* What TPM it is. The only job that does not mind a pinned Name that differs: compare facts->srk_name. */
+int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
+int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);
+
+/* Its callback is not called any more. What the TPM is doing already goes on. Takes NULL, returns NULL. */
+TpmJob *tpm_job_cancel(TpmJob *j);
+DEFINE_CLEANUP(TpmJob *, tpm_job_cancel)
+
+/* Commands sent so far, of one TPM2 command code (0x159: RSA_Decrypt), or of all with 0. For tests. */
+uint64_t tpm_runner_count(const TpmRunner *r, uint32_t command_code);
