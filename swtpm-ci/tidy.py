@@ -19,8 +19,9 @@ FOREIGN = ('-ftrivial-auto-var-init=zero', '-Werror', '-fstack-clash-protection'
 FINDING = re.compile(r'^\S+:\d+:\d+: (warning|error): ')
 NOTE = re.compile(r'^\S+:\d+:\d+: note: ')
 ASSIGNS = re.compile(r'\berrno = ')
-# clang 14's analyzer does not know __attribute__((cleanup)): leaks are for LeakSanitizer.
-FALSE = re.compile(r': Potential (leak of memory|memory leak).*clang-analyzer-unix\.Malloc')
+# clang 14's analyzer knows neither __attribute__((cleanup)) nor that an object which points back at its list takes
+# itself out of it: leaks and uses after free() are for LeakSanitizer, AddressSanitizer and gcc's -Wuse-after-free.
+FALSE = re.compile(r': (Potential (leak of memory|memory leak)|Use of memory after it is freed).*unix\.Malloc')
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 

@@ -20,15 +20,21 @@ static void test_run_output(void)
     g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 10);
 }
 
+static bool has_content(const char *file, const char *content)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(file, &text, NULL, NULL) && g_str_equal(text, content);
+}
+
 static void test_process(void)
 {
     char *folder = test_folder_new();
     g_autofree char *log = g_build_filename(folder, "log", NULL);
     const char *const argv[] = {"sh", "-c", "echo started; exec sleep 1000", NULL};
     TestProcess *p = test_process_start(argv, NULL, log);
-    g_autofree char *text = NULL;
 
-    TEST_AWAIT(g_file_get_contents(log, &text, NULL, NULL) && g_str_equal(text, "started\n"));
+    TEST_AWAIT(has_content(log, "started\n"));
     g_assert_true(test_process_runs(p));
     int status = test_process_stop(p);
     g_assert_true(WIFSIGNALED(status));
@@ -55,7 +61,7 @@ static void test_bus(void)
     char *one = test_folder_new(), *two = test_folder_new();
     TestBus *a = test_bus_new(one), *b = test_bus_new(two);
     g_autofree char *mark = g_build_filename(one, "mark", NULL);
-    g_autofree char *command = g_strdup_printf("/usr/bin/touch %s", mark);
+    g_autofree char *command = g_strdup_printf("/bin/sh -c \"touch %s; exit 1\"", mark);
 
     g_assert_cmpstr(test_bus_address(a), !=, test_bus_address(b));
     g_assert_cmpint(get_id(a, "org.freedesktop.DBus"), ==, 0);
