@@ -85,10 +85,11 @@
 #define SESSION_CACHE_FAILED_MAX 1024u /* remembered hashes of keys that do not open */
 
 /* Names and addresses */
-#define NAME_SIZE_MAX 64u                                                          /* the part before @ */
-#define HOST_SIZE_MAX 253u                                                         /* RFC 1035 */
-#define ADDRESS_SIZE_MAX (NAME_SIZE_MAX + 1u + HOST_SIZE_MAX + 2u + 6u + 1u + 43u) /* with [], port and pin  \
-                                                                                    */
+#define NAME_SIZE_MAX 64u  /* the part before @ */
+#define HOST_SIZE_MAX 253u /* RFC 1035 */
+#define ADDRESS_SIZE_MAX                                                                                     \
+    (NAME_SIZE_MAX + 1u + HOST_SIZE_MAX + 2u + 6u + 1u + 43u) /* with [], port and pin                       \
+                                                               */
 #define RELAY_PORT_DEFAULT 7443u
 
 /* Relay */
