@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/statement-internal.h"
+
+int relay_statement_prepare(const RelayStatement *s, JwsDraft *ret)
+{
+    uint8_t pin[PIN_SIZE];
+    size_t identity_size = 0, online_size = 0;
+    const uint8_t *identity = rsa_key_spki(s->identity, &identity_size);
+    const uint8_t *online = ec_key_spki(s->online, &online_size);
+    int r = rsa_key_pin(s->identity, pin);
+    if (r != 0)
+        return r;
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    r = json_put_bytes(j, "pin", pin, PIN_SIZE);
+    if (r == 0)
+        r = json_put_bytes(j, "spki", identity, identity_size);
+    if (r == 0)
+        r = json_put_bytes(j, "online", online, online_size);
+    if (r == 0)
+        r = json_put_number(j, "nbf", s->nbf);
+    if (r == 0)
+        r = json_put_number(j, "exp", s->exp);
+    if (r == 0 && s->has_next_pin)
+        r = json_put_bytes(j, "next_pin", s->next_pin, PIN_SIZE);
+    return r == 0 ? statement_draft(j, JWS_PS256, JWS_RELAY, rsa_key_thumbprint(s->identity), ret) : r;
+}
+
+/* The identity key, which is the pinned one or nothing. */
+static int get_identity(const json_t *j, const uint8_t *pin, RsaKey **ret)
+{
+    uint8_t actual[SHA256_SIZE];
+    _cleanup_(buf_done) Buf spki = BUF_MAX(SPKI_SIZE_MAX);
+    int r = statement_expect_bytes(j, "pin", pin, PIN_SIZE);
+    if (r == 0)
+        r = json_get_buf(j, "spki", &spki);
+    if (r == HMSG_ERROR_TOO_LARGE)
+        r = HMSG_ERROR_BAD_PACKAGE;
+    if (r == 0)
+        r = crypto_sha256(spki.data, spki.size, actual);
+    if (r != 0)
+        return r;
+    if (!bytes_equal(actual, pin, PIN_SIZE))
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    return rsa_key_from_spki(spki.data, spki.size, ret);
+}
+
+static int get_online(const json_t *j, EcKey **ret)
+{
+    _cleanup_(buf_done) Buf spki = BUF_MAX(SPKI_SIZE_MAX);
+    int r = json_get_buf(j, "online", &spki);
+    if (r == HMSG_ERROR_TOO_LARGE)
+        return HMSG_ERROR_BAD_PACKAGE;
+    return r == 0 ? ec_key_from_spki(spki.data, spki.size, ret) : r;
+}
+
+int relay_statement_parse(const char *text, size_t n, const uint8_t pin[static PIN_SIZE], int64_t now,
+                          RelayStatement *ret)
+{
+    static const char *const names[] = {"pin", "spki", "online", "nbf", "exp", "next_pin", NULL};
+    _cleanup_(jws_done) Jws jws = {};
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    _cleanup_(relay_statement_done) RelayStatement s = {};
+    int r = jws_parse(text, n, JWS_PS256, JWS_RELAY, &jws);
+    if (r == 0)
+        r = json_parse_object(buf_text(&jws.payload), jws.payload.size, &j);
+    if (r == 0)
+        r = json_check_names(j, names);
+    if (r == 0)
+        r = get_identity(j, pin, &s.identity);
+    if (r == 0)
+        r = jws_check_rsa(&jws, s.identity);
+    if (r == 0)
+        r = get_online(j, &s.online);
+    if (r == 0)
+        r = statement_get_period(j, "nbf", "exp", RELAY_STATEMENT_LIFETIME_MAX, now, &s.nbf, &s.exp);
+    if (r == 0 && json_has(j, "next_pin")) {
+        s.has_next_pin = true;
+        r = json_get_bytes(j, "next_pin", s.next_pin, PIN_SIZE);
+    }
+    if (r != 0)
+        return r;
+    memcpy(s.pin, pin, PIN_SIZE);
+    *ret = s;
+    s = (RelayStatement){};
+    return 0;
+}
+
+void relay_statement_done(RelayStatement *s)
+{
+    s->identity = rsa_key_free(s->identity);
+    s->online = ec_key_free(s->online);
+}
