@@ -81,6 +81,14 @@ int buf_printf(Buf *b, const char *format, ...)
     return 0;
 }
 
+void buf_truncate(Buf *b, size_t size)
+{
+    if (size >= b->size)
+        return;
+    bytes_wipe(b->data + size, b->size - size);
+    b->size = size;
+}
+
 void buf_clear(Buf *b)
 {
     bytes_wipe(b->data, b->size);

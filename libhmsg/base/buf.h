@@ -22,8 +22,9 @@ int buf_append_string(Buf *b, const char *s);
 int buf_append_u32(Buf *b, uint32_t v); /* big-endian */
 int buf_append_u64(Buf *b, uint64_t v); /* big-endian */
 int buf_printf(Buf *b, const char *format, ...) _printf_(2, 3);
-void buf_clear(Buf *b); /* wipes the contents, keeps the memory */
-void buf_done(Buf *b);  /* wipes and frees; the Buf can be used again */
+void buf_truncate(Buf *b, size_t size); /* wipes what is behind; size <= b->size */
+void buf_clear(Buf *b);                 /* wipes the contents, keeps the memory */
+void buf_done(Buf *b);                  /* wipes and frees; the Buf can be used again */
 
 /* Its text as a C string; "" while empty. Valid until the next change. */
 const char *buf_text(const Buf *b);

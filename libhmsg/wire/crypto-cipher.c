@@ -88,10 +88,19 @@ int crypto_cbc_hs512_seal(const uint8_t key[static 64], const uint8_t iv[static 
     if (r != 0)
         return r;
     r = cbc_hs512_tag(key, iv, aad, aad_size, ret->data + before, ret->size - before, ret_tag);
-    if (r != 0) {
-        ret->size = before;
-        ret->data[before] = 0;
-    }
+    if (r != 0)
+        buf_truncate(ret, before);
+    return r;
+}
+
+int crypto_cbc_hs512_verify(const uint8_t key[static 64], const uint8_t iv[static 16], const void *aad,
+                            size_t aad_size, const void *ciphertext, size_t n, const uint8_t tag[static 32])
+{
+    uint8_t expected[32];
+    int r = cbc_hs512_tag(key, iv, aad, aad_size, ciphertext, n, expected);
+    if (r == 0 && !bytes_equal(expected, tag, sizeof(expected)))
+        r = HMSG_ERROR_AUTHENTICATION_FAILED;
+    bytes_wipe(expected, sizeof(expected));
     return r;
 }
 
@@ -99,11 +108,7 @@ int crypto_cbc_hs512_open(const uint8_t key[static 64], const uint8_t iv[static 
                           size_t aad_size, const void *ciphertext, size_t n, const uint8_t tag[static 32],
                           Buf *ret)
 {
-    uint8_t expected[32];
-    int r = cbc_hs512_tag(key, iv, aad, aad_size, ciphertext, n, expected);
-    if (r == 0 && !bytes_equal(expected, tag, sizeof(expected)))
-        r = HMSG_ERROR_AUTHENTICATION_FAILED;
-    bytes_wipe(expected, sizeof(expected));
+    int r = crypto_cbc_hs512_verify(key, iv, aad, aad_size, ciphertext, n, tag);
     return r != 0 ? r : crypto_cbc_decrypt(key + 32, iv, ciphertext, n, ret);
 }
 

@@ -43,7 +43,10 @@ int crypto_hkdf_expand_sha512(const void *prk, size_t prk_size, const void *info
 int crypto_cbc_hs512_seal(const uint8_t key[static 64], const uint8_t iv[static 16], const void *aad,
                           size_t aad_size, const void *plaintext, size_t n, Buf *ret,
                           uint8_t ret_tag[static 32]);
-/* The tag is compared in constant time before anything is decrypted. */
+/* Only the tag, in constant time. */
+int crypto_cbc_hs512_verify(const uint8_t key[static 64], const uint8_t iv[static 16], const void *aad,
+                            size_t aad_size, const void *ciphertext, size_t n, const uint8_t tag[static 32]);
+/* Verifies the tag before anything is decrypted. */
 int crypto_cbc_hs512_open(const uint8_t key[static 64], const uint8_t iv[static 16], const void *aad,
                           size_t aad_size, const void *ciphertext, size_t n, const uint8_t tag[static 32],
                           Buf *ret);

@@ -74,9 +74,7 @@ int json_write(const json_t *j, Buf *ret)
     Writer w = {.out = ret};
     if (json_dump_callback(j, write_piece, &w, JSON_COMPACT) == 0)
         return 0;
-    ret->size = before;
-    if (ret->data)
-        ret->data[before] = 0;
+    buf_truncate(ret, before);
     return w.result < 0 ? w.result : -ENOMEM;
 }
 

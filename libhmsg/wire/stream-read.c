@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/package-internal.h"
+#include "libhmsg/wire/stream-internal.h"
+
+#define MAGIC_SIZE (sizeof(STREAM_MAGIC) - 1)
+
+struct StreamReader {
+    StreamKeys keys;
+    RsaKey *sender; /* when there is a trailer to verify */
+    Sha256 *hash;
+    uint8_t header_sha256[SHA256_SIZE];
+    size_t trailer_size;
+    uint64_t chunk;
+    bool single; /* signed, and for one recipient: nobody else has its key */
+    bool trailer_verified;
+    bool ended;
+    int failed; /* the first error; there is no going on */
+};
+
+StreamReader *stream_reader_free(StreamReader *r)
+{
+    if (!r)
+        return NULL;
+    (void)gcm_free(r->keys.gcm);
+    (void)rsa_key_free(r->sender);
+    (void)sha256_free(r->hash);
+    bytes_wipe(r, sizeof(*r));
+    free(r);
+    return NULL;
+}
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static size_t trailer_size(const uint8_t *preamble)
+{
+    return get_u32(preamble + MAGIC_SIZE + 4);
+}
+
+int stream_header_size(const uint8_t preamble[static STREAM_PREAMBLE_SIZE], size_t *ret)
+{
+    if (memcmp(preamble, STREAM_MAGIC, MAGIC_SIZE) != 0)
+        return HMSG_ERROR_BAD_PACKAGE;
+    size_t packages = get_u32(preamble + MAGIC_SIZE);
+    if (packages == 0)
+        return HMSG_ERROR_BAD_PACKAGE;
+    if (packages > STREAM_PACKAGES_SIZE_MAX || trailer_size(preamble) > STREAM_TRAILER_SIZE_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    *ret = STREAM_PREAMBLE_SIZE + packages;
+    return 0;
+}
+
+/* header is whole, and of the size that it says. */
+static int check_size(const void *header, size_t n)
+{
+    size_t size = 0;
+    if (n < STREAM_PREAMBLE_SIZE)
+        return HMSG_ERROR_BAD_PACKAGE;
+    int r = stream_header_size(header, &size);
+    return r == 0 && size != n ? HMSG_ERROR_BAD_PACKAGE : r;
+}
+
+int stream_header_parse(const void *header, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids,
+                        Package **ret, size_t *ret_kid)
+{
+    _cleanup_(package_freep) Package *p = NULL;
+    size_t count = 0, kid = 0;
+    int r = check_size(header, n);
+    if (r != 0)
+        return r;
+    r = package_find_counted((const char *)header + STREAM_PREAMBLE_SIZE, n - STREAM_PREAMBLE_SIZE,
+                             PACKAGE_STREAM, kids, n_kids, &p, &kid, &count);
+    if (r != 0)
+        return r;
+    bool needs_trailer = p->has_sender && p->recipients > 1;
+    if (p->recipients != count || (trailer_size(header) > 0 && !needs_trailer))
+        return HMSG_ERROR_BAD_PACKAGE;
+    *ret = TAKE_PTR(p);
+    *ret_kid = kid;
+    return 0;
+}
+
+static int open_file_key(const Package *p, const Secret *keys, Secret **ret)
+{
+    _cleanup_(buf_done) Buf plaintext = BUF_MAX(FILE_KEY_SIZE);
+    int r = package_open(p, keys, &plaintext);
+    if (r == HMSG_ERROR_TOO_LARGE || (r == 0 && plaintext.size != FILE_KEY_SIZE))
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    return r == 0 ? secret_new_copy(plaintext.data, plaintext.size, ret) : r;
+}
+
+int stream_reader_new(const void *header, size_t n, const Package *p, const Secret *keys,
+                      const uint8_t prefix[static STREAM_PREFIX_SIZE], StreamReader **ret)
+{
+    _cleanup_(secret_freep) Secret *file_key = NULL;
+    _cleanup_(stream_reader_freep) StreamReader *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    int r = check_size(header, n);
+    if (r == 0 && p->kind != PACKAGE_STREAM)
+        r = -EINVAL;
+    if (r == 0)
+        r = open_file_key(p, keys, &file_key);
+    if (r == 0)
+        r = crypto_sha256(header, n, s->header_sha256);
+    if (r == 0)
+        r = stream_keys_derive(file_key, prefix, s->header_sha256, false, &s->keys);
+    if (r == 0 && !bytes_equal(prefix + STREAM_SALT_SIZE, s->keys.commitment, STREAM_COMMITMENT_SIZE))
+        r = HMSG_ERROR_AUTHENTICATION_FAILED;
+    s->single = p->has_sender && p->recipients == 1;
+    s->trailer_size = trailer_size(header);
+    if (r == 0 && s->trailer_size > 0) {
+        r = package_sender_key(p, &s->sender);
+        if (r == 0)
+            r = sha256_new(&s->hash);
+        if (r == 0)
+            r = sha256_update(s->hash, prefix, STREAM_PREFIX_SIZE);
+    }
+    if (r == 0)
+        *ret = TAKE_PTR(s);
+    return r;
+}
+
+size_t stream_reader_ready(const StreamReader *r, size_t have, bool end)
+{
+    if (end)
+        return have;
+    /* A last chunk of at least its tag, and the trailer, are still to come. */
+    size_t keep = STREAM_TAG_SIZE + r->trailer_size;
+    return have < keep ? 0 : (have - keep) / STREAM_SEALED_CHUNK_SIZE * STREAM_SEALED_CHUNK_SIZE;
+}
+
+static int open_chunk(StreamReader *s, const uint8_t *in, size_t n, uint8_t *out)
+{
+    uint8_t nonce[STREAM_NONCE_SIZE];
+    if (s->chunk >= STREAM_CHUNKS_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    stream_nonce(&s->keys, s->chunk++, nonce);
+    return gcm_open(s->keys.gcm, nonce, in, n, out);
+}
+
+static int open_body(StreamReader *s, const uint8_t *in, size_t n, bool end, uint8_t *out, size_t *ret_size)
+{
+    uint8_t *to = out;
+    int r = s->hash ? sha256_update(s->hash, in, n) : 0;
+    for (; r == 0 && n >= STREAM_SEALED_CHUNK_SIZE; n -= STREAM_SEALED_CHUNK_SIZE) {
+        r = open_chunk(s, in, STREAM_SEALED_CHUNK_SIZE, to);
+        in += STREAM_SEALED_CHUNK_SIZE;
+        to += STREAM_CHUNK_SIZE;
+    }
+    if (r == 0 && end) {
+        r = n < STREAM_TAG_SIZE ? HMSG_ERROR_AUTHENTICATION_FAILED : open_chunk(s, in, n, to);
+        if (r == 0)
+            to += n - STREAM_TAG_SIZE;
+    }
+    if (r == 0)
+        *ret_size = (size_t)(to - out);
+    return r;
+}
+
+static int check_trailer(StreamReader *s, const char *text)
+{
+    uint8_t ciphertext_sha256[SHA256_SIZE];
+    int r = sha256_final(s->hash, ciphertext_sha256);
+    if (r == 0)
+        r = stream_trailer_check(text, s->trailer_size, s->sender, s->header_sha256, ciphertext_sha256);
+    s->trailer_verified = r == 0;
+    return r;
+}
+
+int stream_open(StreamReader *s, const void *in, size_t n, bool end, void *out, size_t *ret_size)
+{
+    if (s->failed)
+        return s->failed;
+    if (s->ended || (!end && n % STREAM_SEALED_CHUNK_SIZE != 0))
+        return -EINVAL;
+    size_t body = n, size = 0;
+    int r = 0;
+    if (end) {
+        if (n < s->trailer_size + STREAM_TAG_SIZE)
+            r = HMSG_ERROR_AUTHENTICATION_FAILED;
+        else
+            body = n - s->trailer_size;
+    }
+    if (r == 0)
+        r = open_body(s, in, body, end, out, &size);
+    if (r == 0 && end && s->trailer_size > 0)
+        r = check_trailer(s, (const char *)in + body);
+    if (r != 0) {
+        s->failed = r;
+        return r;
+    }
+    s->ended = end;
+    *ret_size = size;
+    return 0;
+}
+
+bool stream_reader_verified(const StreamReader *r)
+{
+    return r->ended && (r->single || r->trailer_verified);
+}
