@@ -109,7 +109,7 @@ agent_answers() {
 
 # agent_start WHO: sets $started.
 agent_start() {
-    start "$1-agent" as "$1" "$root/bin/hmsg-agent"
+    start "$1-agent" as "$1" "$root/libexec/hmsg/hmsg-agent"
     local group=$started
     await "the agent of $1" agent_answers "$1"
     started=$group
