@@ -84,11 +84,19 @@ def tested():
     return names
 
 
+def header_of(path):
+    """The module's header; a part of a module that was cut up (key-read.c) belongs to the whole's (key.h)."""
+    folder, name = os.path.split(path[:-2])
+    while '-' in name and not os.path.exists(os.path.join(ROOT, folder, name + '.h')):
+        name = name.rpartition('-')[0]
+    return os.path.join(folder, name + '.h')
+
+
 def untested():
     reasons, included = excused(), tested()
     modules = list(files('.c', under=PROGRAM_PARTS))
     for path in modules:
-        known = path[:-1] + 'h' in included
+        known = header_of(path) in included
         excuse = any(reason and fnmatch.fnmatch(path, pattern) for pattern, reason in reasons.items())
         if not known and not excuse:
             yield '%s:1: no test includes its header, and %s gives no reason' % (path, UNTESTED)
