@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to libhmsg/db. */
+
+#include <sqlite3.h>
+
+#include "libhmsg/db/db.h"
+
+struct Db {
+    sqlite3 *handle;
+    int lock_fd;
+    bool writer;
+};
+
+/* What an SQLite result code means in the convention of error.h; 0 for OK, ROW and DONE. */
+int db_error(sqlite3 *handle, int code);
+/* Brings the schema to the version of the program, or (readers) checks that it is. */
+int db_schema_upgrade(Db *db, const DbSchema *schema);
+int db_schema_check(Db *db, const DbSchema *schema);

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/db/db-internal.h"
+
+#define PRAGMA_SIZE 128
+#define PAGE_SIZE_DEFAULT 4096u
+
+static int errno_of(sqlite3 *handle)
+{
+    int e = handle ? sqlite3_system_errno(handle) : 0;
+    return e > 0 ? e : 0;
+}
+
+int db_error(sqlite3 *handle, int code)
+{
+    int e = errno_of(handle);
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return 0;
+    case SQLITE_FULL:
+    case SQLITE_TOOBIG:
+        return (code & 0xff) == SQLITE_FULL ? HMSG_ERROR_STORAGE_FULL : HMSG_ERROR_TOO_LARGE;
+    case SQLITE_CONSTRAINT:
+        return HMSG_ERROR_ALREADY_EXISTS;
+    case SQLITE_IOERR:
+        if (code == SQLITE_IOERR_NOMEM)
+            return -ENOMEM;
+        return e == ENOSPC || e == EDQUOT ? HMSG_ERROR_STORAGE_FULL : -EIO;
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return e > 0 ? -e : -EACCES;
+    case SQLITE_READONLY:
+        return -EROFS;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EBUSY;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return -EBADMSG;
+    default:
+        return -EIO;
+    }
+}
+
+int db_exec(Db *db, const char *sql)
+{
+    return db_error(db->handle, sqlite3_exec(db->handle, sql, NULL, NULL, NULL));
+}
+
+static int pragma(Db *db, const char *name, uint64_t value)
+{
+    char sql[PRAGMA_SIZE];
+    (void)snprintf(sql, sizeof(sql), "PRAGMA %s=%llu", name, (unsigned long long)value);
+    return db_exec(db, sql);
+}
+
+/* What every connection has. */
+static int configure(Db *db, const DbOptions *options)
+{
+    static const struct {
+        int option, value;
+    } switches[] = {
+        {SQLITE_DBCONFIG_DEFENSIVE, 1},
+        {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+        {SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+        {SQLITE_DBCONFIG_ENABLE_FKEY, 1},
+        {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+        {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    };
+    for (size_t i = 0; i < ELEMENTSOF(switches); i++)
+        if (sqlite3_db_config(db->handle, switches[i].option, switches[i].value, NULL) != SQLITE_OK)
+            return -EIO;
+    /* Only the writer carries the log over: SQLite before 3.51.3 may corrupt a log that two reset at once. */
+    if (!db->writer && sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) != SQLITE_OK)
+        return -EIO;
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_LENGTH, (int)DB_VALUE_SIZE_MAX);
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_SQL_LENGTH, (int)DB_SQL_SIZE_MAX);
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+    if (sqlite3_busy_timeout(db->handle, DB_BUSY_TIMEOUT_MS) != SQLITE_OK)
+        return -EIO;
+    char sql[PRAGMA_SIZE];
+    (void)snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%u",
+                   options && options->cache_kib > 0 ? options->cache_kib : DB_CACHE_KIB);
+    int r = db_exec(db, sql);
+    if (r == 0)
+        r = pragma(db, "mmap_size", 0);
+    if (r == 0)
+        r = db_exec(db, "PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY");
+    return r;
+}
+
+static int query_text(Db *db, const char *sql, const char *expected)
+{
+    _cleanup_(db_statement_freep) DbStatement *s = NULL;
+    bool row = false;
+    int r = db_prepare(db, sql, &s);
+    if (r == 0)
+        r = db_step(s, &row);
+    if (r != 0)
+        return r;
+    return row && strcmp(db_column_text(s, 0, NULL), expected) == 0 ? 0 : -EIO;
+}
+
+static int configure_writer(Db *db, const DbOptions *options)
+{
+    unsigned pages =
+        options && options->checkpoint_pages > 0 ? options->checkpoint_pages : DB_CHECKPOINT_PAGES;
+    int r = query_text(db, "PRAGMA journal_mode=WAL", "wal");
+    if (r == 0)
+        r = db_exec(db, "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON");
+    if (r == 0)
+        r = pragma(db, "journal_size_limit", DB_LOG_SIZE_MAX);
+    if (r == 0)
+        r = pragma(db, "wal_autocheckpoint", pages);
+    return r;
+}
+
+static int limit_size(Db *db, const DbOptions *options)
+{
+    if (!options || options->size_max == 0)
+        return 0;
+    uint64_t pages = options->size_max / PAGE_SIZE_DEFAULT;
+    return pragma(db, "max_page_count", pages > 0 ? pages : 1);
+}
+
+/* A file of its own: closing a second descriptor of the store would drop SQLite's locks. */
+static int lock_writer(const char *path, int *ret_fd)
+{
+    _cleanup_(freep) char *name = NULL;
+    int r = string_printf(&name, "%s.lock", path);
+    if (r < 0)
+        return r;
+    _cleanup_(fd_closep) int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+/* SQLite gives its log the mode of the store, so the store is made before SQLite sees it. */
+static int make_file(const char *path)
+{
+    _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    return fchmod(fd, 0600) < 0 ? -errno : 0;
+}
+
+static int open_handle(const char *path, bool writer, Db **ret)
+{
+    Db *db = calloc(1, sizeof(*db));
+    if (!db)
+        return -ENOMEM;
+    db->lock_fd = -1;
+    db->writer = writer;
+    int flags = writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+    int code =
+        sqlite3_open_v2(path, &db->handle,
+                        flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code != SQLITE_OK) {
+        int r = db_error(db->handle, code);
+        (void)db_close(db);
+        return r;
+    }
+    *ret = db;
+    return 0;
+}
+
+int db_open(const char *path, const DbSchema *schema, const DbOptions *options, Db **ret)
+{
+    _cleanup_(fd_closep) int lock = -1;
+    _cleanup_(db_closep) Db *db = NULL;
+    int r = lock_writer(path, &lock);
+    if (r == 0)
+        r = make_file(path);
+    if (r == 0)
+        r = open_handle(path, true, &db);
+    if (r != 0)
+        return r;
+    db->lock_fd = TAKE_FD(lock);
+    r = configure(db, options);
+    if (r == 0)
+        r = configure_writer(db, options);
+    if (r == 0)
+        r = db_schema_upgrade(db, schema);
+    if (r == 0)
+        r = limit_size(db, options);
+    if (r == 0)
+        *ret = TAKE_PTR(db);
+    return r;
+}
+
+int db_open_reader(const char *path, const DbSchema *schema, Db **ret)
+{
+    _cleanup_(db_closep) Db *db = NULL;
+    if (access(path, F_OK) < 0)
+        return -errno;
+    int r = open_handle(path, false, &db);
+    if (r == 0)
+        r = configure(db, NULL);
+    if (r == 0)
+        r = db_schema_check(db, schema);
+    if (r == 0)
+        *ret = TAKE_PTR(db);
+    return r;
+}
+
+Db *db_close(Db *db)
+{
+    if (!db)
+        return NULL;
+    (void)sqlite3_close_v2(db->handle);
+    (void)fd_close(db->lock_fd);
+    free(db);
+    return NULL;
+}
+
+int db_begin(Db *db)
+{
+    return db_exec(db, "BEGIN IMMEDIATE");
+}
+
+int db_begin_read(Db *db)
+{
+    return db_exec(db, "BEGIN");
+}
+
+int db_commit(Db *db)
+{
+    return db_exec(db, "COMMIT");
+}
+
+void db_rollback(Db *db)
+{
+    /* Some errors roll back by themselves. */
+    if (!sqlite3_get_autocommit(db->handle))
+        (void)db_exec(db, "ROLLBACK");
+}
+
+int64_t db_changes(const Db *db)
+{
+    return sqlite3_changes64(db->handle);
+}
+
+int64_t db_last_row_id(const Db *db)
+{
+    return sqlite3_last_insert_rowid(db->handle);
+}
+
+int db_check(Db *db)
+{
+    int r = query_text(db, "PRAGMA integrity_check(1)", "ok");
+    if (r != 0)
+        return r == -EIO ? -EBADMSG : r;
+    _cleanup_(db_statement_freep) DbStatement *s = NULL;
+    bool row = false;
+    r = db_prepare(db, "PRAGMA foreign_key_check", &s);
+    if (r == 0)
+        r = db_step(s, &row);
+    return r == 0 && row ? -EBADMSG : r;
+}
+
+int db_checkpoint(Db *db)
+{
+    if (!db->writer)
+        return -EROFS;
+    return db_error(db->handle,
+                    sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL));
+}
