@@ -167,7 +167,7 @@ static int open_with(EVP_CIPHER_CTX *ctx, const uint8_t *iv, const void *aad, si
         return HMSG_ERROR_AUTHENTICATION_FAILED;
     n -= GCM_TAG;
     int size = 0, rest = 0;
-    uint8_t tag[GCM_TAG], none[1];
+    uint8_t tag[GCM_TAG], none[1] = {0};
     memcpy(tag, in + n, GCM_TAG);
     if (EVP_DecryptInit_ex2(ctx, NULL, NULL, iv, NULL) != 1 ||
         EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, GCM_TAG, tag) != 1)

@@ -8,8 +8,11 @@
 
 #include "libhmsg/base/macro.h"
 
+/* lint: global: fetching algorithms costs more than using them, so each thread keeps its own */
 static pthread_once_t context_once = PTHREAD_ONCE_INIT;
+/* lint: global: the same */
 static pthread_key_t context_key;
+/* lint: global: the same */
 static int context_key_result;
 
 static CryptoContext *context_free(CryptoContext *c)

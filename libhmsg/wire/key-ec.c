@@ -90,7 +90,7 @@ int ec_key_from_spki(const void *der, size_t n, EcKey **ret)
     EVP_PKEY_free(pkey);
     if (r != 0)
         return r;
-    if (k->spki_size != n || memcmp(k->spki, der, n) != 0)
+    if (k->spki_size != n || !bytes_equal(k->spki, der, n))
         return HMSG_ERROR_BAD_PACKAGE;
     *ret = TAKE_PTR(k);
     return 0;

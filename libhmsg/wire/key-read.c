@@ -37,7 +37,7 @@ int rsa_key_from_pem(const char *text, size_t n, RsaKey **ret)
     while (n > 0 && is_space(text[n - 1]))
         n--;
     const size_t begin = strlen(PEM_BEGIN), end = strlen(PEM_END);
-    if (n < begin + end || memcmp(text, PEM_BEGIN, begin) != 0 || memcmp(text + n - end, PEM_END, end) != 0)
+    if (n < begin + end || !bytes_equal(text, PEM_BEGIN, begin) || !bytes_equal(text + n - end, PEM_END, end))
         return HMSG_ERROR_BAD_PACKAGE;
     _cleanup_(buf_done) Buf body = BUF_MAX(KEY_FILE_SIZE_MAX);
     _cleanup_(buf_done) Buf der = BUF_MAX(SPKI_SIZE_MAX);

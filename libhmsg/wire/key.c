@@ -94,7 +94,7 @@ int rsa_key_from_spki(const void *der, size_t n, RsaKey **ret)
     if (size <= 0)
         return -ENOMEM;
     k->spki_size = (size_t)size;
-    if (k->spki_size != n || memcmp(k->spki, der, n) != 0)
+    if (k->spki_size != n || !bytes_equal(k->spki, der, n))
         return HMSG_ERROR_BAD_PACKAGE;
     *ret = TAKE_PTR(k);
     return 0;
@@ -134,7 +134,7 @@ const uint8_t *rsa_key_thumbprint(const RsaKey *k)
 
 bool rsa_key_equal(const RsaKey *a, const RsaKey *b)
 {
-    return a->spki_size == b->spki_size && memcmp(a->spki, b->spki, a->spki_size) == 0;
+    return a->spki_size == b->spki_size && bytes_equal(a->spki, b->spki, a->spki_size);
 }
 
 int rsa_key_pin(const RsaKey *k, uint8_t ret[static PIN_SIZE])

@@ -170,7 +170,7 @@ WireFormat wire_format_detect(const void *data, size_t n)
 {
     const char *text = data;
     static const char protected_name[] = "\"protected\"", key_name[] = "\"encrypted_aes_key\"";
-    if (n >= 8 && memcmp(text, "hmsgstr1", 8) == 0)
+    if (n >= 8 && bytes_equal(text, "hmsgstr1", 8))
         return FORMAT_STREAM;
     size_t start = 0;
     while (start < n &&

@@ -45,7 +45,7 @@ static size_t trailer_size(const uint8_t *preamble)
 
 int stream_header_size(const uint8_t preamble[static STREAM_PREAMBLE_SIZE], size_t *ret)
 {
-    if (memcmp(preamble, STREAM_MAGIC, MAGIC_SIZE) != 0)
+    if (!bytes_equal(preamble, STREAM_MAGIC, MAGIC_SIZE))
         return HMSG_ERROR_BAD_PACKAGE;
     size_t packages = get_u32(preamble + MAGIC_SIZE);
     if (packages == 0)

@@ -16,7 +16,7 @@ def files(*endings, under=('',)):
             names[:] = sorted(n for n in names if n not in ('.git', '.cache', '__pycache__')
                               and not (relative == '.' and n.startswith('build')))
             for name in sorted(found):
-                if not endings or name.endswith(endings):
+                if name != '.git' and (not endings or name.endswith(endings)):
                     yield os.path.normpath(os.path.join(relative, name))
 
 
