@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The handlers of the relay's API (docs/relay-api.yaml) and the store behind them. */
+
+#include "server/http.h"
+#include "server/options.h"
+#include "server/relay-key.h"
+
+typedef struct Handlers Handlers;
+
+/* Opens the store in o->data. n_loops: threads that call handlers (http_request_loop). o and key must outlive
+ * it. -EBUSY: another relay has the store. */
+int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret);
+/* The server calls these with Handlers as http_request_context. */
+const HttpRoute *handlers_routes(size_t *ret_n);
+/* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests. */
+Handlers *handlers_free(Handlers *h);
+DEFINE_CLEANUP(Handlers *, handlers_free)

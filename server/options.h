@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* relay.conf(5), read and checked. */
+
+#include "libhmsg/base/buf.h"
+#include "libhmsg/wire/address.h"
+
+#define OPTIONS_ERROR_SIZE 512u
+
+typedef struct Options {
+    Relay relay;      /* [relay] host: the part behind @ of its addresses, without pin */
+    char *listen;     /* [relay] listen: ADDR:PORT; port 0: a free one */
+    char *data;       /* [relay] data: folder */
+    char *key;        /* [identity] key */
+    char *passphrase; /* [identity] passphrase: file */
+    char *invite;   /* [registration] invite: file with a word that new users must give; NULL: open to all */
+    bool guests;    /* [registration] guests */
+    unsigned loops; /* [limits] threads; 0: one for each core */
+    unsigned connections;      /* [limits] connections */
+    uint64_t attachment_size;  /* [limits] attachment-size: largest body */
+    uint64_t mailbox_size;     /* [limits] mailbox-size: bytes of all messages of one mailbox */
+    uint64_t mailbox_messages; /* [limits] mailbox-messages */
+    uint64_t store_size;       /* [limits] store-size: bytes of all messages; 0: what the disk holds */
+    uint64_t sender_rate;      /* [limits] sender-rate: messages per minute of one sender */
+    uint64_t message_lifetime; /* [limits] message-lifetime: seconds until a message expires */
+} Options;
+
+/* HMSG_ERROR_INVALID_ARGS: error says what is wrong, one line for people. Paths in the file are relative to
+ * its folder. With port 0 in listen the relay's port is not known before it listens. */
+int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR_SIZE]);
+void options_done(Options *o);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The relay's identity key (RSA, AES-256-encrypted PKCS#8 in a file, scrypt), which clients pin, and what it
+ * vouches for: the online key that signs statements for a day. All functions may be called from any thread;
+ * those that sign with the identity key take milliseconds and are not for event loops. */
+
+#include "libhmsg/wire/statement.h"
+
+#define RELAY_KEY_BITS_DEFAULT 3072u
+#define RELAY_KEY_PASSPHRASE_MAX 1024u      /* bytes of the passphrase file */
+#define RELAY_KEY_RENEW_AFTER (12u * 3600u) /* seconds: half of the statement's lifetime */
+
+typedef struct RelayKey RelayKey;
+
+int relay_key_generate(unsigned bits, RelayKey **ret);
+/* HMSG_ERROR_AUTHENTICATION_FAILED: not the passphrase. HMSG_ERROR_DENIED: others than the owner may read a
+ * file. HMSG_ERROR_BAD_PACKAGE: no encrypted private RSA key of a size that is allowed. */
+int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret);
+/* Writes both files, mode 0600, the passphrase being random; -EEXIST when one is there. */
+int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_path);
+RelayKey *relay_key_free(RelayKey *k);
+DEFINE_CLEANUP(RelayKey *, relay_key_free)
+
+const uint8_t *relay_key_pin(const RelayKey *k); /* PIN_SIZE bytes */
+const RsaKey *relay_key_public(const RelayKey *k);
+struct evp_pkey_st *relay_key_evp(const RelayKey *k); /* borrowed: signs certificates */
+
+/* One online key and the statement about it; does not change. */
+typedef struct OnlineKey OnlineKey;
+
+/* Makes a new online key and has the identity key sign its statement; from now on relay_key_online gives this
+ * one. now in Unix seconds. */
+int relay_key_renew(RelayKey *k, int64_t now);
+/* The current one, a new reference; NULL before the first relay_key_renew. Never blocks for long. */
+OnlineKey *relay_key_online(RelayKey *k);
+OnlineKey *online_key_ref(OnlineKey *o);
+OnlineKey *online_key_unref(OnlineKey *o);
+DEFINE_CLEANUP(OnlineKey *, online_key_unref)
+
+const EcKey *online_key_ec(const OnlineKey *o);
+const char *online_key_statement(const OnlineKey *o); /* the relay statement: JWS, for "relay" in answers */
+const uint8_t *online_key_pin(const OnlineKey *o);
+int64_t online_key_expires(const OnlineKey *o);
