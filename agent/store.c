@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/store.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/wire/crypto.h"
+
+#define STORE_APPLICATION_ID 0x686d7361 /* "hmsa" */
+#define STORE_NAME "store.db"
+#define MAIL_FOLDER "mail"
+#define FILE_NAME_BYTES ((STORE_FILE_NAME_SIZE - 1) / 2)
+
+struct Store {
+    Db *db;
+    int mail_fd; /* the folder of bodies */
+};
+
+/* trust: of ContactTrust. relay: host:port#PIN. confirmed: when the directory last gave these keys. new_*:
+ * the other key that a contact presented. */
+#define SCHEMA_CONTACTS                                                                                      \
+    "CREATE TABLE contacts("                                                                                 \
+    " id INTEGER PRIMARY KEY, name TEXT UNIQUE, address TEXT UNIQUE, relay TEXT,"                            \
+    " kid TEXT NOT NULL, skid TEXT, decrypt_spki BLOB NOT NULL, sign_spki BLOB,"                             \
+    " statement TEXT, statement_sha256 BLOB, generation INTEGER NOT NULL DEFAULT 0,"                         \
+    " trust INTEGER NOT NULL, new_kid TEXT, new_skid TEXT, new_decrypt_spki BLOB, new_sign_spki BLOB,"       \
+    " new_statement TEXT, new_statement_sha256 BLOB, new_generation INTEGER,"                                \
+    " added INTEGER NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0);"                                        \
+    "CREATE INDEX contacts_kid ON contacts(kid);"                                                            \
+    "CREATE INDEX contacts_skid ON contacts(skid);"
+
+/* relays: trusted by the user's own word. registrations: our mailboxes; relay is host:port#PIN. */
+#define SCHEMA_RELAYS                                                                                        \
+    "CREATE TABLE relays(host_port TEXT PRIMARY KEY, pin TEXT NOT NULL, added INTEGER NOT NULL)"             \
+    " WITHOUT ROWID;"                                                                                        \
+    "CREATE TABLE registrations(address TEXT PRIMARY KEY, relay TEXT NOT NULL, kid TEXT NOT NULL,"           \
+    " added INTEGER NOT NULL) WITHOUT ROWID;"
+
+/* id: the message id of the relay. state: of InboxState. skid, sid, seq, session_expires: of a package that
+ * was checked. body or file holds it as it came. acknowledged: the relay knows that we have it. */
+#define SCHEMA_INBOX                                                                                         \
+    "CREATE TABLE inbox("                                                                                    \
+    " serial INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, relay TEXT NOT NULL,"               \
+    " state INTEGER NOT NULL, skid TEXT, submitter TEXT NOT NULL, received INTEGER NOT NULL,"                \
+    " size INTEGER NOT NULL, body BLOB, file TEXT, reason INTEGER NOT NULL DEFAULT 0,"                       \
+    " acknowledged INTEGER NOT NULL DEFAULT 0);"                                                             \
+    "CREATE INDEX inbox_state ON inbox(state);"                                                              \
+    "CREATE INDEX inbox_acknowledged ON inbox(relay) WHERE acknowledged = 0;"
+
+/* Messages seen, so that each gets into the inbox once: high is the greatest seq of the session, window has
+ * bit n for high - n. done: ids of messages that are not in the inbox any more. */
+#define SCHEMA_REPLAY                                                                                        \
+    "CREATE TABLE replay(skid TEXT NOT NULL, sid BLOB NOT NULL, high INTEGER NOT NULL,"                      \
+    " window INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(skid, sid)) WITHOUT ROWID;"               \
+    "CREATE INDEX replay_until ON replay(until);"                                                            \
+    "CREATE TABLE done(id TEXT PRIMARY KEY, relay TEXT NOT NULL, until INTEGER NOT NULL,"                    \
+    " acknowledged INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"                                               \
+    "CREATE INDEX done_until ON done(until);"                                                                \
+    "CREATE INDEX done_acknowledged ON done(relay) WHERE acknowledged = 0;"
+
+/* id: common to all recipients of one Send. message: the message id of the relay. state: of OutboxState. */
+#define SCHEMA_OUTBOX                                                                                        \
+    "CREATE TABLE outbox("                                                                                   \
+    " serial INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, message TEXT NOT NULL UNIQUE,"             \
+    " recipient TEXT NOT NULL, kid TEXT NOT NULL, relay TEXT NOT NULL, state INTEGER NOT NULL,"              \
+    " queued INTEGER NOT NULL, expires INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB, file TEXT,"       \
+    " body_sha256 BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,"                                       \
+    " next_attempt INTEGER NOT NULL DEFAULT 0, error TEXT);"                                                 \
+    "CREATE INDEX outbox_id ON outbox(id);"                                                                  \
+    "CREATE INDEX outbox_state ON outbox(state, next_attempt);"
+
+static const char *const steps[] = {
+    SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
+};
+static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
+
+static int open_mail_folder(Store *s, const char *folder)
+{
+    _cleanup_(freep) char *path = NULL;
+    int r;
+
+    r = string_printf(&path, "%s/" MAIL_FOLDER, folder);
+    if (r == 0)
+        r = file_make_folders(path, 0700);
+    if (r < 0)
+        return r;
+    s->mail_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return s->mail_fd < 0 ? -errno : 0;
+}
+
+static int is_named(DbStatement *named, const char *name, bool *ret)
+{
+    bool row = false;
+    int r;
+
+    db_bind_text(named, 1, name);
+    r = db_step(named, &row);
+    db_reset(named);
+    if (r == 0)
+        *ret = row;
+    return r;
+}
+
+/* What a crash left between a file and its row. */
+static int sweep(Store *s)
+{
+    _cleanup_(db_statement_freep) DbStatement *named = NULL;
+    struct dirent *entry;
+    DIR *folder;
+    int fd, r;
+
+    r = db_prepare(
+        s->db, "SELECT 1 FROM inbox WHERE file = ?1 UNION ALL SELECT 1 FROM outbox WHERE file = ?1", &named);
+    if (r != 0)
+        return r;
+    fd = openat(s->mail_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    folder = fdopendir(fd);
+    if (!folder) {
+        r = -errno;
+        fd_close(fd);
+        return r;
+    }
+    while (r == 0 && (entry = readdir(folder))) {
+        bool kept = true;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        r = is_named(named, entry->d_name, &kept);
+        if (r == 0 && !kept)
+            (void)unlinkat(s->mail_fd, entry->d_name, 0);
+    }
+    (void)closedir(folder);
+    return r;
+}
+
+int store_new(const char *folder, Store **ret)
+{
+    _cleanup_(store_freep) Store *s = NULL;
+    _cleanup_(freep) char *path = NULL;
+    int r;
+
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->mail_fd = -1;
+    r = string_printf(&path, "%s/" STORE_NAME, folder);
+    if (r == 0)
+        r = db_open(path, &schema, NULL, &s->db);
+    if (r == 0)
+        r = open_mail_folder(s, folder);
+    if (r == 0)
+        r = sweep(s);
+    if (r == 0)
+        *ret = TAKE_PTR(s);
+    return r;
+}
+
+Store *store_free(Store *s)
+{
+    if (!s)
+        return NULL;
+    (void)db_close(s->db);
+    (void)fd_close(s->mail_fd);
+    free(s);
+    return NULL;
+}
+
+Db *store_db(Store *s)
+{
+    return s->db;
+}
+
+void store_body_done(StoreBody *b)
+{
+    b->file[0] = 0;
+    buf_done(&b->bytes);
+}
+
+int store_body_create(Store *s, char ret_name[static STORE_FILE_NAME_SIZE], int *ret_fd)
+{
+    uint8_t random[FILE_NAME_BYTES];
+    char name[STORE_FILE_NAME_SIZE];
+    int fd, r;
+
+    r = crypto_random(random, sizeof(random));
+    if (r < 0)
+        return r;
+    hex_encode(random, sizeof(random), name);
+    fd = openat(s->mail_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    memcpy(ret_name, name, sizeof(name));
+    *ret_fd = fd;
+    return 0;
+}
+
+static int read_small(int fd, size_t size, Buf *ret)
+{
+    _cleanup_(buf_done) Buf b = BUF_MAX(STORE_BODY_ROW_MAX);
+    int r;
+
+    r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : file_read_fd(fd, &b);
+    if (r == 0 && b.size != size)
+        r = -EBADMSG;
+    if (r == 0) {
+        *ret = b;
+        b = (Buf){0};
+    }
+    return r;
+}
+
+int store_body_keep(Store *s, const char *name, int fd, uint64_t size, StoreBody *ret)
+{
+    StoreBody body = {0};
+    struct stat st;
+    int r;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size < 0 || (uint64_t)st.st_size != size)
+        return -EBADMSG;
+    if (size <= STORE_BODY_ROW_MAX) {
+        r = read_small(fd, (size_t)size, &body.bytes);
+        if (r == 0)
+            store_body_remove(s, name);
+    } else {
+        memcpy(body.file, name, strnlen(name, sizeof(body.file) - 1));
+        r = fsync(fd) < 0 || fsync(s->mail_fd) < 0 ? -errno : 0;
+    }
+    if (r == 0)
+        *ret = body;
+    return r;
+}
+
+int store_body_open(Store *s, const char *name, int *ret_fd)
+{
+    int fd = openat(s->mail_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+void store_body_remove(Store *s, const char *name)
+{
+    if (name && *name)
+        (void)unlinkat(s->mail_fd, name, 0);
+}
