@@ -58,7 +58,7 @@ typedef struct Manager {
     SessionIn *session_in;
     SessionOut *session_out;
     Cipher *cipher;
-    /* the mail half; made by mail_new(), in this order */
+    /* the mail half; made by mail_start(), in this order */
     Store *store;
     Contacts *contacts;
     Relays *relays;
