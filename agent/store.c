@@ -20,18 +20,20 @@ struct Store {
     int mail_fd; /* the folder of bodies */
 };
 
-/* trust: of ContactTrust. relay: host:port#PIN. confirmed: when the directory last gave these keys. new_*:
- * the other key that a contact presented. */
+/* relay: host:port#PIN. confirmed: when the directory last gave these keys. new_*: other keys that a contact
+ * presented. */
 #define SCHEMA_CONTACTS                                                                                      \
     "CREATE TABLE contacts("                                                                                 \
     " id INTEGER PRIMARY KEY, name TEXT UNIQUE, address TEXT UNIQUE, relay TEXT,"                            \
     " kid TEXT NOT NULL, skid TEXT, decrypt_spki BLOB NOT NULL, sign_spki BLOB,"                             \
     " statement TEXT, statement_sha256 BLOB, generation INTEGER NOT NULL DEFAULT 0,"                         \
-    " trust INTEGER NOT NULL, new_kid TEXT, new_skid TEXT, new_decrypt_spki BLOB, new_sign_spki BLOB,"       \
+    " new_kid TEXT, new_skid TEXT, new_decrypt_spki BLOB, new_sign_spki BLOB,"                               \
     " new_statement TEXT, new_statement_sha256 BLOB, new_generation INTEGER,"                                \
+    " verified INTEGER NOT NULL DEFAULT 0, blocked INTEGER NOT NULL DEFAULT 0,"                              \
     " added INTEGER NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0);"                                        \
     "CREATE INDEX contacts_kid ON contacts(kid);"                                                            \
-    "CREATE INDEX contacts_skid ON contacts(skid);"
+    "CREATE INDEX contacts_skid ON contacts(skid);"                                                          \
+    "CREATE INDEX contacts_new_skid ON contacts(new_skid) WHERE new_skid IS NOT NULL;"
 
 /* relays: trusted by the user's own word. registrations: our mailboxes; relay is host:port#PIN. */
 #define SCHEMA_RELAYS                                                                                        \

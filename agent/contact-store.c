@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/contact-store.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+
+#define COLUMNS                                                                                              \
+    "id, name, address, relay, kid, skid, decrypt_spki, sign_spki, statement, statement_sha256, generation," \
+    " new_kid, new_skid, new_decrypt_spki, new_sign_spki, new_statement, new_statement_sha256,"              \
+    " new_generation, verified, blocked, added, confirmed"
+#define N_COLUMNS 22
+#define FIRST_KEYS_COLUMN 4
+#define FIRST_PRESENTED_COLUMN 11
+#define SELECT "SELECT " COLUMNS " FROM contacts "
+
+struct ContactStore {
+    Db *db;
+    DbStatement *find[CONTACT_COLUMN_MAX_];
+    DbStatement *all, *count, *insert, *update, *remove;
+};
+
+static ContactKeys no_keys(void)
+{
+    return (ContactKeys){.decrypt_spki = BUF_MAX(SPKI_SIZE_MAX),
+                         .sign_spki = BUF_MAX(SPKI_SIZE_MAX),
+                         .statement = BUF_MAX(JWS_SIZE_MAX)};
+}
+
+int contact_new(Contact **ret)
+{
+    Contact *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return -ENOMEM;
+    p->keys = no_keys();
+    p->presented = no_keys();
+    *ret = p;
+    return 0;
+}
+
+void contact_keys_done(ContactKeys *k)
+{
+    buf_done(&k->decrypt_spki);
+    buf_done(&k->sign_spki);
+    buf_done(&k->statement);
+    *k = no_keys();
+}
+
+Contact *contact_free(Contact *p)
+{
+    if (!p)
+        return NULL;
+    contact_keys_done(&p->keys);
+    contact_keys_done(&p->presented);
+    free(p->name);
+    free(p->address);
+    free(p->relay);
+    free(p);
+    return NULL;
+}
+
+ContactTrust contact_trust(const Contact *p)
+{
+    if (p->blocked)
+        return CONTACT_BLOCKED;
+    if (p->presented.kid[0])
+        return CONTACT_CHANGED;
+    return p->verified ? CONTACT_VERIFIED : CONTACT_PINNED;
+}
+
+const char *contact_label(const Contact *p)
+{
+    if (p->name)
+        return p->name;
+    return p->address ? p->address : p->keys.kid;
+}
+
+int contact_fingerprint(const ContactKeys *k, char ret[static FINGERPRINT_TEXT_SIZE])
+{
+    _cleanup_(rsa_key_freep) RsaKey *decrypt = NULL, *sign = NULL;
+    uint8_t fingerprint[SHA256_SIZE];
+    int r;
+
+    if (!k->skid[0]) {
+        ret[0] = 0;
+        return 0;
+    }
+    r = rsa_key_from_spki(k->decrypt_spki.data, k->decrypt_spki.size, &decrypt);
+    if (r == 0)
+        r = rsa_key_from_spki(k->sign_spki.data, k->sign_spki.size, &sign);
+    if (r == 0)
+        r = fingerprint_make(decrypt, sign, fingerprint);
+    if (r == 0)
+        fingerprint_text(fingerprint, ret);
+    return r;
+}
+
+static int copy_key(const RsaKey *key, char kid[static CONTACT_KID_TEXT], Buf *spki)
+{
+    size_t n = 0;
+    const uint8_t *der = rsa_key_spki(key, &n);
+
+    base64url_encode(rsa_key_thumbprint(key), KID_SIZE, kid);
+    return buf_append(spki, der, n);
+}
+
+int contact_keys_from_rsa(const RsaKey *decrypt, const RsaKey *sign, ContactKeys *ret)
+{
+    ContactKeys k = no_keys();
+    int r;
+
+    r = copy_key(decrypt, k.kid, &k.decrypt_spki);
+    if (r == 0 && sign)
+        r = copy_key(sign, k.skid, &k.sign_spki);
+    if (r == 0)
+        *ret = k;
+    else
+        contact_keys_done(&k);
+    return r;
+}
+
+int contact_keys_from_statement(const IdentityStatement *s, const char *statement, ContactKeys *ret)
+{
+    ContactKeys k = no_keys();
+    int r;
+
+    r = contact_keys_from_rsa(s->decrypt, s->sign, &k);
+    if (r == 0)
+        r = buf_append_string(&k.statement, statement);
+    if (r != 0) {
+        contact_keys_done(&k);
+        return r;
+    }
+    memcpy(k.statement_sha256, s->sha256, SHA256_SIZE);
+    k.generation = s->generation;
+    *ret = k;
+    return 0;
+}
+
+bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b)
+{
+    return strcmp(a->kid, b->kid) == 0 && strcmp(a->skid, b->skid) == 0;
+}
+
+static int prepare(ContactStore *s)
+{
+    static const char *const where[CONTACT_COLUMN_MAX_] = {
+        [CONTACT_BY_ADDRESS] = SELECT "WHERE address = ?1",
+        [CONTACT_BY_NAME] = SELECT "WHERE name = ?1",
+        [CONTACT_BY_KID] = SELECT "WHERE kid = ?1 ORDER BY id LIMIT 1",
+        [CONTACT_BY_SKID] = SELECT "WHERE skid = ?1 ORDER BY id LIMIT 1",
+        [CONTACT_BY_PRESENTED_SKID] = SELECT "WHERE new_skid = ?1 ORDER BY id LIMIT 1",
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < ELEMENTSOF(where); i++)
+        r = db_prepare(s->db, where[i], &s->find[i]);
+    if (r == 0)
+        r = db_prepare(s->db, SELECT "ORDER BY id", &s->all);
+    if (r == 0)
+        r = db_prepare(s->db, "SELECT count(*) FROM contacts", &s->count);
+    if (r == 0)
+        r = db_prepare(s->db,
+                       "INSERT INTO contacts(" COLUMNS
+                       ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
+                       " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+                       &s->insert);
+    if (r == 0)
+        r = db_prepare(s->db,
+                       "UPDATE contacts SET name = ?2, address = ?3, relay = ?4, kid = ?5, skid = ?6,"
+                       " decrypt_spki = ?7, sign_spki = ?8, statement = ?9, statement_sha256 = ?10,"
+                       " generation = ?11, new_kid = ?12, new_skid = ?13, new_decrypt_spki = ?14,"
+                       " new_sign_spki = ?15, new_statement = ?16, new_statement_sha256 = ?17,"
+                       " new_generation = ?18, verified = ?19, blocked = ?20, added = ?21, confirmed = ?22"
+                       " WHERE id = ?1",
+                       &s->update);
+    if (r == 0)
+        r = db_prepare(s->db, "DELETE FROM contacts WHERE id = ?1", &s->remove);
+    return r;
+}
+
+int contact_store_new(Db *db, ContactStore **ret)
+{
+    _cleanup_(contact_store_freep) ContactStore *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return -ENOMEM;
+    s->db = db;
+    r = prepare(s);
+    if (r == 0)
+        *ret = TAKE_PTR(s);
+    return r;
+}
+
+ContactStore *contact_store_free(ContactStore *s)
+{
+    if (!s)
+        return NULL;
+    for (size_t i = 0; i < ELEMENTSOF(s->find); i++)
+        (void)db_statement_free(s->find[i]);
+    (void)db_statement_free(s->all);
+    (void)db_statement_free(s->count);
+    (void)db_statement_free(s->insert);
+    (void)db_statement_free(s->update);
+    (void)db_statement_free(s->remove);
+    free(s);
+    return NULL;
+}
+
+static int read_text(DbStatement *row, int column, char **ret)
+{
+    if (db_column_null(row, column))
+        return 0;
+    *ret = strdup(db_column_text(row, column, NULL));
+    return *ret ? 0 : -ENOMEM;
+}
+
+static int read_kid(DbStatement *row, int column, char ret[static CONTACT_KID_TEXT])
+{
+    size_t n = 0;
+    const char *text = db_column_text(row, column, &n);
+
+    if (n >= CONTACT_KID_TEXT)
+        return -EBADMSG;
+    memcpy(ret, text, n + 1);
+    return 0;
+}
+
+static int read_bytes(DbStatement *row, int column, Buf *ret)
+{
+    size_t n = 0;
+    const void *data = db_column_bytes(row, column, &n);
+    int r = data ? buf_append(ret, data, n) : 0;
+
+    return r == -EMSGSIZE ? -EBADMSG : r;
+}
+
+/* Seven columns from first on. */
+static int read_keys(DbStatement *row, int first, ContactKeys *k)
+{
+    int r;
+
+    r = read_kid(row, first, k->kid);
+    if (r == 0)
+        r = read_kid(row, first + 1, k->skid);
+    if (r == 0)
+        r = read_bytes(row, first + 2, &k->decrypt_spki);
+    if (r == 0)
+        r = read_bytes(row, first + 3, &k->sign_spki);
+    if (r == 0)
+        r = read_bytes(row, first + 4, &k->statement);
+    if (r == 0 && !db_column_null(row, first + 5))
+        r = db_column_exact(row, first + 5, k->statement_sha256, SHA256_SIZE);
+    if (r == 0)
+        k->generation = (uint64_t)db_column_number(row, first + 6);
+    return r;
+}
+
+static int read_contact(DbStatement *row, Contact **ret)
+{
+    _cleanup_(contact_freep) Contact *p = NULL;
+    int r;
+
+    r = contact_new(&p);
+    if (r < 0)
+        return r;
+    p->row = db_column_number(row, 0);
+    r = read_text(row, 1, &p->name);
+    if (r == 0)
+        r = read_text(row, 2, &p->address);
+    if (r == 0)
+        r = read_text(row, 3, &p->relay);
+    if (r == 0)
+        r = read_keys(row, FIRST_KEYS_COLUMN, &p->keys);
+    if (r == 0)
+        r = read_keys(row, FIRST_PRESENTED_COLUMN, &p->presented);
+    if (r < 0)
+        return r;
+    p->verified = db_column_number(row, 18) != 0;
+    p->blocked = db_column_number(row, 19) != 0;
+    p->added = db_column_number(row, 20);
+    p->confirmed = db_column_number(row, 21);
+    *ret = TAKE_PTR(p);
+    return 0;
+}
+
+int contact_store_find(ContactStore *s, ContactColumn column, const char *value, Contact **ret)
+{
+    _cleanup_(db_resetp) DbStatement *find = s->find[column];
+    bool row = false;
+    int r;
+
+    db_bind_text(find, 1, value);
+    r = db_step(find, &row);
+    if (r == 0 && !row)
+        r = HMSG_ERROR_NOT_FOUND;
+    return r == 0 ? read_contact(find, ret) : r;
+}
+
+static void bind_bytes(DbStatement *s, int index, const Buf *b)
+{
+    if (b->size > 0)
+        db_bind_bytes(s, index, b->data, b->size);
+    else
+        db_bind_null(s, index);
+}
+
+static void bind_optional(DbStatement *s, int index, const char *text)
+{
+    db_bind_text(s, index, text[0] ? text : NULL);
+}
+
+/* Parameters are counted from 1, columns from 0. */
+static void bind_keys(DbStatement *s, int first, const ContactKeys *k)
+{
+    bind_optional(s, first, k->kid);
+    bind_optional(s, first + 1, k->skid);
+    bind_bytes(s, first + 2, &k->decrypt_spki);
+    bind_bytes(s, first + 3, &k->sign_spki);
+    bind_optional(s, first + 4, buf_text(&k->statement));
+    if (k->statement.size > 0)
+        db_bind_bytes(s, first + 5, k->statement_sha256, SHA256_SIZE);
+    else
+        db_bind_null(s, first + 5);
+    db_bind_number(s, first + 6, (int64_t)k->generation);
+}
+
+static int check_room(ContactStore *s)
+{
+    _cleanup_(db_resetp) DbStatement *count = s->count;
+    bool row = false;
+    int r;
+
+    r = db_step(count, &row);
+    if (r == 0 && db_column_number(count, 0) >= (int64_t)CONTACTS_MAX)
+        r = HMSG_ERROR_QUOTA_EXCEEDED;
+    return r;
+}
+
+int contact_store_save(ContactStore *s, Contact *p)
+{
+    DbStatement *save = p->row ? s->update : s->insert;
+    int r;
+
+    if (!p->row) {
+        r = check_room(s);
+        if (r != 0)
+            return r;
+    }
+    if (p->row)
+        db_bind_number(save, 1, p->row);
+    else
+        db_bind_null(save, 1);
+    db_bind_text(save, 2, p->name);
+    db_bind_text(save, 3, p->address);
+    db_bind_text(save, 4, p->relay);
+    bind_keys(save, FIRST_KEYS_COLUMN + 1, &p->keys);
+    bind_keys(save, FIRST_PRESENTED_COLUMN + 1, &p->presented);
+    db_bind_number(save, 19, p->verified);
+    db_bind_number(save, 20, p->blocked);
+    db_bind_number(save, 21, p->added);
+    db_bind_number(save, N_COLUMNS, p->confirmed);
+    r = db_run(save);
+    if (r == 0 && !p->row)
+        p->row = db_last_row_id(s->db);
+    return r;
+}
+
+int contact_store_remove(ContactStore *s, const Contact *p)
+{
+    db_bind_number(s->remove, 1, p->row);
+    return db_run(s->remove);
+}
+
+int contact_store_each(ContactStore *s, int (*f)(const Contact *p, void *userdata), void *userdata)
+{
+    _cleanup_(db_resetp) DbStatement *all = s->all;
+    bool row = false;
+    int r;
+
+    while ((r = db_step(all, &row)) == 0 && row) {
+        _cleanup_(contact_freep) Contact *p = NULL;
+
+        r = read_contact(all, &p);
+        if (r == 0)
+            r = f(p, userdata);
+        if (r != 0)
+            return r;
+    }
+    return r;
+}
