@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <openssl/rsa.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
+#include "tests/lib/person.h"
+
+EVP_PKEY *test_rsa_new(unsigned bits)
+{
+    EVP_PKEY *key = EVP_RSA_gen(bits);
+
+    if (!key)
+        g_error("no RSA key of %u bits", bits);
+    return key;
+}
+
+static RsaKey *public_part(EVP_PKEY *key, char kid[static HASH_TEXT_SIZE])
+{
+    RsaKey *public = NULL;
+
+    if (rsa_key_from_evp(key, &public) != 0)
+        g_error("no public key");
+    base64url_encode(rsa_key_thumbprint(public), KID_SIZE, kid);
+    return public;
+}
+
+TestPerson *test_person_new(void)
+{
+    TestPerson *p = g_new0(TestPerson, 1);
+
+    p->decrypt_private = test_rsa_new(2048);
+    p->sign_private = test_rsa_new(2048);
+    p->decrypt = public_part(p->decrypt_private, p->kid);
+    p->sign = public_part(p->sign_private, p->skid);
+    return p;
+}
+
+void test_person_free(TestPerson *p)
+{
+    if (!p)
+        return;
+    EVP_PKEY_free(p->decrypt_private);
+    EVP_PKEY_free(p->sign_private);
+    (void)rsa_key_free(p->decrypt);
+    (void)rsa_key_free(p->sign);
+    g_free(p);
+}
+
+char *test_person_statement(const TestPerson *p, const char *address)
+{
+    IdentityStatement s = {.sign = p->sign, .decrypt = p->decrypt, .iat = clock_realtime()};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+
+    g_assert_cmpuint(g_strlcpy(s.address, address, sizeof(s.address)), <, sizeof(s.address));
+    if (identity_statement_prepare(&s, &draft) != 0 || jws_sign_rsa(&draft, p->sign_private, &jws) != 0)
+        g_error("no statement for %s", address);
+    return g_strdup(buf_text(&jws));
+}
+
+WireSession *test_session_new(const TestPerson *sender, const TestPerson *recipient, int64_t now)
+{
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
+    WireSession *s = NULL;
+
+    if (wire_session_new(recipient->decrypt, sender ? sender->sign : NULL, now, SESSION_LIFETIME_MAX, &s) !=
+        0)
+        g_error("no session");
+    if (!sender)
+        return s;
+    if (wire_session_prepare(s, &draft) != 0 ||
+        rsa_private_sign_ps256(sender->sign_private, draft.digest, &signature) != 0 ||
+        wire_session_finish(s, &draft, signature.data, signature.size) != 0)
+        g_error("the session's statement cannot be signed");
+    return s;
+}
+
+Secret *test_person_unwrap(const TestPerson *p, const Package *package)
+{
+    Secret *keys = NULL;
+
+    if (rsa_private_oaep_decrypt(p->decrypt_private, package->encrypted_key.data, package->encrypted_key.size,
+                                 &keys) != 0)
+        return NULL;
+    return keys;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* People whose keys are in software, for tests of what is done with public keys, statements and packages. All
+ * of it fails the test by g_error() when it cannot be done. */
+
+#include <glib.h>
+#include <openssl/evp.h>
+
+#include "libhmsg/wire/package.h"
+
+typedef struct TestPerson {
+    EVP_PKEY *decrypt_private, *sign_private;
+    RsaKey *decrypt, *sign;
+    char kid[HASH_TEXT_SIZE], skid[HASH_TEXT_SIZE]; /* base64url */
+} TestPerson;
+
+TestPerson *test_person_new(void);
+void test_person_free(TestPerson *p); /* takes NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestPerson, test_person_free)
+
+/* A new RSA key of so many bits. */
+EVP_PKEY *test_rsa_new(unsigned bits);
+
+/* The identity statement of a first generation for an address; to be freed. */
+char *test_person_statement(const TestPerson *p, const char *address);
+/* A session from sender (NULL: anonymous) to recipient, ready for package_build. */
+WireSession *test_session_new(const TestPerson *sender, const TestPerson *recipient, int64_t now);
+/* The session's keys, as the TPM of the recipient would give them. */
+Secret *test_person_unwrap(const TestPerson *p, const Package *package);
