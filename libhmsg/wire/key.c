@@ -100,6 +100,24 @@ int rsa_key_from_spki(const void *der, size_t n, RsaKey **ret)
     return 0;
 }
 
+int rsa_key_to_jwk(const RsaKey *k, bool for_signing, Buf *ret)
+{
+    char kid[HASH_TEXT_SIZE];
+    uint8_t modulus[RSA_SIZE_MAX];
+    BIGNUM *n = NULL;
+    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1)
+        return -ENOMEM;
+    int size = BN_bn2bin(n, modulus);
+    BN_free(n);
+    base64url_encode(k->thumbprint, KID_SIZE, kid);
+    int r = buf_printf(
+        ret, "{\"kty\":\"RSA\",\"kid\":\"%s\",\"use\":\"%s\",\"alg\":\"%s\",\"e\":\"AQAB\",\"n\":\"", kid,
+        for_signing ? "sig" : "enc", for_signing ? "PS256" : "RSA-OAEP-256");
+    if (r == 0)
+        r = base64url_append(ret, modulus, (size_t)size);
+    return r == 0 ? buf_append_string(ret, "\"}\n") : r;
+}
+
 int rsa_key_from_evp(EVP_PKEY *pkey, RsaKey **ret)
 {
     uint8_t *der = NULL;

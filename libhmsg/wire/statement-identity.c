@@ -52,13 +52,20 @@ int identity_statement_prepare(const IdentityStatement *s, JwsDraft *ret)
     return r == 0 ? statement_draft(j, JWS_PS256, JWS_IDENTITY, rsa_key_thumbprint(s->sign), ret) : r;
 }
 
-/* Canonical and without a pin, so that equal addresses are equal texts. */
+/* Canonical and without a pin, so that equal addresses are equal texts. Empty: keys that were exported before
+ * they had a mailbox, and guests of a relay. */
 static int get_address(const json_t *j, char ret[static ADDRESS_SIZE_MAX + 1])
 {
     const char *text = NULL;
     size_t n = 0;
     Address a;
-    if (json_get_text(j, "address", ADDRESS_SIZE_MAX, &text, &n) != 0 || address_parse(text, &a) != 0)
+    if (json_get_text(j, "address", ADDRESS_SIZE_MAX, &text, &n) != 0)
+        return HMSG_ERROR_BAD_PACKAGE;
+    if (n == 0) {
+        ret[0] = 0;
+        return 0;
+    }
+    if (address_parse(text, &a) != 0)
         return HMSG_ERROR_BAD_PACKAGE;
     _cleanup_(buf_done) Buf canonical = BUF_MAX(ADDRESS_SIZE_MAX);
     int r = address_format(&a, false, &canonical);

@@ -32,7 +32,7 @@ typedef enum Protection {
 } Protection;
 const char *protection_text(Protection p);
 typedef struct IdentityStatement {
-    char address[ADDRESS_SIZE_MAX + 1]; /* canonical, without pin */
+    char address[ADDRESS_SIZE_MAX + 1]; /* canonical, without pin; "": has no mailbox */
     RsaKey *sign, *decrypt;
     uint64_t generation;
     bool has_previous;
