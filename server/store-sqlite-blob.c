@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/wire/crypto.h"
+#include "server/store-sqlite-internal.h"
+
+/* While it is written a file has this behind its name, so that no name without it is ever incomplete. */
+#define PART ".part"
+#define FILE_NAME_SIZE (BLOB_TEXT_SIZE + sizeof(PART))
+
+static int full_or(int error)
+{
+    return error == ENOSPC || error == EDQUOT ? HMSG_ERROR_STORAGE_FULL : -error;
+}
+
+void blob_text(const uint8_t name[static BLOB_NAME_SIZE], char ret[static BLOB_TEXT_SIZE])
+{
+    hex_encode(name, BLOB_NAME_SIZE, ret);
+}
+
+static void part_text(const SqliteBlob *b, char ret[static FILE_NAME_SIZE])
+{
+    char text[BLOB_TEXT_SIZE];
+    blob_text(b->name, text);
+    (void)snprintf(ret, FILE_NAME_SIZE, "%s" PART, text);
+}
+
+int blob_new(Store *store, StoreBlob **ret)
+{
+    SqliteStore *s = (SqliteStore *)store;
+    _cleanup_(freep) SqliteBlob *b = calloc(1, sizeof(*b));
+    if (!b)
+        return -ENOMEM;
+    b->base.ops = &store_sqlite_ops;
+    b->store = s;
+    char name[FILE_NAME_SIZE];
+    int r = crypto_random(b->name, sizeof(b->name));
+    if (r != 0)
+        return r;
+    part_text(b, name);
+    b->fd = openat(s->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (b->fd < 0)
+        return full_or(errno);
+    *ret = &TAKE_PTR(b)->base;
+    return 0;
+}
+
+int blob_append(StoreBlob *blob, const void *data, size_t n)
+{
+    SqliteBlob *b = (SqliteBlob *)blob;
+    if (n > b->store->limits.body_bytes - b->size)
+        return HMSG_ERROR_TOO_LARGE;
+    int r = file_write_fd(b->fd, data, n);
+    if (r != 0)
+        return r < 0 ? full_or(-r) : r;
+    b->size += n;
+    return 0;
+}
+
+StoreBlob *blob_free(StoreBlob *blob)
+{
+    SqliteBlob *b = (SqliteBlob *)blob;
+    char name[FILE_NAME_SIZE];
+    (void)fd_close(b->fd);
+    if (b->durable)
+        blob_text(b->name, name);
+    else
+        part_text(b, name);
+    if (!b->kept)
+        (void)unlinkat(b->store->blobs, name, 0);
+    free(b);
+    return NULL;
+}
+
+int blob_make_durable(SqliteBlob *b)
+{
+    char part[FILE_NAME_SIZE], name[BLOB_TEXT_SIZE];
+    part_text(b, part);
+    blob_text(b->name, name);
+    if (fsync(b->fd) < 0)
+        return full_or(errno);
+    if (renameat(b->store->blobs, part, b->store->blobs, name) < 0)
+        return full_or(errno);
+    b->durable = true;
+    return fsync(b->store->blobs) < 0 ? full_or(errno) : 0;
+}
+
+void blob_remove_dead(SqliteStore *s)
+{
+    /* A file that stays because of an error is an orphan, which the next start removes. */
+    for (size_t at = 0; at + BLOB_NAME_SIZE <= s->dead.size; at += BLOB_NAME_SIZE) {
+        char name[BLOB_TEXT_SIZE];
+        blob_text(s->dead.data + at, name);
+        (void)unlinkat(s->blobs, name, 0);
+    }
+    buf_clear(&s->dead);
+}
+
+static int nibble(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool read_name(const char *text, uint8_t ret[static BLOB_NAME_SIZE])
+{
+    if (strlen(text) != (size_t)BLOB_NAME_SIZE * 2)
+        return false;
+    for (size_t i = 0; i < BLOB_NAME_SIZE; i++) {
+        int high = nibble(text[2 * i]), low = nibble(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ret[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+static int in_use(DbStatement *s, const char *text, bool *ret)
+{
+    uint8_t name[BLOB_NAME_SIZE];
+    if (!read_name(text, name)) {
+        *ret = false;
+        return 0;
+    }
+    db_bind_bytes(s, 1, name, sizeof(name));
+    int r = db_step(s, ret);
+    db_reset(s);
+    return r;
+}
+
+int blob_remove_orphans(SqliteStore *s)
+{
+    _cleanup_(db_statement_freep) DbStatement *find = NULL;
+    int r = db_prepare(s->db, "SELECT 1 FROM messages WHERE blob = ?1", &find);
+    if (r != 0)
+        return r;
+    int fd = openat(s->blobs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!folder) {
+        r = -errno;
+        (void)fd_close(fd);
+        return r;
+    }
+    for (const struct dirent *e; r == 0 && (e = readdir(folder));) {
+        bool used = false;
+        if (e->d_name[0] == '.')
+            continue;
+        r = in_use(find, e->d_name, &used);
+        if (r == 0 && !used && unlinkat(s->blobs, e->d_name, 0) < 0 && errno != ENOENT)
+            r = -errno;
+    }
+    (void)closedir(folder);
+    return r;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/store-sqlite-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+
+#define CACHE_KIB 16384u
+#define CHECKPOINT_PAGES 4000u
+
+/* A message's id is the hash of its mailbox and its body, so that the index by id alone is an index by
+ * mailbox and id as well, and answers a submitter's question too. Rows of messages that are no longer waiting
+ * stay, without body, so that a second submission is known. */
+static const char *const steps[] = {
+    "CREATE TABLE identities(number INTEGER PRIMARY KEY AUTOINCREMENT, skid BLOB NOT NULL UNIQUE,"
+    " kid BLOB NOT NULL UNIQUE, name TEXT UNIQUE, sign BLOB NOT NULL, decrypt BLOB NOT NULL,"
+    " statement TEXT NOT NULL, generation INTEGER NOT NULL, created INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE mailboxes(number INTEGER PRIMARY KEY REFERENCES identities(number),"
+    " next INTEGER NOT NULL, bytes INTEGER NOT NULL, count INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE shares(mailbox INTEGER NOT NULL REFERENCES mailboxes(number), submitter BLOB NOT NULL,"
+    " bytes INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(mailbox, submitter)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE messages(number INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailboxes(number),"
+    " seq INTEGER NOT NULL, id BLOB NOT NULL, submitter BLOB NOT NULL, share BLOB NOT NULL,"
+    " size INTEGER NOT NULL, accepted INTEGER NOT NULL, expires INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " blob BLOB, body BLOB) STRICT;"
+    "CREATE UNIQUE INDEX messages_id ON messages(id, mailbox);"
+    "CREATE INDEX messages_mailbox ON messages(mailbox, state, seq);"
+    "CREATE INDEX messages_expires ON messages(expires);"
+    "CREATE INDEX messages_blob ON messages(blob) WHERE blob IS NOT NULL",
+};
+const DbSchema store_sqlite_schema = {0x484d5252 /* HMRR */, steps, ELEMENTSOF(steps)};
+
+static uint64_t in_memory(const StoreWrite *w)
+{
+    return w->kind == STORE_PUT && !w->put.blob ? w->put.size : 0;
+}
+
+static void push(WriteQueue *q, StoreWrite *w)
+{
+    w->next = NULL;
+    *q->tail = w;
+    q->tail = &w->next;
+    q->n++;
+    q->bytes += in_memory(w);
+    (void)pthread_cond_signal(&q->some);
+}
+
+static StoreWrite *pop(WriteQueue *q)
+{
+    StoreWrite *w = q->head;
+    q->head = w->next;
+    if (!q->head)
+        q->tail = &q->head;
+    q->n--;
+    q->bytes -= in_memory(w);
+    w->next = NULL;
+    return w;
+}
+
+/* Everything that waits, within the limits of a batch; 0: the end. */
+static size_t take_batch(SqliteStore *s, StoreWrite *batch[static STORE_BATCH_MAX])
+{
+    size_t n = 0;
+    uint64_t bytes = 0;
+    (void)pthread_mutex_lock(&s->lock);
+    while (!s->writes.head && !s->writes.stop)
+        (void)pthread_cond_wait(&s->writes.some, &s->lock);
+    while (s->writes.head && n < STORE_BATCH_MAX && bytes < STORE_BATCH_BYTES_MAX) {
+        batch[n] = pop(&s->writes);
+        bytes += in_memory(batch[n]);
+        n++;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+static bool space_low(const SqliteStore *s)
+{
+    struct statvfs v;
+    if (s->limits.space_reserve == 0 || fstatvfs(s->blobs, &v) < 0)
+        return false;
+    return (uint64_t)v.f_bavail * v.f_frsize < s->limits.space_reserve;
+}
+
+/* All or nothing. */
+static int run(SqliteStore *s, StoreWrite **batch, size_t n)
+{
+    _cleanup_(db_rollbackp) Db *transaction = s->db;
+    bool low = space_low(s), rollback = false;
+    uint64_t total = s->total;
+    buf_clear(&s->dead);
+    int r = db_begin(transaction);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        store_write_done(batch[i]);
+        if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER)) {
+            batch[i]->result = HMSG_ERROR_STORAGE_FULL;
+            continue;
+        }
+        batch[i]->result = store_sqlite_execute(s, batch[i], &rollback);
+        if (rollback)
+            r = batch[i]->result;
+    }
+    if (r == 0)
+        r = db_commit(transaction);
+    if (r == 0)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        store_write_done(batch[i]);
+        batch[i]->result = r;
+    }
+    s->total = total;
+    buf_clear(&s->dead);
+    return r;
+}
+
+static void answer(SqliteStore *s, StoreWrite *w)
+{
+    if (w->kind == STORE_PUT && w->put.blob) {
+        SqliteBlob *b = (SqliteBlob *)w->put.blob;
+        b->kept = w->result == 0 && w->put.created;
+        w->put.blob = blob_free(&b->base);
+    }
+    w->done(w);
+}
+
+static void *write_all(void *userdata)
+{
+    SqliteStore *s = userdata;
+    StoreWrite *batch[STORE_BATCH_MAX];
+    for (size_t n; (n = take_batch(s, batch)) > 0;) {
+        int r = run(s, batch, n);
+        blob_remove_dead(s);
+        /* One bad request, or one that does not fit, must not fail the others. */
+        for (size_t i = 0; r != 0 && n > 1 && i < n; i++) {
+            (void)run(s, &batch[i], 1);
+            blob_remove_dead(s);
+        }
+        for (size_t i = 0; i < n; i++)
+            answer(s, batch[i]);
+    }
+    return NULL;
+}
+
+static void *sync_all(void *userdata)
+{
+    SqliteStore *s = userdata;
+    for (;;) {
+        (void)pthread_mutex_lock(&s->lock);
+        while (!s->syncs.head && !s->syncs.stop)
+            (void)pthread_cond_wait(&s->syncs.some, &s->lock);
+        StoreWrite *w = s->syncs.head ? pop(&s->syncs) : NULL;
+        (void)pthread_mutex_unlock(&s->lock);
+        if (!w)
+            return NULL;
+        w->result = blob_make_durable((SqliteBlob *)w->put.blob);
+        if (w->result != 0) {
+            answer(s, w);
+            continue;
+        }
+        (void)pthread_mutex_lock(&s->lock);
+        push(&s->writes, w);
+        (void)pthread_mutex_unlock(&s->lock);
+    }
+}
+
+static int sqlite_write(Store *store, StoreWrite *w)
+{
+    SqliteStore *s = (SqliteStore *)store;
+    w->result = 0;
+    w->changes = NULL;
+    w->n_changes = 0;
+    if (w->kind == STORE_PUT && w->put.blob)
+        w->put.size = ((SqliteBlob *)w->put.blob)->size;
+    (void)pthread_mutex_lock(&s->lock);
+    bool blob = w->kind == STORE_PUT && w->put.blob;
+    bool full =
+        s->writes.n + s->syncs.n >= STORE_QUEUE_MAX || s->writes.bytes + in_memory(w) > STORE_QUEUE_BYTES_MAX;
+    if (!full)
+        push(blob ? &s->syncs : &s->writes, w);
+    (void)pthread_mutex_unlock(&s->lock);
+    return full ? -EAGAIN : 0;
+}
+
+static void stop(SqliteStore *s, WriteQueue *q, pthread_t thread, bool runs)
+{
+    if (!runs)
+        return;
+    (void)pthread_mutex_lock(&s->lock);
+    q->stop = true;
+    (void)pthread_cond_signal(&q->some);
+    (void)pthread_mutex_unlock(&s->lock);
+    (void)pthread_join(thread, NULL);
+}
+
+static Store *sqlite_free(Store *store)
+{
+    SqliteStore *s = (SqliteStore *)store;
+    stop(s, &s->syncs, s->syncer, s->syncer_runs);
+    stop(s, &s->writes, s->writer, s->writer_runs);
+    for (size_t i = 0; i < SQL_WRITE_MAX_; i++)
+        s->sql[i] = db_statement_free(s->sql[i]);
+    s->db = db_close(s->db);
+    (void)fd_close(s->blobs);
+    (void)pthread_cond_destroy(&s->writes.some);
+    (void)pthread_cond_destroy(&s->syncs.some);
+    (void)pthread_mutex_destroy(&s->lock);
+    buf_done(&s->dead);
+    free(s->path);
+    free(s);
+    return NULL;
+}
+
+const StoreOps store_sqlite_ops = {
+    .free = sqlite_free,
+    .write = sqlite_write,
+    .blob_new = blob_new,
+    .blob_append = blob_append,
+    .blob_free = blob_free,
+    .reader_new = reader_new,
+    .reader_free = reader_free,
+    .find_name = reader_find_name,
+    .find_key = reader_find_key,
+    .list = reader_list,
+    .fetch = reader_fetch,
+    .status = reader_status,
+    .room = reader_room,
+    .counts = reader_counts,
+};
+
+static int open_files(SqliteStore *s, const char *folder)
+{
+    _cleanup_(freep) char *blobs = NULL;
+    const DbOptions options = {
+        .cache_kib = CACHE_KIB, .checkpoint_pages = CHECKPOINT_PAGES, .size_max = s->limits.size_max};
+    int r = string_printf(&s->path, "%s/relay.sqlite", folder);
+    if (r == 0)
+        r = string_printf(&blobs, "%s/blobs", folder);
+    if (r == 0)
+        r = file_make_folders(blobs, 0700);
+    if (r != 0)
+        return r;
+    s->blobs = open(blobs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->blobs < 0)
+        return -errno;
+    r = db_open(s->path, &store_sqlite_schema, &options, &s->db);
+    if (r == 0)
+        r = store_sqlite_prepare(s);
+    return r == 0 ? blob_remove_orphans(s) : r;
+}
+
+int store_sqlite_open(const char *folder, const StoreLimits *limits, Store **ret)
+{
+    SqliteStore *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->base.ops = &store_sqlite_ops;
+    s->limits = *limits;
+    s->blobs = -1;
+    s->dead = BUF_MAX(DEAD_BLOBS_SIZE_MAX);
+    s->writes.tail = &s->writes.head;
+    s->syncs.tail = &s->syncs.head;
+    (void)pthread_mutex_init(&s->lock, NULL);
+    (void)pthread_cond_init(&s->writes.some, NULL);
+    (void)pthread_cond_init(&s->syncs.some, NULL);
+    _cleanup_(store_freep) Store *store = &s->base;
+    int r = open_files(s, folder);
+    if (r != 0)
+        return r;
+    r = -pthread_create(&s->writer, NULL, write_all, s);
+    s->writer_runs = r == 0;
+    if (r == 0) {
+        r = -pthread_create(&s->syncer, NULL, sync_all, s);
+        s->syncer_runs = r == 0;
+    }
+    if (r == 0)
+        *ret = TAKE_PTR(store);
+    return r;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the relay keeps, whatever database is behind it: who is registered, and the messages of mailboxes.
+ * Changes are requests (StoreWrite) that any thread may hand in; they are gathered into transactions, and
+ * each is answered by its done function once it is on disk. Reads go through a StoreReader, one per thread,
+ * and see every change that was answered before. A mailbox is named by the kid of its owner. */
+
+#include "libhmsg/base/buf.h"
+#include "libhmsg/wire/limits.h"
+
+#define STORE_QUEUE_MAX 4096u             /* requests that wait */
+#define STORE_QUEUE_BYTES_MAX (64u << 20) /* of the bodies of those */
+#define STORE_BATCH_MAX 256u              /* requests of one transaction */
+#define STORE_BATCH_BYTES_MAX (8u << 20)
+#define STORE_SWEEP_MAX 1000u               /* messages that one sweep ends */
+#define STORE_EXPIRED_RETENTION (7 * 86400) /* seconds that an expired message's state can be asked for */
+#define STORE_SPACE_RESERVE (32ull << 20)   /* bytes kept free on the disk, so that deleting goes on */
+#define STORE_MAILBOX_BYTES (1ull << 30)    /* defaults of StoreLimits */
+#define STORE_MAILBOX_MESSAGES 10000u
+#define STORE_SENDER_BYTES (512ull << 20)
+#define STORE_SENDER_MESSAGES 5000u
+#define STORE_STRANGERS_BYTES (512ull << 20)
+#define STORE_STRANGERS_MESSAGES 2000u
+
+typedef struct StoreLimits {
+    uint64_t mailbox_bytes, mailbox_messages;
+    uint64_t sender_bytes, sender_messages;       /* of one sender in one mailbox */
+    uint64_t strangers_bytes, strangers_messages; /* of all guests together in one mailbox */
+    uint64_t body_bytes;                          /* of one body */
+    uint64_t total_bytes;                         /* of all messages; 0: no limit */
+    uint64_t space_reserve;                       /* free bytes of the disk that puts leave alone */
+    uint64_t size_max;                            /* of the database file; 0: no limit */
+} StoreLimits;
+
+/* The defaults above, ATTACHMENT_SIZE_MAX and STORE_SPACE_RESERVE. */
+void store_limits_init(StoreLimits *l);
+
+typedef struct StoreIdentity {
+    uint8_t skid[KID_SIZE], kid[KID_SIZE];
+    char name[NAME_SIZE_MAX + 1]; /* "": a guest, who has no mailbox */
+    uint8_t sign[SPKI_SIZE_MAX], decrypt[SPKI_SIZE_MAX];
+    size_t sign_size, decrypt_size;
+    char statement[JWS_SIZE_MAX + 1]; /* JWS */
+    uint64_t generation;
+    int64_t created;
+} StoreIdentity;
+
+typedef enum StoreState {
+    STORE_ACCEPTED,
+    STORE_DELIVERED,
+    STORE_EXPIRED,
+    STORE_STATE_MAX_,
+} StoreState;
+const char *store_state_text(StoreState s);
+
+/* A waiting message. */
+typedef struct StoreMessage {
+    int64_t seq; /* grows within a mailbox */
+    uint8_t id[ID_SIZE], submitter[KID_SIZE];
+    uint64_t size;
+    int64_t expires;
+} StoreMessage;
+
+/* A message that is no longer waiting. */
+typedef struct StoreChange {
+    uint8_t id[ID_SIZE], submitter[KID_SIZE];
+    StoreState state;
+} StoreChange;
+
+typedef struct StoreCounts {
+    uint64_t identities, mailboxes, messages, bytes, blobs;
+} StoreCounts;
+
+typedef struct Store Store;
+typedef struct StoreReader StoreReader;
+typedef struct StoreBlob StoreBlob; /* a large body on its way in */
+
+typedef enum StoreKind {
+    STORE_REGISTER,
+    STORE_UNREGISTER,
+    STORE_PUT,
+    STORE_ACKNOWLEDGE,
+    STORE_SWEEP,
+    STORE_KIND_MAX_,
+} StoreKind;
+
+/* A change. Memory of the caller, untouched by him until done is called, on a thread of the store: done does
+ * little more than to pass it back to where it came from. result is 0 or
+ *   register     HMSG_ERROR_ALREADY_EXISTS: name or a key belongs to another
+ *   unregister   HMSG_ERROR_NOT_FOUND: no such key, or another name
+ *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
+ *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed
+ * and nothing is changed then. */
+typedef struct StoreWrite StoreWrite;
+struct StoreWrite {
+    StoreKind kind;
+    void (*done)(StoreWrite *w);
+    void *userdata;
+    int result;
+    union {
+        struct {
+            const StoreIdentity *identity;
+            bool created; /* out: not known before with these keys and this name */
+        } reg;
+        struct {
+            uint8_t skid[KID_SIZE];
+            char name[NAME_SIZE_MAX + 1];
+        } unregister;
+        struct {
+            uint8_t mailbox[KID_SIZE], id[ID_SIZE], submitter[KID_SIZE];
+            bool stranger; /* the submitter is a guest */
+            const void *body;
+            size_t size;
+            StoreBlob *blob;  /* instead of body; belongs to the store once store_write took it */
+            int64_t accepted; /* now; out: when it was first accepted */
+            int64_t expires;
+            bool created; /* out: false when it was here before */
+            int64_t seq;  /* out */
+            bool share;   /* out, QUOTA_EXCEEDED: of this sender or of strangers, not of the mailbox */
+        } put;
+        struct {
+            uint8_t mailbox[KID_SIZE];
+            const uint8_t *ids; /* n times ID_SIZE */
+            size_t n;           /* at most ACKNOWLEDGE_IDS_MAX */
+        } acknowledge;
+        struct {
+            int64_t now;
+            bool more; /* out: call again */
+        } sweep;
+    };
+    StoreChange *changes; /* out, of acknowledge and sweep: freed by store_write_done */
+    size_t n_changes;
+    StoreWrite *next; /* of the store */
+};
+void store_write_done(StoreWrite *w);
+
+typedef struct StoreOps {
+    Store *(*free)(Store *s);
+    int (*write)(Store *s, StoreWrite *w);
+    int (*blob_new)(Store *s, StoreBlob **ret);
+    int (*blob_append)(StoreBlob *b, const void *data, size_t n);
+    StoreBlob *(*blob_free)(StoreBlob *b);
+    int (*reader_new)(Store *s, StoreReader **ret);
+    StoreReader *(*reader_free)(StoreReader *r);
+    int (*find_name)(StoreReader *r, const char *name, StoreIdentity *ret);
+    int (*find_key)(StoreReader *r, const uint8_t *kid, StoreIdentity *ret);
+    int (*list)(StoreReader *r, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
+                size_t *ret_n);
+    int (*fetch)(StoreReader *r, const uint8_t *mailbox, const uint8_t *id, Buf *ret, int *ret_fd,
+                 uint64_t *ret_size);
+    int (*status)(StoreReader *r, const uint8_t *submitter, const uint8_t *id, StoreState *ret);
+    int (*room)(StoreReader *r, const uint8_t *mailbox, uint64_t size);
+    int (*counts)(StoreReader *r, StoreCounts *ret);
+} StoreOps;
+
+/* The beginning of each backend's objects. */
+struct Store {
+    const StoreOps *ops;
+};
+struct StoreReader {
+    const StoreOps *ops;
+};
+struct StoreBlob {
+    const StoreOps *ops;
+};
+
+/* Answers what waits, stops its threads. Readers and blobs must be gone. */
+static inline Store *store_free(Store *s)
+{
+    return s ? s->ops->free(s) : NULL;
+}
+DEFINE_CLEANUP(Store *, store_free)
+
+/* -EAGAIN: too much waits already; done is not called then, and a blob stays the caller's. */
+static inline int store_write(Store *s, StoreWrite *w)
+{
+    return s->ops->write(s, w);
+}
+
+/* A body over MESSAGE_SIZE_MAX, in pieces; used by one thread at a time. Freed without having been put, it
+ * leaves nothing. HMSG_ERROR_TOO_LARGE: more than StoreLimits.body_bytes. */
+static inline int store_blob_new(Store *s, StoreBlob **ret)
+{
+    return s->ops->blob_new(s, ret);
+}
+static inline int store_blob_append(StoreBlob *b, const void *data, size_t n)
+{
+    return b->ops->blob_append(b, data, n);
+}
+static inline StoreBlob *store_blob_free(StoreBlob *b)
+{
+    return b ? b->ops->blob_free(b) : NULL;
+}
+DEFINE_CLEANUP(StoreBlob *, store_blob_free)
+
+static inline int store_reader_new(Store *s, StoreReader **ret)
+{
+    return s->ops->reader_new(s, ret);
+}
+static inline StoreReader *store_reader_free(StoreReader *r)
+{
+    return r ? r->ops->reader_free(r) : NULL;
+}
+DEFINE_CLEANUP(StoreReader *, store_reader_free)
+
+/* HMSG_ERROR_NOT_FOUND; find_key takes the kid of either key. */
+static inline int store_find_name(StoreReader *r, const char *name, StoreIdentity *ret)
+{
+    return r->ops->find_name(r, name, ret);
+}
+static inline int store_find_key(StoreReader *r, const uint8_t kid[static KID_SIZE], StoreIdentity *ret)
+{
+    return r->ops->find_key(r, kid, ret);
+}
+/* The oldest messages with seq > after, at most max. */
+static inline int store_list(StoreReader *r, const uint8_t mailbox[static KID_SIZE], int64_t after,
+                             size_t max, StoreMessage *ret, size_t *ret_n)
+{
+    return r->ops->list(r, mailbox, after, max, ret, ret_n);
+}
+/* A waiting message: its body is appended to ret (*ret_fd is -1 then), or *ret_fd is a file with it. */
+static inline int store_fetch(StoreReader *r, const uint8_t mailbox[static KID_SIZE],
+                              const uint8_t id[static ID_SIZE], Buf *ret, int *ret_fd, uint64_t *ret_size)
+{
+    return r->ops->fetch(r, mailbox, id, ret, ret_fd, ret_size);
+}
+/* HMSG_ERROR_NOT_FOUND unless submitter submitted it. */
+static inline int store_status(StoreReader *r, const uint8_t submitter[static KID_SIZE],
+                               const uint8_t id[static ID_SIZE], StoreState *ret)
+{
+    return r->ops->status(r, submitter, id, ret);
+}
+/* Whether a body of this size would fit now, as put says it; so that a large one is refused before it came.
+ */
+static inline int store_room(StoreReader *r, const uint8_t mailbox[static KID_SIZE], uint64_t size)
+{
+    return r->ops->room(r, mailbox, size);
+}
+static inline int store_counts(StoreReader *r, StoreCounts *ret)
+{
+    return r->ops->counts(r, ret);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/unit/server/store-util.h"
+
+#include <semaphore.h>
+#include <string.h>
+
+#include "libhmsg/wire/proof.h"
+
+#define BODIES 512
+#define USERS 100
+#define LOG_HEADER_SIZE 32
+#define FRAME_HEADER_SIZE 24
+#define PAGE_SIZE 4096
+
+typedef struct Answer {
+    sem_t come;
+} Answer;
+
+static sem_t blocked, go_on;
+
+static const uint8_t *repeated(uint8_t byte)
+{
+    static uint8_t all[256][KID_SIZE];
+    memset(all[byte], byte, KID_SIZE);
+    return all[byte];
+}
+
+const uint8_t *test_skid(uint8_t user)
+{
+    return repeated(user);
+}
+
+const uint8_t *test_kid(uint8_t user)
+{
+    return repeated((uint8_t)(USERS + user));
+}
+
+StoreIdentity *test_identity(uint8_t user, const char *name)
+{
+    StoreIdentity *i = g_new0(StoreIdentity, 1);
+    memcpy(i->skid, test_skid(user), KID_SIZE);
+    memcpy(i->kid, test_kid(user), KID_SIZE);
+    g_strlcpy(i->name, name, sizeof(i->name));
+    g_snprintf(i->statement, sizeof(i->statement), "statement %u", user);
+    memcpy(i->sign, "sign", 4);
+    memcpy(i->decrypt, "decrypt", 7);
+    i->sign_size = 4;
+    i->decrypt_size = 7;
+    i->generation = 1;
+    i->created = 1;
+    return i;
+}
+
+const char *test_body(unsigned number, size_t n)
+{
+    static char *bodies[BODIES];
+    g_assert_cmpuint(number, <, BODIES);
+    g_assert_cmpuint(n, <=, 300000);
+    if (!bodies[number]) {
+        bodies[number] = g_malloc(300000);
+        for (size_t i = 0; i < 300000; i++)
+            bodies[number][i] = (char)(i * 31 + i / 251 + number * 7);
+        memcpy(bodies[number], &number, sizeof(number));
+    }
+    return bodies[number];
+}
+
+static void answered(StoreWrite *w)
+{
+    sem_post(&((Answer *)w->userdata)->come);
+}
+
+void test_write_begin(Store *s, StoreWrite *w)
+{
+    Answer *a = g_new0(Answer, 1);
+    g_assert_cmpint(sem_init(&a->come, 0, 0), ==, 0);
+    w->done = answered;
+    w->userdata = a;
+    g_assert_cmpint(store_write(s, w), ==, 0);
+}
+
+int test_write_end(StoreWrite *w)
+{
+    Answer *a = w->userdata;
+    while (sem_wait(&a->come) < 0)
+        continue;
+    g_free(a);
+    return w->result;
+}
+
+int test_write(Store *s, StoreWrite *w)
+{
+    test_write_begin(s, w);
+    return test_write_end(w);
+}
+
+int test_register(Store *s, uint8_t user, const char *name)
+{
+    g_autofree StoreIdentity *i = test_identity(user, name);
+    StoreWrite w = {.kind = STORE_REGISTER, .reg.identity = i};
+    return test_write(s, &w);
+}
+
+void test_put_init(StoreWrite *w, uint8_t to, uint8_t from, int64_t now, const char *body, size_t n,
+                   int64_t expires)
+{
+    *w = (StoreWrite){.kind = STORE_PUT};
+    memcpy(w->put.mailbox, test_kid(to), KID_SIZE);
+    memcpy(w->put.submitter, test_skid(from), KID_SIZE);
+    w->put.body = body;
+    w->put.size = n;
+    w->put.accepted = now;
+    w->put.expires = expires;
+    g_assert_cmpint(message_id(w->put.mailbox, body, n, w->put.id), ==, 0);
+}
+
+int test_put(Store *s, uint8_t to, uint8_t from, int64_t now, const char *body, size_t n, int64_t expires,
+             StoreWrite *ret)
+{
+    test_put_init(ret, to, from, now, body, n, expires);
+    return test_write(s, ret);
+}
+
+int test_put_stranger(Store *s, uint8_t to, uint8_t from, const char *body, size_t n, StoreWrite *ret)
+{
+    test_put_init(ret, to, from, 1, body, n, INT64_C(1000000));
+    ret->put.stranger = true;
+    return test_write(s, ret);
+}
+
+int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, StoreWrite *ret)
+{
+    uint8_t *copy = g_memdup2(ids, n * ID_SIZE);
+    *ret = (StoreWrite){.kind = STORE_ACKNOWLEDGE, .acknowledge = {.ids = copy, .n = n}};
+    memcpy(ret->acknowledge.mailbox, test_kid(user), KID_SIZE);
+    int r = test_write(s, ret);
+    g_free(copy);
+    return r;
+}
+
+static void stand_still(StoreWrite *w)
+{
+    g_free(w);
+    sem_post(&blocked);
+    while (sem_wait(&go_on) < 0)
+        continue;
+}
+
+void test_block(Store *s)
+{
+    StoreWrite *w = g_new0(StoreWrite, 1);
+    g_assert_cmpint(sem_init(&blocked, 0, 0), ==, 0);
+    g_assert_cmpint(sem_init(&go_on, 0, 0), ==, 0);
+    w->kind = STORE_UNREGISTER; /* of nobody */
+    w->done = stand_still;
+    g_assert_cmpint(store_write(s, w), ==, 0);
+    while (sem_wait(&blocked) < 0)
+        continue;
+}
+
+void test_unblock(void)
+{
+    sem_post(&go_on);
+}
+
+unsigned test_count_commits(const char *path)
+{
+    g_autofree char *content = NULL;
+    gsize n = 0;
+    unsigned commits = 0;
+    g_assert_true(g_file_get_contents(path, &content, &n, NULL));
+    for (gsize at = LOG_HEADER_SIZE; at + FRAME_HEADER_SIZE <= n; at += FRAME_HEADER_SIZE + PAGE_SIZE) {
+        guint32 size = 0;
+        memcpy(&size, content + at + 4, sizeof(size));
+        commits += size != 0;
+    }
+    return commits;
+}
+
+unsigned test_count_files(const char *folder, const char *name)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    GDir *d = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+    g_assert_nonnull(d);
+    while (g_dir_read_name(d))
+        n++;
+    g_dir_close(d);
+    return n;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Shared by the tests of the relay's store. Users are numbers: user n has skid n, n, n... and kid 100 + n. */
+
+#include <glib.h>
+
+#include "server/store.h"
+#include "tests/lib/process.h"
+
+const uint8_t *test_skid(uint8_t user);
+const uint8_t *test_kid(uint8_t user);
+StoreIdentity *test_identity(uint8_t user, const char *name); /* g_free */
+/* A body of its own for each number; n up to 300000; valid until the process ends. */
+const char *test_body(unsigned number, size_t n);
+
+/* Waits for the answer, or in two steps; returns the result. */
+int test_write(Store *s, StoreWrite *w);
+void test_write_begin(Store *s, StoreWrite *w);
+int test_write_end(StoreWrite *w);
+
+int test_register(Store *s, uint8_t user, const char *name);
+void test_put_init(StoreWrite *w, uint8_t to, uint8_t from, int64_t now, const char *body, size_t n,
+                   int64_t expires);
+int test_put(Store *s, uint8_t to, uint8_t from, int64_t now, const char *body, size_t n, int64_t expires,
+             StoreWrite *ret);
+int test_put_stranger(Store *s, uint8_t to, uint8_t from, const char *body, size_t n, StoreWrite *ret);
+int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, StoreWrite *ret);
+
+/* The writer thread stands still in an answer between these two: what comes meanwhile is one batch. */
+void test_block(Store *s);
+void test_unblock(void);
+
+/* Commits that a write-ahead log holds (file format of SQLite, section 4.1). */
+unsigned test_count_commits(const char *path);
+unsigned test_count_files(const char *folder, const char *name);
