@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <tss2/tss2_mu.h>
+
+#include "libhmsg/tpm/keyfile-internal.h"
+
+#define KEY_ATTRIBUTES                                                                                       \
+    (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |                      \
+     TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA)
+
+void tpm_template_key(TpmKeyUse use, TPM2B_PUBLIC *ret)
+{
+    bool sign = use == TPM_KEY_SIGN;
+    *ret = (TPM2B_PUBLIC){
+        .publicArea =
+            {
+                .type = TPM2_ALG_RSA,
+                .nameAlg = TPM2_ALG_SHA256,
+                .objectAttributes = KEY_ATTRIBUTES | (sign ? TPMA_OBJECT_SIGN_ENCRYPT : TPMA_OBJECT_DECRYPT),
+                .parameters.rsaDetail = {.symmetric.algorithm = TPM2_ALG_NULL, .keyBits = TPM_RSA_SIZE * 8u},
+            },
+    };
+    TPMT_RSA_SCHEME *scheme = &ret->publicArea.parameters.rsaDetail.scheme;
+    scheme->scheme = sign ? TPM2_ALG_RSAPSS : TPM2_ALG_OAEP;
+    if (sign)
+        scheme->details.rsapss.hashAlg = TPM2_ALG_SHA256;
+    else
+        scheme->details.oaep.hashAlg = TPM2_ALG_SHA256;
+}
+
+void tpm_template_srk(TPM2B_PUBLIC *ret)
+{
+    *ret = (TPM2B_PUBLIC){
+        .publicArea =
+            {
+                .type = TPM2_ALG_ECC,
+                .nameAlg = TPM2_ALG_SHA256,
+                .objectAttributes = KEY_ATTRIBUTES | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
+                .parameters.eccDetail =
+                    {
+                        .symmetric = {.algorithm = TPM2_ALG_AES,
+                                      .keyBits.aes = 128,
+                                      .mode.aes = TPM2_ALG_CFB},
+                        .scheme.scheme = TPM2_ALG_NULL,
+                        .curveID = TPM2_ECC_NIST_P256,
+                        .kdf.scheme = TPM2_ALG_NULL,
+                    },
+            },
+    };
+}
+
+static int marshal(const TPM2B_PUBLIC *public, uint8_t *ret, size_t *ret_size)
+{
+    size_t offset = 0;
+    if (Tss2_MU_TPMT_PUBLIC_Marshal(&public->publicArea, ret, sizeof(TPMT_PUBLIC), &offset) !=
+        TSS2_RC_SUCCESS)
+        return -EBADMSG;
+    *ret_size = offset;
+    return 0;
+}
+
+bool tpm_template_is_srk(const TPM2B_PUBLIC *public)
+{
+    uint8_t a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
+    size_t a_size, b_size;
+    TPM2B_PUBLIC template;
+    if (public->publicArea.type != TPM2_ALG_ECC)
+        return false;
+    tpm_template_srk(&template);
+    template.publicArea.unique.ecc = public->publicArea.unique.ecc;
+    return marshal(public, a, &a_size) == 0 && marshal(&template, b, &b_size) == 0 && a_size == b_size &&
+           memcmp(a, b, a_size) == 0; /* public */
+}
+
+int tpm_public_name(const TPM2B_PUBLIC *public, uint8_t ret[static TPM_NAME_SIZE])
+{
+    uint8_t area[sizeof(TPMT_PUBLIC)];
+    size_t size;
+    if (public->publicArea.nameAlg != TPM2_ALG_SHA256)
+        return -EBADMSG;
+    int r = marshal(public, area, &size);
+    if (r < 0)
+        return r;
+    ret[0] = TPM2_ALG_SHA256 >> 8;
+    ret[1] = TPM2_ALG_SHA256 & 0xff;
+    return EVP_Q_digest(NULL, "SHA256", NULL, area, size, ret + 2, NULL) == 1 ? 0 : -ENOMEM;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libhmsg/tpm/keyfile.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <tss2/tss2_mu.h>
+
+#include "libhmsg/tpm/keyfile-internal.h"
+
+#define PEM_LABEL "TSS2 PRIVATE KEY"
+#define SIZE_FIELD 2u /* of a TPM2B */
+#define DER_SEQUENCE 0x30u
+#define DER_OCTETS 0x04u
+
+/* What is the same in all our files: type loadable key (2.23.133.10.1.3), emptyAuth [0] TRUE, parent the
+ * owner hierarchy (0x40000001), where readers make the storage key themselves. */
+static const uint8_t der_head[] = {0x06, 0x06, 0x67, 0x81, 0x05, 0x0a, 0x01, 0x03, 0xa0, 0x03,
+                                   0x01, 0x01, 0xff, 0x02, 0x04, 0x40, 0x00, 0x00, 0x01};
+/* SubjectPublicKeyInfo (RFC 3279, section 2.3.1) around a modulus of 2048 bits, and its exponent 65537. */
+static const uint8_t spki_head[] = {0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48,
+                                    0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00, 0x03, 0x82, 0x01,
+                                    0x0f, 0x00, 0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00};
+static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
+
+struct TpmKeyFile {
+    atomic_uint references;
+    TpmKeyUse use;
+    size_t public_size, private_size;
+    uint8_t name[TPM_NAME_SIZE];
+    uint8_t spki[sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail)];
+    uint8_t public[sizeof(TPM2B_PUBLIC)];
+    uint8_t private[sizeof(TPM2B_PRIVATE)];
+};
+
+TpmKeyFile *tpm_keyfile_ref(TpmKeyFile *k)
+{
+    atomic_fetch_add(&k->references, 1);
+    return k;
+}
+
+TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k)
+{
+    if (k && atomic_fetch_sub(&k->references, 1) == 1)
+        free(k);
+    return NULL;
+}
+
+/* Compares with what the template looks like on the wire, which ends with the modulus: nothing is parsed. */
+static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
+{
+    for (TpmKeyUse use = TPM_KEY_DECRYPT; use <= TPM_KEY_SIGN; use++) {
+        TPM2B_PUBLIC template;
+        uint8_t expected[sizeof(TPM2B_PUBLIC)];
+        size_t size = 0;
+
+        tpm_template_key(use, &template);
+        template.publicArea.unique.rsa.size = TPM_RSA_SIZE;
+        if (Tss2_MU_TPM2B_PUBLIC_Marshal(&template, expected, sizeof(expected), &size) != TSS2_RC_SUCCESS)
+            return -ENOMEM;
+        if (n != size || memcmp(public, expected, size - TPM_RSA_SIZE) != 0) /* public */
+            continue;
+        const uint8_t *modulus = public + size - TPM_RSA_SIZE;
+        if (modulus[0] < 0x80 || modulus[TPM_RSA_SIZE - 1] % 2 == 0)
+            return -EBADMSG;
+        k->use = use;
+        k->public_size = size;
+        memcpy(k->public, public, size);
+        memcpy(k->spki, spki_head, sizeof(spki_head));
+        memcpy(k->spki + sizeof(spki_head), modulus, TPM_RSA_SIZE);
+        memcpy(k->spki + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail));
+        k->name[0] = TPM2_ALG_SHA256 >> 8;
+        k->name[1] = TPM2_ALG_SHA256 & 0xff;
+        return EVP_Q_digest(NULL, "SHA256", NULL, public + SIZE_FIELD, size - SIZE_FIELD, k->name + 2,
+                            NULL) == 1
+                   ? 0
+                   : -ENOMEM;
+    }
+    return -EBADMSG;
+}
+
+int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
+                           TpmKeyFile **ret)
+{
+    const uint8_t *p = private;
+
+    if (private_size <= SIZE_FIELD || private_size > sizeof(TPM2B_PRIVATE) ||
+        ((size_t)p[0] << 8 | p[1]) != private_size - SIZE_FIELD)
+        return -EBADMSG;
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = calloc(1, sizeof(*k));
+    if (!k)
+        return -ENOMEM;
+    atomic_init(&k->references, 1);
+    int r = read_public(k, public, public_size);
+    if (r < 0)
+        return r;
+    memcpy(k->private, private, private_size);
+    k->private_size = private_size;
+    *ret = TAKE_PTR(k);
+    return 0;
+}
+
+/* Definite lengths of up to two bytes; whether they are the shortest form the comparison at the end tells. */
+static int der_read(const uint8_t **p, size_t *left, uint8_t tag, const uint8_t **ret, size_t *ret_size)
+{
+    const uint8_t *d = *p;
+    size_t head = 2, size;
+
+    if (*left < head || d[0] != tag)
+        return -EBADMSG;
+    size = d[1];
+    if (size >= 0x80) {
+        size_t more = size & 0x7f;
+        if (more < 1 || more > 2 || *left < head + more)
+            return -EBADMSG;
+        size = more == 1 ? d[2] : (size_t)d[2] << 8 | d[3];
+        head += more;
+    }
+    if (*left - head < size)
+        return -EBADMSG;
+    *ret = d + head;
+    *ret_size = size;
+    *p += head + size;
+    *left -= head + size;
+    return 0;
+}
+
+static int der_append_head(Buf *b, uint8_t tag, size_t size)
+{
+    uint8_t head[4] = {tag, (uint8_t)size};
+    size_t n = 2;
+
+    if (size > 0xff) {
+        head[1] = 0x82;
+        head[2] = (uint8_t)(size >> 8);
+        head[3] = (uint8_t)size;
+        n = 4;
+    } else if (size >= 0x80) {
+        head[1] = 0x81;
+        head[2] = (uint8_t)size;
+        n = 3;
+    }
+    return buf_append(b, head, n);
+}
+
+static int der_append_octets(Buf *b, const uint8_t *data, size_t n)
+{
+    int r = der_append_head(b, DER_OCTETS, n);
+    return r < 0 ? r : buf_append(b, data, n);
+}
+
+int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(TPM_KEYFILE_DER_MAX);
+    int r = buf_append(&body, der_head, sizeof(der_head));
+
+    if (r == 0)
+        r = der_append_octets(&body, k->public, k->public_size);
+    if (r == 0)
+        r = der_append_octets(&body, k->private, k->private_size);
+    if (r == 0)
+        r = der_append_head(ret, DER_SEQUENCE, body.size);
+    return r < 0 ? r : buf_append(ret, body.data, body.size);
+}
+
+int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
+{
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = NULL;
+    _cleanup_(buf_done) Buf again = BUF_MAX(TPM_KEYFILE_DER_MAX);
+    const uint8_t *p = der, *body, *public, *private;
+    size_t left = n, size, public_size, private_size;
+
+    if (n > TPM_KEYFILE_DER_MAX || der_read(&p, &left, DER_SEQUENCE, &body, &size) < 0 || left != 0 ||
+        size < sizeof(der_head) || memcmp(body, der_head, sizeof(der_head)) != 0) /* public */
+        return -EBADMSG;
+    body += sizeof(der_head);
+    size -= sizeof(der_head);
+    if (der_read(&body, &size, DER_OCTETS, &public, &public_size) < 0 ||
+        der_read(&body, &size, DER_OCTETS, &private, &private_size) < 0 || size != 0)
+        return -EBADMSG;
+    int r = tpm_keyfile_from_blobs(public, public_size, private, private_size, &k);
+    if (r == 0)
+        r = tpm_keyfile_to_der(k, &again);
+    if (r < 0)
+        return r;
+    if (again.size != n || memcmp(again.data, der, n) != 0) /* public */
+        return -EBADMSG;
+    *ret = TAKE_PTR(k);
+    return 0;
+}
+
+static void bio_freep(BIO **bio)
+{
+    BIO_free(*bio);
+}
+
+int tpm_keyfile_to_pem(const TpmKeyFile *k, Buf *ret)
+{
+    _cleanup_(buf_done) Buf der = BUF_MAX(TPM_KEYFILE_DER_MAX);
+    _cleanup_(bio_freep) BIO *bio = BIO_new(BIO_s_mem());
+    char *text;
+    int r = tpm_keyfile_to_der(k, &der);
+
+    if (r < 0)
+        return r;
+    if (!bio || PEM_write_bio(bio, PEM_LABEL, "", der.data, (long)der.size) <= 0)
+        return -ENOMEM;
+    long n = BIO_get_mem_data(bio, &text);
+    return n <= 0 ? -ENOMEM : buf_append(ret, text, (size_t)n);
+}
+
+static size_t without_space(const char *text, size_t n)
+{
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        n--;
+    return n;
+}
+
+int tpm_keyfile_from_pem(const char *text, size_t n, TpmKeyFile **ret)
+{
+    if (n > TPM_KEYFILE_PEM_MAX)
+        return -EBADMSG;
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = NULL;
+    _cleanup_(buf_done) Buf again = BUF_MAX(TPM_KEYFILE_PEM_MAX);
+    _cleanup_(bio_freep) BIO *bio = BIO_new_mem_buf(text, (int)n);
+    char *label = NULL, *header = NULL;
+    unsigned char *der = NULL;
+    long size = 0;
+
+    if (!bio)
+        return -ENOMEM;
+    int r = PEM_read_bio(bio, &label, &header, &der, &size) == 1 && strcmp(label, PEM_LABEL) == 0
+                ? tpm_keyfile_from_der(der, (size_t)size, &k)
+                : -EBADMSG;
+    OPENSSL_free(label);
+    OPENSSL_free(header);
+    OPENSSL_free(der);
+    if (r == 0)
+        r = tpm_keyfile_to_pem(k, &again);
+    if (r < 0)
+        return r;
+    n = without_space(text, n);
+    if (without_space(buf_text(&again), again.size) != n || memcmp(again.data, text, n) != 0) /* public */
+        return -EBADMSG;
+    *ret = TAKE_PTR(k);
+    return 0;
+}
+
+TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k)
+{
+    return k->use;
+}
+
+const uint8_t *tpm_keyfile_name(const TpmKeyFile *k)
+{
+    return k->name;
+}
+
+const uint8_t *tpm_keyfile_spki(const TpmKeyFile *k, size_t *ret_size)
+{
+    *ret_size = sizeof(k->spki);
+    return k->spki;
+}
+
+const uint8_t *tpm_keyfile_public(const TpmKeyFile *k, size_t *ret_size)
+{
+    *ret_size = k->public_size;
+    return k->public;
+}
+
+const uint8_t *tpm_keyfile_private(const TpmKeyFile *k, size_t *ret_size)
+{
+    *ret_size = k->private_size;
+    return k->private;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Inside tpm_runner: the work that goes to the thread, the thread, its connection to the TPM. */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <tss2/tss2_esys.h>
+
+#include "libhmsg/tpm/keyfile-internal.h"
+#include "libhmsg/tpm/runner.h"
+
+/* Command codes that are counted one by one: TPM2_CC_FIRST and on. */
+#define COUNT_FIRST 0x11fu
+#define COUNT_CODES 0x100u
+
+/* Commands sent, shared by a runner and its threads. Reference-counted. */
+typedef struct Counter {
+    atomic_uint references;
+    atomic_ullong all;
+    atomic_ullong codes[COUNT_CODES];
+} Counter;
+
+Counter *counter_unref(Counter *c);
+
+typedef enum WorkKind { WORK_CREATE, WORK_DECRYPT, WORK_SIGN, WORK_PROBE, WORK_RANDOM } WorkKind;
+
+/* One job's input and result; belongs to one thread at a time. */
+typedef struct Work {
+    WorkKind kind;
+    bool pinned;
+    uint8_t pin[TPM_NAME_SIZE];
+    TpmKeyFile *key;
+    uint8_t ciphertext[TPM_RSA_SIZE];
+    bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
+    size_t plaintext_size;
+    uint8_t digest[32];
+
+    int r;
+    TpmProblem problem;
+    Secret *secret;
+    TpmKeyFile *decrypt_key, *sign_key;
+    uint8_t srk_name[TPM_NAME_SIZE];
+    uint8_t data[TPM_RANDOM_MAX];
+    size_t data_size;
+    TpmFacts facts;
+} Work;
+
+Work *work_free(Work *w);
+DEFINE_CLEANUP(Work *, work_free)
+
+/* What the TPM was doing when it refused: the same code means different things. */
+typedef enum Step { STEP_OPEN, STEP_SRK, STEP_SESSION, STEP_LOAD, STEP_CREATE, STEP_DECRYPT, STEP_USE } Step;
+
+/* What to do about a response code (runner-error.c). */
+typedef enum Remedy {
+    REMEDY_NONE,  /* an answer, good or bad */
+    REMEDY_FRESH, /* what we had in the TPM is gone, or the connection: once again on a new one */
+    REMEDY_WAIT,  /* it is busy */
+    REMEDY_ROOM,  /* it is full */
+} Remedy;
+
+/* The TPM's own code without the details; 0 when the rc came from the TSS. */
+TPM2_RC rc_plain(TSS2_RC rc);
+Remedy rc_remedy(TSS2_RC rc);
+/* Sets w->r and w->problem for an rc that nothing can be done about. where: the TCTI. */
+void rc_settle(Work *w, Step step, TSS2_RC rc, const char *where);
+/* A response that libtpms and TPMs give when OAEP does not decrypt; *ret_ask: unless it is in failure mode.
+ */
+bool rc_is_oaep(TSS2_RC rc, bool *ret_ask);
+/* Why the TCTI could not be opened. */
+TpmReason tcti_reason(const char *conf);
+/* Does nothing stand between us and the TPM that swaps the objects of other programs out? */
+bool tcti_is_bare(const char *conf);
+
+/* A TCTI around another that counts, and whose waits end when cancel_fd becomes readable (runner-tcti.c). */
+int tcti_open(const char *conf, int cancel_fd, Counter *counter, TSS2_TCTI_CONTEXT **ret);
+void tcti_close(TSS2_TCTI_CONTEXT *t);
+
+/* The connection, and what we have in the TPM (runner-link.c). Used by the thread alone. */
+typedef struct Link {
+    const char *conf;
+    int cancel_fd;
+    Counter *counter;
+    TSS2_TCTI_CONTEXT *tcti;
+    ESYS_CONTEXT *esys; /* NULL: not open */
+    ESYS_TR srk;        /* ESYS_TR_NONE, or of what srk_name is the Name */
+    bool srk_persistent;
+    uint8_t srk_name[TPM_NAME_SIZE];
+    ESYS_TR session;
+    ESYS_TR key;
+    uint8_t key_name[TPM_NAME_SIZE];
+    Step step; /* of the last command */
+} Link;
+
+/* Opens what is not open yet and finds or makes the SRK. pin: its Name as far as known, or NULL. */
+TSS2_RC link_open(Link *l, const uint8_t *pin);
+/* The salted session, started when there is none, with these attributes besides continueSession. */
+TSS2_RC link_session(Link *l, TPMA_SESSION attributes);
+/* Loads the key unless it is the one that is loaded. */
+TSS2_RC link_load(Link *l, const TpmKeyFile *key);
+/* Makes room: flushes the loaded key, and what earlier processes of ours left in a TPM without manager. */
+void link_reclaim(Link *l);
+/* Flushes (unless the connection is broken) and disconnects. */
+void link_close(Link *l, bool broken);
+/* Waits; false when cancelled meanwhile. */
+bool link_pause(const Link *l, int milliseconds);
+
+/* Does the work, with all remedies (runner-work.c). */
+void work_run(Work *w, Link *l);
+
+/* The thread (runner-worker.c). Reference-counted: the runner's and the thread's own. */
+typedef struct Worker Worker;
+
+int worker_new(const char *conf, uint64_t idle, int notify_fd, Counter *counter, Worker **ret);
+/* Hands over one piece of work; the worker has none. */
+void worker_give(Worker *w, Work *work);
+/* The work once it is done, else NULL. */
+Work *worker_take(Worker *w);
+bool worker_ended(Worker *w);
+/* Lets it end: after the work at hand, or at once when hard. Then only worker_join and worker_drop. */
+void worker_stop(Worker *w, bool hard);
+/* Waits up to so many seconds for its end; true when it ended, and then w is gone. */
+bool worker_join(Worker *w, unsigned seconds);
+/* Leaves the thread to itself. */
+void worker_drop(Worker *w);

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <tss2/tss2_mu.h>
+
+#include "libhmsg/tpm/runner-internal.h"
+
+#define SRK_HANDLE 0x81000001u
+#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
+#define PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
+
+static bool same_name(const uint8_t *a, const uint8_t *b)
+{
+    return memcmp(a, b, TPM_NAME_SIZE) == 0; /* public */
+}
+
+static void flush(Link *l, ESYS_TR *object)
+{
+    if (*object != ESYS_TR_NONE && Esys_FlushContext(l->esys, *object) != TSS2_RC_SUCCESS)
+        (void)Esys_TR_Close(l->esys, object);
+    *object = ESYS_TR_NONE;
+}
+
+void link_close(Link *l, bool broken)
+{
+    if (!l->esys)
+        return;
+    if (!broken) {
+        flush(l, &l->key);
+        flush(l, &l->session);
+        if (!l->srk_persistent)
+            flush(l, &l->srk);
+    }
+    Esys_Finalize(&l->esys);
+    tcti_close(TAKE_PTR(l->tcti));
+    l->srk = l->session = l->key = ESYS_TR_NONE;
+}
+
+bool link_pause(const Link *l, int milliseconds)
+{
+    struct pollfd p = {.fd = l->cancel_fd, .events = POLLIN};
+    return poll(&p, 1, milliseconds) <= 0;
+}
+
+static TSS2_RC connect_tpm(Link *l)
+{
+    l->step = STEP_OPEN;
+    int r = tcti_open(l->conf, l->cancel_fd, l->counter, &l->tcti);
+    if (r < 0)
+        return r == -ENOMEM ? TSS2_ESYS_RC_MEMORY : TSS2_TCTI_RC_IO_ERROR;
+    TSS2_RC rc = Esys_Initialize(&l->esys, l->tcti, NULL);
+    if (rc != TSS2_RC_SUCCESS) {
+        tcti_close(TAKE_PTR(l->tcti));
+        l->esys = NULL;
+    }
+    l->srk = l->session = l->key = ESYS_TR_NONE;
+    return rc;
+}
+
+/* The Name as computed from the public area, not as told: no one between us and the TPM can make it up. */
+static TSS2_RC name_of(Link *l, ESYS_TR object, uint8_t ret[static TPM_NAME_SIZE], bool *ret_is_srk)
+{
+    TPM2B_PUBLIC *public = NULL;
+    TSS2_RC rc = Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    if (ret_is_srk)
+        *ret_is_srk = tpm_template_is_srk(public);
+    if (tpm_public_name(public, ret) < 0)
+        memset(ret, 0, TPM_NAME_SIZE);
+    Esys_Free(public);
+    return TSS2_RC_SUCCESS;
+}
+
+/* ESYS has it from TPM2_ReadPublic and has checked that it is the hash of the public area, which it keeps. */
+static TSS2_RC esys_name(Link *l, ESYS_TR object, uint8_t ret[static TPM_NAME_SIZE])
+{
+    TPM2B_NAME *name = NULL;
+    TSS2_RC rc = Esys_TR_GetName(l->esys, object, &name);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    if (name->size == TPM_NAME_SIZE)
+        memcpy(ret, name->name, TPM_NAME_SIZE);
+    else
+        memset(ret, 0, TPM_NAME_SIZE);
+    Esys_Free(name);
+    return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC create_primary(Link *l, ESYS_TR *ret, uint8_t ret_name[static TPM_NAME_SIZE])
+{
+    static const TPM2B_SENSITIVE_CREATE sensitive;
+    static const TPM2B_DATA outside;
+    static const TPML_PCR_SELECTION pcrs;
+    TPM2B_PUBLIC template, *public = NULL;
+
+    tpm_template_srk(&template);
+    TSS2_RC rc = Esys_CreatePrimary(l->esys, ESYS_TR_RH_OWNER, PASSWORD, &sensitive, &template, &outside,
+                                    &pcrs, ret, &public, NULL, NULL, NULL);
+    if (rc != TSS2_RC_SUCCESS) {
+        *ret = ESYS_TR_NONE;
+        return rc;
+    }
+    bool good = tpm_template_is_srk(public) && tpm_public_name(public, ret_name) == 0;
+    Esys_Free(public);
+    if (good)
+        return TSS2_RC_SUCCESS;
+    flush(l, ret);
+    return TSS2_ESYS_RC_MALFORMED_RESPONSE;
+}
+
+static bool is_auth_failure(TSS2_RC rc)
+{
+    return rc_plain(rc) == TPM2_RC_BAD_AUTH || rc_plain(rc) == TPM2_RC_AUTH_FAIL;
+}
+
+/* The persistent key is used without more when it is the pinned one: pinned was that of a primary. Else only
+ * when it is the primary. With a password on the owner hierarchy that cannot be found out; then it
+ * must at least be a key made in this TPM from the same template. */
+static TSS2_RC find_srk(Link *l, const uint8_t *pin)
+{
+    uint8_t stored[TPM_NAME_SIZE] = {0}, primary[TPM_NAME_SIZE] = {0};
+    ESYS_TR persistent = ESYS_TR_NONE, transient = ESYS_TR_NONE;
+
+    l->step = STEP_SRK;
+    TSS2_RC rc = Esys_TR_FromTPMPublic(l->esys, SRK_HANDLE, NO_SESSION, &persistent);
+    if (rc_plain(rc) == TPM2_RC_INITIALIZE) { /* a TPM without firmware that starts it up: an emulator */
+        rc = Esys_Startup(l->esys, TPM2_SU_CLEAR);
+        if (rc == TSS2_RC_SUCCESS || rc_plain(rc) == TPM2_RC_INITIALIZE)
+            rc = Esys_TR_FromTPMPublic(l->esys, SRK_HANDLE, NO_SESSION, &persistent);
+    }
+    bool there = rc == TSS2_RC_SUCCESS;
+    if (!there && rc_plain(rc) != TPM2_RC_HANDLE)
+        return rc;
+    if (there && (rc = esys_name(l, persistent, stored)) != TSS2_RC_SUCCESS)
+        return rc;
+    if (!there || !pin || !same_name(stored, pin)) {
+        rc = create_primary(l, &transient, primary);
+        bool is_srk = false;
+        if (there && is_auth_failure(rc)) {
+            TSS2_RC reason = rc;
+            rc = name_of(l, persistent, primary, &is_srk);
+            if (rc == TSS2_RC_SUCCESS && !is_srk)
+                rc = reason;
+        }
+        if (rc != TSS2_RC_SUCCESS)
+            return rc;
+    }
+    l->srk_persistent = there && (transient == ESYS_TR_NONE || same_name(stored, primary));
+    if (l->srk_persistent) {
+        flush(l, &transient);
+        l->srk = persistent;
+        memcpy(l->srk_name, stored, TPM_NAME_SIZE);
+    } else {
+        if (there)
+            (void)Esys_TR_Close(l->esys, &persistent);
+        l->srk = transient;
+        memcpy(l->srk_name, primary, TPM_NAME_SIZE);
+    }
+    return TSS2_RC_SUCCESS;
+}
+
+TSS2_RC link_open(Link *l, const uint8_t *pin)
+{
+    TSS2_RC rc = l->esys ? TSS2_RC_SUCCESS : connect_tpm(l);
+    return rc == TSS2_RC_SUCCESS && l->srk == ESYS_TR_NONE ? find_srk(l, pin) : rc;
+}
+
+TSS2_RC link_session(Link *l, TPMA_SESSION attributes)
+{
+    static const TPMT_SYM_DEF aes = {.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
+
+    if (l->session == ESYS_TR_NONE) {
+        l->step = STEP_SESSION;
+        TSS2_RC rc = Esys_StartAuthSession(l->esys, l->srk, ESYS_TR_NONE, NO_SESSION, NULL, TPM2_SE_HMAC,
+                                           &aes, TPM2_ALG_SHA256, &l->session);
+        if (rc != TSS2_RC_SUCCESS) {
+            l->session = ESYS_TR_NONE;
+            return rc;
+        }
+    }
+    return Esys_TRSess_SetAttributes(l->esys, l->session, attributes | TPMA_SESSION_CONTINUESESSION, 0xff);
+}
+
+/* The blob is sealed and the loaded key's Name is checked at its use, so no session protects this command. */
+TSS2_RC link_load(Link *l, const TpmKeyFile *key)
+{
+    TPM2B_PUBLIC public = {0};
+    TPM2B_PRIVATE private = {0};
+    size_t size, offset = 0;
+
+    l->step = STEP_LOAD;
+    if (l->key != ESYS_TR_NONE && same_name(l->key_name, tpm_keyfile_name(key)))
+        return TSS2_RC_SUCCESS;
+    flush(l, &l->key);
+    const uint8_t *p = tpm_keyfile_public(key, &size);
+    TSS2_RC rc = Tss2_MU_TPM2B_PUBLIC_Unmarshal(p, size, &offset, &public);
+    p = tpm_keyfile_private(key, &size);
+    offset = 0;
+    if (rc == TSS2_RC_SUCCESS)
+        rc = Tss2_MU_TPM2B_PRIVATE_Unmarshal(p, size, &offset, &private);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = Esys_Load(l->esys, l->srk, PASSWORD, &private, &public, &l->key);
+    if (rc != TSS2_RC_SUCCESS) {
+        l->key = ESYS_TR_NONE;
+        return rc;
+    }
+    memcpy(l->key_name, tpm_keyfile_name(key), TPM_NAME_SIZE);
+    return TSS2_RC_SUCCESS;
+}
+
+/* Is this object the SRK, or of the shape of our keys? */
+static bool is_ours(Link *l, ESYS_TR object)
+{
+    TPM2B_PUBLIC *public = NULL, template;
+    uint8_t name[TPM_NAME_SIZE], a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
+    bool ours = false;
+
+    if (Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL) != TSS2_RC_SUCCESS)
+        return false;
+    if (public->publicArea.type == TPM2_ALG_RSA)
+        for (TpmKeyUse use = TPM_KEY_DECRYPT; use <= TPM_KEY_SIGN && !ours; use++) {
+            size_t a_size = 0, b_size = 0;
+            tpm_template_key(use, &template);
+            template.publicArea.unique.rsa = public->publicArea.unique.rsa;
+            ours =
+                Tss2_MU_TPMT_PUBLIC_Marshal(&template.publicArea, a, sizeof(a), &a_size) == TSS2_RC_SUCCESS &&
+                Tss2_MU_TPMT_PUBLIC_Marshal(&public->publicArea, b, sizeof(b), &b_size) == TSS2_RC_SUCCESS &&
+                a_size == b_size && memcmp(a, b, a_size) == 0; /* public */
+        }
+    else if (tpm_template_is_srk(public))
+        ours = l->srk == ESYS_TR_NONE || (tpm_public_name(public, name) == 0 && same_name(name, l->srk_name));
+    Esys_Free(public);
+    return ours;
+}
+
+/* The handle of an object that ESYS knows. */
+static TPM2_HANDLE handle_of(Link *l, ESYS_TR object)
+{
+    TPM2_HANDLE handle = 0;
+    return object != ESYS_TR_NONE && Esys_TR_GetTpmHandle(l->esys, object, &handle) == TSS2_RC_SUCCESS
+               ? handle
+               : 0;
+}
+
+static void flush_handle(Link *l, TPM2_HANDLE handle, bool session)
+{
+    ESYS_TR object = ESYS_TR_NONE;
+    if (handle == handle_of(l, l->srk) || handle == handle_of(l, l->session) ||
+        Esys_TR_FromTPMPublic(l->esys, handle, NO_SESSION, &object) != TSS2_RC_SUCCESS)
+        return;
+    if (session || is_ours(l, object))
+        flush(l, &object);
+    else
+        (void)Esys_TR_Close(l->esys, &object);
+}
+
+static void flush_all(Link *l, TPM2_HANDLE first, bool session)
+{
+    TPMS_CAPABILITY_DATA *data = NULL;
+    if (Esys_GetCapability(l->esys, NO_SESSION, TPM2_CAP_HANDLES, first, TPM2_MAX_CAP_HANDLES, NULL, &data) !=
+        TSS2_RC_SUCCESS)
+        return;
+    for (uint32_t i = 0; i < data->data.handles.count && i < TPM2_MAX_CAP_HANDLES; i++)
+        flush_handle(l, data->data.handles.handle[i], session);
+    Esys_Free(data);
+}
+
+/* Without resource manager a TPM keeps what a process that was killed had loaded, and only we can know that
+ * it was ours. Loaded sessions have no owner; one that nobody uses while we hold the connection is
+ * left over. */
+void link_reclaim(Link *l)
+{
+    if (!l->esys)
+        return;
+    flush(l, &l->key);
+    if (!tcti_is_bare(l->conf))
+        return;
+    flush_all(l, TPM2_TRANSIENT_FIRST, false);
+    if (l->session == ESYS_TR_NONE)
+        flush_all(l, TPM2_LOADED_SESSION_FIRST, true);
+}

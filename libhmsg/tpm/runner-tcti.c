@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <tss2/tss2_tcti.h>
+#include <tss2/tss2_tctildr.h>
+
+#include "libhmsg/tpm/runner-internal.h"
+
+#define MAGIC 0x686d736774637469ull
+#define COMMAND_HEAD 10u /* tag, size, command code */
+#define HANDLES_MAX 4u
+
+typedef struct Tcti {
+    TSS2_TCTI_CONTEXT_COMMON_V1 common; /* first: what the TSS sees */
+    TSS2_TCTI_CONTEXT *inner;
+    int cancel_fd;
+    Counter *counter;
+} Tcti;
+
+Counter *counter_unref(Counter *c)
+{
+    if (c && atomic_fetch_sub(&c->references, 1) == 1)
+        free(c);
+    return NULL;
+}
+
+static void count(Counter *c, const uint8_t *command, size_t size)
+{
+    if (size < COMMAND_HEAD)
+        return;
+    uint32_t code = (uint32_t)command[6] << 24 | (uint32_t)command[7] << 16 | (uint32_t)command[8] << 8 |
+                    (uint32_t)command[9];
+    atomic_fetch_add(&c->all, 1);
+    if (code >= COUNT_FIRST && code - COUNT_FIRST < COUNT_CODES)
+        atomic_fetch_add(&c->codes[code - COUNT_FIRST], 1);
+}
+
+static bool cancelled(const Tcti *t)
+{
+    struct pollfd p = {.fd = t->cancel_fd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
+}
+
+static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *command)
+{
+    Tcti *t = (Tcti *)context;
+    if (cancelled(t))
+        return TSS2_TCTI_RC_IO_ERROR;
+    count(t->counter, command, size);
+    return Tss2_Tcti_Transmit(t->inner, size, command);
+}
+
+/* Until there is an answer to read. A TCTI that has nothing to poll is left to block. */
+static TSS2_RC wait_for_answer(Tcti *t)
+{
+    TSS2_TCTI_POLL_HANDLE handles[HANDLES_MAX];
+    struct pollfd p[HANDLES_MAX + 1];
+    size_t n = 0;
+
+    if (Tss2_Tcti_GetPollHandles(t->inner, NULL, &n) != TSS2_RC_SUCCESS || n == 0 || n > HANDLES_MAX ||
+        Tss2_Tcti_GetPollHandles(t->inner, handles, &n) != TSS2_RC_SUCCESS)
+        return TSS2_RC_SUCCESS;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (struct pollfd){.fd = handles[i].fd, .events = POLLIN};
+    p[n] = (struct pollfd){.fd = t->cancel_fd, .events = POLLIN};
+    int r;
+    do
+        r = poll(p, n + 1, -1);
+    while (r < 0 && errno == EINTR);
+    return r < 0 || p[n].revents != 0 ? TSS2_TCTI_RC_IO_ERROR : TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response, int32_t timeout)
+{
+    Tcti *t = (Tcti *)context;
+    TSS2_RC rc = wait_for_answer(t);
+    return rc != TSS2_RC_SUCCESS ? rc : Tss2_Tcti_Receive(t->inner, size, response, timeout);
+}
+
+static void finalize(TSS2_TCTI_CONTEXT *context)
+{
+    Tcti *t = (Tcti *)context;
+    Tss2_TctiLdr_Finalize(&t->inner);
+}
+
+int tcti_open(const char *conf, int cancel_fd, Counter *counter, TSS2_TCTI_CONTEXT **ret)
+{
+    Tcti *t = calloc(1, sizeof(*t));
+    if (!t)
+        return -ENOMEM;
+    if (Tss2_TctiLdr_Initialize(conf, &t->inner) != TSS2_RC_SUCCESS) {
+        free(t);
+        return -ENODEV;
+    }
+    t->common = (TSS2_TCTI_CONTEXT_COMMON_V1){
+        .magic = MAGIC, .version = 1, .transmit = transmit, .receive = receive, .finalize = finalize};
+    t->cancel_fd = cancel_fd;
+    t->counter = counter;
+    *ret = (TSS2_TCTI_CONTEXT *)t;
+    return 0;
+}
+
+void tcti_close(TSS2_TCTI_CONTEXT *t)
+{
+    if (t)
+        finalize(t);
+    free(t);
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+#include <tss2/tss2_mu.h>
+#include <tss2/tss2_sys.h>
+
+#include "libhmsg/tpm/runner-internal.h"
+
+#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
+#define SESSION(l) (l)->session, ESYS_TR_NONE, ESYS_TR_NONE
+#define BUSY_PAUSE_MS 20
+#define ROOM_TRIES 6 /* the first makes room at once, the others wait for other programs */
+#define ROOM_PAUSE_MS 200
+
+Work *work_free(Work *w)
+{
+    if (!w)
+        return NULL;
+    tpm_keyfile_free(w->key);
+    tpm_keyfile_free(w->decrypt_key);
+    tpm_keyfile_free(w->sign_key);
+    secret_free(w->secret);
+    bytes_wipe(w, sizeof(*w));
+    free(w);
+    return NULL;
+}
+
+/* The system API keeps the last response, decrypted, until the next command. */
+static void wipe_response(Link *l)
+{
+    TSS2_SYS_CONTEXT *sys = NULL;
+    const uint8_t *parameters = NULL;
+    size_t size = 0;
+    if (Esys_GetSysContext(l->esys, &sys) == TSS2_RC_SUCCESS &&
+        Tss2_Sys_GetRpBuffer(sys, &size, &parameters) == TSS2_RC_SUCCESS)
+        bytes_wipe((uint8_t *)(uintptr_t)parameters, size);
+}
+
+static TSS2_RC create_key(Link *l, TpmKeyUse use, TpmKeyFile **ret)
+{
+    static const TPM2B_SENSITIVE_CREATE sensitive;
+    static const TPM2B_DATA outside;
+    static const TPML_PCR_SELECTION pcrs;
+    TPM2B_PUBLIC template, *public = NULL;
+    TPM2B_PRIVATE *private = NULL;
+    uint8_t a[sizeof(TPM2B_PUBLIC)], b[sizeof(TPM2B_PRIVATE)];
+    size_t a_size = 0, b_size = 0;
+
+    TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    l->step = STEP_CREATE;
+    tpm_template_key(use, &template);
+    rc = Esys_Create(l->esys, l->srk, SESSION(l), &sensitive, &template, &outside, &pcrs, &private, &public,
+                     NULL, NULL, NULL);
+    if (rc == TSS2_RC_SUCCESS &&
+        (Tss2_MU_TPM2B_PUBLIC_Marshal(public, a, sizeof(a), &a_size) != TSS2_RC_SUCCESS ||
+         Tss2_MU_TPM2B_PRIVATE_Marshal(private, b, sizeof(b), &b_size) != TSS2_RC_SUCCESS ||
+         tpm_keyfile_from_blobs(a, a_size, b, b_size, ret) != 0))
+        rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+    Esys_Free(public);
+    Esys_Free(private);
+    return rc;
+}
+
+/* The first key is kept when the second has to be tried again. */
+static TSS2_RC do_create(Work *w, Link *l)
+{
+    TSS2_RC rc = TSS2_RC_SUCCESS;
+    if (!w->decrypt_key)
+        rc = create_key(l, TPM_KEY_DECRYPT, &w->decrypt_key);
+    if (rc == TSS2_RC_SUCCESS && !w->sign_key)
+        rc = create_key(l, TPM_KEY_SIGN, &w->sign_key);
+    return rc;
+}
+
+static void take_plaintext(Work *w, TPM2B_PUBLIC_KEY_RSA *message)
+{
+    if (message->size == 0 || message->size > TPM_RSA_SIZE ||
+        (w->plaintext_size != 0 && message->size != w->plaintext_size))
+        w->r = HMSG_ERROR_AUTHENTICATION_FAILED;
+    else
+        w->r = secret_new_copy(message->buffer, message->size, &w->secret);
+    bytes_wipe(message, sizeof(*message));
+    Esys_Free(message);
+}
+
+/* In failure mode every command but few fails with the same code as a wrong padding in some TPMs. */
+static bool works(Link *l)
+{
+    TPM2B_MAX_BUFFER *data = NULL;
+    TPM2_RC result = TPM2_RC_FAILURE;
+    TSS2_RC rc = Esys_GetTestResult(l->esys, NO_SESSION, &data, &result);
+    Esys_Free(data);
+    return rc == TSS2_RC_SUCCESS && result != TPM2_RC_FAILURE;
+}
+
+static TSS2_RC do_decrypt(Work *w, Link *l)
+{
+    static const TPM2B_DATA no_label;
+    static const TPMT_RSA_DECRYPT scheme_of_key = {.scheme = TPM2_ALG_NULL};
+    TPM2B_PUBLIC_KEY_RSA ciphertext = {.size = TPM_RSA_SIZE}, *message = NULL;
+
+    if (!w->ciphertext_fits || tpm_keyfile_use(w->key) != TPM_KEY_DECRYPT) {
+        w->r = HMSG_ERROR_AUTHENTICATION_FAILED;
+        return TSS2_RC_SUCCESS;
+    }
+    TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = link_load(l, w->key);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    l->step = STEP_DECRYPT;
+    memcpy(ciphertext.buffer, w->ciphertext, TPM_RSA_SIZE);
+    rc = Esys_RSA_Decrypt(l->esys, l->key, SESSION(l), &ciphertext, &scheme_of_key, &no_label, &message);
+    if (rc == TSS2_RC_SUCCESS) {
+        take_plaintext(w, message);
+        wipe_response(l);
+        return rc;
+    }
+    bool ask = false;
+    if (rc_is_oaep(rc, &ask) && (!ask || works(l))) {
+        w->r = HMSG_ERROR_AUTHENTICATION_FAILED;
+        return TSS2_RC_SUCCESS;
+    }
+    return rc;
+}
+
+static TSS2_RC do_sign(Work *w, Link *l)
+{
+    static const TPMT_SIG_SCHEME scheme_of_key = {.scheme = TPM2_ALG_NULL};
+    static const TPMT_TK_HASHCHECK no_ticket = {.tag = TPM2_ST_HASHCHECK, .hierarchy = TPM2_RH_NULL};
+    TPM2B_DIGEST digest = {.size = sizeof(w->digest)};
+    TPMT_SIGNATURE *signature = NULL;
+
+    if (tpm_keyfile_use(w->key) != TPM_KEY_SIGN) {
+        w->r = -EINVAL;
+        return TSS2_RC_SUCCESS;
+    }
+    TSS2_RC rc =
+        link_session(l, TPMA_SESSION_DECRYPT); /* a signature is no parameter that could be encrypted */
+    if (rc == TSS2_RC_SUCCESS)
+        rc = link_load(l, w->key);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    l->step = STEP_USE;
+    memcpy(digest.buffer, w->digest, sizeof(w->digest));
+    rc = Esys_Sign(l->esys, l->key, SESSION(l), &digest, &scheme_of_key, &no_ticket, &signature);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    if (signature->sigAlg != TPM2_ALG_RSAPSS || signature->signature.rsapss.sig.size != TPM_RSA_SIZE)
+        rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+    else {
+        memcpy(w->data, signature->signature.rsapss.sig.buffer, TPM_RSA_SIZE);
+        w->data_size = TPM_RSA_SIZE;
+    }
+    Esys_Free(signature);
+    return rc;
+}
+
+/* data_size: how many bytes are wanted; a TPM gives at most a digest's size at once. */
+static TSS2_RC do_random(Work *w, Link *l)
+{
+    TSS2_RC rc = link_session(l, TPMA_SESSION_ENCRYPT);
+    l->step = rc == TSS2_RC_SUCCESS ? STEP_USE : l->step;
+    for (size_t have = 0; rc == TSS2_RC_SUCCESS && have < w->data_size;) {
+        TPM2B_DIGEST *bytes = NULL;
+        rc = Esys_GetRandom(l->esys, SESSION(l), (uint16_t)(w->data_size - have), &bytes);
+        if (rc != TSS2_RC_SUCCESS)
+            break;
+        if (bytes->size == 0 || bytes->size > w->data_size - have)
+            rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+        else {
+            memcpy(w->data + have, bytes->buffer, bytes->size);
+            have += bytes->size;
+        }
+        bytes_wipe(bytes, sizeof(*bytes));
+        Esys_Free(bytes);
+        wipe_response(l);
+    }
+    return rc;
+}
+
+static void note_text(char *text, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) {
+        char c = (char)(value >> (24 - 8 * i));
+        text[i] = c == 0 || (c >= ' ' && c <= '~') ? c : '?';
+    }
+}
+
+static void note_property(TpmFacts *f, uint32_t property, uint32_t value)
+{
+    switch (property) {
+    case TPM2_PT_MANUFACTURER:
+        note_text(f->manufacturer, value);
+        break;
+    case TPM2_PT_VENDOR_STRING_1:
+    case TPM2_PT_VENDOR_STRING_2:
+    case TPM2_PT_VENDOR_STRING_3:
+    case TPM2_PT_VENDOR_STRING_4:
+        note_text(f->vendor + 4 * (property - TPM2_PT_VENDOR_STRING_1), value);
+        break;
+    case TPM2_PT_FIRMWARE_VERSION_1:
+        f->firmware[0] = value;
+        break;
+    case TPM2_PT_FIRMWARE_VERSION_2:
+        f->firmware[1] = value;
+        break;
+    case TPM2_PT_PERMANENT:
+        f->in_lockout = (value & TPMA_PERMANENT_INLOCKOUT) != 0;
+        break;
+    case TPM2_PT_LOCKOUT_COUNTER:
+        f->lockout_counter = value;
+        break;
+    case TPM2_PT_MAX_AUTH_FAIL:
+        f->lockout_max = value;
+        break;
+    case TPM2_PT_LOCKOUT_INTERVAL:
+        f->lockout_interval = value;
+        break;
+    case TPM2_PT_LOCKOUT_RECOVERY:
+        f->lockout_recovery = value;
+        break;
+    default:
+        break;
+    }
+}
+
+static TSS2_RC do_probe(Work *w, Link *l)
+{
+    static const uint32_t groups[] = {TPM2_PT_FIXED, TPM2_PT_VAR};
+    memcpy(w->facts.srk_name, l->srk_name, TPM_NAME_SIZE);
+    w->facts.srk_persistent = l->srk_persistent;
+    l->step = STEP_USE;
+    for (size_t g = 0; g < ELEMENTSOF(groups); g++) {
+        TPMS_CAPABILITY_DATA *data = NULL;
+        TSS2_RC rc = Esys_GetCapability(l->esys, NO_SESSION, TPM2_CAP_TPM_PROPERTIES, groups[g],
+                                        TPM2_MAX_TPM_PROPERTIES, NULL, &data);
+        if (rc != TSS2_RC_SUCCESS)
+            return rc;
+        const TPML_TAGGED_TPM_PROPERTY *list = &data->data.tpmProperties;
+        for (uint32_t i = 0; i < list->count && i < TPM2_MAX_TPM_PROPERTIES; i++)
+            note_property(&w->facts, list->tpmProperty[i].property, list->tpmProperty[i].value);
+        Esys_Free(data);
+    }
+    return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC attempt(Work *w, Link *l)
+{
+    TSS2_RC rc = link_open(l, w->pinned ? w->pin : NULL);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    memcpy(w->srk_name, l->srk_name, TPM_NAME_SIZE);
+    if (w->pinned && w->kind != WORK_PROBE && memcmp(w->pin, l->srk_name, TPM_NAME_SIZE) != 0) { /* public */
+        w->r = tpm_problem_set(&w->problem, TPM_REASON_WRONG_TPM, l->conf, 0);
+        return TSS2_RC_SUCCESS;
+    }
+    switch (w->kind) {
+    case WORK_CREATE:
+        return do_create(w, l);
+    case WORK_DECRYPT:
+        return do_decrypt(w, l);
+    case WORK_SIGN:
+        return do_sign(w, l);
+    case WORK_RANDOM:
+        return do_random(w, l);
+    case WORK_PROBE:
+    default:
+        return do_probe(w, l);
+    }
+}
+
+void work_run(Work *w, Link *l)
+{
+    bool fresh = false;
+    unsigned tries = 0;
+
+    for (;;) {
+        TSS2_RC rc = attempt(w, l);
+        if (rc == TSS2_RC_SUCCESS)
+            return;
+        switch (rc_remedy(rc)) {
+        case REMEDY_FRESH:
+            link_close(l, rc_plain(rc) == 0);
+            if (!fresh && link_pause(l, 0)) {
+                fresh = true;
+                continue;
+            }
+            break;
+        case REMEDY_WAIT:
+            if (link_pause(l, BUSY_PAUSE_MS))
+                continue;
+            break;
+        case REMEDY_ROOM:
+            link_reclaim(l);
+            if (++tries < ROOM_TRIES && link_pause(l, tries == 1 ? 0 : ROOM_PAUSE_MS))
+                continue;
+            break;
+        case REMEDY_NONE:
+        default:
+            break;
+        }
+        rc_settle(w, l->step, rc, l->conf);
+        return;
+    }
+}

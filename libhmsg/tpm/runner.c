@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libhmsg/tpm/runner.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/tpm/runner-internal.h"
+
+#define HUNG_MAX 4u
+#define END_SECONDS 1u /* twice: for its own end, and after its wait was ended */
+
+typedef enum JobState { JOB_QUEUED, JOB_RUNNING, JOB_FAILED, JOB_ANSWERED } JobState;
+
+struct TpmJob {
+    TpmRunner *runner;
+    TAILQ_ENTRY(TpmJob) entry;
+    JobState state;
+    Work *work; /* NULL: the thread has it, or there was no answer in time */
+    tpm_done_t done;
+    void *userdata;
+};
+
+TAILQ_HEAD(JobList, TpmJob);
+
+struct TpmRunner {
+    char *conf;
+    bool pinned;
+    uint8_t pin[TPM_NAME_SIZE];
+    uint64_t deadline, create_deadline, idle;
+    int fd;
+    Counter *counter;
+    Worker *worker;
+    Worker *hung[HUNG_MAX]; /* left to themselves, but not ended yet */
+    struct JobList queue, failed;
+    size_t n_jobs;
+    TpmJob *running; /* what the worker has */
+    uint64_t running_until;
+};
+
+int tpm_silence_logs(void)
+{
+    return setenv("TSS2_LOG", "all+NONE", 0) < 0 ? -errno : 0;
+}
+
+int tpm_runner_new(const TpmRunnerOptions *o, TpmRunner **ret)
+{
+    _cleanup_(tpm_runner_freep) TpmRunner *r = calloc(1, sizeof(*r));
+    if (!r)
+        return -ENOMEM;
+    r->fd = -1;
+    TAILQ_INIT(&r->queue);
+    TAILQ_INIT(&r->failed);
+    r->deadline = o->deadline ? o->deadline : TPM_JOB_DEADLINE;
+    r->create_deadline = o->create_deadline ? o->create_deadline : TPM_CREATE_DEADLINE;
+    r->idle = o->session_idle ? o->session_idle : TPM_SESSION_IDLE;
+    tpm_runner_pin(r, o->srk_name);
+    r->conf = strdup(o->tcti ? o->tcti : TPM_TCTI_DEFAULT);
+    r->counter = calloc(1, sizeof(*r->counter));
+    if (!r->conf || !r->counter)
+        return -ENOMEM;
+    atomic_init(&r->counter->references, 1);
+    r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->fd < 0)
+        return -errno;
+    *ret = TAKE_PTR(r);
+    return 0;
+}
+
+static void job_free(TpmJob *j)
+{
+    j->runner->n_jobs--;
+    work_free(j->work);
+    free(j);
+}
+
+static void drop_list(struct JobList *list)
+{
+    TpmJob *j;
+    while ((j = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, j, entry);
+        job_free(j);
+    }
+}
+
+static void reap(TpmRunner *r, bool end)
+{
+    for (size_t i = 0; i < HUNG_MAX; i++) {
+        if (!r->hung[i] || (!end && !worker_ended(r->hung[i])))
+            continue;
+        if (!worker_join(r->hung[i], 0))
+            worker_drop(r->hung[i]);
+        r->hung[i] = NULL;
+    }
+}
+
+TpmRunner *tpm_runner_free(TpmRunner *r)
+{
+    if (!r)
+        return NULL;
+    if (r->worker) {
+        worker_stop(r->worker, false);
+        if (!worker_join(r->worker, END_SECONDS)) {
+            worker_stop(r->worker, true);
+            if (!worker_join(r->worker, END_SECONDS))
+                worker_drop(r->worker);
+        }
+    }
+    reap(r, true);
+    drop_list(&r->queue);
+    drop_list(&r->failed);
+    if (r->running)
+        job_free(r->running);
+    (void)fd_close(r->fd);
+    counter_unref(r->counter);
+    free(r->conf);
+    free(r);
+    return NULL;
+}
+
+void tpm_runner_pin(TpmRunner *r, const uint8_t *srk_name)
+{
+    r->pinned = srk_name != NULL;
+    if (srk_name)
+        memcpy(r->pin, srk_name, TPM_NAME_SIZE);
+}
+
+int tpm_runner_fd(const TpmRunner *r)
+{
+    return r->fd;
+}
+
+uint64_t tpm_runner_next_deadline(TpmRunner *r)
+{
+    return r->running ? r->running_until : UINT64_MAX;
+}
+
+static size_t free_place(const TpmRunner *r)
+{
+    size_t i = 0;
+    while (i < HUNG_MAX && r->hung[i])
+        i++;
+    return i;
+}
+
+static int need_worker(TpmRunner *r)
+{
+    if (r->worker)
+        return 0;
+    reap(r, false);
+    if (free_place(r) == HUNG_MAX)
+        return HMSG_ERROR_TPM_UNAVAILABLE;
+    return worker_new(r->conf, r->idle, r->fd, r->counter, &r->worker);
+}
+
+static void run_next(TpmRunner *r)
+{
+    TpmJob *j = TAILQ_FIRST(&r->queue);
+    if (r->running || !j || !r->worker)
+        return;
+    TAILQ_REMOVE(&r->queue, j, entry);
+    j->state = JOB_RUNNING;
+    r->running = j;
+    r->running_until = clock_boottime() + (j->work->kind == WORK_CREATE ? r->create_deadline : r->deadline);
+    worker_give(r->worker, TAKE_PTR(j->work));
+}
+
+static void answer(TpmJob *j)
+{
+    Work *w = j->work;
+    TpmProblem in_vain;
+    TpmAnswer a;
+
+    j->state = JOB_ANSWERED;
+    if (!j->done) {
+        job_free(j);
+        return;
+    }
+    if (!w) {
+        a = (TpmAnswer){.r = tpm_problem_set(&in_vain, TPM_REASON_NO_ANSWER, j->runner->conf, 0),
+                        .problem = &in_vain};
+        j->done(&a, j->userdata);
+        job_free(j);
+        return;
+    }
+    a = (TpmAnswer){.r = w->r, .problem = &w->problem};
+    if (w->kind == WORK_PROBE && w->r == 0)
+        a.facts = &w->facts;
+    if (w->kind == WORK_CREATE && w->r == 0) {
+        a.decrypt_key = w->decrypt_key;
+        a.sign_key = w->sign_key;
+        a.srk_name = w->srk_name;
+    }
+    if ((w->kind == WORK_SIGN || w->kind == WORK_RANDOM) && w->r == 0) {
+        a.data = w->data;
+        a.data_size = w->data_size;
+    }
+    a.secret = TAKE_PTR(w->secret);
+    j->done(&a, j->userdata);
+    secret_free(a.secret);
+    job_free(j);
+}
+
+/* All who wait fail, not only the one whose time is up: none of them would fare better one after another. */
+static void expire(TpmRunner *r)
+{
+    Worker *w = TAKE_PTR(r->worker);
+    TpmJob *j = TAKE_PTR(r->running);
+
+    worker_stop(w, true);
+    r->hung[free_place(r)] = w;
+    TAILQ_INSERT_HEAD(&r->queue, j, entry); /* its work stays with the thread */
+    while ((j = TAILQ_FIRST(&r->queue))) {
+        TAILQ_REMOVE(&r->queue, j, entry);
+        j->work = work_free(j->work);
+        j->state = JOB_FAILED;
+        TAILQ_INSERT_TAIL(&r->failed, j, entry);
+    }
+}
+
+int tpm_runner_dispatch(TpmRunner *r)
+{
+    eventfd_t ignored;
+    TpmJob *j;
+
+    (void)eventfd_read(r->fd, &ignored);
+    reap(r, false);
+    if (r->running) {
+        Work *work = worker_take(r->worker);
+        if (work) {
+            j = TAKE_PTR(r->running);
+            j->work = work;
+            run_next(r); /* the TPM need not wait for the callback */
+            answer(j);
+        } else if (clock_boottime() >= r->running_until)
+            expire(r);
+    }
+    while ((j = TAILQ_FIRST(&r->failed))) {
+        TAILQ_REMOVE(&r->failed, j, entry);
+        answer(j);
+    }
+    run_next(r);
+    return 0;
+}
+
+static int submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    _cleanup_(work_freep) Work *w = work;
+
+    if (r->n_jobs >= TPM_QUEUE_MAX)
+        return HMSG_ERROR_QUOTA_EXCEEDED;
+    int e = need_worker(r);
+    if (e != 0)
+        return e;
+    TpmJob *j = calloc(1, sizeof(*j));
+    if (!j)
+        return -ENOMEM;
+    w->pinned = r->pinned;
+    memcpy(w->pin, r->pin, TPM_NAME_SIZE);
+    *j = (TpmJob){.runner = r, .work = TAKE_PTR(w), .done = done, .userdata = userdata};
+    TAILQ_INSERT_TAIL(&r->queue, j, entry);
+    r->n_jobs++;
+    run_next(r);
+    if (ret)
+        *ret = j;
+    return 0;
+}
+
+static Work *work_new(WorkKind kind, TpmKeyFile *key)
+{
+    Work *w = calloc(1, sizeof(*w));
+    if (!w)
+        return NULL;
+    w->kind = kind;
+    w->key = key ? tpm_keyfile_ref(key) : NULL;
+    return w;
+}
+
+int tpm_runner_create_keys(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = work_new(WORK_CREATE, NULL);
+    return w ? submit(r, w, done, userdata, ret) : -ENOMEM;
+}
+
+int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
+                       tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = work_new(WORK_DECRYPT, key);
+    if (!w)
+        return -ENOMEM;
+    w->plaintext_size = plaintext_size;
+    w->ciphertext_fits = n == TPM_RSA_SIZE;
+    if (w->ciphertext_fits)
+        memcpy(w->ciphertext, ciphertext, n);
+    return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], tpm_done_t done,
+                    void *userdata, TpmJob **ret)
+{
+    Work *w = work_new(WORK_SIGN, key);
+    if (!w)
+        return -ENOMEM;
+    memcpy(w->digest, digest, sizeof(w->digest));
+    return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = work_new(WORK_PROBE, NULL);
+    return w ? submit(r, w, done, userdata, ret) : -ENOMEM;
+}
+
+int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    if (n > TPM_RANDOM_MAX)
+        return -EINVAL;
+    Work *w = work_new(WORK_RANDOM, NULL);
+    if (!w)
+        return -ENOMEM;
+    w->data_size = n;
+    return submit(r, w, done, userdata, ret);
+}
+
+TpmJob *tpm_job_cancel(TpmJob *j)
+{
+    if (!j)
+        return NULL;
+    switch (j->state) {
+    case JOB_QUEUED:
+        TAILQ_REMOVE(&j->runner->queue, j, entry);
+        job_free(j);
+        break;
+    case JOB_FAILED:
+        TAILQ_REMOVE(&j->runner->failed, j, entry);
+        job_free(j);
+        break;
+    case JOB_RUNNING:
+        j->done = NULL;
+        break;
+    case JOB_ANSWERED:
+    default:
+        break;
+    }
+    return NULL;
+}
+
+uint64_t tpm_runner_count(const TpmRunner *r, uint32_t command_code)
+{
+    if (command_code == 0)
+        return atomic_load(&r->counter->all);
+    return command_code >= COUNT_FIRST && command_code - COUNT_FIRST < COUNT_CODES
+               ? atomic_load(&r->counter->codes[command_code - COUNT_FIRST])
+               : 0;
+}
