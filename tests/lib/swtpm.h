@@ -24,7 +24,8 @@ const char *test_swtpm_tcti(const TestSwtpm *t);
 /* The server's socket; the control socket has ".ctrl" behind it. */
 const char *test_swtpm_path(const TestSwtpm *t);
 
-/* TPM reset (TPM Init, then Startup(CLEAR)): what was loaded is gone; connections stay. */
+/* TPM Init, as at power-on: what was loaded is gone; connections stay. TPM2_Startup is left to the one who
+ * holds the connection. */
 void test_swtpm_reset(TestSwtpm *t);
 /* Ends the emulator, as power-off does; its state stays for test_swtpm_start. */
 void test_swtpm_stop(TestSwtpm *t);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/unit/tpm/util.h"
+
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <poll.h>
+#include <string.h>
+
+#include "libhmsg/base/clock.h"
+
+#define AWAIT_SECONDS 300
+
+void answer_clear(Answer *a)
+{
+    secret_free(a->secret);
+    tpm_keyfile_free(a->decrypt_key);
+    tpm_keyfile_free(a->sign_key);
+    memset(a, 0, sizeof(*a));
+}
+
+void answer_note(TpmAnswer *answer, void *userdata)
+{
+    Answer *a = userdata;
+    a->calls++;
+    a->r = answer->r;
+    a->problem = *answer->problem;
+    a->secret = TAKE_PTR(answer->secret);
+    if (answer->decrypt_key)
+        a->decrypt_key = tpm_keyfile_ref(answer->decrypt_key);
+    if (answer->sign_key)
+        a->sign_key = tpm_keyfile_ref(answer->sign_key);
+    if (answer->srk_name)
+        memcpy(a->srk_name, answer->srk_name, TPM_NAME_SIZE);
+    a->has_srk_name = answer->srk_name != NULL;
+    if (answer->data)
+        memcpy(a->data, answer->data, answer->data_size);
+    a->data_size = answer->data_size;
+    if (answer->facts)
+        a->facts = *answer->facts;
+}
+
+static void turn(TpmRunner *r)
+{
+    struct pollfd p = {.fd = tpm_runner_fd(r), .events = POLLIN};
+    uint64_t now = clock_boottime(), until = tpm_runner_next_deadline(r);
+    int ms = until == UINT64_MAX ? 1000 : until <= now ? 0 : (int)MIN((until - now) / 1000 + 1, 1000u);
+    (void)poll(&p, 1, ms);
+    g_assert_cmpint(tpm_runner_dispatch(r), ==, 0);
+}
+
+void answer_await(TpmRunner *r, const Answer *a)
+{
+    gint64 end = g_get_monotonic_time() + (gint64)AWAIT_SECONDS * G_USEC_PER_SEC;
+    while (a->calls == 0) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        turn(r);
+    }
+    g_assert_cmpuint(a->calls, ==, 1);
+}
+
+static int started(TpmRunner *r, int e, Answer *a)
+{
+    g_assert_cmpint(e, ==, 0);
+    answer_await(r, a);
+    return a->r;
+}
+
+int do_create(TpmRunner *r, Answer *a)
+{
+    answer_clear(a);
+    return started(r, tpm_runner_create_keys(r, answer_note, a, NULL), a);
+}
+
+int do_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
+               Answer *a)
+{
+    answer_clear(a);
+    return started(r, tpm_runner_decrypt(r, key, ciphertext, n, plaintext_size, answer_note, a, NULL), a);
+}
+
+int do_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], Answer *a)
+{
+    answer_clear(a);
+    return started(r, tpm_runner_sign(r, key, digest, answer_note, a, NULL), a);
+}
+
+int do_random(TpmRunner *r, size_t n, Answer *a)
+{
+    answer_clear(a);
+    return started(r, tpm_runner_random(r, n, answer_note, a, NULL), a);
+}
+
+int do_probe(TpmRunner *r, Answer *a)
+{
+    answer_clear(a);
+    return started(r, tpm_runner_probe(r, answer_note, a, NULL), a);
+}
+
+TpmRunner *runner_new(const char *tcti)
+{
+    TpmRunnerOptions o = {.tcti = tcti};
+    TpmRunner *r = NULL;
+    g_assert_cmpint(tpm_runner_new(&o, &r), ==, 0);
+    return r;
+}
+
+static EVP_PKEY_CTX *context(const TpmKeyFile *key, bool encrypt)
+{
+    size_t n;
+    const uint8_t *spki = tpm_keyfile_spki(key, &n), *end = spki;
+    EVP_PKEY *pkey = d2i_PUBKEY(NULL, &end, (long)n);
+    g_assert_nonnull(pkey);
+    g_assert_true(end == spki + n);
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(pkey, NULL);
+    EVP_PKEY_free(pkey);
+    g_assert_nonnull(c);
+    if (encrypt) {
+        g_assert_cmpint(EVP_PKEY_encrypt_init(c), ==, 1);
+        g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_OAEP_PADDING), ==, 1);
+        g_assert_cmpint(EVP_PKEY_CTX_set_rsa_oaep_md(c, EVP_sha256()), ==, 1);
+    } else {
+        g_assert_cmpint(EVP_PKEY_verify_init(c), ==, 1);
+        g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PSS_PADDING), ==, 1);
+        g_assert_cmpint(EVP_PKEY_CTX_set_signature_md(c, EVP_sha256()), ==, 1);
+        g_assert_cmpint(EVP_PKEY_CTX_set_rsa_pss_saltlen(c, RSA_PSS_SALTLEN_AUTO), ==, 1);
+    }
+    g_assert_cmpint(EVP_PKEY_CTX_set_rsa_mgf1_md(c, EVP_sha256()), ==, 1);
+    return c;
+}
+
+void oaep_encrypt(const TpmKeyFile *key, const void *plaintext, size_t n, uint8_t ret[static TPM_RSA_SIZE])
+{
+    EVP_PKEY_CTX *c = context(key, true);
+    size_t size = TPM_RSA_SIZE;
+    g_assert_cmpint(EVP_PKEY_encrypt(c, ret, &size, plaintext, n), ==, 1);
+    g_assert_cmpuint(size, ==, TPM_RSA_SIZE);
+    EVP_PKEY_CTX_free(c);
+}
+
+bool pss_verify(const TpmKeyFile *key, const uint8_t digest[static 32], const uint8_t *signature, size_t n)
+{
+    EVP_PKEY_CTX *c = context(key, false);
+    bool good = EVP_PKEY_verify(c, signature, n, digest, 32) == 1;
+    EVP_PKEY_CTX_free(c);
+    return good;
+}

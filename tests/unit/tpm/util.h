@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the tests of the TPM library share: a runner turned by hand, and the answer to one job. */
+
+#include <glib.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/tpm/runner.h"
+
+typedef struct Answer {
+    unsigned calls;
+    int r;
+    TpmProblem problem;
+    Secret *secret;
+    TpmKeyFile *decrypt_key, *sign_key;
+    bool has_srk_name;
+    uint8_t srk_name[TPM_NAME_SIZE];
+    uint8_t data[TPM_RANDOM_MAX];
+    size_t data_size;
+    TpmFacts facts;
+} Answer;
+
+void answer_clear(Answer *a);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Answer, answer_clear)
+
+/* The callback; userdata is an Answer. */
+void answer_note(TpmAnswer *answer, void *userdata);
+/* Turns the runner until it was called. */
+void answer_await(TpmRunner *r, const Answer *a);
+
+/* These start a job and await its answer; return its r. */
+int do_create(TpmRunner *r, Answer *a);
+int do_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
+               Answer *a);
+int do_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], Answer *a);
+int do_random(TpmRunner *r, size_t n, Answer *a);
+int do_probe(TpmRunner *r, Answer *a);
+
+TpmRunner *runner_new(const char *tcti);
+/* OAEP with OpenSSL, SHA-256, empty label. */
+void oaep_encrypt(const TpmKeyFile *key, const void *plaintext, size_t n, uint8_t ret[static TPM_RSA_SIZE]);
+/* RSAPSS, SHA-256, verified by OpenSSL with any salt. */
+bool pss_verify(const TpmKeyFile *key, const uint8_t digest[static 32], const uint8_t *signature, size_t n);
