@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/pkcs12.h>
+#include <openssl/x509.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "server/relay-key-internal.h"
+
+#define PASSPHRASE_BYTES 32u /* of the random one, before base64url */
+#define SCRYPT_N 16384u      /* RFC 7914 section 2; 16 MiB of memory, some 50 ms */
+#define SCRYPT_R 8u
+#define SCRYPT_P 1u
+
+/* Reads a file that is for its owner, us or root, alone. */
+static int read_private(const char *path, Buf *ret)
+{
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0 || (st.st_uid != geteuid() && st.st_uid != 0))
+        return HMSG_ERROR_DENIED;
+    return file_read_fd(fd, ret);
+}
+
+static int read_passphrase(const char *path, Buf *ret)
+{
+    int r = read_private(path, ret);
+
+    if (r != 0)
+        return r;
+    while (ret->size > 0 && (ret->data[ret->size - 1] == '\n' || ret->data[ret->size - 1] == '\r'))
+        buf_truncate(ret, ret->size - 1);
+    return ret->size > 0 ? 0 : HMSG_ERROR_BAD_PACKAGE;
+}
+
+/* Only PBES2 with AES-256-CBC is good enough to hold this key (RFC 8018 section 6.2). */
+static int check_encryption(const X509_SIG *sig)
+{
+    const X509_ALGOR *alg;
+    const ASN1_OBJECT *object;
+    const void *parameter;
+    PBE2PARAM *pbe2;
+    int type;
+    bool good;
+
+    X509_SIG_get0(sig, &alg, NULL);
+    X509_ALGOR_get0(&object, &type, &parameter, alg);
+    if (OBJ_obj2nid(object) != NID_pbes2 || type != V_ASN1_SEQUENCE)
+        return HMSG_ERROR_BAD_PACKAGE;
+    pbe2 = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), alg->parameter);
+    if (!pbe2)
+        return HMSG_ERROR_BAD_PACKAGE;
+    good = OBJ_obj2nid(pbe2->encryption->algorithm) == NID_aes_256_cbc &&
+           (OBJ_obj2nid(pbe2->keyfunc->algorithm) == NID_id_scrypt ||
+            OBJ_obj2nid(pbe2->keyfunc->algorithm) == NID_id_pbkdf2);
+    PBE2PARAM_free(pbe2);
+    return good ? 0 : HMSG_ERROR_BAD_PACKAGE;
+}
+
+static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
+{
+    PKCS8_PRIV_KEY_INFO *info = PKCS8_decrypt(sig, buf_text(passphrase), (int)passphrase->size);
+    EVP_PKEY *pkey;
+    int r;
+
+    if (!info)
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    pkey = EVP_PKCS82PKEY(info);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    if (!pkey)
+        return HMSG_ERROR_BAD_PACKAGE;
+    r = EVP_PKEY_is_a(pkey, "RSA") ? relay_key_from_evp(pkey, ret) : HMSG_ERROR_BAD_PACKAGE;
+    EVP_PKEY_free(pkey);
+    return r;
+}
+
+int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(KEY_FILE_SIZE_MAX);
+    _cleanup_(buf_done) Buf passphrase = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
+    X509_SIG *sig;
+    BIO *bio;
+    int r;
+
+    r = read_private(path, &text);
+    if (r == 0)
+        r = read_passphrase(passphrase_path, &passphrase);
+    if (r != 0)
+        return r;
+    bio = BIO_new_mem_buf(text.data, (int)text.size);
+    if (!bio)
+        return -ENOMEM;
+    sig = PEM_read_bio_PKCS8(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    if (!sig)
+        return HMSG_ERROR_BAD_PACKAGE;
+    r = check_encryption(sig);
+    if (r == 0)
+        r = decrypt(sig, &passphrase, ret);
+    X509_SIG_free(sig);
+    return r;
+}
+
+static X509_SIG *encrypt(EVP_PKEY *pkey, const Buf *passphrase)
+{
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pkey);
+    X509_ALGOR *alg = PKCS5_pbe2_set_scrypt(EVP_aes_256_cbc(), NULL, 0, NULL, SCRYPT_N, SCRYPT_R, SCRYPT_P);
+    X509_SIG *sig = NULL;
+
+    if (info && alg)
+        sig = PKCS8_set0_pbe(buf_text(passphrase), (int)passphrase->size, info, alg);
+    if (!sig)
+        X509_ALGOR_free(alg);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return sig;
+}
+
+static int encrypt_pem(EVP_PKEY *pkey, const Buf *passphrase, Buf *ret)
+{
+    X509_SIG *sig = encrypt(pkey, passphrase);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *data;
+    int r = -EIO;
+
+    if (sig && bio && PEM_write_bio_PKCS8(bio, sig) == 1) {
+        long n = BIO_get_mem_data(bio, &data);
+
+        r = buf_append(ret, data, (size_t)n);
+    }
+    BIO_free(bio);
+    X509_SIG_free(sig);
+    return r;
+}
+
+int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_path)
+{
+    _cleanup_(buf_done) Buf passphrase = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
+    _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX);
+    _cleanup_(secret_freep) Secret *random = NULL;
+    int r;
+
+    r = secret_new_random(PASSPHRASE_BYTES, &random);
+    if (r == 0)
+        r = base64url_append(&passphrase, secret_bytes(random), secret_size(random));
+    if (r == 0)
+        r = encrypt_pem(relay_key_evp(k), &passphrase, &pem);
+    if (r == 0)
+        r = buf_append_string(&passphrase, "\n");
+    if (r == 0)
+        r = file_write_atomic(AT_FDCWD, passphrase_path, passphrase.data, passphrase.size, 0600, true);
+    if (r != 0)
+        return r;
+    r = file_write_atomic(AT_FDCWD, path, pem.data, pem.size, 0600, true);
+    if (r != 0)
+        (void)file_remove(AT_FDCWD, passphrase_path);
+    return r;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "server/relay-key-internal.h"
+
+struct OnlineKey {
+    atomic_uint references;
+    EcKey *ec;
+    char *statement;
+    uint8_t pin[PIN_SIZE];
+    int64_t expires;
+};
+
+struct RelayKey {
+    EVP_PKEY *pkey;
+    RsaKey *public;
+    uint8_t pin[PIN_SIZE];
+    pthread_mutex_t lock; /* over online */
+    OnlineKey *online;
+};
+
+int relay_key_from_evp(EVP_PKEY *pkey, RelayKey **ret)
+{
+    _cleanup_(relay_key_freep) RelayKey *k = calloc(1, sizeof(*k));
+    int r;
+
+    if (!k)
+        return -ENOMEM;
+    r = -pthread_mutex_init(&k->lock, NULL);
+    if (r < 0) {
+        free(TAKE_PTR(k));
+        return r;
+    }
+    if (EVP_PKEY_up_ref(pkey) != 1)
+        return -EIO;
+    k->pkey = pkey;
+    r = rsa_key_from_evp(pkey, &k->public);
+    if (r == 0)
+        r = rsa_key_pin(k->public, k->pin);
+    if (r == 0)
+        *ret = TAKE_PTR(k);
+    return r;
+}
+
+int relay_key_generate(unsigned bits, RelayKey **ret)
+{
+    EVP_PKEY *pkey;
+    int r;
+
+    if (bits != RSA_BITS_MIN && bits != RELAY_KEY_BITS_DEFAULT && bits != RSA_BITS_MAX)
+        return HMSG_ERROR_INVALID_ARGS;
+    pkey = EVP_RSA_gen(bits);
+    if (!pkey)
+        return -EIO;
+    r = relay_key_from_evp(pkey, ret);
+    EVP_PKEY_free(pkey);
+    return r;
+}
+
+RelayKey *relay_key_free(RelayKey *k)
+{
+    if (!k)
+        return NULL;
+    (void)online_key_unref(k->online);
+    (void)rsa_key_free(k->public);
+    EVP_PKEY_free(k->pkey);
+    pthread_mutex_destroy(&k->lock);
+    free(k);
+    return NULL;
+}
+
+const uint8_t *relay_key_pin(const RelayKey *k)
+{
+    return k->pin;
+}
+
+const RsaKey *relay_key_public(const RelayKey *k)
+{
+    return k->public;
+}
+
+struct evp_pkey_st *relay_key_evp(const RelayKey *k)
+{
+    return k->pkey;
+}
+
+static int sign_statement(RelayKey *k, const EcKey *ec, int64_t now, char **ret)
+{
+    RelayStatement s = {.identity = k->public, .nbf = now, .exp = now + RELAY_STATEMENT_LIFETIME_MAX};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+    int r;
+
+    s.online = ec_key_ref((EcKey *)(uintptr_t)ec);
+    r = relay_statement_prepare(&s, &draft);
+    (void)ec_key_free(s.online);
+    if (r == 0)
+        r = jws_sign_rsa(&draft, k->pkey, &jws);
+    if (r != 0)
+        return r;
+    *ret = strdup(buf_text(&jws));
+    return *ret ? 0 : -ENOMEM;
+}
+
+int relay_key_renew(RelayKey *k, int64_t now)
+{
+    _cleanup_(online_key_unrefp) OnlineKey *o = calloc(1, sizeof(*o));
+    OnlineKey *old;
+    int r;
+
+    if (!o)
+        return -ENOMEM;
+    atomic_init(&o->references, 1);
+    memcpy(o->pin, k->pin, PIN_SIZE);
+    o->expires = now + RELAY_STATEMENT_LIFETIME_MAX;
+    r = ec_key_generate(&o->ec);
+    if (r == 0)
+        r = sign_statement(k, o->ec, now, &o->statement);
+    if (r != 0)
+        return r;
+
+    pthread_mutex_lock(&k->lock);
+    old = k->online;
+    k->online = TAKE_PTR(o);
+    pthread_mutex_unlock(&k->lock);
+    (void)online_key_unref(old);
+    return 0;
+}
+
+OnlineKey *relay_key_online(RelayKey *k)
+{
+    OnlineKey *o;
+
+    pthread_mutex_lock(&k->lock);
+    o = online_key_ref(k->online);
+    pthread_mutex_unlock(&k->lock);
+    return o;
+}
+
+OnlineKey *online_key_ref(OnlineKey *o)
+{
+    if (o)
+        atomic_fetch_add(&o->references, 1);
+    return o;
+}
+
+OnlineKey *online_key_unref(OnlineKey *o)
+{
+    if (!o || atomic_fetch_sub(&o->references, 1) != 1)
+        return NULL;
+    (void)ec_key_free(o->ec);
+    free(o->statement);
+    free(o);
+    return NULL;
+}
+
+const EcKey *online_key_ec(const OnlineKey *o)
+{
+    return o->ec;
+}
+
+const char *online_key_statement(const OnlineKey *o)
+{
+    return o->statement;
+}
+
+const uint8_t *online_key_pin(const OnlineKey *o)
+{
+    return o->pin;
+}
+
+int64_t online_key_expires(const OnlineKey *o)
+{
+    return o->expires;
+}
