@@ -9,11 +9,12 @@
 #define OPTIONS_ERROR_SIZE 512u
 
 typedef struct Options {
-    Relay relay;      /* [relay] host: the part behind @ of its addresses, without pin */
-    char *listen;     /* [relay] listen: ADDR:PORT; port 0: a free one */
-    char *data;       /* [relay] data: folder */
-    char *key;        /* [identity] key */
-    char *passphrase; /* [identity] passphrase: file */
+    Relay relay;        /* [relay] host: the part behind @ of its addresses, without pin */
+    bool host_has_port; /* else the port of its addresses is the one that it listens on */
+    char *listen;       /* [relay] listen: ADDR:PORT; port 0: a free one */
+    char *data;         /* [relay] data: folder */
+    char *key;          /* [identity] key */
+    char *passphrase;   /* [identity] passphrase: file */
     char *invite;   /* [registration] invite: file with a word that new users must give; NULL: open to all */
     bool guests;    /* [registration] guests */
     unsigned loops; /* [limits] threads; 0: one for each core */
@@ -27,6 +28,9 @@ typedef struct Options {
 } Options;
 
 /* HMSG_ERROR_INVALID_ARGS: error says what is wrong, one line for people. Paths in the file are relative to
- * its folder. With port 0 in listen the relay's port is not known before it listens. */
+ * its folder. */
 int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR_SIZE]);
 void options_done(Options *o);
+
+/* Does the text of a host name a port? */
+bool options_host_has_port(const char *host);

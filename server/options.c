@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libhmsg/base/config.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "server/options.h"
+
+#define LOOPS_MAX 64u
+#define CONNECTIONS_DEFAULT 20000u
+#define CONNECTIONS_MAX 1000000u
+#define MAILBOX_SIZE_DEFAULT (1024ull * 1024 * 1024)
+#define MAILBOX_MESSAGES_DEFAULT 10000u
+#define SENDER_RATE_DEFAULT 600u
+#define STORE_SIZE_DEFAULT 0u
+#define SIZE_LIMIT_MAX (1ull << 50)
+#define COUNT_LIMIT_MAX (1ull << 32)
+#define LIFETIME_MIN 60u
+#define CREDENTIAL "credential:" /* a file of systemd's LoadCredential=, see systemd.exec(5) */
+
+typedef struct Known {
+    const char *section, *key;
+} Known;
+
+static const Known known[] = {
+    {"relay", "host"},
+    {"relay", "listen"},
+    {"relay", "data"},
+    {"identity", "key"},
+    {"identity", "passphrase"},
+    {"registration", "invite"},
+    {"registration", "guests"},
+    {"limits", "threads"},
+    {"limits", "connections"},
+    {"limits", "attachment-size"},
+    {"limits", "mailbox-size"},
+    {"limits", "mailbox-messages"},
+    {"limits", "store-size"},
+    {"limits", "sender-rate"},
+    {"limits", "message-lifetime"},
+};
+
+static int check_known(const char *section, const char *key, const char *value, void *userdata)
+{
+    char *error = userdata;
+
+    for (size_t i = 0; i < ELEMENTSOF(known); i++)
+        if (strcmp(section, known[i].section) == 0 && strcmp(key, known[i].key) == 0)
+            return 0;
+    (void)snprintf(error, OPTIONS_ERROR_SIZE, "[%.100s] %.100s: no such setting", section, key);
+    return HMSG_ERROR_INVALID_ARGS;
+}
+
+static int wrong(char *error, const char *section, const char *key, const char *why)
+{
+    (void)snprintf(error, OPTIONS_ERROR_SIZE, "[%s] %s: %s", section, key, why);
+    return HMSG_ERROR_INVALID_ARGS;
+}
+
+static int get_path(const Config *c, const char *folder, const char *section, const char *key,
+                    const char *fallback, char **ret)
+{
+    const char *value = config_get(c, section, key, fallback);
+    const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+
+    if (!value)
+        return 0;
+    if (strncmp(value, CREDENTIAL, strlen(CREDENTIAL)) == 0)
+        return string_printf(ret, "%s/%s", credentials ? credentials : "/nonexistent",
+                             value + strlen(CREDENTIAL));
+    return value[0] == '/' ? string_printf(ret, "%s", value) : string_printf(ret, "%s/%s", folder, value);
+}
+
+static int get_paths(const Config *c, const char *path, Options *o)
+{
+    const char *slash = strrchr(path, '/');
+    _cleanup_(freep) char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    int r;
+
+    if (!folder)
+        return -ENOMEM;
+    r = get_path(c, folder, "relay", "data", "data", &o->data);
+    if (r == 0)
+        r = get_path(c, folder, "identity", "key", "identity.pem", &o->key);
+    if (r == 0)
+        r = get_path(c, folder, "identity", "passphrase", "identity.passphrase", &o->passphrase);
+    if (r == 0)
+        r = get_path(c, folder, "registration", "invite", NULL, &o->invite);
+    return r;
+}
+
+static int get_relay(const Config *c, Options *o, char *error)
+{
+    const char *host = config_get(c, "relay", "host", NULL);
+    const char *listen = config_get(c, "relay", "listen", "[::]:7443");
+
+    if (!host)
+        return wrong(error, "relay", "host", "is missing: the part behind @ of the relay's addresses");
+    if (relay_parse(host, &o->relay) != 0 || o->relay.has_pin)
+        return wrong(error, "relay", "host", "is not HOST or HOST:PORT");
+    o->host_has_port = options_host_has_port(host);
+    o->listen = strdup(listen);
+    return o->listen ? 0 : -ENOMEM;
+}
+
+/* Numbers: where, how many. */
+static int get_limits(const Config *c, Options *o, char *error)
+{
+    uint64_t loops = 0, connections = 0;
+    const struct {
+        const char *key;
+        uint64_t fallback, min, max;
+        uint64_t *where;
+    } numbers[] = {
+        {"threads", 0, 0, LOOPS_MAX, &loops},
+        {"connections", CONNECTIONS_DEFAULT, 1, CONNECTIONS_MAX, &connections},
+        {"attachment-size", ATTACHMENT_SIZE_MAX, MESSAGE_SIZE_MAX, SIZE_LIMIT_MAX, &o->attachment_size},
+        {"mailbox-size", MAILBOX_SIZE_DEFAULT, MESSAGE_SIZE_MAX, SIZE_LIMIT_MAX, &o->mailbox_size},
+        {"mailbox-messages", MAILBOX_MESSAGES_DEFAULT, 1, COUNT_LIMIT_MAX, &o->mailbox_messages},
+        {"store-size", STORE_SIZE_DEFAULT, 0, SIZE_LIMIT_MAX, &o->store_size},
+        {"sender-rate", SENDER_RATE_DEFAULT, 1, COUNT_LIMIT_MAX, &o->sender_rate},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+        if (config_get_number(c, "limits", numbers[i].key, numbers[i].fallback, numbers[i].min,
+                              numbers[i].max, numbers[i].where) != 0)
+            return wrong(error, "limits", numbers[i].key, "is not a number that is allowed here");
+    if (config_get_seconds(c, "limits", "message-lifetime", MESSAGE_EXPIRY_MAX, &o->message_lifetime) != 0 ||
+        o->message_lifetime < LIFETIME_MIN || o->message_lifetime > MESSAGE_EXPIRY_MAX)
+        return wrong(error, "limits", "message-lifetime", "is not a time between 1min and 30d");
+    if (config_get_bool(c, "registration", "guests", true, &o->guests) != 0)
+        return wrong(error, "registration", "guests", "is neither yes nor no");
+    o->loops = (unsigned)loops;
+    o->connections = (unsigned)connections;
+    return 0;
+}
+
+bool options_host_has_port(const char *host)
+{
+    const char *bracket = strrchr(host, ']');
+
+    return strchr(bracket ? bracket : host, ':') != NULL;
+}
+
+int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR_SIZE])
+{
+    _cleanup_(config_freep) Config *c = NULL;
+    _cleanup_(options_done) Options o = {0};
+    unsigned line = 0;
+    int r;
+
+    r = config_load(path, &c, &line);
+    if (r == -EBADMSG)
+        (void)snprintf(error, OPTIONS_ERROR_SIZE, "line %u is not of the form key = value", line);
+    else if (r != 0)
+        (void)snprintf(error, OPTIONS_ERROR_SIZE, "%s", strerror(-r));
+    if (r != 0)
+        return r == -ENOMEM ? r : HMSG_ERROR_INVALID_ARGS;
+    r = config_each(c, check_known, error);
+    if (r == 0)
+        r = get_relay(c, &o, error);
+    if (r == 0)
+        r = get_paths(c, path, &o);
+    if (r == 0)
+        r = get_limits(c, &o, error);
+    if (r != 0)
+        return r;
+    *ret = o;
+    o = (Options){0};
+    return 0;
+}
+
+void options_done(Options *o)
+{
+    free(o->listen);
+    free(o->data);
+    free(o->key);
+    free(o->passphrase);
+    free(o->invite);
+    *o = (Options){0};
+}
