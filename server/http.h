@@ -50,7 +50,7 @@ Client *http_request_client(HttpRequest *r);
 bool http_request_finished(const HttpRequest *r);
 
 const char *http_request_method(const HttpRequest *r);
-const char *http_request_path(const HttpRequest *r); /* decoded; without the query */
+const char *http_request_path(const HttpRequest *r); /* as it was sent, without the query */
 /* The index-th variable of the pattern, percent-decoded. */
 const char *http_request_value(const HttpRequest *r, unsigned index);
 /* The value of a query parameter, percent-decoded; NULL: none. A name that comes twice gives 400 by itself.
