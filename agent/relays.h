@@ -52,3 +52,63 @@ size_t relays_ours(Relays *r, const char *const **ret);
 typedef int (*relays_registration_t)(const char *address, const char *relay, const char *state,
                                      const char *error, void *userdata);
 int relays_each_registration(Relays *r, relays_registration_t f, void *userdata);
+
+/* What a request gave, each field for the calls that name it. */
+typedef struct RelaysMessage {
+    uint64_t seq, size;
+    const char *id, *submitter;
+} RelaysMessage;
+
+typedef struct RelaysResult {
+    const char *address, *relay;   /* register */
+    const Receipt *receipt;        /* submit: signed by this relay; the caller compares what it says */
+    const char *state;             /* status: accepted, delivered, expired */
+    const RelaysMessage *messages; /* list */
+    size_t n;                      /* list */
+    bool more;                     /* list */
+    uint64_t size;                 /* fetch */
+    const char *const *ids;        /* acknowledge: NULL-terminated */
+} RelaysResult;
+
+/* result is NULL unless r is 0. */
+typedef void (*relays_done_t)(int r, const char *detail, const RelaysResult *result, void *userdata);
+
+/* address: name@host[:port][#PIN]; invite may be NULL. Enters our keys, with a mailbox, and stores it.
+ * ALREADY_EXISTS: the name is somebody else's. UNTRUSTED, NO_IDENTITY, LOCKED, TPM_*, DENIED. */
+int relays_register(Relays *r, const char *address, const char *invite, bool trust_relay, relays_done_t done,
+                    void *userdata, RelaysRequest **ret);
+/* NOT_FOUND: not registered. A relay that does not know us any more is no failure. */
+int relays_unregister(Relays *r, const char *address, relays_done_t done, void *userdata,
+                      RelaysRequest **ret);
+
+/* These log in when necessary; as a guest where we have no mailbox. LOCKED, NO_IDENTITY and TPM_* when they
+ * would have to and cannot. ids and kids are 43 characters. fd is duplicated. */
+int relays_submit(Relays *r, const char *relay, const char *kid, const char *id, int fd, uint64_t size,
+                  uint64_t expires, relays_done_t done, void *userdata, RelaysRequest **ret);
+int relays_status(Relays *r, const char *relay, const char *id, relays_done_t done, void *userdata,
+                  RelaysRequest **ret);
+int relays_list(Relays *r, const char *relay, uint64_t after, relays_done_t done, void *userdata,
+                RelaysRequest **ret);
+int relays_fetch(Relays *r, const char *relay, const char *id, int fd, relays_done_t done, void *userdata,
+                 RelaysRequest **ret);
+/* ids: n of them, 1..ACKNOWLEDGE_IDS_MAX, copied. */
+int relays_acknowledge(Relays *r, const char *relay, const char *const *ids, size_t n, relays_done_t done,
+                       void *userdata, RelaysRequest **ret);
+
+/* Events of relays to which we are connected. Fields may be NULL. */
+typedef struct RelaysWatcher {
+    void (*listening)(const char *relay, void *userdata); /* connected, logged in, told of what happens */
+    void (*mail)(const char *relay, const RelaysMessage *message, void *userdata);
+    void (*status)(const char *relay, const char *id, const char *state, void *userdata);
+} RelaysWatcher;
+/* At most 2; of all relays. */
+int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata);
+
+/* Stay connected to a relay where we have no mailbox, to be told what becomes of messages. */
+int relays_keep(Relays *r, const char *relay, bool keep);
+bool relays_is_listening(const Relays *r, const char *relay);
+/* Try now what waits for its time. */
+void relays_hurry(Relays *r);
+bool relays_courier_runs(const Relays *r);
+/* To be called after every change of state or keys. */
+void relays_identity_changed(Relays *r);

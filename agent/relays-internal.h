@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to the files relays*.c. */
+
+#include "agent/courier-link.h"
+#include "agent/identity.h"
+#include "agent/relays.h"
+#include "agent/store.h"
+#include "libhmsg/wire/proof.h"
+
+#define RELAYS_WATCHERS_MAX 2u
+#define RELAYS_CONNECTIONS_MAX 256u  /* relays spoken to at a time */
+#define RELAYS_RECONNECT_MIN 1u      /* seconds */
+#define RELAYS_RECONNECT_MAX 300u    /* seconds */
+#define RELAYS_REQUEST_LIFETIME 120u /* seconds, of a signed request */
+#define RELAYS_DETAIL_SIZE 640u
+
+typedef enum ConnectionState {
+    CONNECTION_OFF,
+    CONNECTION_LOGGING_IN,
+    CONNECTION_LOGGED_IN,
+} ConnectionState;
+
+/* One relay. */
+typedef struct Connection {
+    struct Connection *prev, *next;
+    Relays *owner;
+    Relay address; /* with pin */
+    char text[RELAY_TEXT_SIZE];
+    ConnectionState state;
+    bool listening, kept, unregistered;
+    RelaysRequest *login;  /* the one that is logging in */
+    RelaysRequest *listen; /* the one that is beginning to listen */
+    RelaysRequest *waiting;
+    Secret *ack_key; /* of the login */
+    sd_event_source *timer;
+    unsigned failures;
+    char error[RELAYS_DETAIL_SIZE]; /* "" while all is well */
+    /* the relay's statement that was verified last, so that one signature is checked once */
+    Buf statement;
+    EcKey *online;
+    int64_t online_until;
+} Connection;
+
+/* A step of a request: 0 when something is under way that will go on with it, else the request's end. */
+typedef int (*request_step_t)(RelaysRequest *q);
+typedef int (*request_reply_t)(RelaysRequest *q, sd_bus_message *reply);
+
+typedef enum RequestPurpose {
+    PURPOSE_MEMBER, /* needs our mailbox there */
+    PURPOSE_ANY,    /* a guest may do it */
+} RequestPurpose;
+
+struct RelaysRequest {
+    RelaysRequest *prev, *next;                 /* of owner->requests */
+    RelaysRequest *waiting_prev, *waiting_next; /* of connection->waiting */
+    Relays *owner;                              /* NULL: finished, or the relays are gone */
+    Connection *connection;
+    bool is_waiting;
+    bool needs_login, again; /* again: logged in a second time after LoginRequired */
+    RequestPurpose purpose;
+    request_step_t start;  /* when the relay is known and, if needed, we are logged in */
+    request_reply_t reply; /* of the call under way */
+    int (*refused)(RelaysRequest *q, const CourierError *e); /* of it, may be NULL; as reply */
+    sd_bus_slot *slot;
+    IdentityWork *work;
+    sd_event_source *later;
+    int later_error;
+    unsigned retry_after;
+    char detail[RELAYS_DETAIL_SIZE];
+
+    relays_lookup_t lookup_done;
+    relays_done_t done;
+    void *userdata;
+
+    /* arguments */
+    Relay asked;
+    bool trust_relay, probed;
+    char name[NAME_SIZE_MAX + 1];
+    char kid[HASH_TEXT_SIZE], id[HASH_TEXT_SIZE];
+    int fd;
+    uint64_t size, expires, after;
+    uint8_t *ids; /* ID_SIZE bytes each */
+    size_t n_ids;
+    char *invite;
+    char *stored_address; /* of a registration, as it is stored */
+
+    /* what a registration or login holds on its way */
+    RegisterMethod method;
+    request_step_t after_guest;
+    RequestBinding binding;
+    Buf challenge, identity_statement, request;
+    Secret *secret; /* of the proof of possession; X25519 key of a login */
+    uint8_t epk[X25519_SIZE];
+};
+
+typedef struct Watcher {
+    RelaysWatcher f;
+    void *userdata;
+} Watcher;
+
+struct Relays {
+    Manager *m;
+    CourierLink *link;
+    Connection *connections;
+    unsigned n_connections;
+    RelaysRequest *requests;
+    Watcher watchers[RELAYS_WATCHERS_MAX];
+    size_t n_watchers;
+    char skid[HASH_TEXT_SIZE]; /* as whom we log in; "" */
+    char **ours;               /* sorted, of the registrations */
+    size_t n_ours;
+    struct {
+        DbStatement *pin_get, *pin_put, *registrations, *registration_get, *registration_put,
+            *registration_delete;
+    } sql;
+};
+
+/* relays.c */
+int request_alloc(Relays *r, RelaysRequest **ret);
+/* The request goes on in the loop: finds its relay, logs in, starts. */
+int request_begin(RelaysRequest *q, RelaysRequest **ret);
+/* Starts, or waits for the login. */
+int request_proceed(RelaysRequest *q);
+/* Ends it: calls back. Nothing may touch q afterwards. */
+void request_finish(RelaysRequest *q, int r, const RelaysResult *result, const DirectoryEntry *entry);
+/* Keeps the sentence for people and returns error. */
+int request_error(RelaysRequest *q, int error, const char *format, ...) _printf_(3, 4);
+/* A call of the courier whose first argument is the relay. */
+int request_call_new(RelaysRequest *q, const char *member, sd_bus_message **ret);
+/* Sends it (and drops the reference); reply gets the answer. */
+int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_reply_t reply);
+/* (nonce, [bytes,] exporter) of Nonce and Challenge into q->binding. */
+int request_read_nonce(RelaysRequest *q, sd_bus_message *reply, Buf *ret_middle);
+int connection_get(Relays *r, const Relay *relay, Connection **ret);
+Connection *connection_find(const Relays *r, const char *text);
+/* The relay's online key out of a statement that came with an answer. AUTHENTICATION_FAILED. */
+int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret);
+bool relays_is_ours(const Relays *r, const char *relay);
+int relays_load_ours(Relays *r);
+
+/* relays-known.c: finds q->connection for q->asked, at once or after a probe; then request_proceed. */
+int known_resolve(RelaysRequest *q);
+/* The relay has answered with its pinned key: a pin that an address named is stored. */
+int known_confirm(RelaysRequest *q);
+
+/* relays-login.c */
+int login_start(Connection *c);
+void login_lost(Connection *c, const char *reason);
+void login_stop(Connection *c);
+/* Connects and listens where it should; called when something changed. */
+void login_keep_all(Relays *r, bool at_once);
+void login_keep(Connection *c, bool at_once);
+
+/* relays-register.c: registers as a guest for a login. */
+int register_guest_start(RelaysRequest *q, request_step_t then);
+
+/* relays-lookup.c */
+int directory_read(RelaysRequest *q, const char *statement, const char *binding, const char *relay_statement,
+                   IdentityStatement *ret_identity, Binding *ret_binding);

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/relays-internal.h"
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+
+/* The steps of a registration: challenge, statement signed, secret opened, request signed, sent. A step that
+ * is called by the TPM ends the request by itself. */
+static void next(RelaysRequest *q, int r, const char *detail)
+{
+    if (r == 0)
+        return;
+    if (detail && *detail)
+        (void)request_error(q, r, "%s", detail);
+    request_finish(q, r, NULL, NULL);
+}
+
+static int store_registration(RelaysRequest *q)
+{
+    DbStatement *s = q->owner->sql.registration_put;
+    const IdentityPublic *p = identity_public(q->owner->m->identity);
+    int r;
+
+    db_bind_text(s, 1, q->stored_address);
+    db_bind_text(s, 2, q->connection->text);
+    db_bind_text(s, 3, p->kid);
+    db_bind_number(s, 4, clock_realtime());
+    r = db_run(s);
+    if (r == 0)
+        r = relays_load_ours(q->owner);
+    return r;
+}
+
+/* The relay says what we are registered as: exactly what we sent. */
+static int check_binding(RelaysRequest *q, const char *binding, const char *relay_statement)
+{
+    _cleanup_(identity_statement_done) IdentityStatement identity = {0};
+    Binding b;
+    int r;
+
+    r = directory_read(q, buf_text(&q->identity_statement), binding, relay_statement, &identity, &b);
+    if (r == 0 && strcmp(b.name, q->name) != 0)
+        r = request_error(q, HMSG_ERROR_AUTHENTICATION_FAILED, "Relay %s:%u registered another name",
+                          q->asked.host, q->asked.port);
+    return r;
+}
+
+static int on_registered(RelaysRequest *q, sd_bus_message *reply)
+{
+    const char *binding, *relay_statement;
+    char relay[RELAY_TEXT_SIZE], address[ADDRESS_SIZE_MAX + 1];
+    RelaysResult result = {.address = address, .relay = relay};
+    Connection *c = q->connection;
+    Relays *owner = q->owner;
+    int r;
+
+    r = sd_bus_message_read(reply, "ss", &binding, &relay_statement);
+    if (r < 0)
+        return -EBADMSG;
+    if (!identity_public(owner->m->identity))
+        return HMSG_ERROR_NO_IDENTITY;
+    r = check_binding(q, binding, relay_statement);
+    if (r == 0)
+        r = known_confirm(q);
+    if (r != 0)
+        return r;
+    if (q->method == REGISTER_GUEST) {
+        q->name[0] = 0;
+        return q->after_guest(q);
+    }
+    r = store_registration(q);
+    if (r != 0)
+        return r;
+    c->unregistered = false;
+    login_keep(c, true);
+    memcpy(relay, c->text, sizeof(relay));
+    (void)snprintf(address, sizeof(address), "%s", q->stored_address);
+    request_finish(q, 0, &result, NULL);
+    return 0;
+}
+
+static int send_registration(RelaysRequest *q, const uint8_t *answer)
+{
+    sd_bus_message *call = NULL;
+    int r;
+
+    r = request_call_new(q, "Register", &call);
+    if (r != 0)
+        return r;
+    r = sd_bus_message_append(call, "ss", buf_text(&q->identity_statement), buf_text(&q->request));
+    if (r >= 0)
+        r = sd_bus_message_append_array(call, 'y', answer, SHA256_SIZE);
+    if (r >= 0)
+        r = q->invite ? sd_bus_message_append(call, "a{sv}", 1, "invite", "s", q->invite)
+                      : sd_bus_message_append(call, "a{sv}", 0);
+    if (r < 0) {
+        sd_bus_message_unref(call);
+        return r;
+    }
+    return request_call(q, call, false, on_registered);
+}
+
+static void on_request_signed(int r, const char *detail, const char *jws, void *userdata)
+{
+    RelaysRequest *q = userdata;
+    uint8_t answer[SHA256_SIZE];
+
+    q->work = identity_work_free(q->work);
+    if (r == 0)
+        r = buf_append_string(&q->request, jws);
+    if (r == 0)
+        r = pop_answer(q->secret, buf_text(&q->request), q->request.size, answer);
+    if (r == 0)
+        r = send_registration(q, answer);
+    next(q, r, detail);
+}
+
+static int sign_request(RelaysRequest *q)
+{
+    Identity *identity = q->owner->m->identity;
+    const IdentityPublic *p = identity_public(identity);
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    RegisterRequest request = {.binding = q->binding, .method = q->method};
+    int r;
+
+    if (!p)
+        return HMSG_ERROR_NO_IDENTITY;
+    memcpy(request.name, q->name, sizeof(request.name));
+    request.iat = clock_realtime();
+    request.exp = request.iat + (int64_t)RELAYS_REQUEST_LIFETIME;
+    r = crypto_sha256(q->identity_statement.data, q->identity_statement.size, request.statement_sha256);
+    if (r == 0)
+        r = register_request_prepare(&request, p->skid_bytes, &draft);
+    if (r == 0)
+        r = identity_sign_jws(identity, buf_text(&draft.input), on_request_signed, q, &q->work);
+    return r;
+}
+
+/* Only what has the form of this relay's proof is answered: a relay gets nothing else decrypted. */
+static void on_opened(int r, const char *detail, const Secret *plaintext, void *userdata)
+{
+    RelaysRequest *q = userdata;
+
+    q->work = identity_work_free(q->work);
+    if (r == 0)
+        r = pop_open(plaintext, q->connection->address.pin, &q->secret);
+    if (r == HMSG_ERROR_AUTHENTICATION_FAILED)
+        detail = "The relay's proof of possession is not of the form for this relay";
+    if (r == 0)
+        r = sign_request(q);
+    next(q, r, detail);
+}
+
+static void on_statement_signed(int r, const char *detail, const char *jws, void *userdata)
+{
+    RelaysRequest *q = userdata;
+
+    q->work = identity_work_free(q->work);
+    if (r == 0)
+        r = buf_append_string(&q->identity_statement, jws);
+    if (r == 0)
+        r = identity_open_pop(q->owner->m->identity, q->challenge.data, q->challenge.size, on_opened, q,
+                              &q->work);
+    next(q, r, detail);
+}
+
+static int sign_statement(RelaysRequest *q)
+{
+    Identity *identity = q->owner->m->identity;
+    const IdentityPublic *p = identity_public(identity);
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    IdentityStatement statement = {.protection = PROTECTION_TPM};
+    int r;
+
+    if (!p)
+        return HMSG_ERROR_NO_IDENTITY;
+    (void)snprintf(statement.address, sizeof(statement.address), "%s", q->stored_address);
+    statement.sign = p->sign;
+    statement.decrypt = p->decrypt;
+    statement.generation = p->generation;
+    statement.iat = clock_realtime();
+    r = identity_statement_prepare(&statement, &draft);
+    if (r == 0)
+        r = identity_sign_jws(identity, buf_text(&draft.input), on_statement_signed, q, &q->work);
+    return r;
+}
+
+static int on_challenge(RelaysRequest *q, sd_bus_message *reply)
+{
+    int r = request_read_nonce(q, reply, &q->challenge);
+
+    return r == 0 ? sign_statement(q) : r;
+}
+
+static int ask_challenge(RelaysRequest *q)
+{
+    const IdentityPublic *p = identity_public(q->owner->m->identity);
+    sd_bus_message *call = NULL;
+    const uint8_t *spki;
+    size_t n = 0;
+    int r;
+
+    r = identity_check(q->owner->m->identity);
+    if (r == 0 && !p)
+        r = HMSG_ERROR_NO_IDENTITY;
+    if (r == 0)
+        r = request_call_new(q, "Challenge", &call);
+    if (r != 0)
+        return r;
+    buf_clear(&q->identity_statement);
+    buf_clear(&q->request);
+    q->secret = secret_free(q->secret);
+    spki = rsa_key_spki(p->decrypt, &n);
+    r = sd_bus_message_append_array(call, 'y', spki, n);
+    if (r < 0) {
+        sd_bus_message_unref(call);
+        return r;
+    }
+    return request_call(q, call, false, on_challenge);
+}
+
+/* A guest gives the address of its home, if it has one. */
+static int guest_address(RelaysRequest *q)
+{
+    const IdentityPublic *p = identity_public(q->owner->m->identity);
+    _cleanup_(db_resetp) DbStatement *s = q->owner->sql.registrations;
+    bool row = false;
+    int r;
+
+    if (!p)
+        return HMSG_ERROR_NO_IDENTITY;
+    while ((r = db_step(s, &row)) == 0 && row)
+        if (strcmp(db_column_text(s, 2, NULL), p->kid) == 0)
+            return string_printf(&q->stored_address, "%s", db_column_text(s, 0, NULL));
+    return r == 0 ? string_printf(&q->stored_address, "%s", "") : r;
+}
+
+int register_guest_start(RelaysRequest *q, request_step_t then)
+{
+    int r;
+
+    q->method = REGISTER_GUEST;
+    q->name[0] = 0;
+    q->after_guest = then;
+    free(q->stored_address);
+    q->stored_address = NULL;
+    r = guest_address(q);
+    return r == 0 ? ask_challenge(q) : r;
+}
+
+static int on_registration_refused(RelaysRequest *q, const CourierError *e)
+{
+    if (e->error == HMSG_ERROR_ALREADY_EXISTS)
+        return request_error(q, e->error, "The name %s at %s:%u is somebody else's", q->name, q->asked.host,
+                             q->asked.port);
+    return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
+}
+
+static int begin(RelaysRequest *q, const char *address, relays_done_t done, void *userdata)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
+    Address parsed;
+    int r;
+
+    r = address_parse(address, &parsed);
+    if (r == 0)
+        r = address_format(&parsed, false, &text);
+    if (r == 0)
+        r = string_printf(&q->stored_address, "%s", buf_text(&text));
+    if (r != 0)
+        return r;
+    q->asked = parsed.relay;
+    memcpy(q->name, parsed.name, sizeof(q->name));
+    q->done = done;
+    q->userdata = userdata;
+    return 0;
+}
+
+int relays_register(Relays *r, const char *address, const char *invite, bool trust_relay, relays_done_t done,
+                    void *userdata, RelaysRequest **ret)
+{
+    _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
+    int e;
+
+    e = identity_check(r->m->identity);
+    if (e == 0)
+        e = request_alloc(r, &q);
+    if (e == 0)
+        e = begin(q, address, done, userdata);
+    if (e == 0 && invite)
+        e = string_printf(&q->invite, "%s", invite);
+    if (e != 0)
+        return e;
+    q->trust_relay = trust_relay;
+    q->method = REGISTER_MEMBER;
+    q->start = ask_challenge;
+    q->refused = on_registration_refused;
+    e = request_begin(q, ret);
+    if (e == 0)
+        (void)TAKE_PTR(q);
+    return e;
+}
+
+static int finish_unregister(RelaysRequest *q)
+{
+    DbStatement *s = q->owner->sql.registration_delete;
+    Connection *c = q->connection;
+    int r;
+
+    db_bind_text(s, 1, q->stored_address);
+    r = db_run(s);
+    if (r == 0)
+        r = relays_load_ours(q->owner);
+    if (r != 0)
+        return r;
+    login_keep(c, false);
+    request_finish(q, 0, &(RelaysResult){0}, NULL);
+    return 0;
+}
+
+static int on_unregistered(RelaysRequest *q, sd_bus_message *reply)
+{
+    return finish_unregister(q);
+}
+
+static int on_unregister_refused(RelaysRequest *q, const CourierError *e)
+{
+    if (e->error == HMSG_ERROR_NOT_FOUND)
+        return finish_unregister(q);
+    return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
+}
+
+static void on_unregister_signed(int r, const char *detail, const char *jws, void *userdata)
+{
+    RelaysRequest *q = userdata;
+    sd_bus_message *call = NULL;
+
+    q->work = identity_work_free(q->work);
+    if (r == 0)
+        r = request_call_new(q, "Unregister", &call);
+    if (r == 0) {
+        r = sd_bus_message_append_basic(call, 's', jws);
+        if (r >= 0)
+            r = request_call(q, call, false, on_unregistered);
+        else
+            sd_bus_message_unref(call);
+    }
+    next(q, r, detail);
+}
+
+static int on_unregister_nonce(RelaysRequest *q, sd_bus_message *reply)
+{
+    Identity *identity = q->owner->m->identity;
+    const IdentityPublic *p = identity_public(identity);
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    RegisterRequest request = {.method = REGISTER_UNREGISTER};
+    int r;
+
+    r = request_read_nonce(q, reply, NULL);
+    if (r != 0)
+        return r;
+    if (!p)
+        return HMSG_ERROR_NO_IDENTITY;
+    request.binding = q->binding;
+    memcpy(request.name, q->name, sizeof(request.name));
+    request.iat = clock_realtime();
+    request.exp = request.iat + (int64_t)RELAYS_REQUEST_LIFETIME;
+    r = register_request_prepare(&request, p->skid_bytes, &draft);
+    if (r == 0)
+        r = identity_sign_jws(identity, buf_text(&draft.input), on_unregister_signed, q, &q->work);
+    return r;
+}
+
+static int ask_unregister_nonce(RelaysRequest *q)
+{
+    sd_bus_message *call = NULL;
+    int r;
+
+    r = request_call_new(q, "Nonce", &call);
+    return r == 0 ? request_call(q, call, false, on_unregister_nonce) : r;
+}
+
+/* The relay of the registration; its pin is the one that was there then. */
+static int registered_at(RelaysRequest *q)
+{
+    _cleanup_(db_resetp) DbStatement *s = q->owner->sql.registration_get;
+    bool row = false;
+    int r;
+
+    db_bind_text(s, 1, q->stored_address);
+    r = db_step(s, &row);
+    if (r != 0)
+        return r;
+    return row ? relay_parse(db_column_text(s, 0, NULL), &q->asked) : HMSG_ERROR_NOT_FOUND;
+}
+
+int relays_unregister(Relays *r, const char *address, relays_done_t done, void *userdata, RelaysRequest **ret)
+{
+    _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
+    int e;
+
+    e = identity_check(r->m->identity);
+    if (e == 0)
+        e = request_alloc(r, &q);
+    if (e == 0)
+        e = begin(q, address, done, userdata);
+    if (e == 0)
+        e = registered_at(q);
+    if (e != 0)
+        return e;
+    q->start = ask_unregister_nonce;
+    q->refused = on_unregister_refused;
+    e = request_begin(q, ret);
+    if (e == 0)
+        (void)TAKE_PTR(q);
+    return e;
+}

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "agent/launcher.h"
+#include "agent/relays-internal.h"
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/error.h"
+
+int request_alloc(Relays *r, RelaysRequest **ret)
+{
+    RelaysRequest *q = calloc(1, sizeof(*q));
+
+    if (!q)
+        return -ENOMEM;
+    q->owner = r;
+    q->fd = -1;
+    q->challenge = BUF_MAX(RSA_SIZE_MAX);
+    q->identity_statement = BUF_MAX(JWS_SIZE_MAX);
+    q->request = BUF_MAX(JWS_SIZE_MAX);
+    DL_APPEND(r->requests, q);
+    *ret = q;
+    return 0;
+}
+
+static void stop_waiting(RelaysRequest *q)
+{
+    if (q->is_waiting)
+        DL_DELETE2(q->connection->waiting, q, waiting_prev, waiting_next);
+    q->is_waiting = false;
+}
+
+/* Out of everything that would still call it. */
+static void detach(RelaysRequest *q)
+{
+    if (!q->owner)
+        return;
+    stop_waiting(q);
+    DL_DELETE(q->owner->requests, q);
+    q->owner = NULL;
+    q->connection = NULL;
+    q->slot = sd_bus_slot_unref(q->slot);
+    q->work = identity_work_free(q->work);
+    q->later = sd_event_source_disable_unref(q->later);
+}
+
+RelaysRequest *relays_request_free(RelaysRequest *q)
+{
+    if (!q)
+        return NULL;
+    detach(q);
+    (void)fd_close(q->fd);
+    free(q->ids);
+    free(q->invite);
+    free(q->stored_address);
+    buf_done(&q->challenge);
+    buf_done(&q->identity_statement);
+    buf_done(&q->request);
+    (void)secret_free(q->secret);
+    free(q);
+    return NULL;
+}
+
+unsigned relays_request_retry_after(const RelaysRequest *q)
+{
+    return q ? q->retry_after : 0;
+}
+
+int request_error(RelaysRequest *q, int error, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    (void)vsnprintf(q->detail, sizeof(q->detail), format, ap);
+    va_end(ap);
+    return error;
+}
+
+void request_finish(RelaysRequest *q, int r, const RelaysResult *result, const DirectoryEntry *entry)
+{
+    char detail[RELAYS_DETAIL_SIZE];
+
+    detach(q);
+    (void)snprintf(detail, sizeof(detail), "%s", r == 0 ? "" : *q->detail ? q->detail : error_message(r));
+    /* whoever is called may free the request */
+    if (q->lookup_done)
+        q->lookup_done(r, detail, r == 0 ? entry : NULL, q->userdata);
+    else
+        q->done(r, detail, r == 0 ? result : NULL, q->userdata);
+}
+
+static int on_later(sd_event_source *source, void *userdata)
+{
+    RelaysRequest *q = userdata;
+    int r;
+
+    q->later = sd_event_source_disable_unref(q->later);
+    r = known_resolve(q);
+    if (r != 0)
+        request_finish(q, r, NULL, NULL);
+    return 0;
+}
+
+int request_begin(RelaysRequest *q, RelaysRequest **ret)
+{
+    int r;
+
+    r = sd_event_add_defer(q->owner->m->event, &q->later, on_later, q);
+    if (r < 0)
+        return r;
+    *ret = q;
+    return 0;
+}
+
+int request_proceed(RelaysRequest *q)
+{
+    Connection *c = q->connection;
+
+    if (!q->needs_login || c->state == CONNECTION_LOGGED_IN)
+        return q->start(q);
+    DL_APPEND2(c->waiting, q, waiting_prev, waiting_next);
+    q->is_waiting = true;
+    if (c->state == CONNECTION_LOGGING_IN)
+        return 0;
+    return login_start(c);
+}
+
+int request_call_new(RelaysRequest *q, const char *member, sd_bus_message **ret)
+{
+    sd_bus_message *call = NULL;
+    int r;
+
+    r = courier_link_call_new(q->owner->link, member, &call);
+    if (r > 0)
+        return request_error(q, r, "The courier, which speaks to relays, cannot be started");
+    if (r == 0)
+        r = sd_bus_message_append_basic(call, 's', q->connection->text);
+    if (r < 0) {
+        sd_bus_message_unref(call);
+        return r;
+    }
+    *ret = call;
+    return 0;
+}
+
+static int on_refused(RelaysRequest *q, const sd_bus_error *error)
+{
+    CourierError e;
+
+    courier_error_read(error, &e);
+    if (e.login_required && q->needs_login && !q->again) {
+        q->again = true;
+        if (q->connection->state == CONNECTION_LOGGED_IN)
+            q->connection->state = CONNECTION_OFF;
+        return request_proceed(q);
+    }
+    q->retry_after = e.retry_after;
+    if (q->refused)
+        return q->refused(q, &e);
+    return request_error(q, e.error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e.detail);
+}
+
+static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    RelaysRequest *q = userdata;
+    const sd_bus_error *e = sd_bus_message_get_error(reply);
+    int r;
+
+    q->slot = sd_bus_slot_unref(q->slot);
+    r = e ? on_refused(q, e) : q->reply(q, reply);
+    if (r == -EBADMSG || r == -ENXIO)
+        r = request_error(q, HMSG_ERROR_RELAY_UNAVAILABLE, "The courier's answer is not of its form");
+    if (r != 0)
+        request_finish(q, r, NULL, NULL);
+    return 0;
+}
+
+int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_reply_t reply)
+{
+    int r;
+
+    q->reply = reply;
+    r = courier_link_call(q->owner->link, call, endless, on_reply, q, &q->slot);
+    sd_bus_message_unref(call);
+    return r;
+}
+
+Connection *connection_find(const Relays *r, const char *text)
+{
+    Connection *c;
+
+    DL_FOREACH (r->connections, c)
+        if (strcmp(c->text, text) == 0)
+            return c;
+    return NULL;
+}
+
+int connection_get(Relays *r, const Relay *relay, Connection **ret)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(RELAY_TEXT_SIZE - 1);
+    Connection *c;
+    int error;
+
+    error = relay_format_full(relay, &text);
+    if (error != 0)
+        return error;
+    c = connection_find(r, buf_text(&text));
+    if (!c) {
+        if (r->n_connections >= RELAYS_CONNECTIONS_MAX)
+            return HMSG_ERROR_QUOTA_EXCEEDED;
+        c = calloc(1, sizeof(*c));
+        if (!c)
+            return -ENOMEM;
+        c->owner = r;
+        c->address = *relay;
+        c->statement = BUF_MAX(JWS_SIZE_MAX);
+        (void)snprintf(c->text, sizeof(c->text), "%s", buf_text(&text));
+        DL_APPEND(r->connections, c);
+        r->n_connections++;
+    }
+    *ret = c;
+    return 0;
+}
+
+static int remember_statement(Connection *c, const char *statement, size_t n, const RelayStatement *s)
+{
+    int r;
+
+    buf_clear(&c->statement);
+    c->online = ec_key_free(c->online);
+    r = buf_append(&c->statement, statement, n);
+    if (r < 0)
+        return r;
+    c->online = ec_key_ref(s->online);
+    c->online_until = s->exp;
+    return 0;
+}
+
+int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret)
+{
+    RelayStatement s = {0};
+    size_t n = strlen(statement);
+    int64_t now = clock_realtime();
+    int r;
+
+    if (c->online && now < c->online_until && n == c->statement.size &&
+        strcmp(buf_text(&c->statement), statement) == 0) {
+        *ret = ec_key_ref(c->online);
+        return 0;
+    }
+    r = relay_statement_parse(statement, n, c->address.pin, now, &s);
+    if (r > 0)
+        return request_error(
+            q, HMSG_ERROR_AUTHENTICATION_FAILED,
+            "Relay %s:%u: its statement is not signed by the pinned key, or its clock is wrong",
+            c->address.host, c->address.port);
+    if (r == 0)
+        r = remember_statement(c, statement, n, &s);
+    relay_statement_done(&s);
+    if (r == 0)
+        *ret = ec_key_ref(c->online);
+    return r;
+}
+
+static void on_mail(Relays *r, sd_bus_message *m)
+{
+    RelaysMessage message = {0};
+    const char *relay;
+
+    if (sd_bus_message_read(m, "ststs", &relay, &message.seq, &message.id, &message.size,
+                            &message.submitter) < 0)
+        return;
+    for (size_t i = 0; i < r->n_watchers; i++)
+        if (r->watchers[i].f.mail)
+            r->watchers[i].f.mail(relay, &message, r->watchers[i].userdata);
+}
+
+static void on_status(Relays *r, sd_bus_message *m)
+{
+    const char *relay, *id, *state;
+
+    if (sd_bus_message_read(m, "sss", &relay, &id, &state) < 0)
+        return;
+    for (size_t i = 0; i < r->n_watchers; i++)
+        if (r->watchers[i].f.status)
+            r->watchers[i].f.status(relay, id, state, r->watchers[i].userdata);
+}
+
+static void on_lost(Relays *r, sd_bus_message *m)
+{
+    const char *relay, *reason;
+    Connection *c;
+
+    if (sd_bus_message_read(m, "ss", &relay, &reason) < 0)
+        return;
+    c = connection_find(r, relay);
+    if (c)
+        login_lost(c, reason);
+}
+
+static void on_signal(const char *member, sd_bus_message *m, void *userdata)
+{
+    Relays *r = userdata;
+
+    if (strcmp(member, "Mail") == 0)
+        on_mail(r, m);
+    else if (strcmp(member, "Status") == 0)
+        on_status(r, m);
+    else if (strcmp(member, "Disconnected") == 0)
+        on_lost(r, m);
+    /* Listening comes with the reply of Listen */
+}
+
+static void on_gone(void *userdata)
+{
+    Relays *r = userdata;
+    Connection *c;
+
+    DL_FOREACH (r->connections, c)
+        login_lost(c, "The courier has ended");
+}
+
+static int on_start(void *userdata, int *ret_fd)
+{
+    Relays *r = userdata;
+
+    return launcher_start_courier(r->m->launcher, ret_fd);
+}
+
+static int prepare(Relays *r)
+{
+    Db *db = store_db(r->m->store);
+    int e;
+
+    e = db_prepare(db, "SELECT pin FROM relays WHERE host_port = ?1", &r->sql.pin_get);
+    if (e == 0)
+        e = db_prepare(db, "INSERT OR REPLACE INTO relays(host_port, pin, added) VALUES(?1, ?2, ?3)",
+                       &r->sql.pin_put);
+    if (e == 0)
+        e = db_prepare(db, "SELECT address, relay, kid FROM registrations ORDER BY relay, address",
+                       &r->sql.registrations);
+    if (e == 0)
+        e = db_prepare(db, "SELECT relay FROM registrations WHERE address = ?1", &r->sql.registration_get);
+    if (e == 0)
+        e = db_prepare(db,
+                       "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
+                       " VALUES(?1, ?2, ?3, ?4)",
+                       &r->sql.registration_put);
+    if (e == 0)
+        e = db_prepare(db, "DELETE FROM registrations WHERE address = ?1", &r->sql.registration_delete);
+    return e;
+}
+
+int relays_new(Manager *m, Relays **ret)
+{
+    static const CourierHandlers handlers = {.start = on_start, .signal = on_signal, .gone = on_gone};
+    _cleanup_(relays_freep) Relays *r = NULL;
+    int e;
+
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return -ENOMEM;
+    r->m = m;
+    e = courier_link_new(m->event, &handlers, r, &r->link);
+    if (e == 0)
+        e = prepare(r);
+    if (e == 0)
+        e = relays_load_ours(r);
+    if (e != 0)
+        return e;
+    login_keep_all(r, true);
+    *ret = TAKE_PTR(r);
+    return 0;
+}
+
+static void free_ours(Relays *r)
+{
+    for (size_t i = 0; i < r->n_ours; i++)
+        free(r->ours[i]);
+    free(r->ours);
+    r->ours = NULL;
+    r->n_ours = 0;
+}
+
+Relays *relays_free(Relays *r)
+{
+    Connection *c, *next;
+
+    if (!r)
+        return NULL;
+    DL_FOREACH_SAFE (r->connections, c, next)
+        login_stop(c);
+    while (r->requests)
+        detach(r->requests);
+    DL_FOREACH_SAFE (r->connections, c, next) {
+        buf_done(&c->statement);
+        (void)ec_key_free(c->online);
+        free(c);
+    }
+    (void)courier_link_free(r->link);
+    free_ours(r);
+    (void)db_statement_free(r->sql.pin_get);
+    (void)db_statement_free(r->sql.pin_put);
+    (void)db_statement_free(r->sql.registrations);
+    (void)db_statement_free(r->sql.registration_get);
+    (void)db_statement_free(r->sql.registration_put);
+    (void)db_statement_free(r->sql.registration_delete);
+    free(r);
+    return NULL;
+}
+
+static int add_ours(Relays *r, const char *relay)
+{
+    char **ours;
+
+    if (r->n_ours > 0 && strcmp(r->ours[r->n_ours - 1], relay) == 0)
+        return 0;
+    ours = reallocarray(r->ours, r->n_ours + 1, sizeof(*ours));
+    if (!ours)
+        return -ENOMEM;
+    r->ours = ours;
+    ours[r->n_ours] = strdup(relay);
+    if (!ours[r->n_ours])
+        return -ENOMEM;
+    r->n_ours++;
+    return 0;
+}
+
+int relays_load_ours(Relays *r)
+{
+    const IdentityPublic *p = identity_public(r->m->identity);
+    _cleanup_(db_resetp) DbStatement *s = r->sql.registrations;
+    bool row = false;
+    int e;
+
+    free_ours(r);
+    while ((e = db_step(s, &row)) == 0 && row && e == 0) {
+        /* registered with an earlier key of ours: nobody can log in there any more */
+        if (!p || strcmp(p->kid, db_column_text(s, 2, NULL)) == 0)
+            e = add_ours(r, db_column_text(s, 1, NULL));
+        if (e != 0)
+            break;
+    }
+    return e;
+}
+
+bool relays_is_ours(const Relays *r, const char *relay)
+{
+    for (size_t i = 0; i < r->n_ours; i++)
+        if (strcmp(r->ours[i], relay) == 0)
+            return true;
+    return false;
+}
+
+size_t relays_ours(Relays *r, const char *const **ret)
+{
+    *ret = (const char *const *)r->ours;
+    return r->n_ours;
+}
+
+static const char *state_name(const Relays *r, const Connection *c, const char *kid)
+{
+    const IdentityPublic *p = identity_public(r->m->identity);
+
+    if ((p && strcmp(p->kid, kid) != 0) || (c && c->unregistered))
+        return "unregistered";
+    if (!c)
+        return "offline";
+    if (c->listening)
+        return "connected";
+    return c->state != CONNECTION_OFF || c->listen ? "connecting" : "offline";
+}
+
+int relays_each_registration(Relays *r, relays_registration_t f, void *userdata)
+{
+    _cleanup_(db_resetp) DbStatement *s = r->sql.registrations;
+    bool row = false;
+    int e;
+
+    while ((e = db_step(s, &row)) == 0 && row) {
+        const char *relay = db_column_text(s, 1, NULL);
+        const Connection *c = connection_find(r, relay);
+
+        e = f(db_column_text(s, 0, NULL), relay, state_name(r, c, db_column_text(s, 2, NULL)),
+              c ? c->error : "", userdata);
+        if (e != 0)
+            return e;
+    }
+    return e;
+}
+
+int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata)
+{
+    if (r->n_watchers == RELAYS_WATCHERS_MAX)
+        return -ENOSPC;
+    r->watchers[r->n_watchers++] = (Watcher){*watcher, userdata};
+    return 0;
+}
+
+bool relays_is_listening(const Relays *r, const char *relay)
+{
+    const Connection *c = connection_find(r, relay);
+
+    return c && c->listening;
+}
+
+bool relays_courier_runs(const Relays *r)
+{
+    return courier_link_runs(r->link);
+}
+
+int request_read_nonce(RelaysRequest *q, sd_bus_message *reply, Buf *ret_middle)
+{
+    const void *nonce = NULL, *middle = NULL, *exporter = NULL;
+    size_t n_nonce = 0, n_middle = 0, n_exporter = 0;
+    int r;
+
+    r = sd_bus_message_read_array(reply, 'y', &nonce, &n_nonce);
+    if (r >= 0 && ret_middle)
+        r = sd_bus_message_read_array(reply, 'y', &middle, &n_middle);
+    if (r >= 0)
+        r = sd_bus_message_read_array(reply, 'y', &exporter, &n_exporter);
+    if (r < 0 || n_nonce != NONCE_SIZE || n_exporter != EXPORTER_SIZE)
+        return -EBADMSG;
+    if (ret_middle) {
+        buf_clear(ret_middle);
+        r = buf_append(ret_middle, middle, n_middle);
+        if (r < 0)
+            return r == -EMSGSIZE ? -EBADMSG : r;
+    }
+    memcpy(q->binding.pin, q->connection->address.pin, PIN_SIZE);
+    memcpy(q->binding.nonce, nonce, NONCE_SIZE);
+    memcpy(q->binding.exporter, exporter, EXPORTER_SIZE);
+    return 0;
+}
