@@ -24,9 +24,11 @@ static int method_get_status(sd_bus_message *call, void *userdata, sd_bus_error 
     int r;
 
     r = bus_read_no_options(call, error);
+    if (r == 0)
+        r = status_reply(userdata, call);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    return status_reply(userdata, call);
+    return 1;
 }
 
 static int method_diagnose(sd_bus_message *call, void *userdata, sd_bus_error *error)

@@ -3,12 +3,15 @@
 
 /* The user's own keys: the folder keys/<start of the SRK Name>/ with two TSS2 PEM files and identity.json,
  * and their use in the TPM. Work in the TPM is asynchronous: the callback is called once, from the event
- * loop, never inside the call that started it; r is 0, an HmsgError or -errno. identity_work_free cancels: no
- * callback. */
+ * loop, never inside the call that started it; r is 0, an HmsgError or -errno, detail a sentence for people
+ * (never NULL). identity_work_free cancels: no callback. The caller frees each work, also inside its
+ * callback.
+ */
 
 #include "agent/manager.h"
 #include "libhmsg/base/buf.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/tpm/runner.h"
 #include "libhmsg/wire/jws.h"
 
 typedef struct IdentityWork IdentityWork;
@@ -57,13 +60,23 @@ const char *identity_tpm_status(const Identity *i, const char **ret_help);
 /* Goes up at each lock; work begun under another value must not give out what it found. */
 uint64_t identity_epoch(const Identity *i);
 
-/* Called after every change of state or keys, in the order added. At most 4. */
+/* Asks the TPM anew, for Diagnose: as identity_start, but can be cancelled. */
+int identity_probe(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
+/* What the TPM last said of itself; NULL: nothing yet. */
+const TpmFacts *identity_tpm_facts(const Identity *i);
+
+/* Called after every change of state or keys and at every lock, in the order added. At most 8. */
 typedef void (*identity_changed_t)(Identity *i, void *userdata);
 int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
 
+/* ALREADY_EXISTS: also while the TPM is away or another one, and while keys are being made: a new identity is
+ * never made behind the back of an old one. */
 int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
+/* INVALID_ARGS: confirm_kid is not the kid. Works without the TPM. */
 int identity_delete(Identity *i, const char *confirm_kid);
+/* Until unlock, or the end of the agent. */
 int identity_lock(Identity *i);
+/* Decrypts and signs once for proof; also when it is not locked. */
 int identity_unlock(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
 
 /* Compact JWS over a statement that the agent built: input is "header.payload" (libhmsg/wire), copied. One
@@ -77,3 +90,8 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
 typedef void (*identity_plaintext_t)(int r, const char *detail, const Secret *plaintext, void *userdata);
 int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
                       void *userdata, IdentityWork **ret);
+
+/* What ExportPublic gives out: the decrypt key as PEM or JWK, appended; and the input of identity_sign_jws
+ * for the exported identity (export_write takes the JWS). address: "" while there is none. */
+int identity_export_key(const IdentityPublic *p, bool jwk, Buf *ret);
+int identity_export_statement(const IdentityPublic *p, const char *address, Buf *ret_input);

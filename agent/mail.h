@@ -10,10 +10,6 @@ int mail_start(Manager *m);
 /* Frees them in the reverse order, cancelling what runs; accepts a half-started m. */
 void mail_stop(Manager *m);
 
-/* Our addresses (name@host[:port], without pin), the oldest registration first, then NULL. Never NULL itself;
- * valid until the next call. Also while a relay is away: what the store knows. */
-const char *const *mail_addresses(Manager *m);
-
 /* Appends relays, inbox, outbox, courier to the open a{sv} of GetStatus. */
 int mail_append_status(Manager *m, sd_bus_message *reply);
 /* Appends (ssss) checks of store and relays to the open a(ssss) of Diagnose. */

@@ -14,8 +14,7 @@
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
-
-#define TCTI_DEFAULT "device:/dev/tpmrm0"
+#include "libhmsg/tpm/runner.h"
 
 static void usage(FILE *f)
 {
@@ -24,7 +23,7 @@ static void usage(FILE *f)
           "programs.\n\n"
           "  --config FILE   configuration (HMSG_CONFIG; $XDG_CONFIG_HOME/hmsg/agent.conf)\n"
           "  --data DIR      data folder (HMSG_DATA; $XDG_DATA_HOME/hmsg)\n"
-          "  --tcti TCTI     the way to the TPM (HMSG_TCTI; " TCTI_DEFAULT ")\n"
+          "  --tcti TCTI     the way to the TPM (HMSG_TCTI; " TPM_TCTI_DEFAULT ")\n"
           "  --debug         log more\n"
           "  --help, --version\n",
           f);
@@ -133,6 +132,8 @@ static int complete_places(Places *p)
         r = base_folder("XDG_CONFIG_HOME", ".config", "hmsg/agent.conf", &p->config_file);
     if (r >= 0 && !p->data_dir)
         r = base_folder("XDG_DATA_HOME", ".local/share", "hmsg", &p->data_dir);
+    if (r >= 0 && !p->tcti)
+        r = string_printf(&p->tcti, "%s", TPM_TCTI_DEFAULT);
     if (r >= 0 && !p->courier)
         r = string_printf(&p->courier, "%s", HMSG_LIBEXECDIR "/hmsg-courier");
     /* set by ourselves: sd_bus_open_user() gives up in a process that changed its security context */
@@ -197,6 +198,7 @@ int main(int argc, char **argv)
     int status = EXIT_FAILURE;
     int r;
 
+    (void)tpm_silence_logs();
     r = parse_arguments(argc, argv, &places, &status);
     log_init("hmsg-agent", places.trace ? LOG_DEBUG : LOG_INFO);
     if (r == 0)

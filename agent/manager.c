@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/channel.h"
+#include "agent/identity.h"
 #include "agent/keyring.h"
 #include "agent/launcher.h"
 #include "agent/manager.h"
@@ -15,6 +16,8 @@
 #include "hmsg-build.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
+
+#define TPM_PATIENCE_USEC (5u * 1000000u) /* for its first answer */
 
 /* One agent for each data folder: two would overwrite each other's store and sessions. */
 static int open_data_folder(Manager *m)
@@ -82,6 +85,7 @@ int manager_publish(Manager *m, sd_bus *b)
         const sd_bus_vtable *vtable;
     } interfaces[] = {
         {AGENT_INTERFACE, agent_vtable},
+        {AGENT_IDENTITY_INTERFACE, identity_vtable},
     };
 
     for (size_t i = 0; i < ELEMENTSOF(interfaces); i++) {
@@ -123,14 +127,28 @@ static int open_bus(Manager *m)
     return manager_publish(m, m->bus);
 }
 
+static void on_identity_changed(Identity *i, void *userdata)
+{
+    static const char *const properties[] = {"State", "Protection", "Fingerprint"};
+    Manager *m = userdata;
+
+    for (size_t p = 0; p < ELEMENTSOF(properties); p++)
+        (void)manager_emit_property(m, AGENT_IDENTITY_INTERFACE, properties[p]);
+}
+
+/* One line for each object, in the order of manager.h; manager_free frees them in the reverse order. */
 static int make_objects(Manager *m)
 {
     int r;
 
     r = access_new(m, &m->access);
-    if (r < 0)
-        return r;
-    return channels_new(m, &m->channels);
+    if (r == 0)
+        r = channels_new(m, &m->channels);
+    if (r == 0)
+        r = identity_new(m, &m->identity);
+    if (r == 0)
+        r = identity_watch(m->identity, on_identity_changed, m);
+    return r;
 }
 
 static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
@@ -149,7 +167,35 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 
 static int request_name(Manager *m)
 {
+    m->patience = sd_event_source_disable_unref(m->patience);
+    if (m->named)
+        return 0;
+    m->named = true;
     return sd_bus_request_name_async(m->bus, NULL, AGENT_BUS_NAME, 0, on_name, m);
+}
+
+static void on_identity_known(int r, const char *detail, void *userdata)
+{
+    Manager *m = userdata;
+
+    r = request_name(m);
+    if (r < 0)
+        (void)sd_event_exit(m->event, r);
+}
+
+static int on_impatience(sd_event_source *s, uint64_t usec, void *userdata)
+{
+    return request_name(userdata);
+}
+
+/* Clients that started us find the state known, unless the TPM takes very long. */
+static int start_identity(Manager *m)
+{
+    int r;
+
+    r = sd_event_add_time_relative(m->event, &m->patience, CLOCK_BOOTTIME, TPM_PATIENCE_USEC, 0,
+                                   on_impatience, m);
+    return r < 0 ? r : identity_start(m->identity, on_identity_known, m);
 }
 
 static int make_loop(Manager *m)
@@ -193,7 +239,7 @@ int manager_new(const Places *places, Launcher *launcher, Keyring *keyring, Mana
     if (r >= 0)
         r = open_bus(m);
     if (r >= 0)
-        r = request_name(m);
+        r = start_identity(m);
     if (r < 0) {
         m->launcher = NULL;
         m->keyring = NULL;
@@ -210,10 +256,12 @@ Manager *manager_free(Manager *m)
     /* first whoever waits for an answer, then what was working for them */
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
+    m->identity = identity_free(m->identity);
     if (m->bus) {
         (void)sd_bus_flush(m->bus);
         m->bus = sd_bus_close_unref(m->bus);
     }
+    m->patience = sd_event_source_disable_unref(m->patience);
     m->keyring = keyring_free(m->keyring);
     m->launcher = launcher_free(m->launcher);
     sd_event_unref(m->event);

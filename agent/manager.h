@@ -49,7 +49,9 @@ typedef struct Manager {
     Config *config; /* the user's, overridden by the administrator's */
     int data_fd;    /* the data folder; locked (flock) by this agent */
     sd_event *event;
-    sd_bus *bus; /* the session bus */
+    sd_bus *bus;               /* the session bus */
+    sd_event_source *patience; /* with the TPM, before the name is taken */
+    bool named;                /* the name has been asked for */
     Launcher *launcher;
     Keyring *keyring;
     Access *access;

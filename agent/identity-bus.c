@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/bus-util.h"
+#include "agent/identity.h"
+#include "agent/request.h"
+#include "agent/vtables.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/export.h"
+
+#define PROTECTION "tpm"
+
+/* A call that waits for the TPM. */
+typedef struct Call {
+    Manager *m;
+    Request *request;
+    IdentityWork *work;
+} Call;
+
+static Call *call_free(Call *c)
+{
+    if (!c)
+        return NULL;
+    identity_work_free(c->work);
+    request_free(c->request);
+    free(c);
+    return NULL;
+}
+DEFINE_CLEANUP(Call *, call_free)
+
+static void call_cancel(void *userdata)
+{
+    call_free(userdata);
+}
+
+static int call_new(Manager *m, sd_bus_message *message, Call **ret)
+{
+    Call *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (!c)
+        return -ENOMEM;
+    c->m = m;
+    r = request_new(m->access, message, call_cancel, c, &c->request);
+    if (r != 0) {
+        free(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+/* The work has been begun, or not: then the error is the answer. */
+static int call_begun(Call *c, int r, sd_bus_error *error)
+{
+    const char *detail = NULL;
+
+    if (r == 0)
+        return 1;
+    if (r == HMSG_ERROR_TPM_UNAVAILABLE)
+        detail = identity_tpm_status(c->m->identity, NULL);
+    (void)request_fail(c->request, r, detail);
+    call_free(c);
+    return 1;
+}
+
+/* Calls f for each of our mailboxes, the first registered first, until it returns non-zero. */
+static int each_address(Manager *m, int (*f)(const char *address, void *userdata), void *userdata)
+{
+    return 0;
+}
+
+static int append_address(const char *address, void *userdata)
+{
+    int r = sd_bus_message_append_basic(userdata, 's', address);
+
+    return r < 0 ? r : 0;
+}
+
+static int append_addresses(Manager *m, sd_bus_message *reply)
+{
+    int r = sd_bus_message_open_container(reply, 'a', "s");
+
+    if (r >= 0)
+        r = each_address(m, append_address, reply);
+    return r >= 0 ? sd_bus_message_close_container(reply) : r;
+}
+
+static int append_addresses_entry(Manager *m, sd_bus_message *reply)
+{
+    int r = sd_bus_message_open_container(reply, 'e', "sv");
+
+    if (r >= 0)
+        r = sd_bus_message_append_basic(reply, 's', "addresses");
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'v', "as");
+    if (r >= 0)
+        r = append_addresses(m, reply);
+    for (unsigned i = 0; i < 2 && r >= 0; i++)
+        r = sd_bus_message_close_container(reply);
+    return r;
+}
+
+static int append_identity(Manager *m, sd_bus_message *reply)
+{
+    const IdentityPublic *p = identity_public(m->identity);
+    int r;
+
+    if (!p)
+        return -ENOENT;
+    r = sd_bus_message_open_container(reply, 'a', "{sv}");
+    if (r >= 0)
+        r = append_addresses_entry(m, reply);
+    if (r >= 0)
+        r = bus_append_string(reply, "protection", PROTECTION);
+    if (r >= 0)
+        r = bus_append_string(reply, "kid", p->kid);
+    if (r >= 0)
+        r = bus_append_string(reply, "skid", p->skid);
+    if (r >= 0)
+        r = bus_append_string(reply, "fingerprint", p->fingerprint);
+    if (r >= 0)
+        r = bus_append_u64(reply, "generation", p->generation);
+    if (r >= 0)
+        r = bus_append_u64(reply, "created", (uint64_t)p->created);
+    if (r >= 0)
+        r = bus_append_string(reply, "state", identity_state_name(identity_state(m->identity)));
+    if (r >= 0)
+        r = bus_append_string(reply, "srk_name", p->srk_name);
+    return r >= 0 ? sd_bus_message_close_container(reply) : r;
+}
+
+static void on_created(int r, const char *detail, void *userdata)
+{
+    _cleanup_(call_freep) Call *c = userdata;
+    sd_bus_message *reply = NULL;
+
+    if (r == 0)
+        r = request_reply_new(c->request, &reply);
+    if (r >= 0 && reply)
+        r = append_identity(c->m, reply);
+    if (r >= 0 && reply)
+        r = request_send(c->request, reply);
+    else
+        (void)request_fail(c->request, r, detail);
+    sd_bus_message_unref(reply);
+}
+
+static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    static const BusOption options[] = {{"protection", 's', 0}};
+    const char *protection = PROTECTION;
+    Manager *m = userdata;
+    Call *c = NULL;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), &protection, error);
+    if (r == 0 && strcmp(protection, PROTECTION) != 0)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The only protection is \"tpm\"");
+    if (r == 0)
+        r = call_new(m, message, &c);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    return call_begun(c, identity_create(m->identity, on_created, c, &c->work), error);
+}
+
+static int method_show(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+    sd_bus_message *reply = NULL;
+    int r;
+
+    r = bus_read_no_options(message, error);
+    if (r == 0 && !identity_public(m->identity))
+        r = HMSG_ERROR_NO_IDENTITY;
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    r = sd_bus_message_new_method_return(message, &reply);
+    if (r >= 0)
+        r = append_identity(m, reply);
+    if (r >= 0)
+        r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r;
+}
+
+static int send_exported(Call *c, const Buf *exported)
+{
+    sd_bus_message *reply = NULL;
+    int r;
+
+    r = request_reply_new(c->request, &reply);
+    if (r >= 0)
+        r = sd_bus_message_append_array(reply, 'y', exported->data, exported->size);
+    if (r >= 0)
+        r = request_send(c->request, reply);
+    sd_bus_message_unref(reply);
+    return r < 0 ? r : 0;
+}
+
+static void on_statement(int r, const char *detail, const char *jws, void *userdata)
+{
+    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
+    _cleanup_(call_freep) Call *c = userdata;
+
+    if (r == 0)
+        r = export_write(jws, strlen(jws), &exported);
+    if (r == 0)
+        r = send_exported(c, &exported);
+    if (r != 0)
+        (void)request_fail(c->request, r, detail);
+}
+
+/* Stops at the first. */
+static int take_address(const char *address, void *userdata)
+{
+    int r = buf_append_string(userdata, address);
+
+    return r < 0 ? r : 1;
+}
+
+static int export_statement(Call *c, sd_bus_error *error)
+{
+    _cleanup_(buf_done) Buf input = BUF_MAX(JWS_SIZE_MAX);
+    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
+    Identity *i = c->m->identity;
+    int r;
+
+    r = each_address(c->m, take_address, &address);
+    if (r >= 0)
+        r = identity_export_statement(identity_public(i), buf_text(&address), &input);
+    if (r == 0)
+        r = identity_sign_jws(i, buf_text(&input), on_statement, c, &c->work);
+    return call_begun(c, r, error);
+}
+
+static int export_key(Call *c, bool jwk)
+{
+    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
+    int r;
+
+    r = identity_export_key(identity_public(c->m->identity), jwk, &exported);
+    if (r == 0)
+        r = send_exported(c, &exported);
+    call_free(c);
+    return r < 0 ? r : 1;
+}
+
+static int method_export(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    static const BusOption options[] = {{"format", 's', 0}};
+    const char *format = "identity";
+    Manager *m = userdata;
+    Call *c = NULL;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), &format, error);
+    bool jwk = strcmp(format, "jwk") == 0, pem = strcmp(format, "pem") == 0;
+    if (r == 0 && !jwk && !pem && strcmp(format, "identity") != 0)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The formats are identity, pem and jwk");
+    if (r == 0 && !identity_public(m->identity))
+        r = HMSG_ERROR_NO_IDENTITY;
+    if (r == 0)
+        r = call_new(m, message, &c);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    return jwk || pem ? export_key(c, jwk) : export_statement(c, error);
+}
+
+static int method_delete(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    static const BusOption options[] = {{"confirm", 's', 0}};
+    const char *confirm = NULL;
+    Manager *m = userdata;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), &confirm, error);
+    if (r == 0)
+        r = identity_delete(m->identity, confirm);
+    if (r == HMSG_ERROR_INVALID_ARGS)
+        return bus_fail(error, r, "The option \"confirm\" must hold the kid of the identity");
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    return sd_bus_reply_method_return(message, "");
+}
+
+static int method_lock(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+    int r;
+
+    r = bus_read_no_options(message, error);
+    if (r == 0)
+        r = identity_lock(m->identity);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    return sd_bus_reply_method_return(message, "");
+}
+
+static void on_unlocked(int r, const char *detail, void *userdata)
+{
+    _cleanup_(call_freep) Call *c = userdata;
+
+    if (r == 0)
+        (void)request_reply(c->request, "");
+    else
+        (void)request_fail(c->request, r, detail);
+}
+
+static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+    Call *c = NULL;
+    int r;
+
+    r = bus_read_no_options(message, error);
+    if (r == 0)
+        r = call_new(m, message, &c);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    return call_begun(c, identity_unlock(m->identity, on_unlocked, c, &c->work), error);
+}
+
+static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+
+    return sd_bus_message_append_basic(reply, 's', identity_state_name(identity_state(m->identity)));
+}
+
+static int get_addresses(sd_bus *bus, const char *path, const char *interface, const char *property,
+                         sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    return append_addresses(userdata, reply);
+}
+
+static int get_protection(sd_bus *bus, const char *path, const char *interface, const char *property,
+                          sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+
+    return sd_bus_message_append_basic(reply, 's', identity_public(m->identity) ? PROTECTION : "");
+}
+
+static int get_fingerprint(sd_bus *bus, const char *path, const char *interface, const char *property,
+                           sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    Manager *m = userdata;
+    const IdentityPublic *p = identity_public(m->identity);
+
+    return sd_bus_message_append_basic(reply, 's', p ? p->fingerprint : "");
+}
+
+const sd_bus_vtable identity_vtable[] = {
+    SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
+                            method_create, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Show", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
+                            method_show, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ExportPublic", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("ay", exported),
+                            method_export, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Lock", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_lock,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Unlock", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_unlock,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Addresses", "as", get_addresses, 0, 0),
+    SD_BUS_PROPERTY("Protection", "s", get_protection, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Fingerprint", "s", get_fingerprint, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_VTABLE_END,
+};
