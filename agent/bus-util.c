@@ -54,7 +54,8 @@ static int read_bytes_list(sd_bus_message *m, BusBytesList *ret)
     }
     if (r < 0)
         return r;
-    return sd_bus_message_exit_container(m);
+    r = sd_bus_message_exit_container(m);
+    return r < 0 ? r : 0;
 }
 
 int bus_read_strings(sd_bus_message *m, BusStrings *ret, sd_bus_error *error)

@@ -67,7 +67,7 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     k->decrypt = tpm_keyfile_ref(decrypt);
     k->sign = tpm_keyfile_ref(sign);
     memcpy(k->srk_name, srk_name, TPM_NAME_SIZE);
-    strcpy(k->machine, machine);
+    memcpy(k->machine, machine, strlen(machine) + 1);
     p = &k->public;
     r = key_of(decrypt, &p->decrypt);
     if (r == 0)

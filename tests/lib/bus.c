@@ -16,6 +16,7 @@
     "  <listen>unix:path=%s</listen>\n"                                                                      \
     "  <servicedir>%s</servicedir>\n"                                                                        \
     "  <policy context=\"default\">\n"                                                                       \
+    "    <allow user=\"*\"/>\n"                                                                               \
     "    <allow send_destination=\"*\" eavesdrop=\"true\"/>\n"                                               \
     "    <allow eavesdrop=\"true\"/>\n"                                                                      \
     "    <allow own=\"*\"/>\n"                                                                               \
