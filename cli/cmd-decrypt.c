@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/content.h"
+#include "cli/facts.h"
+#include "cli/json-util.h"
+#include "cli/progress.h"
+#include "libhmsg/base/file.h"
+
+#define PACKAGE_MAX (2u * 1024u * 1024u) /* bytes of what is passed in one call */
+
+static const RenderField info_fields[] = {
+    {"id", "Message", RENDER_TEXT},           {"sender", "From", RENDER_TEXT},
+    {"subject", "Subject", RENDER_TEXT},      {"file_name", "File name", RENDER_TEXT},
+    {"timestamp", "Written", RENDER_TIME},    {"received", "Received", RENDER_TIME},
+    {"verified", "Verified", RENDER_BOOL},    {"trusted", "Compared", RENDER_BOOL},
+    {"replayed", "Seen before", RENDER_BOOL}, {"expired", "Expired", RENDER_BOOL},
+};
+
+/* What must not be overlooked, to standard error. */
+static void warn(const json_t *info)
+{
+    const json_t *authenticated = json_object_get(info, "authenticated");
+
+    if (json_is_false(authenticated))
+        ctl_note("hmsgctl: warning: this has no MAC; anybody may have changed it");
+    if (json_is_false(json_object_get(info, "verified")))
+        ctl_note("hmsgctl: warning: it is not known who made this");
+    if (json_is_true(json_object_get(info, "replayed")))
+        ctl_note("hmsgctl: warning: this was seen before");
+    if (json_is_true(json_object_get(info, "expired")))
+        ctl_note("hmsgctl: warning: this has expired");
+}
+
+/* On a terminal the reader sees from whom it is. */
+static int show_info(const json_t *info)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(RENDER_SIZE_MAX);
+    int r = render_record(&text, info, info_fields, ELEMENTSOF(info_fields));
+
+    if (r == 0)
+        ctl_note("%s", buf_text(&text));
+    return r;
+}
+
+static const char *file_name(const json_t *info)
+{
+    return json_string_value(json_object_get(info, "file_name"));
+}
+
+/* All is verified when this is called. */
+static int deliver(Ctl *ctl, Output *out, json_t *info, const void *data, size_t size)
+{
+    bool json = ctl_given(ctl, OPTION_JSON);
+    int r = 0;
+
+    warn(info);
+    if (!json && output_is_terminal(out))
+        r = show_info(info);
+    if (json && output_is_stdout(out))
+        return content_print_json(ctl, info, data, size);
+    if (r == 0 && data)
+        r = content_write(ctl, out, data, size);
+    if (r == 0)
+        r = content_commit(ctl, out, file_name(info));
+    return r == 0 && json ? ctl_print_json(ctl, info) : r;
+}
+
+/* A reply of content and info. */
+static int deliver_reply(Ctl *ctl, Output *out, sd_bus_message *reply)
+{
+    _cleanup_(json_unrefp) json_t *info = NULL;
+    const void *data;
+    size_t size;
+    int r;
+
+    r = sd_bus_message_read_array(reply, 'y', &data, &size);
+    if (r < 0)
+        return ctl_fail(ctl, r, "The agent's answer cannot be read: %s", error_message(r));
+    r = ctl_facts(ctl, reply, &info);
+    return r == 0 ? deliver(ctl, out, info, data ? data : "", size) : r;
+}
+
+static void add_options(Ctl *ctl, HmsgCall *call)
+{
+    if (ctl_given(ctl, OPTION_ALLOW_UNKNOWN))
+        hmsg_call_option_bool(call, "allow_unknown", true);
+    if (ctl_given(ctl, OPTION_ALLOW_UNAUTHENTICATED))
+        hmsg_call_option_bool(call, "allow_unauthenticated", true);
+}
+
+static bool may_stream(Ctl *ctl, const Output *out, int *ret)
+{
+    *ret = content_refuse_terminal(ctl, out, "A stream");
+    if (*ret == 0 && ctl_given(ctl, OPTION_JSON) && output_is_stdout(out))
+        *ret = ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A stream does not fit into JSON"),
+                        "Write it to a file with -o FILE.");
+    return *ret == 0;
+}
+
+static int decrypt_small(Ctl *ctl, Input *in, Output *out)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    int r;
+
+    r = ctl_call_new(ctl, "Cipher", "Decrypt", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_bytes(call, buf_text(input_data(in)), input_data(in)->size);
+    add_options(ctl, call);
+    r = ctl_call_run(ctl, call, &reply);
+    return r == 0 ? deliver_reply(ctl, out, reply) : r;
+}
+
+static int run_to_fd(Ctl *ctl, HmsgCall *call, json_t **ret_info)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    int r = ctl_call_run(ctl, call, &reply);
+
+    return r == 0 ? ctl_facts(ctl, reply, ret_info) : r;
+}
+
+static int decrypt_stream(Ctl *ctl, Input *in, Output *out)
+{
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(json_unrefp) json_t *info = NULL;
+    Progress progress = progress_begin();
+    int fd, r;
+
+    if (!may_stream(ctl, out, &r))
+        return r;
+    r = input_fd(in, &fd);
+    if (r < 0)
+        return ctl_fail(ctl, r, "The input cannot be read: %s", error_message(r));
+    r = ctl_call_new(ctl, "Cipher", "DecryptFd", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_fd(call, fd);
+    hmsg_call_fd(call, output_fd(out));
+    add_options(ctl, call);
+    if (input_size(in) > 0)
+        hmsg_call_option_number(call, "size", input_size(in));
+    hmsg_call_progress(call, progress_show, &progress);
+    r = run_to_fd(ctl, call, &info);
+    progress_end(&progress);
+    if (r == 0 && (r = input_finish(in)) < 0)
+        return ctl_fail(ctl, r, "The input could not be read to its end");
+    return r == 0 ? deliver(ctl, out, info, NULL, 0) : r;
+}
+
+/* JSON that is not too long goes in one call; a stream begins otherwise. */
+static bool is_small(const Input *in)
+{
+    const char *text = buf_text(input_data(in));
+
+    text += strspn(text, " \t\r\n");
+    return input_whole(in) && (*text == '{' || *text == '[');
+}
+
+int cmd_decrypt(Ctl *ctl)
+{
+    _cleanup_(input_freep) Input *in = NULL;
+    _cleanup_(output_freep) Output *out = NULL;
+    int r;
+
+    r = content_open_input(ctl, 0, PACKAGE_MAX, &in);
+    if (r == 0)
+        r = content_open_output(ctl, MODE_PLAINTEXT, &out);
+    if (r != 0)
+        return r;
+    if (input_whole(in) && input_data(in)->size == 0)
+        return ctl_fail(ctl, HMSG_ERROR_BAD_PACKAGE, "The input is empty");
+    return is_small(in) ? decrypt_small(ctl, in, out) : decrypt_stream(ctl, in, out);
+}
+
+static int read_small(Ctl *ctl, const char *id, Output *out)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    int r;
+
+    r = ctl_call_new(ctl, "Mail", "Read", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_string(call, id);
+    add_options(ctl, call);
+    r = ctl_call_run(ctl, call, &reply);
+    return r == 0 ? deliver_reply(ctl, out, reply) : r;
+}
+
+/* Has no option job: a message of the inbox is here already. */
+static int read_large(Ctl *ctl, const char *id, Output *out)
+{
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(json_unrefp) json_t *info = NULL;
+    int r;
+
+    if (!may_stream(ctl, out, &r))
+        return r;
+    r = ctl_call_new(ctl, "Mail", "ReadFd", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_string(call, id);
+    hmsg_call_fd(call, output_fd(out));
+    add_options(ctl, call);
+    r = run_to_fd(ctl, call, &info);
+    return r == 0 ? deliver(ctl, out, info, NULL, 0) : r;
+}
+
+int cmd_read(Ctl *ctl)
+{
+    _cleanup_(output_freep) Output *out = NULL;
+    const char *id = ctl_operand(ctl, 0);
+    int r;
+
+    r = content_open_output(ctl, MODE_PLAINTEXT, &out);
+    if (r != 0)
+        return r;
+    r = read_small(ctl, id, out);
+    return r == HMSG_ERROR_TOO_LARGE ? read_large(ctl, id, out) : r;
+}

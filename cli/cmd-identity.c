@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/content.h"
+#include "cli/json-util.h"
+
+static const RenderField fields[] = {
+    {"addresses", "Addresses", RENDER_TEXT},
+    {"protection", "Protection", RENDER_TEXT},
+    {"state", "State", RENDER_TEXT},
+    {"kid", "Decrypt key", RENDER_TEXT},
+    {"skid", "Sign key", RENDER_TEXT},
+    {"fingerprint", "Fingerprint", RENDER_TEXT},
+    {"generation", "Generation", RENDER_NUMBER},
+    {"created", "Created", RENDER_TIME},
+    {"srk_name", "TPM storage key", RENDER_TEXT},
+};
+
+int cmd_identity_create(Ctl *ctl)
+{
+    _cleanup_(json_unrefp) json_t *identity = NULL;
+    int r;
+
+    if (isatty(STDERR_FILENO))
+        ctl_note("The TPM makes two keys; this may take a minute.");
+    r = ctl_simple(ctl, &identity, "Identity", "Create", NULL);
+    return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+}
+
+int cmd_identity_show(Ctl *ctl)
+{
+    _cleanup_(json_unrefp) json_t *identity = NULL;
+    int r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
+
+    return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+}
+
+static int write_exported(Ctl *ctl, const void *data, size_t size)
+{
+    _cleanup_(output_freep) Output *out = NULL;
+    _cleanup_(json_unrefp) json_t *info = json_object();
+    int r;
+
+    r = info ? content_open_output(ctl, MODE_CIPHERTEXT, &out) : -ENOMEM;
+    if (r != 0)
+        return r;
+    if (output_wants_name(out))
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A file needs a name");
+    if (ctl_given(ctl, OPTION_JSON) && output_is_stdout(out))
+        return content_print_json(ctl, info, data, size);
+    r = content_write(ctl, out, data, size);
+    if (r == 0)
+        r = content_commit(ctl, out, NULL);
+    return r == 0 && !output_is_stdout(out) ? ctl_print_nothing(ctl) : r;
+}
+
+int cmd_identity_export(Ctl *ctl)
+{
+    const char *format = ctl->options.values[OPTION_FORMAT];
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    const void *data;
+    size_t size;
+    int r;
+
+    if (format && strcmp(format, "identity") != 0 && strcmp(format, "pem") != 0 && strcmp(format, "jwk") != 0)
+        return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no format \"%s\"", format),
+                        "The formats are identity, pem and jwk.");
+    r = ctl_call_new(ctl, "Identity", "ExportPublic", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_string(call, "format", format);
+    r = ctl_call_run(ctl, call, &reply);
+    if (r != 0)
+        return r;
+    r = sd_bus_message_read_array(reply, 'y', &data, &size);
+    if (r < 0)
+        return ctl_fail(ctl, r, "The agent's answer cannot be read: %s", error_message(r));
+    return write_exported(ctl, data ? data : "", size);
+}
+
+int cmd_identity_delete(Ctl *ctl)
+{
+    _cleanup_(json_unrefp) json_t *identity = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    int r;
+
+    r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
+    if (r == 0)
+        r = ctl_confirm(ctl,
+                        "This destroys your keys. What is encrypted to them can never be read again. Do it?");
+    if (r == 0)
+        r = ctl_call_new(ctl, "Identity", "Delete", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_string(call, "confirm", json_string_value(json_object_get(identity, "kid")));
+    r = ctl_call_run(ctl, call, NULL);
+    return r == 0 ? ctl_print_nothing(ctl) : r;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/json-util.h"
+
+static const RenderField fields[] = {
+    {"id", "ID", RENDER_TEXT},          {"direction", "DIRECTION", RENDER_TEXT},
+    {"peer", "PEER", RENDER_TEXT},      {"created", "CREATED", RENDER_TIME},
+    {"last_used", "USED", RENDER_TIME}, {"uses", "USES", RENDER_NUMBER},
+    {"tier", "TIER", RENDER_TEXT},
+};
+
+int cmd_session_list(Ctl *ctl)
+{
+    _cleanup_(json_unrefp) json_t *sessions = NULL;
+    int r = ctl_simple(ctl, &sessions, "Sessions", "List", NULL);
+
+    return r == 0 ? ctl_print_table(ctl, sessions, fields, ELEMENTSOF(fields), "There are no session keys.")
+                  : r;
+}
+
+static int print_count(Ctl *ctl, json_t *count)
+{
+    _cleanup_(json_unrefp) json_t *facts = json_pack("{s:O}", "count", count);
+    _cleanup_(buf_done) Buf text = BUF_MAX(RENDER_SIZE_MAX);
+    int r;
+
+    if (!facts)
+        return -ENOMEM;
+    if (ctl_given(ctl, OPTION_JSON))
+        return ctl_print_json(ctl, facts);
+    r = buf_printf(&text, "%" JSON_INTEGER_FORMAT " forgotten\n", json_integer_value(count));
+    return r < 0 ? r : ctl_print_text(ctl, buf_text(&text));
+}
+
+int cmd_session_flush(Ctl *ctl)
+{
+    const char *direction = ctl->options.values[OPTION_DIRECTION];
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(json_unrefp) json_t *count = NULL;
+    int r;
+
+    if (direction && strcmp(direction, "in") != 0 && strcmp(direction, "out") != 0)
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A direction is in or out, not \"%s\"", direction);
+    r = ctl_call_new(ctl, "Sessions", "Flush", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_string(call, "direction", direction);
+    hmsg_call_option_string(call, "id", ctl_operand(ctl, 0));
+    r = ctl_call_run(ctl, call, &reply);
+    if (r == 0)
+        r = ctl_facts(ctl, reply, &count);
+    return r == 0 ? print_count(ctl, count) : r;
+}
+
+int cmd_lock(Ctl *ctl)
+{
+    int r = ctl_simple(ctl, NULL, "Identity", "Lock", NULL);
+
+    return r == 0 ? ctl_print_nothing(ctl) : r;
+}
+
+int cmd_unlock(Ctl *ctl)
+{
+    int r = ctl_simple(ctl, NULL, "Identity", "Unlock", NULL);
+
+    return r == 0 ? ctl_print_nothing(ctl) : r;
+}

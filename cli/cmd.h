@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The commands, by area. Each returns 0, an HmsgError or -errno, with the text of a failure left in ctl. */
+
+#include "cli/ctl.h"
+
+/* cmd-identity.c */
+int cmd_identity_create(Ctl *ctl);
+int cmd_identity_show(Ctl *ctl);
+int cmd_identity_export(Ctl *ctl);
+int cmd_identity_delete(Ctl *ctl);
+
+/* cmd-register.c */
+int cmd_register(Ctl *ctl);
+
+/* cmd-contact.c */
+int cmd_contact_add(Ctl *ctl);
+int cmd_contact_list(Ctl *ctl);
+int cmd_contact_show(Ctl *ctl);
+int cmd_contact_verify(Ctl *ctl);
+int cmd_contact_block(Ctl *ctl);
+int cmd_contact_allow(Ctl *ctl);
+int cmd_contact_forget(Ctl *ctl);
+
+/* cmd-encrypt.c */
+int cmd_encrypt(Ctl *ctl);
+
+/* cmd-decrypt.c */
+int cmd_decrypt(Ctl *ctl);
+int cmd_read(Ctl *ctl);
+
+/* cmd-mail.c */
+int cmd_send(Ctl *ctl);
+int cmd_inbox(Ctl *ctl);
+int cmd_delete(Ctl *ctl);
+int cmd_outbox(Ctl *ctl);
+int cmd_outbox_retry(Ctl *ctl);
+int cmd_outbox_cancel(Ctl *ctl);
+
+/* cmd-monitor.c */
+int cmd_monitor(Ctl *ctl);
+
+/* cmd-session.c */
+int cmd_session_list(Ctl *ctl);
+int cmd_session_flush(Ctl *ctl);
+int cmd_lock(Ctl *ctl);
+int cmd_unlock(Ctl *ctl);
+
+/* cmd-status.c */
+int cmd_status(Ctl *ctl);
+int cmd_doctor(Ctl *ctl);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+
+#define ID_LENGTH 43u /* of ids and kids: base64url of 32 bytes */
+
+const OptionInfo option_infos[OPTION_MAX_] = {
+    [OPTION_ALLOW_UNAUTHENTICATED] = {"allow-unauthenticated", NULL,
+                                      "Open the seed form without a MAC, which anybody may have changed"},
+    [OPTION_ALLOW_UNKNOWN] = {"allow-unknown", NULL, "Open what an unknown or anonymous sender made"},
+    [OPTION_DIRECTION] = {"direction", "in|out", "Only sessions of this direction"},
+    [OPTION_EXPIRES] = {"expires", "TIME", "Give up delivery after TIME (90s, 15min, 12h, 7d), 30d at most"},
+    [OPTION_FINGERPRINT] = {"fingerprint", "TEXT", "The fingerprint that the contact told you"},
+    [OPTION_FORMAT] = {"format", "FORMAT", "What to write; hmsgctl(1) lists the formats of each command"},
+    [OPTION_FRESH] = {"fresh", NULL, "Make a session key for this message only"},
+    [OPTION_HELP] = {"help", NULL, "Show this help", 'h'},
+    [OPTION_INVITE] = {"invite", "CODE", "The invitation that the relay asks for"},
+    [OPTION_JSON] = {"json", NULL, "Print facts as JSON"},
+    [OPTION_KEY] = {"key", "FILE", "The contact's key: PEM, JWK or exported identity"},
+    [OPTION_LIST] = {"list", NULL, "List where this identity is registered"},
+    [OPTION_NAME] = {"name", "NAME", "Your own name for the contact"},
+    [OPTION_NO_ASK] = {"no-ask", NULL, "Never ask anything, fail instead"},
+    [OPTION_NO_SIGN] = {"no-sign", NULL, "Do not say who made it; needs no TPM"},
+    [OPTION_OUTPUT] = {"output", "OUT", "Write to the file OUT, or into the folder OUT/", 'o'},
+    [OPTION_RAW] = {"raw", NULL, "Do not escape what could mislead on a terminal"},
+    [OPTION_RECIPIENT] = {"recipient", "RECIPIENT",
+                          "An address, the name of a contact, or key:FILE; may be repeated", 'r'},
+    [OPTION_REMOVE] = {"remove", NULL, "Remove the address and the mailbox with all that waits in it"},
+    [OPTION_SUBJECT] = {"subject", "TEXT", "The message's subject, which travels encrypted"},
+    [OPTION_SYNC] = {"sync", NULL, "Fetch from the relays first"},
+    [OPTION_TRUST_RELAY] = {"trust-relay", NULL, "Accept the key of a relay that is not known yet"},
+    [OPTION_VERSION] = {"version", NULL, "Show the version"},
+    [OPTION_YES] = {"yes", NULL, "Do it without asking"},
+};
+
+static int wrong(char **ret_why, const char *format, const char *word)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    int r = string_printf(ret_why, format, word);
+#pragma GCC diagnostic pop
+    return r < 0 ? r : HMSG_ERROR_INVALID_ARGS;
+}
+
+static OptionId find_long(const char *name, size_t length)
+{
+    OptionId id = 0;
+
+    while (id < OPTION_MAX_ &&
+           (strlen(option_infos[id].name) != length || strncmp(option_infos[id].name, name, length) != 0))
+        id++;
+    return id;
+}
+
+static OptionId find_letter(char letter)
+{
+    OptionId id = 0;
+
+    while (id < OPTION_MAX_ && (letter == 0 || option_infos[id].letter != letter))
+        id++;
+    return id;
+}
+
+static bool is_id(const char *word)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    return word[1] != '-' && strlen(word) == ID_LENGTH && strspn(word, alphabet) == ID_LENGTH;
+}
+
+static int add_value(Options *o, OptionId id, const char *value, char **ret_why)
+{
+    if (id == OPTION_RECIPIENT) {
+        if (o->n_recipients == OPTION_RECIPIENTS_MAX)
+            return wrong(ret_why, "more recipients than one message may have, at \"%s\"", value);
+        o->recipients[o->n_recipients++] = value;
+    } else if (option_given(o, id) && value) {
+        return wrong(ret_why, "--%s stands there twice", option_infos[id].name);
+    }
+    o->values[id] = value;
+    o->given |= OPTION_BIT(id);
+    return 0;
+}
+
+/* One word that is an option; *i is moved on when its argument is a word of its own. */
+static int parse_option(Options *o, int argc, char *const argv[], int *i, char **ret_why)
+{
+    const char *word = argv[*i];
+    bool is_long = word[1] == '-';
+    const char *value = is_long ? strchr(word, '=') : NULL;
+    size_t length = value ? (size_t)(value - word) - 2 : strlen(word + 2);
+    OptionId id = is_long ? find_long(word + 2, length) : find_letter(word[1]);
+
+    if (id == OPTION_MAX_)
+        return wrong(ret_why, "there is no option \"%s\"", word);
+    if (value)
+        value++;
+    else if (!is_long && word[2])
+        value = word + 2;
+    if (!option_infos[id].argument)
+        return value ? wrong(ret_why, "--%s takes no argument", option_infos[id].name)
+                     : add_value(o, id, NULL, ret_why);
+    if (!value && *i + 1 < argc)
+        value = argv[++*i];
+    if (!value)
+        return wrong(ret_why, "--%s needs an argument", option_infos[id].name);
+    return add_value(o, id, value, ret_why);
+}
+
+int options_parse(Options *o, int argc, char *const argv[], char **ret_why)
+{
+    bool only_operands = false;
+
+    *o = (Options){0};
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        int r;
+
+        if (!only_operands && strcmp(word, "--") == 0) {
+            only_operands = true;
+        } else if (!only_operands && word[0] == '-' && word[1] && !is_id(word)) {
+            r = parse_option(o, argc, argv, &i, ret_why);
+            if (r != 0)
+                return r;
+        } else if (o->n_operands == OPERANDS_MAX) {
+            return wrong(ret_why, "one word too many: \"%s\"", word);
+        } else {
+            o->operands[o->n_operands++] = word;
+        }
+    }
+    return 0;
+}
+
+int option_seconds(const char *text, uint64_t max, uint64_t *ret)
+{
+    static const struct {
+        const char *name;
+        uint64_t seconds;
+    } units[] = {{"", 1}, {"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+    unsigned long long n;
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return HMSG_ERROR_INVALID_ARGS;
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    for (size_t i = 0; errno == 0 && i < ELEMENTSOF(units); i++)
+        if (strcmp(end, units[i].name) == 0 && n <= max / units[i].seconds) {
+            *ret = n * units[i].seconds;
+            return 0;
+        }
+    return HMSG_ERROR_INVALID_ARGS;
+}
