@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "hmsg-build.h"
+#include "libhmsg/wire/json.h"
+#include "server/handlers-internal.h"
+
+/* GET /v1/relay */
+int handle_relay(HttpRequest *r)
+{
+    _cleanup_(online_key_unrefp) OnlineKey *online = NULL;
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    int e = handler_online(r, &online);
+    if (e != 0)
+        return e;
+    e = handler_put_relay(online, j);
+    if (e == 0)
+        e = json_put_number(j, "message_bytes", MESSAGE_SIZE_MAX);
+    if (e == 0)
+        e = json_put_number(j, "attachment_bytes", (int64_t)handlers_of(r)->options->attachment_size);
+    if (e == 0)
+        e = json_put_text(j, "version", HMSG_VERSION);
+    if (e == 0)
+        http_answer_json(r, 200, j);
+    return e;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/json.h"
+#include "server/handlers-internal.h"
+
+#define EXPIRES_DIGITS_MAX 12u
+
+/* A body that is coming in. It is kept with the request, and handed to the store with its last byte. */
+typedef struct Submission {
+    HandlerWrite w;
+    Buf body; /* until it is larger than MESSAGE_SIZE_MAX */
+    StoreBlob *blob;
+    Sha256 *id, *hash; /* over kid and body; over the body */
+    uint8_t body_sha256[SHA256_SIZE];
+} Submission;
+
+static Submission *submission_free(Submission *s)
+{
+    (void)store_blob_free(s->blob);
+    (void)sha256_free(s->id);
+    (void)sha256_free(s->hash);
+    buf_done(&s->body);
+    free(s);
+    return NULL;
+}
+DEFINE_CLEANUP(Submission *, submission_free)
+
+/* What the request holds: the submission, until it is handed to the store. */
+static void slot_free(void *data)
+{
+    Submission **slot = data;
+    if (*slot)
+        (void)submission_free(*slot);
+    free(slot);
+}
+
+/* From the header, else the relay's default; never later than what the relay allows. */
+static int read_expires(const HttpRequest *r, int64_t now, int64_t *ret)
+{
+    const char *text = http_request_header(r, "hmsg-expires");
+    int64_t latest = now + (int64_t)handlers_of(r)->options->message_lifetime, t = 0;
+    if (latest > now + (int64_t)MESSAGE_EXPIRY_MAX)
+        latest = now + (int64_t)MESSAGE_EXPIRY_MAX;
+    if (!text) {
+        *ret = latest;
+        return 0;
+    }
+    size_t n = strlen(text);
+    if (n == 0 || n > EXPIRES_DIGITS_MAX || strspn(text, "0123456789") != n)
+        return PROBLEM_BAD_REQUEST;
+    for (size_t i = 0; i < n; i++)
+        t = t * 10 + (text[i] - '0');
+    if (t <= now)
+        return PROBLEM_BAD_REQUEST;
+    *ret = t < latest ? t : latest;
+    return 0;
+}
+
+/* How often this sender, and all guests where he is, may. */
+static int check_rate(HttpRequest *r, bool stranger)
+{
+    const Client *c = http_request_client(r);
+    Limiter *l = handlers_of(r)->limiter;
+    uint64_t now = clock_boottime();
+    unsigned retry = 0;
+    if (limiter_take(l, LIMIT_SUBMIT, c->skid, KID_SIZE, now, &retry) &&
+        (!stranger || limiter_take_address(l, LIMIT_STRANGERS, &c->peer, now, &retry)))
+        return 0;
+    http_answer_problem(r, PROBLEM_TOO_MANY_REQUESTS, NULL, retry);
+    return PROBLEM_TOO_MANY_REQUESTS;
+}
+
+/* The sender is still registered, the mailbox is one, and there is room for what is announced. A message that
+ * was submitted before has its room. */
+static int check_parties(HttpRequest *r, StoreWrite *put)
+{
+    const Client *c = http_request_client(r);
+    StoreReader *reader = handlers_reader(r);
+    _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
+    StoreState state = STORE_ACCEPTED;
+    int64_t length = http_request_length(r);
+    if (!i)
+        return -ENOMEM;
+    int e = store_find_key(reader, c->skid, i);
+    if (e == HMSG_ERROR_NOT_FOUND)
+        return PROBLEM_LOGIN_REQUIRED;
+    if (e != 0)
+        return handler_result(e);
+    put->put.stranger = !i->name[0];
+    e = check_rate(r, put->put.stranger);
+    if (e != 0)
+        return e;
+    if (store_status(reader, c->skid, put->put.id, &state) == 0)
+        return 0;
+    return handler_result(store_room(reader, put->put.mailbox, length > 0 ? (uint64_t)length : 0));
+}
+
+int handle_submit_begin(HttpRequest *r)
+{
+    _cleanup_(submission_freep) Submission *s = calloc(1, sizeof(*s));
+    const char *type = http_request_header(r, "content-type");
+    int64_t now = clock_realtime();
+    if (!s)
+        return -ENOMEM;
+    StoreWrite *put = &s->w.write;
+    s->body = BUF_MAX(MESSAGE_SIZE_MAX);
+    http_request_set_body_max(r, handlers_of(r)->options->attachment_size);
+    if (!type || strcmp(type, OCTETS) != 0)
+        return PROBLEM_UNSUPPORTED_MEDIA_TYPE;
+    put->kind = STORE_PUT;
+    put->put.accepted = now;
+    memcpy(put->put.submitter, http_request_client(r)->skid, KID_SIZE);
+    int e = handler_hash(r, 0, put->put.mailbox);
+    if (e == 0)
+        e = handler_hash(r, 1, put->put.id);
+    if (e == 0)
+        e = read_expires(r, now, &put->put.expires);
+    if (e == 0)
+        e = check_parties(r, put);
+    if (e != 0)
+        return e;
+    e = sha256_new(&s->id);
+    if (e == 0)
+        e = sha256_new(&s->hash);
+    if (e == 0)
+        e = sha256_update(s->id, put->put.mailbox, KID_SIZE);
+    if (e == 0 && http_request_length(r) > (int64_t)MESSAGE_SIZE_MAX)
+        e = store_blob_new(handlers_of(r)->store, &s->blob);
+    Submission **slot = e == 0 ? calloc(1, sizeof(Submission *)) : NULL;
+    if (e == 0 && !slot)
+        e = -ENOMEM;
+    if (e != 0)
+        return handler_result(e);
+    *slot = TAKE_PTR(s);
+    http_request_set_data(r, slot, slot_free);
+    return 0;
+}
+
+/* What was kept in memory goes into a file first. */
+static int spill(HttpRequest *r, Submission *s)
+{
+    int e = store_blob_new(handlers_of(r)->store, &s->blob);
+    if (e == 0)
+        e = store_blob_append(s->blob, s->body.data, s->body.size);
+    if (e == 0)
+        buf_done(&s->body);
+    return e;
+}
+
+int handle_submit_data(HttpRequest *r, const void *data, size_t n)
+{
+    Submission *s = *(Submission **)http_request_data(r);
+    int e = sha256_update(s->id, data, n);
+    if (e == 0)
+        e = sha256_update(s->hash, data, n);
+    if (e == 0 && !s->blob && n > MESSAGE_SIZE_MAX - s->body.size)
+        e = spill(r, s);
+    if (e == 0)
+        e = s->blob ? store_blob_append(s->blob, data, n) : buf_append(&s->body, data, n);
+    return handler_result(e);
+}
+
+static void wake_recipient(HandlerWrite *w)
+{
+    if (w->write.put.created)
+        hub_mail(w->handlers->hub, w->write.put.mailbox);
+}
+
+static int put_receipt(const OnlineKey *online, const Submission *s, json_t *j)
+{
+    const StoreWrite *put = &s->w.write;
+    Receipt receipt = {.durability = DURABILITY_DISK, .iat = put->put.accepted};
+    _cleanup_(jws_draft_done) JwsDraft draft = {};
+    _cleanup_(buf_done) Buf text = BUF_MAX(JWS_SIZE_MAX);
+    memcpy(receipt.pin, online_key_pin(online), PIN_SIZE);
+    memcpy(receipt.id, put->put.id, ID_SIZE);
+    memcpy(receipt.body_sha256, s->body_sha256, SHA256_SIZE);
+    memcpy(receipt.recipient, put->put.mailbox, KID_SIZE);
+    memcpy(receipt.submitter, put->put.submitter, KID_SIZE);
+    int e = receipt_prepare(&receipt, online_key_ec(online), &draft);
+    if (e == 0)
+        e = jws_sign_ec(&draft, online_key_ec(online), &text);
+    if (e == 0)
+        e = json_put_text(j, "receipt", buf_text(&text));
+    return e == 0 ? handler_put_relay(online, j) : e;
+}
+
+static int finish_submission(HandlerWrite *w)
+{
+    _cleanup_(online_key_unrefp) OnlineKey *online = NULL;
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    int e = w->write.result;
+    if (e == HMSG_ERROR_QUOTA_EXCEEDED && w->write.put.share)
+        return PROBLEM_TOO_MANY_REQUESTS;
+    if (e == 0)
+        e = handler_online(w->request, &online);
+    else
+        e = handler_result(e);
+    if (e != 0)
+        return e;
+    e = put_receipt(online, (Submission *)w, j);
+    if (e == 0)
+        http_answer_json(w->request, w->write.put.created ? 201 : 200, j);
+    return handler_result(e);
+}
+
+static void free_write(HandlerWrite *w)
+{
+    Submission *s = (Submission *)w;
+    /* It is the store's once that took it, and is gone then. */
+    s->blob = TAKE_PTR(w->write.put.blob);
+    (void)submission_free(s);
+}
+
+int handle_submit_end(HttpRequest *r)
+{
+    Submission **slot = http_request_data(r);
+    _cleanup_(submission_freep) Submission *s = TAKE_PTR(*slot);
+    uint8_t id[ID_SIZE];
+    StoreWrite *put = &s->w.write;
+    int e = sha256_final(s->id, id);
+    if (e == 0)
+        e = sha256_final(s->hash, s->body_sha256);
+    if (e != 0)
+        return handler_result(e);
+    if ((!s->blob && s->body.size == 0) || !bytes_equal(id, put->put.id, ID_SIZE)) {
+        http_answer_problem(r, PROBLEM_BAD_REQUEST, "The id is not the hash of mailbox and body", 0);
+        return PROBLEM_BAD_REQUEST;
+    }
+    put->put.body = s->body.data;
+    put->put.size = s->body.size;
+    put->put.blob = TAKE_PTR(s->blob);
+    s->w.stored = wake_recipient;
+    s->w.finish = finish_submission;
+    s->w.free = free_write;
+    return handler_write_start(&TAKE_PTR(s)->w, r);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/limiter.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "libhmsg/wire/crypto.h"
+
+#define SETS 2048u
+#define WAYS 4u
+#define MINUTE 60000000u /* microseconds */
+#define PREFIX_SIZE 8u   /* bytes of an IPv6 address that name a client */
+
+/* due: when the client would have used up what it took at its steady rate (the "generic cell rate
+ * algorithm"). It may lie in the future by the burst. */
+typedef struct Entry {
+    uint64_t tag, due;
+} Entry;
+
+struct Limiter {
+    pthread_mutex_t lock;
+    LimitRate rates[LIMIT_KIND_MAX_];
+    uint8_t key[SHA256_SIZE]; /* so that nobody can choose whom to collide with */
+    Entry sets[SETS][WAYS];
+};
+
+int limiter_new(const LimitRate rates[static LIMIT_KIND_MAX_], Limiter **ret)
+{
+    Limiter *l = calloc(1, sizeof(*l));
+    if (!l)
+        return -ENOMEM;
+    int r = crypto_random(l->key, sizeof(l->key));
+    if (r != 0) {
+        free(l);
+        return r;
+    }
+    (void)pthread_mutex_init(&l->lock, NULL);
+    memcpy(l->rates, rates, sizeof(l->rates));
+    *ret = l;
+    return 0;
+}
+
+Limiter *limiter_free(Limiter *l)
+{
+    if (l) {
+        (void)pthread_mutex_destroy(&l->lock);
+        free(l);
+    }
+    return NULL;
+}
+
+static Entry *find(Limiter *l, uint64_t tag)
+{
+    Entry *set = l->sets[tag % SETS], *least = set;
+    for (size_t i = 0; i < WAYS; i++) {
+        if (set[i].tag == tag)
+            return &set[i];
+        if (set[i].due < least->due)
+            least = &set[i];
+    }
+    *least = (Entry){.tag = tag};
+    return least;
+}
+
+static bool take(Entry *e, const LimitRate *rate, uint64_t now, unsigned *ret_retry)
+{
+    uint64_t step = MINUTE / rate->per_minute, due = e->due > now ? e->due : now;
+    uint64_t ahead = rate->burst > 1 ? (rate->burst - 1) * step : 0;
+    step = step > 0 ? step : 1;
+    if (due > now + ahead) {
+        *ret_retry = (unsigned)((due - ahead - now) / 1000000u) + 1;
+        return false;
+    }
+    e->due = due + step;
+    return true;
+}
+
+bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint64_t now, unsigned *ret_retry)
+{
+    const uint8_t which = (uint8_t)kind;
+    const Chunk chunks[] = {{&which, 1}, {client, n}};
+    uint8_t hash[SHA256_SIZE];
+    uint64_t tag = 0;
+    if (l->rates[kind].per_minute == 0 ||
+        crypto_hmac_sha256(l->key, sizeof(l->key), chunks, ELEMENTSOF(chunks), hash) != 0)
+        return true;
+    memcpy(&tag, hash, sizeof(tag));
+    (void)pthread_mutex_lock(&l->lock);
+    bool ok = take(find(l, tag), &l->rates[kind], now, ret_retry);
+    (void)pthread_mutex_unlock(&l->lock);
+    return ok;
+}
+
+bool limiter_take_address(Limiter *l, LimitKind kind, const struct sockaddr_storage *address, uint64_t now,
+                          unsigned *ret_retry)
+{
+    union {
+        struct sockaddr_storage any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } u = {.any = *address};
+    switch (address->ss_family) {
+    case AF_INET:
+        return limiter_take(l, kind, &u.v4.sin_addr, sizeof(u.v4.sin_addr), now, ret_retry);
+    case AF_INET6:
+        if (IN6_IS_ADDR_V4MAPPED(&u.v6.sin6_addr))
+            return limiter_take(l, kind, &u.v6.sin6_addr.s6_addr[12], 4, now, ret_retry);
+        return limiter_take(l, kind, &u.v6.sin6_addr, PREFIX_SIZE, now, ret_retry);
+    default:
+        return limiter_take(l, kind, "", 0, now, ret_retry);
+    }
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* How often a client may do what costs the relay something: so many at once, so many per minute. Used by any
+ * thread. Memory is fixed: when too many clients are remembered, those who are the least busy are forgotten.
+ */
+
+#include <sys/socket.h>
+
+#include "libhmsg/base/buf.h"
+
+typedef enum LimitKind {
+    LIMIT_NONCE,     /* nonces and challenges of an address */
+    LIMIT_REGISTER,  /* registrations of an address */
+    LIMIT_LOOKUP,    /* questions to the directory of an address */
+    LIMIT_SUBMIT,    /* messages of a sender */
+    LIMIT_STRANGERS, /* messages of all guests of an address together */
+    LIMIT_KIND_MAX_,
+} LimitKind;
+
+typedef struct LimitRate {
+    uint64_t burst, per_minute; /* per_minute 0: no limit */
+} LimitRate;
+
+typedef struct Limiter Limiter;
+
+int limiter_new(const LimitRate rates[static LIMIT_KIND_MAX_], Limiter **ret);
+Limiter *limiter_free(Limiter *l);
+DEFINE_CLEANUP(Limiter *, limiter_free)
+
+/* One more for the client that is named by n bytes; now in microseconds. False: too many, *ret_retry seconds
+ * until the next one. */
+bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint64_t now,
+                  unsigned *ret_retry);
+/* The same for an address: IPv6 clients are told apart by the first 64 bits only. */
+bool limiter_take_address(Limiter *l, LimitKind kind, const struct sockaddr_storage *address, uint64_t now,
+                          unsigned *ret_retry);

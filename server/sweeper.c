@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/sweeper.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "libhmsg/base/clock.h"
+
+struct Sweeper {
+    Store *store;
+    Hub *hub;
+    unsigned interval_ms;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t change;
+    bool stop, busy;
+    StoreWrite write;
+};
+
+static void swept(StoreWrite *w)
+{
+    Sweeper *s = w->userdata;
+    hub_changes(s->hub, w->changes, w->n_changes);
+    store_write_done(w);
+    (void)pthread_mutex_lock(&s->lock);
+    s->busy = false;
+    (void)pthread_cond_signal(&s->change);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* With the lock; true: there is more to do at once. */
+static bool sweep(Sweeper *s)
+{
+    s->write = (StoreWrite){.kind = STORE_SWEEP, .done = swept, .userdata = s, .sweep.now = clock_realtime()};
+    s->busy = true;
+    (void)pthread_mutex_unlock(&s->lock);
+    int r = store_write(s->store, &s->write);
+    (void)pthread_mutex_lock(&s->lock);
+    if (r != 0)
+        s->busy = false;
+    while (s->busy)
+        (void)pthread_cond_wait(&s->change, &s->lock);
+    return r == 0 && s->write.result == 0 && s->write.sweep.more;
+}
+
+static void *run(void *userdata)
+{
+    Sweeper *s = userdata;
+    (void)pthread_mutex_lock(&s->lock);
+    while (!s->stop) {
+        struct timespec until;
+        if (sweep(s))
+            continue;
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += s->interval_ms / 1000;
+        until.tv_nsec += (long)(s->interval_ms % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            until.tv_sec++;
+        }
+        while (!s->stop && pthread_cond_timedwait(&s->change, &s->lock, &until) == 0)
+            continue;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static Sweeper *release(Sweeper *s)
+{
+    (void)pthread_cond_destroy(&s->change);
+    (void)pthread_mutex_destroy(&s->lock);
+    free(s);
+    return NULL;
+}
+
+int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, Sweeper **ret)
+{
+    pthread_condattr_t attributes;
+    Sweeper *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->store = store;
+    s->hub = hub;
+    s->interval_ms = interval_ms;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&s->change, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    (void)pthread_mutex_init(&s->lock, NULL);
+    int r = -pthread_create(&s->thread, NULL, run, s);
+    if (r != 0) {
+        (void)release(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+Sweeper *sweeper_stop(Sweeper *s)
+{
+    if (!s)
+        return NULL;
+    (void)pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    (void)pthread_cond_signal(&s->change);
+    (void)pthread_mutex_unlock(&s->lock);
+    (void)pthread_join(s->thread, NULL);
+    return release(s);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A thread that lets messages expire, now and then, and tells their senders. */
+
+#include "server/hub.h"
+#include "server/store.h"
+
+#define SWEEP_INTERVAL_MS 60000u
+
+typedef struct Sweeper Sweeper;
+
+/* store and hub must outlive it. Sweeps at once, then every interval. */
+int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, Sweeper **ret);
+Sweeper *sweeper_stop(Sweeper *s);
+DEFINE_CLEANUP(Sweeper *, sweeper_stop)
