@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """count.py SUM LOG...: adds up the TAP subtests in meson's testlog.json files.
 
-Prints skips and, last, the output of the programs that failed. Writes "passed failed" to SUM.
+Prints the counts of others' vectors, skips and, last, the output of the programs that failed. Writes "passed failed" to SUM.
 A program that meson calls failed (crashed, timed out, broke its plan) counts as one failure at least;
 a skipped subtest counts as neither.
 """
@@ -13,6 +13,7 @@ import sys
 LINE = re.compile(r'^(?P<verdict>ok|not ok)\b\s*(?P<number>\d*)\s*(?P<rest>.*)$')
 SKIP = re.compile(r'#\s*skip\b\s*(.*)', re.IGNORECASE)
 NONE = re.compile(r'^1\.\.0\b.*?#\s*skip\S*\s*(.*)', re.IGNORECASE)
+VECTORS = re.compile(r'^# (wycheproof/\S+: \d+ accepted.*)$', re.MULTILINE)
 OUTPUT_MAX = 20000
 
 
@@ -59,7 +60,7 @@ def show(log, test):
 
 def main():
     total = [0, 0]
-    skipped, broken = {}, []
+    skipped, broken, vectors = {}, [], {}
     for log in sys.argv[2:]:
         sums = [0, 0]
         with open(log, encoding='utf-8', errors='replace') as lines:
@@ -68,6 +69,8 @@ def main():
                 passed, failed, skips = count(test)
                 sums[0] += passed
                 sums[1] += failed
+                for counts in VECTORS.findall(test.get('stdout', '')):
+                    vectors.setdefault(counts, []).append(log.split('/')[0])
                 for skip in skips:
                     skipped.setdefault(skip, []).append(log.split('/')[0])
                 if failed:
@@ -75,6 +78,8 @@ def main():
         print('%s: %d passed, %d failed' % (log.split('/')[0], *sums))
         total[0] += sums[0]
         total[1] += sums[1]
+    for counts, where in sorted(vectors.items()):
+        print('vectors - %s (%s)' % (counts, ', '.join(where)))
     for (name, reason), where in sorted(skipped.items()):
         print('skipped - %s (%s): %s' % (name, ', '.join(where), reason))
     for log, test in broken:

@@ -17,6 +17,8 @@ CASES = (
     ('all pass', 'OK', 'TAP version 13\n1..2\nok 1 a\nok 2 - b\n', (2, 0), ''),
     ('one fails', 'FAIL', '1..2\nok 1 a\nnot ok 2 b\n', (1, 1), 'not ok - log: one fails'),
     ('a skip is neither', 'OK', '1..2\nok 1 a\nok 2 b # SKIP no TPM\n', (1, 0), 'skipped - a skip is neither: b'),
+    ('counts of vectors', 'OK', '1..1\n# wycheproof/x.json: 3 accepted, 4 refused\nok 1 a\n', (1, 0),
+     'vectors - wycheproof/x.json: 3 accepted, 4 refused'),
     ('a whole program is skipped', 'SKIP', '1..0 # SKIP no vectors\n', (0, 0), 'no vectors'),
     ('crash after a pass', 'ERROR', '1..2\nok 1 a\n', (1, 1), 'not ok - log: crash after a pass'),
     ('time-out', 'TIMEOUT', '', (0, 1), 'not ok - log: time-out'),
