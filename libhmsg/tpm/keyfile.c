@@ -221,7 +221,7 @@ static size_t without_space(const char *text, size_t n)
 
 int tpm_keyfile_from_pem(const char *text, size_t n, TpmKeyFile **ret)
 {
-    if (n > TPM_KEYFILE_PEM_MAX)
+    if (n == 0 || n > TPM_KEYFILE_PEM_MAX)
         return -EBADMSG;
     _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = NULL;
     _cleanup_(buf_done) Buf again = BUF_MAX(TPM_KEYFILE_PEM_MAX);

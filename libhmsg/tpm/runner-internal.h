@@ -100,7 +100,7 @@ TSS2_RC link_session(Link *l, TPMA_SESSION attributes);
 /* Loads the key unless it is the one that is loaded. */
 TSS2_RC link_load(Link *l, const TpmKeyFile *key);
 /* Makes room: flushes the loaded key, and what earlier processes of ours left in a TPM without manager. */
-void link_reclaim(Link *l);
+void link_reclaim(Link *l, const uint8_t *pin);
 /* Flushes (unless the connection is broken) and disconnects. */
 void link_close(Link *l, bool broken);
 /* Waits; false when cancelled meanwhile. */

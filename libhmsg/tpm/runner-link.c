@@ -211,10 +211,11 @@ TSS2_RC link_load(Link *l, const TpmKeyFile *key)
 }
 
 /* Is this object the SRK, or of the shape of our keys? */
-static bool is_ours(Link *l, ESYS_TR object)
+static bool is_ours(Link *l, ESYS_TR object, const uint8_t *pin)
 {
     TPM2B_PUBLIC *public = NULL, template;
     uint8_t name[TPM_NAME_SIZE], a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
+    const uint8_t *expected = l->srk != ESYS_TR_NONE ? l->srk_name : pin;
     bool ours = false;
 
     if (Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL) != TSS2_RC_SUCCESS)
@@ -230,7 +231,7 @@ static bool is_ours(Link *l, ESYS_TR object)
                 a_size == b_size && memcmp(a, b, a_size) == 0; /* public */
         }
     else if (tpm_template_is_srk(public))
-        ours = l->srk == ESYS_TR_NONE || (tpm_public_name(public, name) == 0 && same_name(name, l->srk_name));
+        ours = tpm_public_name(public, name) == 0 && expected && same_name(name, expected);
     Esys_Free(public);
     return ours;
 }
@@ -244,40 +245,40 @@ static TPM2_HANDLE handle_of(Link *l, ESYS_TR object)
                : 0;
 }
 
-static void flush_handle(Link *l, TPM2_HANDLE handle, bool session)
+static void flush_handle(Link *l, TPM2_HANDLE handle, bool session, const uint8_t *pin)
 {
     ESYS_TR object = ESYS_TR_NONE;
     if (handle == handle_of(l, l->srk) || handle == handle_of(l, l->session) ||
         Esys_TR_FromTPMPublic(l->esys, handle, NO_SESSION, &object) != TSS2_RC_SUCCESS)
         return;
-    if (session || is_ours(l, object))
+    if (session || is_ours(l, object, pin))
         flush(l, &object);
     else
         (void)Esys_TR_Close(l->esys, &object);
 }
 
-static void flush_all(Link *l, TPM2_HANDLE first, bool session)
+static void flush_all(Link *l, TPM2_HANDLE first, bool session, const uint8_t *pin)
 {
     TPMS_CAPABILITY_DATA *data = NULL;
     if (Esys_GetCapability(l->esys, NO_SESSION, TPM2_CAP_HANDLES, first, TPM2_MAX_CAP_HANDLES, NULL, &data) !=
         TSS2_RC_SUCCESS)
         return;
     for (uint32_t i = 0; i < data->data.handles.count && i < TPM2_MAX_CAP_HANDLES; i++)
-        flush_handle(l, data->data.handles.handle[i], session);
+        flush_handle(l, data->data.handles.handle[i], session, pin);
     Esys_Free(data);
 }
 
 /* Without resource manager a TPM keeps what a process that was killed had loaded, and only we can know that
  * it was ours. Loaded sessions have no owner; one that nobody uses while we hold the connection is
  * left over. */
-void link_reclaim(Link *l)
+void link_reclaim(Link *l, const uint8_t *pin)
 {
     if (!l->esys)
         return;
     flush(l, &l->key);
     if (!tcti_is_bare(l->conf))
         return;
-    flush_all(l, TPM2_TRANSIENT_FIRST, false);
+    flush_all(l, TPM2_TRANSIENT_FIRST, false, pin);
     if (l->session == ESYS_TR_NONE)
-        flush_all(l, TPM2_LOADED_SESSION_FIRST, true);
+        flush_all(l, TPM2_LOADED_SESSION_FIRST, true, pin);
 }

@@ -294,7 +294,7 @@ void work_run(Work *w, Link *l)
                 continue;
             break;
         case REMEDY_ROOM:
-            link_reclaim(l);
+            link_reclaim(l, w->pinned ? w->pin : NULL);
             if (++tries < ROOM_TRIES && link_pause(l, tries == 1 ? 0 : ROOM_PAUSE_MS))
                 continue;
             break;
