@@ -145,3 +145,38 @@ bool pss_verify(const TpmKeyFile *key, const uint8_t digest[static 32], const ui
     EVP_PKEY_CTX_free(c);
     return good;
 }
+
+void assert_decrypts(TpmRunner *r, TpmKeyFile *key)
+{
+    g_auto(Answer) a = {0};
+    uint8_t ciphertext[TPM_RSA_SIZE];
+
+    oaep_encrypt(key, PLAINTEXT, PLAINTEXT_SIZE, ciphertext);
+    int e = do_decrypt(r, key, ciphertext, sizeof(ciphertext), PLAINTEXT_SIZE, &a);
+    g_assert_cmpstr(a.problem.text, ==, "");
+    g_assert_cmpint(e, ==, 0);
+    g_assert_nonnull(a.secret);
+    g_assert_cmpmem(secret_bytes(a.secret), secret_size(a.secret), PLAINTEXT, PLAINTEXT_SIZE);
+}
+
+void assert_signs(TpmRunner *r, TpmKeyFile *key)
+{
+    g_auto(Answer) a = {0};
+    int e = do_sign(r, key, DIGEST, &a);
+    g_assert_cmpstr(a.problem.text, ==, "");
+    g_assert_cmpint(e, ==, 0);
+    g_assert_cmpuint(a.data_size, ==, TPM_RSA_SIZE);
+    g_assert_true(pss_verify(key, DIGEST, a.data, a.data_size));
+}
+
+int tpm_test_main(int argc, char *argv[], void (*add)(void))
+{
+    g_assert_cmpint(tpm_silence_logs(), ==, 0);
+    g_test_init(&argc, &argv, NULL);
+    if (!test_swtpm_available()) {
+        g_print("1..0 # SKIP swtpm is not installed\n");
+        return 0;
+    }
+    add();
+    return g_test_run();
+}

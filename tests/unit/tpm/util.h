@@ -7,6 +7,22 @@
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/tpm/runner.h"
+#include "tests/lib/swtpm.h"
+
+#define CC_CREATE_PRIMARY 0x131u
+#define CC_CREATE 0x153u
+#define CC_LOAD 0x157u
+#define CC_RSA_DECRYPT 0x159u
+#define CC_SIGN 0x15du
+#define CC_FLUSH 0x165u
+#define CC_READ_PUBLIC 0x173u
+#define CC_START_SESSION 0x176u
+#define CC_GET_RANDOM 0x17bu
+#define CC_GET_TEST_RESULT 0x17cu
+
+#define PLAINTEXT_SIZE 64u
+#define PLAINTEXT ((const uint8_t *)"sixty-four bytes that the sniffer on the bus would like to see.")
+#define DIGEST ((const uint8_t *)"thirty-two bytes of some digest")
 
 typedef struct Answer {
     unsigned calls;
@@ -38,6 +54,13 @@ int do_random(TpmRunner *r, size_t n, Answer *a);
 int do_probe(TpmRunner *r, Answer *a);
 
 TpmRunner *runner_new(const char *tcti);
+/* Encrypts PLAINTEXT with OpenSSL, and the runner decrypts it; the same for a signature of DIGEST. */
+void assert_decrypts(TpmRunner *r, TpmKeyFile *key);
+void assert_signs(TpmRunner *r, TpmKeyFile *key);
+
+/* main() of a test that needs swtpm: runs the tests that add adds, or skips where there is none. */
+int tpm_test_main(int argc, char *argv[], void (*add)(void));
+
 /* OAEP with OpenSSL, SHA-256, empty label. */
 void oaep_encrypt(const TpmKeyFile *key, const void *plaintext, size_t n, uint8_t ret[static TPM_RSA_SIZE]);
 /* RSAPSS, SHA-256, verified by OpenSSL with any salt. */
