@@ -4,6 +4,7 @@
 
 #include "agent/bus-util.h"
 #include "agent/identity.h"
+#include "agent/relays.h"
 #include "agent/request.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
@@ -65,13 +66,8 @@ static int call_begun(Call *c, int r, sd_bus_error *error)
     return 1;
 }
 
-/* Calls f for each of our mailboxes, the first registered first, until it returns non-zero. */
-static int each_address(Manager *m, int (*f)(const char *address, void *userdata), void *userdata)
-{
-    return 0;
-}
-
-static int append_address(const char *address, void *userdata)
+static int append_address(const char *address, const char *relay, const char *state, const char *error,
+                          void *userdata)
 {
     int r = sd_bus_message_append_basic(userdata, 's', address);
 
@@ -82,8 +78,8 @@ static int append_addresses(Manager *m, sd_bus_message *reply)
 {
     int r = sd_bus_message_open_container(reply, 'a', "s");
 
-    if (r >= 0)
-        r = each_address(m, append_address, reply);
+    if (r >= 0 && m->relays)
+        r = relays_each_registration(m->relays, append_address, reply);
     return r >= 0 ? sd_bus_message_close_container(reply) : r;
 }
 
@@ -213,7 +209,8 @@ static void on_statement(int r, const char *detail, const char *jws, void *userd
 }
 
 /* Stops at the first. */
-static int take_address(const char *address, void *userdata)
+static int take_address(const char *address, const char *relay, const char *state, const char *error,
+                        void *userdata)
 {
     int r = buf_append_string(userdata, address);
 
@@ -225,9 +222,10 @@ static int export_statement(Call *c, sd_bus_error *error)
     _cleanup_(buf_done) Buf input = BUF_MAX(JWS_SIZE_MAX);
     _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
     Identity *i = c->m->identity;
-    int r;
+    int r = 0;
 
-    r = each_address(c->m, take_address, &address);
+    if (c->m->relays)
+        r = relays_each_registration(c->m->relays, take_address, &address);
     if (r >= 0)
         r = identity_export_statement(identity_public(i), buf_text(&address), &input);
     if (r == 0)

@@ -109,7 +109,7 @@ static const char *describe(int r, const TpmProblem *p, char ret[static DETAIL_S
     help = tpm_reason_help(p->reason);
     if (!help)
         return p->text;
-    (void)snprintf(ret, DETAIL_SIZE, "%s. %s", p->text, help);
+    (void)snprintf(ret, DETAIL_SIZE, "%s; %s", p->text, help);
     return ret;
 }
 

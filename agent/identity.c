@@ -72,13 +72,13 @@ const char *identity_tpm_status(const Identity *i, const char **ret_help)
     const char *text = "ok";
 
     if (i->damaged) {
-        text = "The key files in the data folder are damaged";
-        help = "Restore the folder keys from a backup, or move it away to begin anew";
+        text = "the key files in the data folder are damaged";
+        help = "restore the folder keys from a backup, or move it away to begin anew";
     } else if (i->problem.reason != TPM_REASON_NONE) {
         text = i->problem.text;
         help = tpm_reason_help(i->problem.reason);
     } else if (!i->asked)
-        text = "The TPM has not answered yet";
+        text = "the TPM has not answered yet";
     if (ret_help)
         *ret_help = help;
     return text;
@@ -131,7 +131,7 @@ static void set_problem(Identity *i, const TpmProblem *p)
         const char *help = tpm_reason_help(p->reason);
 
         if (p->reason != TPM_REASON_NONE)
-            log_warning("%s%s%s", p->text, help ? ". " : "", help ? help : "");
+            log_warning("%s%s%s", p->text, help ? "; " : "", help ? help : "");
         else
             log_info("The TPM can be used again");
     }
