@@ -248,7 +248,7 @@ Request *request_free(Request *q)
     return NULL;
 }
 
-sd_bus_message *request_call(Request *q)
+sd_bus_message *request_message(Request *q)
 {
     return q->call;
 }

@@ -16,7 +16,7 @@ int request_new(Access *a, sd_bus_message *call, request_cancel_t cancel, void *
 Request *request_free(Request *r);
 DEFINE_CLEANUP(Request *, request_free)
 
-sd_bus_message *request_call(Request *r);
+sd_bus_message *request_message(Request *r);
 
 /* A reply to append to; send it with request_send. */
 int request_reply_new(Request *r, sd_bus_message **ret);
