@@ -86,6 +86,16 @@ int package_commitment(const Secret *keys, uint8_t ret[static KEY_COMMITMENT_SIZ
     return crypto_hmac_sha256(secret_bytes(keys), secret_size(keys), &label, 1, ret);
 }
 
+int package_check_keys(const Package *p, const Secret *keys)
+{
+    uint8_t kc[KEY_COMMITMENT_SIZE];
+    int r = package_commitment(keys, kc);
+    if (r == 0 && !bytes_equal(kc, p->kc, sizeof(kc)))
+        r = HMSG_ERROR_AUTHENTICATION_FAILED;
+    bytes_wipe(kc, sizeof(kc));
+    return r;
+}
+
 int package_open(const Package *p, const Secret *keys, Buf *ret)
 {
     _cleanup_(secret_freep) Secret *random = NULL;

@@ -70,6 +70,10 @@ int package_cache_id(const Package *p, uint8_t ret[static SHA256_SIZE]);
  * keys and fails like a wrong MAC in error and time. Appends the plaintext to ret. -EPERM: stages skipped. */
 int package_open(const Package *p, const Secret *keys, Buf *ret);
 
+/* 0: they are the keys that the package commits to (kc); else HMSG_ERROR_AUTHENTICATION_FAILED. Not needed
+ * before package_open, which checks it: for what the caller remembers of a session. */
+int package_check_keys(const Package *p, const Secret *keys);
+
 /* A session of the sender: the same for all packages until it expires. Fields are for reading. */
 typedef struct WireSession {
     Secret *keys;

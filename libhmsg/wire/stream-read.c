@@ -56,6 +56,11 @@ int stream_header_size(const uint8_t preamble[static STREAM_PREAMBLE_SIZE], size
     return 0;
 }
 
+bool stream_header_has_trailer(const uint8_t preamble[static STREAM_PREAMBLE_SIZE])
+{
+    return trailer_size(preamble) > 0;
+}
+
 /* header is whole, and of the size that it says. */
 static int check_size(const void *header, size_t n)
 {

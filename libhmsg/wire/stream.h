@@ -37,6 +37,9 @@ DEFINE_CLEANUP(StreamWriter *, stream_writer_free)
 
 /* Of the first STREAM_PREAMBLE_SIZE bytes: the size of the whole header. BAD_PACKAGE, TOO_LARGE. */
 int stream_header_size(const uint8_t preamble[static STREAM_PREAMBLE_SIZE], size_t *ret);
+/* Is there a signature behind the last chunk? Of a signed stream for several that has none nobody knows which
+ * of them made it. */
+bool stream_header_has_trailer(const uint8_t preamble[static STREAM_PREAMBLE_SIZE]);
 /* Parses the header and finds the package that is ours (like package_find); the caller goes on with the
  * stages of package.h, the last of which is stream_reader_new. */
 int stream_header_parse(const void *header, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids,
