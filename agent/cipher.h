@@ -38,6 +38,11 @@ typedef void (*cipher_sealed_t)(int r, const char *detail, const Buf *packages, 
 int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
                 const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret);
 
+/* The same at once, into ret[n] (each empty, of PACKAGE_SIZE_MAX), when every session is there or needs no
+ * TPM; -EAGAIN: it does not, call cipher_seal. */
+int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
+                    const SealOptions *options, Buf *ret);
+
 /* What is known of a plaintext. Texts are valid during the callback. */
 typedef struct OpenInfo {
     const char *sender;     /* address, else kid, "" when anonymous */
@@ -73,6 +78,10 @@ int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *
 int cipher_open_now(Cipher *c, const void *package, size_t size, const OpenOptions *options,
                     Buf *ret_plaintext, OpenInfo *ret_info);
 
+/* What the last cipher_open_now has to say about its error; NULL: nothing. */
+const char *cipher_open_now_detail(const Cipher *c);
+
+/* Must not free the job. */
 typedef void (*cipher_progress_t)(uint64_t done, uint64_t total, void *userdata);
 typedef void (*cipher_fd_t)(int r, const char *detail, const OpenInfo *info, void *userdata);
 

@@ -8,10 +8,13 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/channel.h"
+#include "agent/cipher.h"
 #include "agent/identity.h"
 #include "agent/keyring.h"
 #include "agent/launcher.h"
 #include "agent/manager.h"
+#include "agent/session-in.h"
+#include "agent/session-out.h"
 #include "agent/vtables.h"
 #include "hmsg-build.h"
 #include "libhmsg/base/file.h"
@@ -86,6 +89,8 @@ int manager_publish(Manager *m, sd_bus *b)
     } interfaces[] = {
         {AGENT_INTERFACE, agent_vtable},
         {AGENT_IDENTITY_INTERFACE, identity_vtable},
+        {AGENT_CIPHER_INTERFACE, cipher_vtable},
+        {AGENT_SESSIONS_INTERFACE, sessions_vtable},
     };
 
     for (size_t i = 0; i < ELEMENTSOF(interfaces); i++) {
@@ -148,6 +153,12 @@ static int make_objects(Manager *m)
         r = identity_new(m, &m->identity);
     if (r == 0)
         r = identity_watch(m->identity, on_identity_changed, m);
+    if (r == 0)
+        r = session_in_new(m, &m->session_in);
+    if (r == 0)
+        r = session_out_new(m, &m->session_out);
+    if (r == 0)
+        r = cipher_new(m, &m->cipher);
     return r;
 }
 
@@ -256,6 +267,9 @@ Manager *manager_free(Manager *m)
     /* first whoever waits for an answer, then what was working for them */
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
+    m->cipher = cipher_free(m->cipher);
+    m->session_out = session_out_free(m->session_out);
+    m->session_in = session_in_free(m->session_in);
     m->identity = identity_free(m->identity);
     if (m->bus) {
         (void)sd_bus_flush(m->bus);

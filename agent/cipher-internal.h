@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to agent/cipher*.c: what its jobs have in common. */
+
+#include "agent/cipher.h"
+#include "agent/contacts.h"
+#include "agent/identity.h"
+#include "agent/session-in.h"
+#include "agent/session-out.h"
+#include "agent/worker.h"
+#include "libhmsg/wire/stream.h"
+
+typedef struct CipherJobType {
+    /* Calls the job's callback with an error. */
+    void (*fail)(CipherJob *j, int r, const char *detail);
+    /* Calls it with what there is; for cipher_job_later. */
+    void (*succeed)(CipherJob *j);
+    void (*free)(CipherJob *j);
+} CipherJobType;
+
+/* The first member of each kind of job. */
+struct CipherJob {
+    CipherJob *prev, *next;
+    const CipherJobType *type;
+    Cipher *cipher;
+    void *userdata;
+    uint64_t epoch; /* of the identity when it began */
+    sd_event_source *later;
+    int later_result;
+    char *later_detail;
+    bool finished; /* its callback was called */
+};
+
+void cipher_job_init(CipherJob *j, const CipherJobType *type, Cipher *c, void *userdata);
+/* What every free function ends with. */
+void cipher_job_done(CipherJob *j);
+/* The callback from the loop, for results that are known already; r == 0: succeed. */
+int cipher_job_later(CipherJob *j, int r, const char *detail);
+/* The callback now; j may be freed afterwards. */
+void cipher_job_fail(CipherJob *j, int r, const char *detail);
+void cipher_job_succeed(CipherJob *j);
+/* False: locked since it began; nothing that it found may be given out. */
+bool cipher_job_is_current(const CipherJob *j);
+
+/* The sessions for a list of keys, each with a sequence number. */
+typedef struct SealSessions SealSessions;
+/* From the loop: 0 when all are there. */
+typedef void (*seal_sessions_t)(int r, const char *detail, void *userdata);
+int seal_sessions_new(Cipher *c, const SealKey *keys, size_t n, const SealOptions *options, uint64_t bytes,
+                      seal_sessions_t done, void *userdata, SealSessions **ret);
+/* 0: all are there now; -EAGAIN: done will be called. */
+int seal_sessions_start(SealSessions *s);
+SealSessions *seal_sessions_free(SealSessions *s);
+DEFINE_CLEANUP(SealSessions *, seal_sessions_free)
+const StreamRecipient *seal_sessions_recipients(const SealSessions *s, size_t *ret_n);
+
+/* One package on its way through the checks, in the order that docs/protocol.md fixes. */
+typedef void (*opening_ready_t)(int r, const char *detail, void *userdata);
+typedef struct Opening {
+    Cipher *c;
+    bool allow_unknown;
+    bool allow_unauthenticated;
+    char *relay;
+    opening_ready_t ready;
+    void *userdata;
+    Package *package; /* this or seed */
+    Seed *seed;
+    bool unsigned_stream; /* for several, without a trailer */
+    uint8_t cache_id[SHA256_SIZE];
+    uint8_t failed_id[SHA256_SIZE];
+    SessionStatement statement;
+    SenderAnswer sender;
+    char sender_kid[HASH_TEXT_SIZE];
+    bool cached;
+    bool had_keys; /* OAEP gave some; else keys are random */
+    bool replayed;
+    Secret *keys;
+    ContactsRequest *contacts;
+    IdentityWork *work;
+    const char *detail; /* of the last error of a stage; NULL: none */
+} Opening;
+
+struct Cipher {
+    Manager *m;
+    CipherJob *jobs;
+    uint64_t epoch;
+    char skid[HASH_TEXT_SIZE]; /* of our own sign key when the sessions were begun; "" without one */
+    Secret *keys;              /* room for those of cipher_open_now */
+    Opening now;               /* its last one */
+    Workers *workers;
+};
+
+void opening_init(Opening *o, Cipher *c, const OpenOptions *options);
+void opening_done(Opening *o);
+/* Size, shape, recipient: of a message or a seed. */
+int opening_parse(Opening *o, const void *data, size_t n);
+/* The same for the header of a stream. */
+int opening_parse_stream(Opening *o, const void *header, size_t n);
+/* All that follows until keys are there: 0 (go on with opening_finish or opening_finish_stream), -EAGAIN
+ * (ready will be called), or the error. */
+int opening_start(Opening *o, opening_ready_t ready, void *userdata);
+int opening_finish(Opening *o, Buf *ret);
+int opening_finish_stream(Opening *o, const void *header, size_t n, const uint8_t *prefix,
+                          StreamReader **ret);
+void opening_info(const Opening *o, OpenInfo *ret);
+
+/* The stages, for cipher_open_now and opening_start. Each 0, -EAGAIN (cannot be known at once) or an error.
+ */
+int opening_check(Opening *o, SessionInEntry **ret_entry);
+int opening_check_sender(Opening *o, SessionInEntry *entry);
+int opening_judge_sender(Opening *o);

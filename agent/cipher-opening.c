@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The stages of opening one package. Their order is the protocol's; nothing is given out before the last. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/cipher-internal.h"
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
+
+#define SEED_KEYS_SIZE 32u
+#define SEED_FAILED_LABEL "hmsg seed"
+
+void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
+{
+    *o = (Opening){
+        .c = c,
+        .allow_unknown = options->allow_unknown,
+        .allow_unauthenticated = options->allow_unauthenticated,
+    };
+}
+
+void opening_done(Opening *o)
+{
+    contacts_request_free(o->contacts);
+    identity_work_free(o->work);
+    package_free(o->package);
+    seed_free(o->seed);
+    secret_free(o->keys);
+    sender_answer_done(&o->sender);
+    free(o->relay);
+    *o = (Opening){0};
+}
+
+/* Ours, as package_find takes them. */
+static size_t own_kids(const Cipher *c, uint8_t kids[1][KID_SIZE])
+{
+    const IdentityPublic *own = identity_public(c->m->identity);
+
+    if (!own)
+        return 0;
+    memcpy(kids[0], own->kid_bytes, KID_SIZE);
+    return 1;
+}
+
+int opening_parse(Opening *o, const void *data, size_t n)
+{
+    uint8_t kids[1][KID_SIZE];
+    size_t index = 0, n_kids = own_kids(o->c, kids);
+    int r;
+
+    if (wire_format_detect(data, n) == FORMAT_SEED)
+        r = seed_parse(data, n, &o->seed);
+    else
+        r = package_find(data, n, PACKAGE_MESSAGE, kids, n_kids, &o->package, &index);
+    return r != 0 || n_kids > 0 ? r : HMSG_ERROR_NO_IDENTITY;
+}
+
+int opening_parse_stream(Opening *o, const void *header, size_t n)
+{
+    uint8_t kids[1][KID_SIZE];
+    size_t index = 0, n_kids = own_kids(o->c, kids);
+    int r;
+
+    r = stream_header_parse(header, n, kids, n_kids, &o->package, &index);
+    if (r != 0)
+        return r == HMSG_ERROR_NOT_FOR_US && n_kids == 0 ? HMSG_ERROR_NO_IDENTITY : r;
+    o->unsigned_stream =
+        o->package->has_sender && o->package->recipients > 1 && !stream_header_has_trailer(header);
+    return 0;
+}
+
+/* What is remembered of keys that do not open. The commitment is part of it: else whoever has seen a package
+ * of somebody could send the same keys with another, and so make us refuse the true one. */
+static int make_failed_id(const uint8_t *id, const void *more, size_t n, uint8_t *ret)
+{
+    uint8_t all[SHA256_SIZE + RSA_SIZE_MAX + sizeof(SEED_FAILED_LABEL)];
+
+    if (n > sizeof(all) - SHA256_SIZE)
+        return -EINVAL;
+    memcpy(all, id, SHA256_SIZE);
+    memcpy(all + SHA256_SIZE, more, n);
+    return crypto_sha256(all, SHA256_SIZE + n, ret);
+}
+
+static int check_seed(Opening *o)
+{
+    static const uint8_t id[SHA256_SIZE] = SEED_FAILED_LABEL;
+
+    if (!o->seed->has_mac && !o->allow_unauthenticated) {
+        o->detail = "The package has no MAC: anybody can have changed it";
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    }
+    /* who takes it without a MAC takes it from anybody */
+    if (!o->allow_unknown && !o->allow_unauthenticated) {
+        o->detail = "The package does not say who sent it";
+        return HMSG_ERROR_UNTRUSTED;
+    }
+    return make_failed_id(id, o->seed->encrypted_key.data, o->seed->encrypted_key.size, o->failed_id);
+}
+
+int opening_check(Opening *o, SessionInEntry **ret_entry)
+{
+    Cipher *c = o->c;
+    SessionInEntry *entry;
+    int r;
+
+    if (identity_state(c->m->identity) == IDENTITY_LOCKED)
+        return HMSG_ERROR_LOCKED;
+    if (o->seed) {
+        *ret_entry = NULL;
+        return check_seed(o);
+    }
+    r = package_cache_id(o->package, o->cache_id);
+    if (r != 0)
+        return r;
+    entry = session_in_find(c->m->session_in, o->cache_id);
+    r = package_check_sender(o->package, entry ? session_in_statement(entry) : NULL, &o->statement);
+    if (r == 0)
+        *ret_entry = entry;
+    return r;
+}
+
+/* From the store; our own key is ours also while there is none. */
+static int ask_store(Opening *o, const char *skid)
+{
+    const Manager *m = o->c->m;
+    const IdentityPublic *own = identity_public(m->identity);
+    Sender sender = {.address = ""};
+    uint64_t generation = 0;
+    int r;
+
+    if (m->contacts) {
+        generation = contacts_generation(m->contacts);
+        r = contacts_known_sender(m->contacts, skid, &sender);
+        if (r != 0)
+            return r;
+    } else if (own && strcmp(own->skid, skid) == 0) {
+        sender.trust = CONTACT_VERIFIED;
+    }
+    return sender_answer_set(&o->sender, generation, sender.trust, sender.address);
+}
+
+static bool is_fresh(const Opening *o, const SenderAnswer *a)
+{
+    const Contacts *contacts = o->c->m->contacts;
+
+    return a->there && a->generation == (contacts ? contacts_generation(contacts) : 0);
+}
+
+int opening_check_sender(Opening *o, SessionInEntry *entry)
+{
+    const SenderAnswer *known = entry ? session_in_answer(entry) : NULL;
+    int r;
+
+    if (o->seed || !o->package->has_sender)
+        return opening_judge_sender(o);
+    base64url_encode(o->package->skid, KID_SIZE, o->sender_kid);
+    if (known && is_fresh(o, known))
+        r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
+    else
+        r = ask_store(o, o->sender_kid);
+    if (r != 0)
+        return r;
+    /* A directory may know better; but not again for each package of a session. */
+    if (o->sender.trust == CONTACT_NONE && o->c->m->contacts &&
+        !(known && is_fresh(o, known) && o->allow_unknown))
+        return -EAGAIN;
+    return opening_judge_sender(o);
+}
+
+int opening_judge_sender(Opening *o)
+{
+    if (o->seed)
+        return 0; /* check_seed did */
+    switch (o->sender.trust) {
+    case CONTACT_BLOCKED:
+        o->detail = "The sender is blocked";
+        return HMSG_ERROR_UNTRUSTED;
+    case CONTACT_CHANGED:
+        o->detail = "The sender's key has changed: compare its fingerprint and verify the contact";
+        return HMSG_ERROR_UNTRUSTED;
+    case CONTACT_NONE:
+        if (o->allow_unknown)
+            return 0;
+        o->detail = o->package->has_sender ? "The sender is not known" : "The sender is anonymous";
+        return HMSG_ERROR_UNTRUSTED;
+    default:
+        break;
+    }
+    if (o->unsigned_stream && !o->allow_unknown) {
+        o->detail = "It has several recipients and no signature: any of them can have made it";
+        return HMSG_ERROR_UNTRUSTED;
+    }
+    return 0;
+}
+
+static const Buf *encrypted_key(const Opening *o)
+{
+    return o->seed ? &o->seed->encrypted_key : &o->package->encrypted_key;
+}
+
+static void opening_report(Opening *o, int r, const char *detail)
+{
+    o->ready(r, o->detail ? o->detail : detail, o->userdata);
+}
+
+/* r other than 0 and AUTHENTICATION_FAILED: the TPM could not be asked; it says nothing of the package. */
+static int take_keys(Opening *o, int r, const Secret *plaintext)
+{
+    size_t size = o->seed ? SEED_KEYS_SIZE : SESSION_KEYS_SIZE;
+
+    if (r != 0 && r != HMSG_ERROR_AUTHENTICATION_FAILED)
+        return r;
+    o->had_keys = r == 0 && secret_size(plaintext) == size;
+    if (o->had_keys)
+        return secret_new_copy(secret_bytes(plaintext), size, &o->keys);
+    return secret_new_random(size, &o->keys);
+}
+
+static void on_unwrapped(int r, const char *detail, const Secret *plaintext, void *userdata)
+{
+    Opening *o = userdata;
+    _cleanup_(identity_work_freep) IdentityWork *work = TAKE_PTR(o->work); /* owns the arguments */
+
+    opening_report(o, take_keys(o, r, plaintext), detail);
+}
+
+/* Out of the cache, remembered as of no use, or out of the TPM. */
+static int find_keys(Opening *o, SessionInEntry *entry)
+{
+    Cipher *c = o->c;
+    const IdentityPublic *own = identity_public(c->m->identity);
+    const Buf *ek = encrypted_key(o);
+    int r;
+
+    if (entry) {
+        r = secret_new(SESSION_KEYS_SIZE, &o->keys);
+        if (r == 0)
+            r = session_in_keys(c->m->session_in, entry, o->keys);
+        if (r == 0) {
+            o->cached = o->had_keys = true;
+            return 0;
+        }
+        o->keys = secret_free(o->keys);
+        if (r != -ENOKEY)
+            return r;
+    }
+    if (!o->seed) {
+        r = make_failed_id(o->cache_id, o->package->kc, KEY_COMMITMENT_SIZE, o->failed_id);
+        if (r != 0)
+            return r;
+    }
+    r = identity_check(c->m->identity);
+    if (r != 0)
+        return r;
+    if (session_in_has_failed(c->m->session_in, o->failed_id) || ek->size != rsa_key_size(own->decrypt))
+        return take_keys(o, HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
+    r = identity_open_pop(c->m->identity, ek->data, ek->size, on_unwrapped, o, &o->work);
+    return r == 0 ? -EAGAIN : r;
+}
+
+static void on_sender(int r, const char *detail, const Sender *sender, void *userdata)
+{
+    Opening *o = userdata;
+    Cipher *c = o->c;
+    _cleanup_(contacts_request_freep) ContactsRequest *request = TAKE_PTR(o->contacts); /* owns detail */
+
+    if (r == 0)
+        r = sender_answer_set(&o->sender, contacts_generation(c->m->contacts), sender->trust,
+                              sender->address);
+    else if (r == HMSG_ERROR_RELAY_UNAVAILABLE && o->allow_unknown)
+        r = 0; /* nobody can tell: unknown, as the store said */
+    if (r == 0)
+        r = opening_judge_sender(o);
+    if (r == 0)
+        r = find_keys(o, session_in_find(c->m->session_in, o->cache_id));
+    if (r != -EAGAIN)
+        opening_report(o, r, detail);
+}
+
+int opening_start(Opening *o, opening_ready_t ready, void *userdata)
+{
+    SessionInEntry *entry = NULL;
+    int r;
+
+    o->ready = ready;
+    o->userdata = userdata;
+    r = opening_check(o, &entry);
+    if (r == 0)
+        r = opening_check_sender(o, entry);
+    if (r == 0)
+        return find_keys(o, entry);
+    if (r != -EAGAIN)
+        return r;
+    r = contacts_check_sender(o->c->m->contacts, o->sender_kid, o->relay, on_sender, o, &o->contacts);
+    return r == 0 ? -EAGAIN : r;
+}
+
+/* Keys that the package commits to are those of the session, whether or not this package is right. */
+static int remember_keys(Opening *o, SessionInEntry **ret)
+{
+    SessionIn *s = o->c->m->session_in;
+    int r;
+
+    *ret = NULL;
+    if (o->cached) {
+        *ret = session_in_find(s, o->cache_id);
+        return 0;
+    }
+    r = package_check_keys(o->package, o->keys);
+    if (r == HMSG_ERROR_AUTHENTICATION_FAILED)
+        return session_in_put_failed(s, o->failed_id);
+    if (r != 0)
+        return r;
+    r = session_in_put(s, o->cache_id, o->keys, o->package->has_sender ? &o->statement : NULL, ret);
+    if (r != 0) { /* the next one costs the TPM again, no more */
+        log_warning("A session key cannot be kept: %s", error_message(r));
+        *ret = NULL;
+    }
+    return 0;
+}
+
+static void note_use(Opening *o, SessionInEntry *entry)
+{
+    SenderAnswer *a;
+
+    if (!entry)
+        return;
+    o->replayed = session_in_use(o->c->m->session_in, entry, o->package->seq);
+    a = session_in_answer(entry);
+    if (o->sender.there && (!a->there || a->generation != o->sender.generation))
+        (void)sender_answer_set(a, o->sender.generation, o->sender.trust, o->sender.address);
+}
+
+static int finish_seed(Opening *o, Buf *ret)
+{
+    int r;
+
+    if (!o->had_keys) {
+        r = session_in_put_failed(o->c->m->session_in, o->failed_id);
+        if (r != 0)
+            return r;
+    }
+    return seed_open(o->seed, o->had_keys ? o->keys : NULL, o->allow_unauthenticated, ret);
+}
+
+int opening_finish(Opening *o, Buf *ret)
+{
+    SessionInEntry *entry = NULL;
+    int r;
+
+    if (o->seed)
+        return finish_seed(o, ret);
+    r = remember_keys(o, &entry);
+    if (r == 0)
+        r = package_open(o->package, o->keys, ret);
+    if (r == 0)
+        note_use(o, entry);
+    return r;
+}
+
+int opening_finish_stream(Opening *o, const void *header, size_t n, const uint8_t *prefix, StreamReader **ret)
+{
+    SessionInEntry *entry = NULL;
+    int r;
+
+    r = remember_keys(o, &entry);
+    if (r == 0)
+        r = stream_reader_new(header, n, o->package, o->keys, prefix, ret);
+    if (r == 0)
+        note_use(o, entry);
+    return r;
+}
+
+void opening_info(const Opening *o, OpenInfo *ret)
+{
+    const Package *p = o->package;
+    bool known = o->sender.trust == CONTACT_PINNED || o->sender.trust == CONTACT_VERIFIED;
+
+    *ret = (OpenInfo){
+        .sender = o->sender.address && *o->sender.address ? o->sender.address : o->sender_kid,
+        .sender_kid = o->sender_kid,
+        .format = o->seed                     ? "seed"
+                  : p->kind == PACKAGE_STREAM ? "stream"
+                                              : "hmsg",
+        .verified = known,
+        .trusted = o->sender.trust == CONTACT_VERIFIED,
+        .cached = o->cached,
+        .replayed = o->replayed,
+        .authenticated = !o->seed || o->seed->has_mac,
+    };
+    if (!p)
+        return;
+    ret->timestamp = p->ts;
+    ret->expires = p->exp;
+    ret->expired = p->exp != 0 && p->exp < clock_realtime();
+    ret->seq = p->seq;
+    memcpy(ret->sid, p->sid, sizeof(ret->sid));
+    ret->session_expires = o->statement.expires;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to agent/cipher*.c: what the threads of EncryptFd and DecryptFd do. One thread reads and encrypts
+ * or decrypts, a second one writes, with a few buffers between them. */
+
+#include "agent/fd-io.h"
+#include "agent/worker.h"
+#include "libhmsg/base/buf.h"
+#include "libhmsg/wire/stream.h"
+
+typedef struct Pump {
+    FdIo in, out;
+    StreamWriter *writer;
+    StreamReader *reader;
+    Buf head;       /* to be written as it is; or the header (or the whole package) that was read */
+    bool is_stream; /* what was read, else a package */
+    uint8_t prefix[STREAM_PREFIX_SIZE];
+    uint64_t total; /* bytes expected; 0: unknown */
+    _Atomic uint64_t bytes_in, bytes_out;
+} Pump;
+
+/* Duplicates the descriptors. expected: 0: what the source is. */
+int pump_new(int source, int destination, uint64_t expected, Pump **ret);
+Pump *pump_free(Pump *p);
+DEFINE_CLEANUP(Pump *, pump_free)
+
+/* For WorkerTask.run and free_context; context is the Pump. */
+int pump_read_head(void *context, int stop_fd);  /* head, is_stream and prefix; TOO_LARGE, BAD_PACKAGE */
+int pump_write_head(void *context, int stop_fd); /* all of head */
+int pump_seal(void *context, int stop_fd);       /* head, then all of the source by writer */
+int pump_open(void *context, int stop_fd);       /* all of the source by reader */
+void pump_free_context(void *context);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/contacts.h"
+#include "agent/recipient-list.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/limits.h"
+
+typedef struct Known {
+    char kid[HASH_TEXT_SIZE];
+    Buf spki;
+} Known;
+
+struct RecipientList {
+    Manager *m;
+    recipient_list_t done;
+    void *userdata;
+    BusStrings names;
+    size_t at; /* the name that is being asked for */
+    ContactsRequest *request;
+    size_t n;
+    Known known[RECIPIENTS_MAX];
+    SealKey keys[RECIPIENTS_MAX];
+};
+
+static int take(RecipientList *l, size_t i, const Recipient *p)
+{
+    Known *k = &l->known[i];
+    int r;
+
+    if (strlen(p->kid) != sizeof(k->kid) - 1)
+        return -EINVAL;
+    memcpy(k->kid, p->kid, sizeof(k->kid));
+    k->spki = BUF_MAX(SPKI_SIZE_MAX);
+    r = buf_append(&k->spki, p->decrypt_spki.data, p->decrypt_spki.size);
+    if (r == 0)
+        l->keys[i] = (SealKey){.kid = k->kid, .spki = k->spki.data, .spki_size = k->spki.size};
+    return r;
+}
+
+int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *keys, recipient_list_t done,
+                       void *userdata, RecipientList **ret)
+{
+    _cleanup_(recipient_list_freep) RecipientList *l = NULL;
+    int r;
+
+    if (names->n + keys->n == 0)
+        return HMSG_ERROR_INVALID_ARGS;
+    if (names->n + keys->n > RECIPIENTS_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    l = calloc(1, sizeof(*l));
+    if (!l)
+        return -ENOMEM;
+    l->m = m;
+    l->done = done;
+    l->userdata = userdata;
+    l->names = *names;
+    l->n = names->n + keys->n;
+    for (size_t i = 0; i < keys->n; i++) {
+        _cleanup_(recipient_freep) Recipient *p = NULL;
+
+        r = recipient_from_key(keys->items[i].data, keys->items[i].size, &p);
+        if (r == 0)
+            r = take(l, names->n + i, p);
+        if (r != 0)
+            return r;
+    }
+    *ret = TAKE_PTR(l);
+    return 0;
+}
+
+RecipientList *recipient_list_free(RecipientList *l)
+{
+    if (!l)
+        return NULL;
+    contacts_request_free(l->request);
+    for (size_t i = 0; i < l->n; i++)
+        buf_done(&l->known[i].spki);
+    free(l);
+    return NULL;
+}
+
+static void on_resolved(int r, const char *detail, const Recipient *recipient, void *userdata)
+{
+    RecipientList *l = userdata;
+    _cleanup_(contacts_request_freep) ContactsRequest *request = TAKE_PTR(l->request); /* owns detail */
+
+    if (r == 0)
+        r = take(l, l->at++, recipient);
+    if (r == 0) {
+        r = recipient_list_start(l);
+        detail = NULL;
+    }
+    if (r != -EAGAIN)
+        l->done(r, detail, l->userdata);
+}
+
+int recipient_list_start(RecipientList *l)
+{
+    static const ResolveOptions options = {0};
+    int r;
+
+    if (l->at == l->names.n)
+        return 0;
+    if (!l->m->contacts)
+        return HMSG_ERROR_NOT_FOUND;
+    r = contacts_resolve(l->m->contacts, l->names.items[l->at], &options, on_resolved, l, &l->request);
+    return r == 0 ? -EAGAIN : r;
+}
+
+const SealKey *recipient_list_keys(const RecipientList *l, size_t *ret_n)
+{
+    *ret_n = l->n;
+    return l->keys;
+}

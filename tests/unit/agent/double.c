@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <string.h>
+
+#include "agent/keyring.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "tests/unit/agent/double.h"
+
+struct Identity {
+    Double *d;
+    EVP_PKEY *decrypt, *sign;
+    IdentityPublic public;
+    IdentityState state;
+    uint64_t epoch;
+    identity_changed_t changed;
+    void *changed_userdata;
+};
+
+struct Contacts {
+    Double *d;
+    ContactTrust store, directory;
+    char *address;
+    int directory_result;
+    uint64_t generation;
+};
+
+struct Double {
+    Manager manager;
+    Identity identity;
+    Contacts contacts;
+    bool hold;
+    int tpm_result;
+    unsigned n_decrypt, n_sign, n_known, n_directory;
+};
+
+struct IdentityWork {
+    Identity *i;
+    sd_event_source *source;
+    GByteArray *input;
+    identity_jws_t signed_;
+    identity_plaintext_t opened;
+    void *userdata;
+};
+
+struct ContactsRequest {
+    Contacts *c;
+    sd_event_source *source;
+    contacts_sender_t done;
+    void *userdata;
+};
+
+static RsaKey *public_of(EVP_PKEY *key)
+{
+    RsaKey *k = NULL;
+
+    g_assert_cmpint(rsa_key_from_evp(key, &k), ==, 0);
+    return k;
+}
+
+static void make_identity(Identity *i)
+{
+    i->decrypt = EVP_RSA_gen(2048);
+    i->sign = EVP_RSA_gen(2048);
+    g_assert_true(i->decrypt && i->sign);
+    i->public.decrypt = public_of(i->decrypt);
+    i->public.sign = public_of(i->sign);
+    memcpy(i->public.kid_bytes, rsa_key_thumbprint(i->public.decrypt), KID_SIZE);
+    memcpy(i->public.skid_bytes, rsa_key_thumbprint(i->public.sign), KID_SIZE);
+    base64url_encode(i->public.kid_bytes, KID_SIZE, i->public.kid);
+    base64url_encode(i->public.skid_bytes, KID_SIZE, i->public.skid);
+    i->state = IDENTITY_READY;
+    i->epoch = 1;
+}
+
+/* A process has one keyring, which is made once. */
+static Keyring *the_keyring(void)
+{
+    static Keyring *k;
+
+    if (!k)
+        g_assert_cmpint(keyring_new(&k), ==, 0);
+    return k;
+}
+
+Double *double_new(void)
+{
+    Double *d = g_new0(Double, 1);
+    Manager *m = &d->manager;
+
+    g_assert_cmpint(sd_event_new(&m->event), >=, 0);
+    g_assert_cmpint(config_new(&m->config), ==, 0);
+    m->keyring = the_keyring();
+    d->identity.d = d;
+    make_identity(&d->identity);
+    m->identity = &d->identity;
+    d->contacts = (Contacts){.d = d, .generation = 1, .address = g_strdup("")};
+    m->contacts = &d->contacts;
+    return d;
+}
+
+void double_free(Double *d)
+{
+    if (!d)
+        return;
+    config_free(d->manager.config);
+    sd_event_unref(d->manager.event);
+    rsa_key_free(d->identity.public.decrypt);
+    rsa_key_free(d->identity.public.sign);
+    EVP_PKEY_free(d->identity.decrypt);
+    EVP_PKEY_free(d->identity.sign);
+    g_free(d->contacts.address);
+    g_free(d);
+}
+
+Manager *double_manager(Double *d)
+{
+    return &d->manager;
+}
+
+void double_run(Double *d, const bool *done)
+{
+    while (!*done)
+        g_assert_cmpint(sd_event_run(d->manager.event, UINT64_MAX), >=, 0);
+}
+
+void double_turn(Double *d)
+{
+    g_assert_cmpint(sd_event_run(d->manager.event, 0), >=, 0);
+}
+
+static void tell(Identity *i)
+{
+    if (i->changed)
+        i->changed(i, i->changed_userdata);
+}
+
+void double_lock(Double *d)
+{
+    d->identity.state = IDENTITY_LOCKED;
+    d->identity.epoch++;
+    tell(&d->identity);
+}
+
+void double_unlock(Double *d)
+{
+    d->identity.state = IDENTITY_READY;
+    tell(&d->identity);
+}
+
+void double_hold(Double *d, bool hold)
+{
+    d->hold = hold;
+}
+
+void double_fail(Double *d, int r)
+{
+    d->tpm_result = r;
+}
+
+unsigned double_count_decrypt(const Double *d)
+{
+    return d->n_decrypt;
+}
+
+unsigned double_count_sign(const Double *d)
+{
+    return d->n_sign;
+}
+
+void double_know(Double *d, ContactTrust store, ContactTrust directory, const char *address)
+{
+    d->contacts.store = store;
+    d->contacts.directory = directory;
+    g_free(d->contacts.address);
+    d->contacts.address = g_strdup(address);
+    d->contacts.generation++;
+}
+
+void double_directory_fail(Double *d, int r)
+{
+    d->contacts.directory_result = r;
+}
+
+unsigned double_count_known(const Double *d)
+{
+    return d->n_known;
+}
+
+unsigned double_count_directory(const Double *d)
+{
+    return d->n_directory;
+}
+
+IdentityState identity_state(const Identity *i)
+{
+    return i->state;
+}
+
+const IdentityPublic *identity_public(const Identity *i)
+{
+    return i->state == IDENTITY_NONE ? NULL : &i->public;
+}
+
+int identity_check(const Identity *i)
+{
+    return i->state == IDENTITY_READY    ? 0
+           : i->state == IDENTITY_LOCKED ? HMSG_ERROR_LOCKED
+                                         : HMSG_ERROR_NO_IDENTITY;
+}
+
+uint64_t identity_epoch(const Identity *i)
+{
+    return i->epoch;
+}
+
+int identity_watch(Identity *i, identity_changed_t changed, void *userdata)
+{
+    i->changed = changed;
+    i->changed_userdata = userdata;
+    return 0;
+}
+
+IdentityWork *identity_work_free(IdentityWork *w)
+{
+    if (!w)
+        return NULL;
+    sd_event_source_disable_unref(w->source);
+    g_byte_array_unref(w->input);
+    g_free(w);
+    return NULL;
+}
+
+static void answer_sign(IdentityWork *w)
+{
+    Double *d = w->i->d;
+    uint8_t digest[SHA256_SIZE];
+    Buf signature = BUF_MAX(RSA_SIZE_MAX), jws = BUF_MAX(JWS_SIZE_MAX);
+
+    d->n_sign++;
+    if (d->tpm_result != 0) {
+        w->signed_(d->tpm_result, "as told", NULL, w->userdata);
+        return;
+    }
+    g_assert_cmpint(crypto_sha256(w->input->data, w->input->len, digest), ==, 0);
+    g_assert_cmpint(rsa_private_sign_ps256(w->i->sign, digest, &signature), ==, 0);
+    g_assert_cmpint(buf_append(&jws, w->input->data, w->input->len), ==, 0);
+    g_assert_cmpint(buf_append_string(&jws, "."), ==, 0);
+    g_assert_cmpint(base64url_append(&jws, signature.data, signature.size), ==, 0);
+    w->signed_(0, "", buf_text(&jws), w->userdata);
+    buf_done(&signature);
+    buf_done(&jws);
+}
+
+static void answer_open(IdentityWork *w)
+{
+    Double *d = w->i->d;
+    Secret *plaintext = NULL;
+    int r = d->tpm_result;
+
+    d->n_decrypt++;
+    if (r == 0)
+        r = rsa_private_oaep_decrypt(w->i->decrypt, w->input->data, w->input->len, &plaintext);
+    w->opened(r, "as told", plaintext, w->userdata);
+    secret_free(plaintext);
+}
+
+/* While it is held it asks again and again: the loop must not sleep. */
+static int on_work(sd_event_source *source, void *userdata)
+{
+    IdentityWork *w = userdata;
+
+    if (w->i->d->hold)
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    if (w->signed_)
+        answer_sign(w);
+    else
+        answer_open(w);
+    return 0;
+}
+
+static IdentityWork *work_new(Identity *i, const void *data, size_t n, void *userdata)
+{
+    IdentityWork *w = g_new0(IdentityWork, 1);
+
+    w->i = i;
+    w->userdata = userdata;
+    w->input = g_byte_array_new();
+    g_byte_array_append(w->input, data, (guint)n);
+    g_assert_cmpint(sd_event_add_defer(i->d->manager.event, &w->source, on_work, w), >=, 0);
+    return w;
+}
+
+int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void *userdata, IdentityWork **ret)
+{
+    *ret = work_new(i, input, strlen(input), userdata);
+    (*ret)->signed_ = done;
+    return 0;
+}
+
+int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
+                      void *userdata, IdentityWork **ret)
+{
+    *ret = work_new(i, ciphertext, size, userdata);
+    (*ret)->opened = done;
+    return 0;
+}
+
+uint64_t contacts_generation(const Contacts *c)
+{
+    return c->generation;
+}
+
+static Sender sender_of(const Contacts *c, ContactTrust trust)
+{
+    return (Sender){.trust = trust, .address = trust == CONTACT_NONE ? "" : c->address};
+}
+
+int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
+{
+    c->d->n_known++;
+    *ret = sender_of(c, c->store);
+    return 0;
+}
+
+static int on_directory(sd_event_source *source, void *userdata)
+{
+    ContactsRequest *q = userdata;
+    Contacts *c = q->c;
+    Sender sender = sender_of(c, c->store != CONTACT_NONE ? c->store : c->directory);
+
+    c->d->n_directory++;
+    q->done(c->directory_result, "as told", c->directory_result == 0 ? &sender : NULL, q->userdata);
+    return 0;
+}
+
+int contacts_check_sender(Contacts *c, const char *skid, const char *relay, contacts_sender_t done,
+                          void *userdata, ContactsRequest **ret)
+{
+    ContactsRequest *q = g_new0(ContactsRequest, 1);
+
+    *q = (ContactsRequest){.c = c, .done = done, .userdata = userdata};
+    g_assert_cmpint(sd_event_add_defer(c->d->manager.event, &q->source, on_directory, q), >=, 0);
+    *ret = q;
+    return 0;
+}
+
+ContactsRequest *contacts_request_free(ContactsRequest *q)
+{
+    if (!q)
+        return NULL;
+    sd_event_source_disable_unref(q->source);
+    g_free(q);
+    return NULL;
+}

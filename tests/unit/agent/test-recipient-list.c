@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <glib.h>
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <string.h>
+
+#include "agent/recipient-list.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/key.h"
+#include "libhmsg/wire/limits.h"
+
+static BusBytesList keys_of(const Buf *pem, size_t n)
+{
+    BusBytesList keys = {.n = n};
+
+    for (size_t i = 0; i < n; i++)
+        keys.items[i] = (BusBytes){pem->data, pem->size};
+    return keys;
+}
+
+static void test_keys(void)
+{
+    _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX);
+    static const BusStrings nobody = {.n = 0};
+    EVP_PKEY *pair = EVP_RSA_gen(2048);
+    char kid[HASH_TEXT_SIZE];
+    Manager m = {0};
+    RecipientList *l = NULL;
+    RsaKey *key = NULL;
+    size_t n = 0, size = 0;
+
+    g_assert_cmpint(rsa_key_from_evp(pair, &key), ==, 0);
+    g_assert_cmpint(rsa_key_to_pem(key, &pem), ==, 0);
+    base64url_encode(rsa_key_thumbprint(key), KID_SIZE, kid);
+    BusBytesList keys = keys_of(&pem, 2);
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, 0);
+    g_assert_cmpint(recipient_list_start(l), ==, 0);
+    const SealKey *found = recipient_list_keys(l, &n);
+    g_assert_cmpuint(n, ==, 2);
+    g_assert_cmpstr(found[1].kid, ==, kid);
+    const uint8_t *spki = rsa_key_spki(key, &size);
+    g_assert_cmpmem(found[0].spki, found[0].spki_size, spki, size);
+    recipient_list_free(l);
+
+    keys = keys_of(&pem, 0);
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, HMSG_ERROR_INVALID_ARGS);
+    keys = keys_of(&pem, RECIPIENTS_MAX + 1);
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, HMSG_ERROR_TOO_LARGE);
+    buf_truncate(&pem, pem.size - 40);
+    keys = keys_of(&pem, 1);
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, HMSG_ERROR_BAD_PACKAGE);
+    rsa_key_free(key);
+    EVP_PKEY_free(pair);
+}
+
+static void test_names(void)
+{
+    static const BusStrings names = {.items = {"bob@relay"}, .n = 1};
+    static const BusBytesList none = {.n = 0};
+    Manager m = {0}; /* has no contacts yet */
+    RecipientList *l = NULL;
+
+    g_assert_cmpint(recipient_list_new(&m, &names, &none, NULL, NULL, &l), ==, 0);
+    g_assert_cmpint(recipient_list_start(l), ==, HMSG_ERROR_NOT_FOUND);
+    recipient_list_free(l);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/recipient-list/keys", test_keys);
+    g_test_add_func("/recipient-list/names", test_names);
+    return g_test_run();
+}
