@@ -117,6 +117,11 @@ void http_accept_resume(HttpLoop *l)
 
 void http_accept_stop(HttpLoop *l)
 {
+    HttpServer *s = l->server;
+
     for (size_t i = 0; i < HTTP_LISTEN_MAX; i++)
         l->accepts[i] = sd_event_source_disable_unref(l->accepts[i]);
+    /* clients shall be refused rather than wait for an answer; systemd keeps sockets of its own open */
+    for (; l->index == 0 && s->n_fds > 0; s->n_fds--)
+        (void)fd_close(s->fds[s->n_fds - 1]);
 }

@@ -106,7 +106,7 @@ struct HttpRequest {
     size_t headers_size;
     unsigned n_headers;
     int64_t length;
-    uint64_t body_max, received;
+    uint64_t body_max, received, discarded;
     Buf body;
     uint64_t begun;      /* boot time, when the header was complete */
     uint64_t progressed; /* when a part of the answer was last taken */

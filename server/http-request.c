@@ -8,6 +8,7 @@
 #include "server/http-internal.h"
 
 #define FIELD_OVERHEAD 32u /* what each field counts besides its bytes, RFC 9113 section 6.5.2 */
+#define DISCARD_MAX (4u * 1024u * 1024u) /* bytes of a body that come after the answer */
 #define JSON_TYPE "application/json"
 
 int http_request_new(HttpConnection *c, int32_t stream, HttpRequest **ret)
@@ -181,11 +182,23 @@ void http_request_headers_done(HttpRequest *r)
     r->body.max = r->body_max < SIZE_MAX ? (size_t)r->body_max : SIZE_MAX;
 }
 
+/* A body that nobody wants, since the answer was no. Clients stop by themselves when they see the answer; a
+ * reset at once would make libcurl before 8.11 lose it. */
+static void discard(HttpRequest *r, size_t n)
+{
+    r->discarded += n;
+    if (r->discarded > DISCARD_MAX && r->connection)
+        (void)nghttp2_submit_rst_stream(r->connection->session, NGHTTP2_FLAG_NONE, r->stream,
+                                        NGHTTP2_NO_ERROR);
+}
+
 void http_request_data_in(HttpRequest *r, const void *data, size_t n)
 {
     r->received += n;
-    if (http_request_finished(r))
+    if (http_request_finished(r)) {
+        discard(r, n);
         return;
+    }
     if (r->received > r->body_max)
         take_result(r, PROBLEM_TOO_LARGE);
     else if (r->route->data)

@@ -69,8 +69,6 @@ HttpServer *http_server_free(HttpServer *s)
     http_server_stop(s);
     for (unsigned i = 0; i < s->n_loops; i++)
         s->loops[i] = http_loop_free(s->loops[i]);
-    for (size_t i = 0; i < s->n_fds; i++)
-        (void)fd_close(s->fds[i]);
     free(s);
     return NULL;
 }

@@ -75,20 +75,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
     return 0;
 }
 
-/* The answer is out, the body is still coming: nobody wants the rest (RFC 9113 section 8.1). */
-static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *userdata)
-{
-    HttpRequest *r;
-
-    if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
-        !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-        return 0;
-    r = request_of(session, frame->hd.stream_id);
-    if (r && !r->complete)
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, r->stream, NGHTTP2_NO_ERROR);
-    return 0;
-}
-
 static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error, void *userdata)
 {
     HttpConnection *c = userdata;
@@ -111,7 +97,6 @@ static int make_callbacks(nghttp2_session_callbacks **ret)
     nghttp2_session_callbacks_set_on_header_callback(c, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_data);
-    nghttp2_session_callbacks_set_on_frame_send_callback(c, on_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
     *ret = c;
     return 0;

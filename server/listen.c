@@ -31,6 +31,30 @@ static int split(const char *address, char host[static ADDRESS_TEXT_MAX], const 
     return 0;
 }
 
+static int resolve(const char *address, struct addrinfo **ret)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    char host[ADDRESS_TEXT_MAX];
+    const char *port;
+    int r;
+
+    r = split(address, host, &port);
+    if (r < 0)
+        return r;
+    return getaddrinfo(host, port, &hints, ret) == 0 ? 0 : -EINVAL;
+}
+
+bool listen_address_valid(const char *address)
+{
+    struct addrinfo *found;
+
+    if (resolve(address, &found) < 0)
+        return false;
+    freeaddrinfo(found);
+    return true;
+}
+
 static int open_one(const struct addrinfo *a, int *ret_fd)
 {
     _cleanup_(fd_closep) int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -48,18 +72,12 @@ static int open_one(const struct addrinfo *a, int *ret_fd)
 
 int listen_open(const char *address, int *ret_fd)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    char host[ADDRESS_TEXT_MAX];
     struct addrinfo *found;
-    const char *port;
     int r;
 
-    r = split(address, host, &port);
+    r = resolve(address, &found);
     if (r < 0)
         return r;
-    if (getaddrinfo(host, port, &hints, &found) != 0)
-        return -EINVAL;
     r = open_one(found, ret_fd);
     freeaddrinfo(found);
     return r;

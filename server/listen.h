@@ -12,3 +12,4 @@ int listen_open(const char *address, int *ret_fd);
  * listening TCP socket. */
 int listen_inherited(int *ret_fds, size_t max);
 int listen_port(int fd, uint16_t *ret);
+bool listen_address_valid(const char *address);

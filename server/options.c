@@ -6,10 +6,11 @@
 #include "libhmsg/base/config.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
+#include "server/listen.h"
 #include "server/options.h"
 
 #define LOOPS_MAX 64u
-#define CONNECTIONS_DEFAULT 20000u
+#define CONNECTIONS_DEFAULT 10000u
 #define CONNECTIONS_MAX 1000000u
 #define MAILBOX_SIZE_DEFAULT (1024ull * 1024 * 1024)
 #define MAILBOX_MESSAGES_DEFAULT 10000u
@@ -101,7 +102,11 @@ static int get_relay(const Config *c, Options *o, char *error)
     if (relay_parse(host, &o->relay) != 0 || o->relay.has_pin)
         return wrong(error, "relay", "host", "is not HOST or HOST:PORT");
     o->host_has_port = options_host_has_port(host);
+    if (!listen_address_valid(listen))
+        return wrong(error, "relay", "listen", "is not ADDRESS:PORT, with an IPv6 address in brackets");
     o->listen = strdup(listen);
+    if (o->listen && !o->host_has_port) /* port 0 is known once it listens */
+        o->relay.port = (uint16_t)strtoul(strrchr(listen, ':') + 1, NULL, 10);
     return o->listen ? 0 : -ENOMEM;
 }
 

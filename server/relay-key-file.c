@@ -112,6 +112,20 @@ int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret
     return r;
 }
 
+const char *relay_key_problem(int r)
+{
+    switch (r) {
+    case HMSG_ERROR_AUTHENTICATION_FAILED:
+        return "the passphrase does not open it";
+    case HMSG_ERROR_DENIED:
+        return "key and passphrase must be files that only their owner can read (chmod 600)";
+    case HMSG_ERROR_BAD_PACKAGE:
+        return "not an RSA key of 2048, 3072 or 4096 bits in PKCS#8 under AES-256, or an empty passphrase";
+    default:
+        return r < 0 ? strerror(-r) : error_message(r);
+    }
+}
+
 static X509_SIG *encrypt(EVP_PKEY *pkey, const Buf *passphrase)
 {
     PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pkey);

@@ -17,6 +17,8 @@ int relay_key_generate(unsigned bits, RelayKey **ret);
 /* HMSG_ERROR_AUTHENTICATION_FAILED: not the passphrase. HMSG_ERROR_DENIED: others than the owner may read a
  * file. HMSG_ERROR_BAD_PACKAGE: no encrypted private RSA key of a size that is allowed. */
 int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret);
+/* What to tell people about a result of relay_key_load. Never NULL. */
+const char *relay_key_problem(int r);
 /* Writes both files, mode 0600, the passphrase being random; -EEXIST when one is there. */
 int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_path);
 RelayKey *relay_key_free(RelayKey *k);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/json.h"
+#include "server/cmd.h"
+#include "server/options.h"
+#include "server/relay-key.h"
+#include "server/store-sqlite.h"
+
+#define OUTPUT_MAX 4096u
+
+static bool load(const char *path, Options *ret)
+{
+    char error[OPTIONS_ERROR_SIZE] = "out of memory";
+
+    if (options_load(path, ret, error) == 0)
+        return true;
+    fprintf(stderr, "hmsg-relay: %s: %s\n", path, error);
+    return false;
+}
+
+static bool load_key(const Options *o, RelayKey **ret)
+{
+    int r = relay_key_load(o->key, o->passphrase, ret);
+
+    if (r == 0)
+        return true;
+    fprintf(stderr, "hmsg-relay: %s: %s\n", o->key, relay_key_problem(r));
+    return false;
+}
+
+/* Prints j, which it takes, as one line. */
+static int print_json(json_t *j, int r)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(OUTPUT_MAX);
+
+    if (r == 0)
+        r = j ? json_write(j, &text) : -ENOMEM;
+    json_decref(j);
+    if (r != 0)
+        return CMD_FAILED;
+    puts(buf_text(&text));
+    return CMD_DONE;
+}
+
+int cmd_config_check(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    CmdArguments a;
+
+    if (!cmd_arguments(argc, argv, false, &a))
+        return CMD_USAGE;
+    if (!load(a.config, &o) || !load_key(&o, &key))
+        return CMD_FAILED;
+    if (access(o.data, W_OK | X_OK) < 0) {
+        fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, strerror(errno));
+        return CMD_FAILED;
+    }
+    printf("%s is good\n", a.config);
+    return CMD_DONE;
+}
+
+int cmd_key_show(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
+    CmdArguments a;
+    unsigned bits;
+
+    if (!cmd_arguments(argc, argv, true, &a))
+        return CMD_USAGE;
+    if (!load(a.config, &o) || !load_key(&o, &key))
+        return CMD_FAILED;
+    o.relay.has_pin = true;
+    memcpy(o.relay.pin, relay_key_pin(key), PIN_SIZE);
+    if (relay_format(&o.relay, true, &address) != 0)
+        return CMD_FAILED;
+    bits = rsa_key_bits(relay_key_public(key));
+    if (a.json) {
+        json_t *j = json_object();
+        int r = json_put_bytes(j, "pin", relay_key_pin(key), PIN_SIZE);
+
+        if (r == 0)
+            r = json_put_number(j, "bits", bits);
+        if (r == 0)
+            r = json_put_text(j, "relay", buf_text(&address));
+        return print_json(j, r);
+    }
+    printf("%s\nRSA, %u bits\n", buf_text(&address), bits);
+    return CMD_DONE;
+}
+
+static int print_counts(const StoreCounts *c, bool json)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"identities", c->identities}, {"mailboxes", c->mailboxes}, {"messages", c->messages},
+        {"bytes", c->bytes},           {"blobs", c->blobs},
+    };
+    json_t *j = json ? json_object() : NULL;
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTSOF(counts); i++)
+        if (!json)
+            printf("%s: %" PRIu64 "\n", counts[i].name, counts[i].value);
+        else if (r == 0)
+            r = json_put_number(j, counts[i].name, (int64_t)counts[i].value);
+    return json ? print_json(j, r) : CMD_DONE;
+}
+
+int cmd_store_check(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(store_reader_freep) StoreReader *reader = NULL;
+    StoreCounts counts = {0};
+    CmdArguments a;
+    int r;
+
+    if (!cmd_arguments(argc, argv, true, &a))
+        return CMD_USAGE;
+    if (!load(a.config, &o))
+        return CMD_FAILED;
+    r = store_sqlite_open_reader(o.data, &reader);
+    if (r == 0)
+        r = store_sqlite_check(reader);
+    if (r == 0)
+        r = store_counts(reader, &counts);
+    if (r != 0) {
+        fprintf(stderr, "hmsg-relay: %s: %s\n", o.data,
+                r == -ENOENT    ? "there is no store yet"
+                : r == -EBADMSG ? "the store is damaged"
+                : r < 0         ? strerror(-r)
+                                : error_message(r));
+        return CMD_FAILED;
+    }
+    return print_counts(&counts, a.json);
+}

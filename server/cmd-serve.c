@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
+#include "libhmsg/base/log.h"
+#include "server/cmd.h"
+#include "server/daemon.h"
+
+int cmd_serve(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(daemon_freep) Daemon *d = NULL;
+    char error[OPTIONS_ERROR_SIZE] = "out of memory";
+    CmdArguments a;
+    int r;
+
+    if (!cmd_arguments(argc, argv, false, &a))
+        return CMD_USAGE;
+    if (options_load(a.config, &o, error) != 0) {
+        log_error("%s: %s", a.config, error);
+        return CMD_FAILED;
+    }
+    r = daemon_new(&o, &d);
+    if (r == 0)
+        r = daemon_run(d);
+    if (r < 0)
+        log_error("Stopped: %s", strerror(-r));
+    return r == 0 ? CMD_DONE : CMD_FAILED;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The commands of hmsg-relay(8): each gets its own words as argv[0..], prints for people, and returns an exit
+ * status. */
+
+#include "libhmsg/base/macro.h"
+
+#define CMD_DONE 0
+#define CMD_FAILED 1
+#define CMD_USAGE 2
+
+int cmd_init(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_config_check(int argc, char **argv);
+int cmd_key_show(int argc, char **argv);
+int cmd_store_check(int argc, char **argv);
+
+/* Runs the command that argv[1..] names. */
+int cmd_run(int argc, char **argv);
+
+/* What most commands take: --config FILE, --json. */
+typedef struct CmdArguments {
+    const char *config; /* the installed relay.conf when not given */
+    bool json;
+} CmdArguments;
+
+/* false: said on standard error what is wrong. Nothing but these options is allowed. */
+bool cmd_arguments(int argc, char **argv, bool with_json, CmdArguments *ret);

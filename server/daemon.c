@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/base/log.h"
+#include "server/daemon.h"
+#include "server/http-server.h"
+#include "server/listen.h"
+
+#define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
+#define RENEW_CHECK_ACCURACY 5000000u
+#define ADDRESS_FILE "address"
+#define DESCRIPTORS_BESIDES 256u /* that are not connections */
+
+struct Daemon {
+    Options *options;
+    RelayKey *key;
+    Tls *tls;
+    Handlers *handlers;
+    HttpOptions http;
+    HttpServer *server;
+    sd_event *event;
+    int fds[HTTP_LISTEN_MAX];
+    size_t n_fds;
+    char *address_path;
+};
+
+static const char *problem_text(int r)
+{
+    return r < 0 ? strerror(-r) : error_message(r);
+}
+
+static int open_key(Daemon *d)
+{
+    const Options *o = d->options;
+    int r = relay_key_load(o->key, o->passphrase, &d->key);
+
+    if (r != 0)
+        log_error("%s: %s", o->key, relay_key_problem(r));
+    return r;
+}
+
+static int open_sockets(Daemon *d)
+{
+    Options *o = d->options;
+    int r = listen_inherited(d->fds, HTTP_LISTEN_MAX);
+
+    if (r > 0)
+        d->n_fds = (size_t)r;
+    if (r == 0) {
+        r = listen_open(o->listen, &d->fds[0]);
+        d->n_fds = r == 0;
+    }
+    if (r >= 0 && !o->host_has_port)
+        r = listen_port(d->fds[0], &o->relay.port);
+    if (r < 0)
+        log_error("Cannot listen on %s: %s", o->listen, strerror(-r));
+    return r < 0 ? r : 0;
+}
+
+/* Takes the identity key's time: never on a loop. */
+static int renew(Daemon *d, int64_t now)
+{
+    int r;
+
+    r = relay_key_renew(d->key, now);
+    if (r == 0)
+        r = d->tls ? tls_renew(d->tls, now) : tls_new(d->key, d->options->relay.host, now, &d->tls);
+    if (r != 0)
+        log_error("The identity key cannot sign: %s", problem_text(r));
+    return r;
+}
+
+static int on_renew(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Daemon *d = userdata;
+    int64_t now = clock_realtime();
+    int64_t renewed = tls_renewed(d->tls);
+
+    /* what fails is tried again */
+    if (now < renewed || now >= renewed + RELAY_KEY_RENEW_AFTER)
+        (void)renew(d, now);
+    if (sd_event_source_set_time_relative(source, RENEW_CHECK_INTERVAL) < 0)
+        return -EIO;
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int prepare_loop(Daemon *d)
+{
+    sigset_t signals;
+    int r;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return -errno;
+    r = sd_event_new(&d->event);
+    if (r >= 0)
+        r = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL); /* ends the loop */
+    if (r >= 0)
+        r = sd_event_add_signal(d->event, NULL, SIGINT, NULL, NULL);
+    if (r >= 0)
+        r = sd_event_add_time_relative(d->event, NULL, CLOCK_BOOTTIME, RENEW_CHECK_INTERVAL,
+                                       RENEW_CHECK_ACCURACY, on_renew, d);
+    if (r >= 0)
+        r = sd_event_set_watchdog(d->event, true);
+    return r < 0 ? r : 0;
+}
+
+static unsigned count_cores(void)
+{
+    cpu_set_t set;
+    unsigned n;
+
+    if (sched_getaffinity(0, sizeof(set), &set) < 0)
+        return 1;
+    n = (unsigned)CPU_COUNT(&set);
+    return n < HTTP_LOOPS_MAX ? n : HTTP_LOOPS_MAX;
+}
+
+/* As many descriptors as connections are allowed, if the system does. */
+static void raise_limits(const Options *o)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max < (rlim_t)o->connections + DESCRIPTORS_BESIDES)
+        log_warning("Only %llu files may be open, too few for %u connections (LimitNOFILE=)",
+                    (unsigned long long)limit.rlim_max, o->connections);
+}
+
+static int serve(Daemon *d)
+{
+    size_t n_routes = 0;
+    int r;
+
+    d->http.loops = d->options->loops > 0 ? d->options->loops : count_cores();
+    r = handlers_new(d->options, d->key, d->http.loops, &d->handlers);
+    if (r != 0) {
+        log_error("%s: %s", d->options->data, r == -EBUSY ? "another relay uses it" : problem_text(r));
+        return r;
+    }
+    d->http.routes = handlers_routes(&n_routes);
+    d->http.n_routes = n_routes;
+    d->http.context = d->handlers;
+    d->http.connections = d->options->connections;
+    r = http_server_new(d->fds, d->n_fds, d->tls, &d->http, &d->server);
+    if (r < 0)
+        log_error("Cannot serve: %s", strerror(-r));
+    else
+        d->n_fds = 0; /* the server's */
+    return r;
+}
+
+/* DATA/address, for people and scripts: the relay with its pin. */
+static int tell_address(Daemon *d)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX + 1);
+    Relay relay = d->options->relay;
+    int r;
+
+    relay.has_pin = true;
+    memcpy(relay.pin, relay_key_pin(d->key), PIN_SIZE);
+    r = relay_format_full(&relay, &text);
+    if (r == 0)
+        log_info("Serving %s with %u threads", buf_text(&text), d->http.loops);
+    if (r == 0)
+        r = buf_append_string(&text, "\n");
+    if (r == 0)
+        r = file_write_atomic(AT_FDCWD, d->address_path, text.data, text.size, 0644, false);
+    if (r != 0)
+        log_error("%s: %s", d->address_path, problem_text(r));
+    return r;
+}
+
+int daemon_new(Options *o, Daemon **ret)
+{
+    _cleanup_(daemon_freep) Daemon *d = calloc(1, sizeof(*d));
+    int r;
+
+    if (!d)
+        return -ENOMEM;
+    d->options = o;
+    raise_limits(o);
+    r = string_printf(&d->address_path, "%s/" ADDRESS_FILE, o->data);
+    if (r == 0)
+        r = file_make_folders(o->data, 0700);
+    if (r == 0)
+        r = prepare_loop(d);
+    if (r == 0)
+        r = open_key(d);
+    if (r == 0)
+        r = open_sockets(d);
+    if (r == 0)
+        r = renew(d, clock_realtime());
+    if (r == 0)
+        r = serve(d);
+    if (r == 0)
+        r = tell_address(d);
+    if (r == 0)
+        *ret = TAKE_PTR(d);
+    return r;
+}
+
+int daemon_run(Daemon *d)
+{
+    int r;
+
+    (void)sd_notify(false, "READY=1");
+    r = sd_event_loop(d->event);
+    (void)sd_notify(false, "STOPPING=1");
+    log_info("Ending");
+    (void)unlink(d->address_path);
+    return r < 0 ? r : 0;
+}
+
+Daemon *daemon_free(Daemon *d)
+{
+    if (!d)
+        return NULL;
+    /* clients get their answers, then the store finishes what it has, then what it answered is let go */
+    if (d->server)
+        http_server_stop(d->server);
+    d->handlers = handlers_free(d->handlers);
+    d->server = http_server_free(d->server);
+    for (size_t i = 0; i < d->n_fds; i++)
+        (void)fd_close(d->fds[i]);
+    d->tls = tls_free(d->tls);
+    d->key = relay_key_free(d->key);
+    (void)sd_event_unref(d->event);
+    free(d->address_path);
+    free(d);
+    return NULL;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libhmsg/base/log.h"
+#include "libhmsg/base/secret.h"
+#include "server/cmd.h"
+
+int main(int argc, char **argv)
+{
+    log_init("hmsg-relay", LOG_INFO);
+    /* before anything reads a key */
+    if (process_harden() < 0 || secret_init() < 0) {
+        log_error("There is no memory that stays out of swap and dumps (ulimit -l)");
+        return CMD_FAILED;
+    }
+    return cmd_run(argc, argv);
+}
