@@ -14,6 +14,12 @@
 #define MESSAGE_MAX 4096u
 #define HEAD 10u
 #define PAIRS_MAX 8u
+#define RULES_MAX 4u
+
+typedef struct Rule {
+    guint32 code, rc;
+    unsigned times;
+} Rule;
 
 struct Relay {
     TestSwtpm *tpm;
@@ -22,8 +28,8 @@ struct Relay {
     GThread *data, *control;
     GMutex lock; /* what is below */
     GByteArray *seen;
-    guint32 refuse_code, refuse_rc, tamper_code;
-    unsigned refuse_times;
+    Rule rules[RULES_MAX];
+    guint32 tamper_code;
     size_t tamper_offset;
     bool start_up;
 };
@@ -123,10 +129,11 @@ static size_t answer_to(Relay *r, int up, const guint8 *command, size_t size, gu
 
     g_mutex_lock(&r->lock);
     g_byte_array_append(r->seen, command, (guint)size);
-    if (r->refuse_times > 0 && code == r->refuse_code) {
-        r->refuse_times--;
-        rc = r->refuse_rc;
-    }
+    for (size_t i = 0; i < RULES_MAX; i++)
+        if (r->rules[i].times > 0 && r->rules[i].code == code) {
+            r->rules[i].times--;
+            rc = r->rules[i].rc;
+        }
     g_mutex_unlock(&r->lock);
     if (rc != 0) {
         memcpy(answer, "\x80\x01\0\0\0\x0a", 6);
@@ -256,9 +263,11 @@ const char *relay_tcti(const Relay *r)
 void relay_refuse(Relay *r, guint32 command_code, guint32 rc, unsigned times)
 {
     g_mutex_lock(&r->lock);
-    r->refuse_code = command_code;
-    r->refuse_rc = rc;
-    r->refuse_times = times;
+    size_t i = 0;
+    while (i < RULES_MAX && r->rules[i].times > 0 && r->rules[i].code != command_code)
+        i++;
+    g_assert_cmpuint(i, <, RULES_MAX);
+    r->rules[i] = (Rule){command_code, rc, times};
     g_mutex_unlock(&r->lock);
 }
 

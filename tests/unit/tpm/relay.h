@@ -18,7 +18,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Relay, relay_free)
 
 /* "swtpm:path=…" */
 const char *relay_tcti(const Relay *r);
-/* The next so many of these commands are answered with rc and do not reach the TPM. */
+/* The next so many of these commands (0: none any more) are answered with rc and do not reach the TPM. */
 void relay_refuse(Relay *r, guint32 command_code, guint32 rc, unsigned times);
 /* The next answer to this command has another byte at the offset. */
 void relay_tamper(Relay *r, guint32 command_code, size_t offset);

@@ -134,7 +134,7 @@ static void test_lockout(Fixture *f, gconstpointer data)
     g_assert_cmpint(a.problem.reason, ==, TPM_REASON_LOCKED_OUT);
     g_assert_cmpuint(a.problem.rc, ==, TPM2_RC_LOCKOUT);
     g_assert_cmpuint(tpm_runner_count(f->runner, CC_RSA_DECRYPT), ==, before + 1);
-    relay_refuse(f->relay, 0, 0, 0);
+    relay_refuse(f->relay, CC_RSA_DECRYPT, 0, 0);
     assert_decrypts(f->runner, f->keys.decrypt_key);
 }
 
@@ -152,8 +152,9 @@ static void test_failure_mode(Fixture *f, gconstpointer data)
     }
     g_assert_cmpuint(tpm_runner_count(f->runner, CC_GET_TEST_RESULT), ==, 1);
     relay_refuse(f->relay, CC_RSA_DECRYPT, TPM2_RC_FAILURE, 1);
-    relay_tamper(f->relay, CC_GET_TEST_RESULT, 15); /* testResult becomes 1, which is no end */
-    g_assert_cmpint(try_decrypt(f, &a), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    relay_refuse(f->relay, CC_GET_TEST_RESULT, TPM2_RC_FAILURE, 1);
+    g_assert_cmpint(try_decrypt(f, &a), ==, HMSG_ERROR_TPM_UNAVAILABLE);
+    g_assert_cmpint(a.problem.reason, ==, TPM_REASON_FAILURE_MODE);
     relay_refuse(f->relay, CC_START_SESSION, TPM2_RC_FAILURE, 1);
     relay_reset(f->relay);
     g_assert_cmpint(try_decrypt(f, &a), ==, HMSG_ERROR_TPM_UNAVAILABLE);
