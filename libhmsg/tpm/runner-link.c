@@ -7,6 +7,9 @@
 #include "libhmsg/tpm/runner-internal.h"
 
 #define SRK_HANDLE 0x81000001u
+/* TPM 2.0 Part 2, section 7.4; the TSS's own macros shift into the sign. */
+#define TRANSIENT_FIRST 0x80000000u
+#define LOADED_SESSION_FIRST 0x02000000u
 #define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
 
@@ -278,7 +281,7 @@ void link_reclaim(Link *l, const uint8_t *pin)
     flush(l, &l->key);
     if (!tcti_is_bare(l->conf))
         return;
-    flush_all(l, TPM2_TRANSIENT_FIRST, false, pin);
+    flush_all(l, TRANSIENT_FIRST, false, pin);
     if (l->session == ESYS_TR_NONE)
-        flush_all(l, TPM2_LOADED_SESSION_FIRST, true, pin);
+        flush_all(l, LOADED_SESSION_FIRST, true, pin);
 }

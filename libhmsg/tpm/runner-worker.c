@@ -17,8 +17,8 @@ struct Worker {
     Counter *counter;
 
     pthread_mutex_t lock;
-    pthread_cond_t wake;
-    Work *todo, *done; /* at most one of them */
+    pthread_cond_t wake; /* the thread, or who waits for its end */
+    Work *todo, *done;   /* at most one of them */
     bool stop, ended;
 };
 
@@ -69,6 +69,7 @@ static void finished(Worker *w, Work *work, bool ended)
     (void)pthread_mutex_lock(&w->lock);
     w->done = work ? work : w->done;
     w->ended = ended;
+    (void)pthread_cond_broadcast(&w->wake);
     (void)pthread_mutex_unlock(&w->lock);
     (void)eventfd_write(w->notify_fd, 1);
 }
@@ -162,7 +163,7 @@ void worker_give(Worker *w, Work *work)
 {
     (void)pthread_mutex_lock(&w->lock);
     w->todo = work;
-    (void)pthread_cond_signal(&w->wake);
+    (void)pthread_cond_broadcast(&w->wake);
     (void)pthread_mutex_unlock(&w->lock);
 }
 
@@ -186,7 +187,7 @@ void worker_stop(Worker *w, bool hard)
 {
     (void)pthread_mutex_lock(&w->lock);
     w->stop = true;
-    (void)pthread_cond_signal(&w->wake);
+    (void)pthread_cond_broadcast(&w->wake);
     (void)pthread_mutex_unlock(&w->lock);
     if (hard)
         (void)eventfd_write(w->cancel_fd, 1);
@@ -195,8 +196,16 @@ void worker_stop(Worker *w, bool hard)
 bool worker_join(Worker *w, unsigned seconds)
 {
     struct timespec until = after(seconds * 1000000ull);
-    if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+    int r = 0;
+
+    (void)pthread_mutex_lock(&w->lock);
+    while (!w->ended && r != ETIMEDOUT)
+        r = pthread_cond_timedwait(&w->wake, &w->lock, &until);
+    bool ended = w->ended;
+    (void)pthread_mutex_unlock(&w->lock);
+    if (!ended)
         return false;
+    (void)pthread_join(w->thread, NULL);
     worker_unref(w);
     return true;
 }

@@ -7,6 +7,8 @@
 #include "tests/unit/tpm/direct.h"
 #include "tests/unit/tpm/util.h"
 
+#define TRANSIENT_FIRST 0x80000000u
+#define LOADED_SESSION_FIRST 0x02000000u
 #define SLOTS 3u /* of transient objects, and of sessions, in swtpm */
 
 typedef struct Fixture {
@@ -52,8 +54,8 @@ static void test_leaves_nothing(Fixture *f, gconstpointer data)
     assert_decrypts(f->runner, f->keys.decrypt_key);
     assert_signs(f->runner, f->keys.sign_key);
     turn_back(f);
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_TRANSIENT_FIRST), ==, 0);
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_LOADED_SESSION_FIRST), ==, 0);
+    g_assert_cmpuint(direct_handles(&f->direct, TRANSIENT_FIRST), ==, 0);
+    g_assert_cmpuint(direct_handles(&f->direct, LOADED_SESSION_FIRST), ==, 0);
     direct_close(&f->direct);
 }
 
@@ -67,8 +69,8 @@ static void test_idle(Fixture *f, gconstpointer data)
     assert_decrypts(f->runner, f->keys.decrypt_key);
     TEST_AWAIT(tpm_runner_count(f->runner, CC_FLUSH) >= 3);
     direct_open(&f->direct, test_swtpm_tcti(f->tpm));
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_TRANSIENT_FIRST), ==, 0);
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_LOADED_SESSION_FIRST), ==, 0);
+    g_assert_cmpuint(direct_handles(&f->direct, TRANSIENT_FIRST), ==, 0);
+    g_assert_cmpuint(direct_handles(&f->direct, LOADED_SESSION_FIRST), ==, 0);
     direct_close(&f->direct);
     assert_decrypts(f->runner, f->keys.decrypt_key);
 }
@@ -81,7 +83,7 @@ static void test_one_slot_taken(Fixture *f, gconstpointer data)
     assert_decrypts(f->runner, f->keys.decrypt_key);
     assert_signs(f->runner, f->keys.sign_key);
     turn_back(f);
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_TRANSIENT_FIRST), ==, 1);
+    g_assert_cmpuint(direct_handles(&f->direct, TRANSIENT_FIRST), ==, 1);
     direct_close(&f->direct);
 }
 
@@ -96,11 +98,11 @@ static void test_full(Fixture *f, gconstpointer data)
     g_assert_cmpint(a.problem.reason, ==, TPM_REASON_NO_ROOM);
     turn_back(f);
     /* What is not ours stays. */
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_TRANSIENT_FIRST), ==, SLOTS);
+    g_assert_cmpuint(direct_handles(&f->direct, TRANSIENT_FIRST), ==, SLOTS);
     for (unsigned i = 0; i < SLOTS; i++) {
         ESYS_TR object;
-        g_assert_cmphex(Esys_TR_FromTPMPublic(f->direct.esys, TPM2_TRANSIENT_FIRST + i, ESYS_TR_NONE,
-                                              ESYS_TR_NONE, ESYS_TR_NONE, &object),
+        g_assert_cmphex(Esys_TR_FromTPMPublic(f->direct.esys, TRANSIENT_FIRST + i, ESYS_TR_NONE, ESYS_TR_NONE,
+                                              ESYS_TR_NONE, &object),
                         ==, 0);
         direct_flush(&f->direct, object);
     }
@@ -119,7 +121,7 @@ static void test_left_over(Fixture *f, gconstpointer data)
     assert_decrypts(f->runner, f->keys.decrypt_key);
     assert_signs(f->runner, f->keys.sign_key);
     turn_back(f);
-    g_assert_cmpuint(direct_handles(&f->direct, TPM2_TRANSIENT_FIRST), <, SLOTS);
+    g_assert_cmpuint(direct_handles(&f->direct, TRANSIENT_FIRST), <, SLOTS);
     direct_close(&f->direct);
 }
 
