@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/courier/answer.h"
+#include "agent/courier/call.h"
+#include "agent/courier/calls.h"
+
+static int finish_register(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+{
+    const char *binding, *statement;
+    int r;
+
+    r = answer_get_jws(answer, "binding", &binding);
+    if (r == 0)
+        r = answer_get_jws(answer, "relay", &statement);
+    if (r == 0)
+        r = appended(sd_bus_message_append(reply, "ss", binding, statement));
+    return r;
+}
+
+int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *statement,
+                  const char *request, const void *answer, size_t n, const char *invite, sd_bus_error *error)
+{
+    json_t *body;
+    int r;
+
+    if (!text_is_jws(statement) || !text_is_jws(request))
+        return bad_argument(error, "statement and request are compact JWS");
+    if (n != SHA256_SIZE)
+        return bad_argument(error, "answer is 32 bytes");
+    if (invite && strlen(invite) > INVITE_SIZE_MAX)
+        return bad_argument(error, "The invitation is too long");
+    body = json_object();
+    r = json_put_text(body, "statement", statement);
+    if (r == 0)
+        r = json_put_text(body, "request", request);
+    if (r == 0)
+        r = json_put_bytes(body, "answer", answer, n);
+    if (r == 0 && invite)
+        r = json_put_text(body, "invite", invite);
+    if (r < 0) {
+        json_decref(body);
+        return sd_bus_error_set_errno(error, r);
+    }
+    return call_json(c, m, relay, false, "POST", body, finish_register, error, "/v1/registrations");
+}
+
+static int finish_unregister(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+{
+    return 0;
+}
+
+int call_unregister(Courier *c, sd_bus_message *m, const char *relay, const char *request,
+                    sd_bus_error *error)
+{
+    _cleanup_(call_freep) Call *call = NULL;
+    _cleanup_(request_freep) Request *q = NULL;
+    json_t *body;
+    int r;
+
+    if (!text_is_jws(request))
+        return bad_argument(error, "request is a compact JWS");
+    r = call_new(c, m, relay, false, &call, error);
+    if (r < 0)
+        return r;
+    r = request_new("POST", RELAY_BODY_SIZE_MAX, &q, "/v1/unregistrations");
+    body = json_object();
+    if (r == 0)
+        r = json_put_text(body, "request", request);
+    if (r == 0)
+        r = json_write(body, &q->body);
+    json_decref(body);
+    if (r < 0)
+        return sd_bus_error_set_errno(error, r);
+    return call_send(TAKE_PTR(call), TAKE_PTR(q), finish_unregister, error);
+}
+
+static int finish_lookup(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+{
+    const char *statement, *binding, *relay;
+    int r;
+
+    r = answer_get_jws(answer, "statement", &statement);
+    if (r == 0)
+        r = answer_get_jws(answer, "binding", &binding);
+    if (r == 0)
+        r = answer_get_jws(answer, "relay", &relay);
+    if (r == 0)
+        r = appended(sd_bus_message_append(reply, "sss", statement, binding, relay));
+    return r;
+}
+
+int call_lookup_name(Courier *c, sd_bus_message *m, const char *relay, const char *name, sd_bus_error *error)
+{
+    if (!name_valid(name))
+        return bad_argument(error, "This is no name");
+    return call_json(c, m, relay, false, "GET", NULL, finish_lookup, error, "/v1/names/%s", name);
+}
+
+int call_lookup_kid(Courier *c, sd_bus_message *m, const char *relay, const char *kid, sd_bus_error *error)
+{
+    if (!text_is_id(kid))
+        return bad_argument(error, "kid is base64url of 32 bytes");
+    return call_json(c, m, relay, false, "GET", NULL, finish_lookup, error, "/v1/keys/%s", kid);
+}
