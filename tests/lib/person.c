@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <openssl/rsa.h>
+#include <string.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
@@ -32,6 +33,7 @@ TestPerson *test_person_new(void)
     p->sign_private = test_rsa_new(2048);
     p->decrypt = public_part(p->decrypt_private, p->kid);
     p->sign = public_part(p->sign_private, p->skid);
+    memcpy(p->kids[0], rsa_key_thumbprint(p->decrypt), KID_SIZE);
     return p;
 }
 

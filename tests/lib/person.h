@@ -13,6 +13,7 @@ typedef struct TestPerson {
     EVP_PKEY *decrypt_private, *sign_private;
     RsaKey *decrypt, *sign;
     char kid[HASH_TEXT_SIZE], skid[HASH_TEXT_SIZE]; /* base64url */
+    uint8_t kids[1][KID_SIZE];                      /* of the decrypt key, as package_find takes them */
 } TestPerson;
 
 TestPerson *test_person_new(void);
