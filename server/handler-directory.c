@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "libhmsg/wire/json.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 static int answer_identity(HttpRequest *r, const StoreIdentity *i)
 {

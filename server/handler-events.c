@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "libhmsg/wire/json.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 #define PAGE 32u /* messages read at a time */
 #define EVENT_SIZE_MAX 256u

@@ -5,7 +5,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 /* Who asks: the request names his sign key, which must be a known one and verify it. */
 static int check_request(HttpRequest *r, const char *text, size_t n, StoreIdentity *i, LoginRequest *ret)

@@ -5,7 +5,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 #define SEQ_DIGITS_MAX 18u
 

@@ -3,7 +3,7 @@
 
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 /* Takes the pop secret; challenge (NULL: none) is its encrypted form. */
 static int answer_nonce(HttpRequest *r, Secret *pop, const uint8_t *kid, const Buf *challenge)

@@ -7,7 +7,7 @@
 #include "libhmsg/base/file.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 #define INVITE_SIZE_MAX 256u
 

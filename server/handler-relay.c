@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "hmsg-build.h"
 #include "libhmsg/wire/json.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 /* GET /v1/relay */
 int handle_relay(HttpRequest *r)

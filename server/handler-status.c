@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "libhmsg/wire/json.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 /* GET /v1/submissions/{id} */
 int handle_status(HttpRequest *r)

@@ -5,7 +5,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 #define EXPIRES_DIGITS_MAX 12u
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "server/handlers-internal.h"
+#include "server/handler.h"
 
 #include <errno.h>
 #include <string.h>

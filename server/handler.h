@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Private to the handlers. Their functions return what HttpRoute wants: 0, a negative errno or a Problem. */
+/* What the handlers share; for them alone. Their functions return what HttpRoute wants: 0, a negative errno
+ * or a Problem. */
 
 #include <stdatomic.h>
 

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/hub.h"
+
+#include <string.h>
+
+#include "libhmsg/base/clock.h"
+#include "server/store-sqlite.h"
+#include "server/sweeper.h"
+#include "tests/unit/server/http-double.h"
+#include "tests/unit/server/store-util.h"
+
+typedef struct Listener {
+    Hub *hub;
+    HttpEvents *events;
+    HubStream *place;
+    uint8_t user;
+    unsigned wakes;
+} Listener;
+
+static void woken(void *userdata)
+{
+    ((Listener *)userdata)->wakes++;
+}
+
+static void closed(HttpEvents *e, void *userdata)
+{
+    Listener *l = userdata;
+    l->place = hub_leave(l->place);
+    (void)http_events_unref(l->events);
+}
+
+static int listen_now(HttpRequest *r)
+{
+    Listener *l = http_request_context(r);
+    g_assert_cmpint(http_answer_events(r, NULL, closed, l, &l->events), ==, 0);
+    return hub_join(l->hub, l->events, test_skid(l->user), l->user < 10 ? test_kid(l->user) : NULL, woken, l,
+                    &l->place);
+}
+
+static const HttpRoute route[] = {{.method = "GET", .pattern = "/", .end = listen_now}};
+
+static DoubleConnection *start(Listener *l, Hub *hub, uint8_t user, unsigned room, DoubleEvents **ret)
+{
+    *l = (Listener){.hub = hub, .user = user};
+    DoubleConnection *c = double_connect(route, 1, l);
+    *ret = double_events(c, "/", room);
+    return c;
+}
+
+static void test_wakes(void)
+{
+    _cleanup_(hub_freep) Hub *hub = NULL;
+    Listener a, b, guest;
+    DoubleEvents *in_a, *in_b, *in_guest;
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_autoptr(DoubleConnection) of_a = start(&a, hub, 1, 10, &in_a);
+    g_autoptr(DoubleConnection) of_b = start(&b, hub, 2, 10, &in_b);
+    g_autoptr(DoubleConnection) of_guest = start(&guest, hub, 11, 10, &in_guest);
+    hub_mail(hub, test_kid(1));
+    hub_mail(hub, test_kid(1)); /* one wake-up for both */
+    hub_mail(hub, test_kid(11));
+    hub_mail(hub, test_skid(2));
+    double_run();
+    g_assert_cmpuint(a.wakes, ==, 1);
+    g_assert_cmpuint(b.wakes, ==, 0);
+    g_assert_cmpuint(guest.wakes, ==, 0);
+    hub_mail(hub, test_kid(1));
+    double_run();
+    g_assert_cmpuint(a.wakes, ==, 2);
+    /* A wake-up on its way when the stream ends is dropped. */
+    hub_mail(hub, test_kid(1));
+    double_events_close(in_a);
+    g_assert_cmpuint(a.wakes, ==, 2);
+    hub_mail(hub, test_kid(1));
+    double_run();
+    g_assert_cmpuint(a.wakes, ==, 2);
+    double_events_close(in_b);
+    double_events_close(in_guest);
+}
+
+static void test_changes(void)
+{
+    _cleanup_(hub_freep) Hub *hub = NULL;
+    Listener a, b;
+    DoubleEvents *in_a, *in_b;
+    StoreChange changes[3] = {{.state = STORE_DELIVERED}, {.state = STORE_EXPIRED}, {.state = STORE_EXPIRED}};
+    memcpy(changes[0].submitter, test_skid(1), KID_SIZE);
+    memcpy(changes[1].submitter, test_skid(1), KID_SIZE);
+    memcpy(changes[2].submitter, test_skid(3), KID_SIZE);
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_autoptr(DoubleConnection) of_a = start(&a, hub, 1, 2, &in_a);
+    g_autoptr(DoubleConnection) of_b = start(&b, hub, 2, 2, &in_b);
+    hub_changes(hub, changes, 3);
+    g_autofree char *first = double_events_take(in_a), *second = double_events_take(in_a);
+    g_assert_true(g_str_has_prefix(first, "status {\"id\":\"AAAA"));
+    g_assert_nonnull(strstr(first, "\"state\":\"delivered\""));
+    g_assert_nonnull(strstr(second, "\"state\":\"expired\""));
+    /* Whoever takes nothing is not told half of it: the stream ends. */
+    hub_changes(hub, changes, 2);
+    hub_changes(hub, changes, 2);
+    for (unsigned i = 0; i < 2; i++)
+        g_free(double_events_take(in_a));
+    g_assert_null(double_events_take(in_a));
+    hub_end(hub, test_skid(2));
+    g_assert_null(double_events_take(in_b));
+    double_events_close(in_a);
+    double_events_close(in_b);
+}
+
+static void test_sweeper(void)
+{
+    char *folder = test_folder_new();
+    Hub *hub = NULL;
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    Sweeper *sweeper = NULL;
+    StoreLimits limits;
+    StoreState state = STORE_ACCEPTED;
+    StoreWrite w, stays;
+    Listener sender;
+    DoubleEvents *in;
+    store_limits_init(&limits);
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
+    g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
+    g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
+    DoubleConnection *c = start(&sender, hub, 2, 10, &in);
+    g_assert_cmpint(test_put(store, 1, 2, 3, "over", 4, 1000, &w), ==, 0);
+    g_assert_cmpint(test_put(store, 1, 2, 3, "not yet", 7, clock_realtime() + 1000, &stays), ==, 0);
+    g_assert_cmpint(sweeper_start(store, hub, 10, &sweeper), ==, 0);
+    g_autofree char *event = double_events_take(in);
+    g_assert_nonnull(strstr(event, "expired"));
+    g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
+    g_assert_cmpint(state, ==, STORE_ACCEPTED);
+    /* and it goes on */
+    g_assert_cmpint(test_put(store, 1, 2, 3, "over too", 8, 1000, &w), ==, 0);
+    TEST_AWAIT(store_status(reader, test_skid(2), w.put.id, &state) == 0 && state == STORE_EXPIRED);
+    sweeper = sweeper_stop(sweeper);
+    double_events_close(in);
+    double_close(c);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    hub = hub_free(hub);
+    test_folder_remove(folder);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/hub/wakes", test_wakes);
+    g_test_add_func("/hub/changes", test_changes);
+    g_test_add_func("/hub/sweeper", test_sweeper);
+    return g_test_run();
+}
