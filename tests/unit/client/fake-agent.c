@@ -49,8 +49,8 @@ static void note_bytes(Agent *a, const void *data, size_t size)
     if (a->content.size > 0)
         return;
     (void)buf_append(&a->content, data, size);
-    if (size > 6 && strncmp(buf_text(&a->content), "error ", 6) == 0)
-        (void)snprintf(a->trigger, sizeof(a->trigger), "%s", buf_text(&a->content) + 6);
+    if (size > 10 && strncmp(buf_text(&a->content), "[\"error-", 8) == 0)
+        (void)snprintf(a->trigger, sizeof(a->trigger), "%.*s", (int)(size - 10), buf_text(&a->content) + 8);
 }
 
 static void dump(Agent *a, sd_bus_message *m, unsigned depth);
@@ -271,6 +271,21 @@ static int tell_all(Agent *a)
     return r;
 }
 
+static int on_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    sd_bus *channel = sd_bus_message_get_bus(m);
+    Agent *a = userdata;
+
+    for (size_t i = 0; i < a->n_channels; i++)
+        if (a->channels[i] == channel) {
+            a->channels[i] = a->channels[--a->n_channels];
+            sd_bus_detach_event(channel);
+            sd_bus_close_unref(channel);
+            break;
+        }
+    return 0;
+}
+
 static int open_channel(Agent *a, sd_bus_message *reply)
 {
     sd_bus *channel = NULL;
@@ -296,6 +311,9 @@ static int open_channel(Agent *a, sd_bus_message *reply)
         r = sd_bus_attach_event(channel, a->event, 0);
     if (r >= 0)
         r = sd_bus_add_object(channel, NULL, "/org/hmsg/Agent1", handle, a);
+    if (r >= 0)
+        r = sd_bus_match_signal(channel, NULL, NULL, "/org/freedesktop/DBus/Local",
+                                "org.freedesktop.DBus.Local", "Disconnected", on_gone, a);
     if (r >= 0)
         r = sd_bus_message_append(reply, "h", pair[1]);
     close(pair[1]);
