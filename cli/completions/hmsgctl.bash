@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Completion of hmsgctl for bash.
+
+_hmsgctl_contacts() {
+    hmsgctl contact list --no-ask --json 2>/dev/null |
+        sed -n 's/^ *"\(name\|address\)": "\([A-Za-z0-9@.:+_-]\{1,\}\)",\{0,1\}$/\2/p'
+}
+
+_hmsgctl() {
+    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+    local verb=${COMP_WORDS[2]} words='' all='--help --version --json --no-ask'
+    COMPREPLY=()
+
+    case $before in
+    -o | --output | --key)
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    -r | --recipient)
+        mapfile -t COMPREPLY < <(compgen -W "key: $(_hmsgctl_contacts)" -- "$current")
+        return
+        ;;
+    --format)
+        words='hmsg stream seed'
+        [ "$command" = identity ] && words='identity pem jwk'
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+        return
+        ;;
+    --direction)
+        mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
+        return
+        ;;
+    --subject | --expires | --fingerprint | --invite | --name)
+        return
+        ;;
+    esac
+
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        words='identity register contact encrypt decrypt send inbox read delete outbox monitor session lock unlock
+            status doctor help'
+    elif [ "$COMP_CWORD" -eq 2 ]; then
+        case $command in
+        identity) words='create show export delete' ;;
+        contact) words='add list show verify block allow forget' ;;
+        outbox) words='retry cancel' ;;
+        session) words='list flush' ;;
+        help) words='identity register contact encrypt decrypt send inbox read delete outbox monitor session lock
+            unlock status doctor' ;;
+        esac
+    fi
+    case $command-$current in
+    identity-*)
+        [ "$verb" = export ] && words+=' --format --output'
+        [ "$verb" = delete ] && words+=' --yes'
+        ;;
+    register-*) words+=' --list --remove --trust-relay --invite' ;;
+    contact-*)
+        case $verb in
+        add) words+=' --name --key --trust-relay' ;;
+        verify) words+=" --fingerprint --yes $(_hmsgctl_contacts)" ;;
+        show | block | allow | forget) words+=" $(_hmsgctl_contacts)" ;;
+        esac
+        ;;
+    encrypt-*) words+=' --recipient --output --format --no-sign --fresh --raw' ;;
+    decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --raw' ;;
+    send-*) words+=' --recipient --subject --expires --trust-relay --fresh' ;;
+    inbox-*) words+=' --sync' ;;
+    read-*) words+=' --output --allow-unknown --raw' ;;
+    delete-*) words+=' --yes' ;;
+    session-*) [ "$verb" = flush ] && words+=' --direction' ;;
+    esac
+    [[ $current == -* ]] && words+=" $all"
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    case $command in
+    encrypt | decrypt | send)
+        [[ $current == -* ]] || mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        ;;
+    esac
+}
+
+complete -o filenames -F _hmsgctl hmsgctl

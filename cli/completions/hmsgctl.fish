@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Completion of hmsgctl for fish.
+
+function __hmsgctl_contacts
+    hmsgctl contact list --no-ask --json 2>/dev/null |
+        string replace -rf '^ *"(?:name|address)": "([A-Za-z0-9@.:+_-]+)",?$' '$1'
+end
+
+function __hmsgctl_at
+    set -l words (commandline -opc)
+    test (count $words) -ge 2; and contains -- $words[2] $argv
+end
+
+function __hmsgctl_verb
+    set -l words (commandline -opc)
+    test (count $words) -eq 2; and test $words[2] = $argv[1]
+end
+
+complete -c hmsgctl -f
+complete -c hmsgctl -s h -l help -d 'Show help'
+complete -c hmsgctl -l version -d 'Show the version'
+complete -c hmsgctl -l json -d 'Print facts as JSON'
+complete -c hmsgctl -l no-ask -d 'Never ask anything'
+
+complete -c hmsgctl -n __fish_use_subcommand -a identity -d 'Make, show, export or delete your keys'
+complete -c hmsgctl -n __fish_use_subcommand -a register -d 'Enter your keys at a relay'
+complete -c hmsgctl -n __fish_use_subcommand -a contact -d 'Add, list, show, verify, block, allow or forget'
+complete -c hmsgctl -n __fish_use_subcommand -a encrypt -d 'Encrypt a file or standard input'
+complete -c hmsgctl -n __fish_use_subcommand -a decrypt -d 'Decrypt a file or standard input'
+complete -c hmsgctl -n __fish_use_subcommand -a send -d 'Send a file or standard input'
+complete -c hmsgctl -n __fish_use_subcommand -a inbox -d 'List messages that arrived'
+complete -c hmsgctl -n __fish_use_subcommand -a read -d 'Decrypt a message of the inbox'
+complete -c hmsgctl -n __fish_use_subcommand -a delete -d 'Delete a message'
+complete -c hmsgctl -n __fish_use_subcommand -a outbox -d 'List what was sent; retry or cancel it'
+complete -c hmsgctl -n __fish_use_subcommand -a monitor -d 'Print a line for each message that arrives'
+complete -c hmsgctl -n __fish_use_subcommand -a session -d 'List or flush session keys'
+complete -c hmsgctl -n __fish_use_subcommand -a lock -d 'Forget session keys and refuse to decrypt'
+complete -c hmsgctl -n __fish_use_subcommand -a unlock -d Unlock
+complete -c hmsgctl -n __fish_use_subcommand -a status -d 'Show how agent, TPM and relays are'
+complete -c hmsgctl -n __fish_use_subcommand -a doctor -d 'Check the set-up'
+complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
+
+complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create show export delete'
+complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
+complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
+complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
+
+complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk' -d Format
+complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg stream seed' -d Format
+complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt read' -s o -l output -r -F -d 'Write to a file'
+complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
+complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt send' -F
+complete -c hmsgctl -n '__hmsgctl_at identity delete contact' -l yes -d 'Do it without asking'
+complete -c hmsgctl -n '__hmsgctl_at register' -l list -d 'List registrations'
+complete -c hmsgctl -n '__hmsgctl_at register' -l remove -d 'Remove the address'
+complete -c hmsgctl -n '__hmsgctl_at register' -l invite -x -d Invitation
+complete -c hmsgctl -n '__hmsgctl_at register contact send' -l trust-relay -d 'Accept an unknown relay'
+complete -c hmsgctl -n '__hmsgctl_at contact' -l name -x -d 'Your own name for it'
+complete -c hmsgctl -n '__hmsgctl_at contact' -l key -r -F -d 'Key file'
+complete -c hmsgctl -n '__hmsgctl_at contact' -l fingerprint -x -d 'What the contact told you'
+complete -c hmsgctl -n '__hmsgctl_at contact' -a '(__hmsgctl_contacts)'
+complete -c hmsgctl -n '__hmsgctl_at encrypt' -l no-sign -d 'Do not sign'
+complete -c hmsgctl -n '__hmsgctl_at encrypt send' -l fresh -d 'A session for this message only'
+complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt read' -l raw -d 'Do not escape'
+complete -c hmsgctl -n '__hmsgctl_at decrypt read' -l allow-unknown -d 'Open from unknown senders'
+complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-unauthenticated -d 'Open without MAC'
+complete -c hmsgctl -n '__hmsgctl_at send' -l subject -x -d Subject
+complete -c hmsgctl -n '__hmsgctl_at send' -l expires -x -d 'Give up after'
+complete -c hmsgctl -n '__hmsgctl_at inbox' -l sync -d 'Fetch first'
+complete -c hmsgctl -n '__hmsgctl_at session' -l direction -x -a 'in out' -d Direction

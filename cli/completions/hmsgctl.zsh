@@ -1,0 +1,82 @@
+#compdef hmsgctl
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Completion of hmsgctl for zsh.
+
+local -a all commands
+all=('(-h --help)'{-h,--help}'[show help]' '--version[show the version]' '--json[print facts as JSON]'
+    '--no-ask[never ask anything]')
+commands=(
+    'identity:make, show, export or delete your keys'
+    'register:enter your keys at a relay'
+    'contact:add, list, show, verify, block, allow or forget a contact'
+    'encrypt:encrypt a file or standard input'
+    'decrypt:decrypt a file or standard input'
+    'send:send a file or standard input'
+    'inbox:list messages that arrived'
+    'read:decrypt a message of the inbox'
+    'delete:delete a message'
+    'outbox:list what was sent; retry or cancel it'
+    'monitor:print a line for each message that arrives'
+    'session:list or flush session keys'
+    'lock:forget session keys and refuse to decrypt'
+    'unlock:unlock'
+    'status:show how agent, TPM and relays are'
+    'doctor:check the set-up'
+    'help:show help'
+)
+
+_hmsgctl_contact() {
+    local -a contacts
+    contacts=(${(f)"$(hmsgctl contact list --no-ask --json 2>/dev/null |
+        sed -n 's/^ *"\(name\|address\)": "\([A-Za-z0-9@.:+_-]\{1,\}\)",\{0,1\}$/\2/p')"})
+    compadd -a contacts
+}
+
+if (( CURRENT == 2 )); then
+    _describe command commands
+    _arguments $all
+    return
+fi
+
+local command=$words[2] verb=$words[3]
+shift words
+(( CURRENT-- ))
+local -a recipient output
+recipient=('*'{-r,--recipient}'[a recipient]:recipient:_hmsgctl_contact')
+output=('(-o --output)'{-o,--output}'[write to a file]:file:_files')
+
+case $command in
+identity)
+    _arguments $all $output '1:verb:(create show export delete)' '--format[format]:format:(identity pem jwk)' \
+        '--yes[do it without asking]'
+    ;;
+register)
+    _arguments $all '--list[list registrations]' '--remove[remove the address]' \
+        '--trust-relay[accept an unknown relay]' '--invite[invitation]:code:' '1:address:'
+    ;;
+contact)
+    _arguments $all '1:verb:(add list show verify block allow forget)' '--name[your name for it]:name:' \
+        '--key[key file]:file:_files' '--trust-relay[accept an unknown relay]' \
+        '--fingerprint[what the contact told you]:fingerprint:' '--yes[do it without asking]' \
+        '2:contact:_hmsgctl_contact'
+    ;;
+encrypt)
+    _arguments $all $recipient $output '--format[format]:format:(hmsg stream seed)' '--no-sign[do not sign]' \
+        '--fresh[a session for this message only]' '--raw[do not escape]' '1:file:_files'
+    ;;
+decrypt)
+    _arguments $all $output '--allow-unknown[open from unknown senders]' \
+        '--allow-unauthenticated[open without MAC]' '--raw[do not escape]' '1:file:_files'
+    ;;
+send)
+    _arguments $all $recipient '--subject[subject]:text:' '--expires[give up after]:time:' \
+        '--trust-relay[accept an unknown relay]' '--fresh[a session for this message only]' '1:file:_files'
+    ;;
+inbox) _arguments $all '--sync[fetch first]' ;;
+read) _arguments $all $output '--allow-unknown[open from unknown senders]' '--raw[do not escape]' '1:id:' ;;
+delete) _arguments $all '--yes[do it without asking]' '1:id:' ;;
+outbox) _arguments $all '1:verb:(retry cancel)' '2:id:' ;;
+session) _arguments $all '1:verb:(list flush)' '--direction[direction]:direction:(in out)' '2:id:' ;;
+help) _describe command commands ;;
+*) _arguments $all ;;
+esac
