@@ -53,6 +53,60 @@ static void test_other_runner(Fixture *f, gconstpointer data)
     assert_decrypts(f->runner, key);
 }
 
+static void run_tool(Fixture *f, const char *const argv[])
+{
+    g_autofree char *tcti = g_strdup_printf("TPM2TOOLS_TCTI=%s", test_swtpm_tcti(f->tpm));
+    const char *const environment[] = {tcti, NULL};
+    g_autofree char *err = NULL;
+    if (test_run(argv, environment, NULL, NULL, &err) != 0)
+        g_error("%s: %s", argv[0], err);
+}
+
+static void write_file(const char *path, const void *data, size_t n)
+{
+    g_autoptr(GError) error = NULL;
+    if (!g_file_set_contents(path, data, (gssize)n, &error))
+        g_error("%s", error->message);
+}
+
+/* tpm2-tools loads our key under a storage key of its own making, and decrypts. */
+static void test_tools(Fixture *f, gconstpointer data)
+{
+    g_autofree char *tool = g_find_program_in_path("tpm2_rsadecrypt");
+    if (!tool) {
+        g_test_skip("tpm2-tools are not installed");
+        return;
+    }
+    char *folder = test_folder_new();
+    g_autofree char *parent = g_build_filename(folder, "parent", NULL),
+                    *key = g_build_filename(folder, "key", NULL),
+                    *public = g_build_filename(folder, "public", NULL),
+                    *private = g_build_filename(folder, "private", NULL),
+                    *in = g_build_filename(folder, "in", NULL), *out = g_build_filename(folder, "out", NULL);
+    g_autofree char *plaintext = NULL;
+    uint8_t ciphertext[TPM_RSA_SIZE];
+    size_t n;
+
+    f->runner = tpm_runner_free(f->runner);
+    const uint8_t *blob = tpm_keyfile_public(f->keys.decrypt_key, &n);
+    write_file(public, blob, n);
+    blob = tpm_keyfile_private(f->keys.decrypt_key, &n);
+    write_file(private, blob, n);
+    oaep_encrypt(f->keys.decrypt_key, PLAINTEXT, PLAINTEXT_SIZE, ciphertext);
+    write_file(in, ciphertext, sizeof(ciphertext));
+    const char *attributes = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt";
+    run_tool(f, (const char *const[]){"tpm2_createprimary", "-C", "o", "-G", "ecc", "-a", attributes, "-c",
+                                      parent, NULL});
+    run_tool(f, (const char *const[]){"tpm2_flushcontext", "-t", NULL});
+    run_tool(f,
+             (const char *const[]){"tpm2_load", "-C", parent, "-u", public, "-r", private, "-c", key, NULL});
+    run_tool(f, (const char *const[]){"tpm2_flushcontext", "-t", NULL});
+    run_tool(f, (const char *const[]){"tpm2_rsadecrypt", "-s", "oaep", "-c", key, "-o", out, in, NULL});
+    g_assert_true(g_file_get_contents(out, &plaintext, &n, NULL));
+    g_assert_cmpmem(plaintext, n, PLAINTEXT, PLAINTEXT_SIZE);
+    test_folder_remove(folder);
+}
+
 static void test_command_count(Fixture *f, gconstpointer data)
 {
     TpmRunner *r = f->runner;
@@ -321,6 +375,7 @@ static void add(void)
 {
     ADD("keys", test_keys);
     ADD("other-runner", test_other_runner);
+    ADD("tools", test_tools);
     ADD("command-count", test_command_count);
     ADD("does-not-decrypt", test_does_not_decrypt);
     ADD("sizes", test_sizes);
