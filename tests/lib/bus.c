@@ -16,11 +16,12 @@
     "  <listen>unix:path=%s</listen>\n"                                                                      \
     "  <servicedir>%s</servicedir>\n"                                                                        \
     "  <policy context=\"default\">\n"                                                                       \
-    "    <allow user=\"*\"/>\n"                                                                               \
+    "    <allow user=\"*\"/>\n"                                                                              \
     "    <allow send_destination=\"*\" eavesdrop=\"true\"/>\n"                                               \
     "    <allow eavesdrop=\"true\"/>\n"                                                                      \
     "    <allow own=\"*\"/>\n"                                                                               \
     "  </policy>\n"                                                                                          \
+    "  <limit name=\"max_replies_per_connection\">50000</limit>\n"                                           \
     "</busconfig>\n"
 
 struct TestBus {

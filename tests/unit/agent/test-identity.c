@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <string.h>
+
+#include "agent/identity-files.h"
+#include "agent/keyring.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/wire/export.h"
+#include "tests/lib/process.h"
+#include "tests/lib/swtpm.h"
+
+#define INPUT "eyJhbGciOiJQUzI1NiJ9.e30"
+
+/* An identity in an event loop of its own, without a bus. */
+typedef struct Fixture {
+    char *folder;
+    TestSwtpm *tpm;
+    Manager m;
+    unsigned changes; /* told to the watcher */
+} Fixture;
+
+/* What a callback said. */
+typedef struct Said {
+    unsigned n;
+    int r;
+    char *text; /* detail, or the JWS */
+    uint8_t plaintext[64];
+    size_t size;
+} Said;
+
+static void said_clear(Said *s)
+{
+    g_free(s->text);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Said, said_clear)
+
+static void on_done(int r, const char *detail, void *userdata)
+{
+    Said *s = userdata;
+
+    s->n++;
+    s->r = r;
+    g_free(s->text);
+    s->text = g_strdup(detail);
+}
+
+static void on_jws(int r, const char *detail, const char *jws, void *userdata)
+{
+    on_done(r, r == 0 ? jws : detail, userdata);
+}
+
+static void on_plaintext(int r, const char *detail, const Secret *plaintext, void *userdata)
+{
+    Said *s = userdata;
+
+    on_done(r, detail, s);
+    g_assert_cmpint(r == 0, ==, plaintext != NULL);
+    if (plaintext) {
+        s->size = secret_size(plaintext);
+        g_assert_cmpuint(s->size, <=, sizeof(s->plaintext));
+        memcpy(s->plaintext, secret_bytes(plaintext), s->size);
+    }
+}
+
+static void on_change(Identity *i, void *userdata)
+{
+    unsigned *changes = userdata;
+
+    (*changes)++;
+}
+
+static void await(Fixture *f, Said *s)
+{
+    unsigned before = s->n;
+
+    g_assert_cmpuint(before, ==, 0); /* never inside the call that began it */
+    while (s->n == 0)
+        g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
+    g_assert_cmpuint(s->n, ==, 1);
+}
+
+static void make(Fixture *f)
+{
+    g_auto(Said) known = {0};
+
+    g_assert_cmpint(identity_new(&f->m, &f->m.identity), ==, 0);
+    g_assert_cmpint(identity_watch(f->m.identity, on_change, &f->changes), ==, 0);
+    g_assert_cmpint(identity_start(f->m.identity, on_done, &known), ==, 0);
+    await(f, &known);
+    g_assert_cmpint(known.r, ==, 0);
+}
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    f->folder = test_folder_new();
+    f->tpm = test_swtpm_new(f->folder);
+    f->m.places.data_dir = f->folder;
+    f->m.places.tcti = (char *)(uintptr_t)test_swtpm_tcti(f->tpm);
+    f->m.data_fd = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    g_assert_cmpint(f->m.data_fd, >=, 0);
+    g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
+    f->m.keyring = (Keyring *)(uintptr_t)data; /* a process has but one */
+    make(f);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    identity_free(f->m.identity);
+    sd_event_unref(f->m.event);
+    fd_close(f->m.data_fd);
+    test_swtpm_free(f->tpm);
+    test_folder_remove(f->folder);
+}
+
+static void create(Fixture *f)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    g_auto(Said) s = {0};
+
+    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, &w), ==, 0);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, 0);
+}
+
+static void test_states(Fixture *f, gconstpointer data)
+{
+    Identity *i = f->m.identity;
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    const char *help = "";
+
+    g_assert_cmpint(identity_state(i), ==, IDENTITY_NONE);
+    g_assert_cmpint(identity_check(i), ==, HMSG_ERROR_NO_IDENTITY);
+    g_assert_null(identity_public(i));
+    g_assert_cmpstr(identity_tpm_status(i, &help), ==, "ok");
+    g_assert_null(help);
+    g_assert_nonnull(identity_tpm_facts(i));
+    g_assert_cmpint(identity_lock(i), ==, HMSG_ERROR_NO_IDENTITY);
+    g_assert_cmpint(identity_delete(i, "x"), ==, HMSG_ERROR_NO_IDENTITY);
+    g_assert_cmpint(identity_sign_jws(i, INPUT, on_jws, NULL, &w), ==, HMSG_ERROR_NO_IDENTITY);
+    create(f);
+    g_assert_cmpint(identity_state(i), ==, IDENTITY_READY);
+    g_assert_cmpint(identity_check(i), ==, 0);
+    g_assert_cmpuint(f->changes, >, 0);
+    uint64_t epoch = identity_epoch(i);
+    unsigned changes = f->changes;
+    g_assert_cmpint(identity_lock(i), ==, 0);
+    g_assert_cmpint(identity_state(i), ==, IDENTITY_LOCKED);
+    g_assert_cmpint(identity_check(i), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpuint(identity_epoch(i), >, epoch);
+    g_assert_cmpuint(f->changes, >, changes);
+    g_assert_nonnull(identity_public(i));
+    g_assert_cmpint(identity_sign_jws(i, INPUT, on_jws, NULL, &w), ==, HMSG_ERROR_LOCKED);
+}
+
+/* Locking takes the session keys with it. */
+static void test_lock_sessions(Fixture *f, gconstpointer data)
+{
+    static const uint8_t key[KEYRING_KEY_SIZE] = {1, 2, 3};
+    _cleanup_(secret_freep) Secret *out = NULL;
+    KeyringEntry *e = NULL;
+
+    create(f);
+    g_assert_cmpint(secret_new(KEYRING_KEY_SIZE, &out), ==, 0);
+    g_assert_cmpint(keyring_put(f->m.keyring, key, 3600, &e), ==, 0);
+    g_assert_cmpint(keyring_get(f->m.keyring, e, out), ==, 0);
+    g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+    g_assert_cmpint(keyring_get(f->m.keyring, e, out), ==, -ENOKEY);
+    keyring_drop(f->m.keyring, e);
+}
+
+static void test_sign(Fixture *f, gconstpointer data)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(buf_done) Buf input = BUF_MAX(JWS_SIZE_MAX);
+    _cleanup_(identity_statement_done) IdentityStatement statement = {0};
+    const IdentityPublic *p;
+    g_auto(Said) s = {0};
+
+    create(f);
+    p = identity_public(f->m.identity);
+    g_assert_cmpint(identity_export_statement(p, "alice@example.org", &input), ==, 0);
+    g_assert_cmpint(identity_sign_jws(f->m.identity, buf_text(&input), on_jws, &s, &w), ==, 0);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, 0);
+    g_assert_cmpint(identity_statement_parse(s.text, strlen(s.text), (int64_t)time(NULL), &statement), ==, 0);
+    g_assert_cmpstr(statement.address, ==, "alice@example.org");
+    g_assert_true(rsa_key_equal(statement.sign, p->sign));
+    g_assert_true(rsa_key_equal(statement.decrypt, p->decrypt));
+}
+
+static void test_sign_form(Fixture *f, gconstpointer data)
+{
+    static const char *const bad[] = {"", "abc", "a.b.c"};
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+
+    create(f);
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_cmpint(identity_sign_jws(f->m.identity, bad[i], on_jws, NULL, &w), ==, -EINVAL);
+    g_assert_null(w);
+}
+
+static void test_open(Fixture *f, gconstpointer data)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(identity_work_freep) IdentityWork *w2 = NULL;
+    _cleanup_(buf_done) Buf ciphertext = BUF_MAX(RSA_SIZE_MAX);
+    g_auto(Said) s = {0};
+    g_auto(Said) wrong = {0};
+    Identity *i = f->m.identity;
+
+    create(f);
+    g_assert_cmpint(rsa_key_oaep_encrypt(identity_public(i)->decrypt, "sixteen bytes ok", 16, &ciphertext),
+                    ==, 0);
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &s, &w), ==, 0);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, 0);
+    g_assert_cmpmem(s.plaintext, s.size, "sixteen bytes ok", 16);
+    ciphertext.data[100] ^= 1;
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &wrong, &w2), ==, 0);
+    await(f, &wrong);
+    g_assert_cmpint(wrong.r, ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(identity_state(i), ==, IDENTITY_READY); /* that is the sender's fault, not the TPM's */
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, 255, on_plaintext, NULL, NULL), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+}
+
+/* What was on its way when the user locked must not come out, not even after an unlock. */
+static void test_epoch(Fixture *f, gconstpointer data)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(identity_work_freep) IdentityWork *unlock = NULL;
+    _cleanup_(buf_done) Buf ciphertext = BUF_MAX(RSA_SIZE_MAX);
+    g_auto(Said) s = {0};
+    g_auto(Said) unlocked = {0};
+    Identity *i = f->m.identity;
+
+    create(f);
+    g_assert_cmpint(rsa_key_oaep_encrypt(identity_public(i)->decrypt, "secret", 6, &ciphertext), ==, 0);
+    test_swtpm_freeze(f->tpm);
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &s, &w), ==, 0);
+    g_assert_cmpint(identity_lock(i), ==, 0);
+    g_assert_cmpint(identity_unlock(i, on_done, &unlocked, &unlock), ==, 0);
+    test_swtpm_thaw(f->tpm);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
+    while (unlocked.n == 0)
+        g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
+    g_assert_cmpint(unlocked.r, ==, 0);
+    g_assert_cmpint(identity_state(i), ==, IDENTITY_READY);
+}
+
+static void test_lock_during_unlock(Fixture *f, gconstpointer data)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    g_auto(Said) s = {0};
+
+    create(f);
+    g_assert_cmpint(identity_unlock(f->m.identity, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
+}
+
+/* A cancelled work is silent, and a cancelled creation leaves room for another. */
+static void test_cancel(Fixture *f, gconstpointer data)
+{
+    IdentityWork *w = NULL;
+    g_auto(Said) s = {0};
+
+    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, NULL), ==, HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_null(identity_work_free(w));
+    g_assert_null(identity_work_free(NULL));
+    create(f);
+    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, &w), ==, HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_cmpint(identity_unlock(f->m.identity, on_done, &s, &w), ==, 0);
+    identity_work_free(w);
+    g_auto(Said) probed = {0};
+    g_assert_cmpint(identity_probe(f->m.identity, on_done, &probed, &w), ==, 0);
+    await(f, &probed);
+    identity_work_free(w);
+    g_assert_cmpuint(s.n, ==, 0);
+}
+
+/* Works may outlive the identity. */
+static void test_free_first(Fixture *f, gconstpointer data)
+{
+    IdentityWork *w = NULL;
+    g_auto(Said) s = {0};
+
+    create(f);
+    g_assert_cmpint(identity_unlock(f->m.identity, on_done, &s, &w), ==, 0);
+    f->m.identity = identity_free(f->m.identity);
+    g_assert_null(identity_work_free(w));
+    g_assert_cmpuint(s.n, ==, 0);
+}
+
+static void test_watchers(Fixture *f, gconstpointer data)
+{
+    unsigned n = 1; /* the fixture's */
+
+    while (identity_watch(f->m.identity, on_change, &f->changes) == 0)
+        n++;
+    g_assert_cmpuint(n, ==, 8);
+}
+
+/* A crash between the steps of making or removing a folder leaves what the next start removes. */
+static void test_tidy(Fixture *f, gconstpointer data)
+{
+    g_autofree char *keys = g_build_filename(f->folder, "keys", NULL);
+    g_autofree char *new = g_build_filename(keys, ".new-000b00", NULL);
+    g_autofree char *old = g_build_filename(keys, ".old-000b00", NULL);
+    g_autofree char *file = g_build_filename(old, "sign.pem", NULL);
+
+    create(f);
+    g_assert_cmpint(g_mkdir_with_parents(new, 0700), ==, 0);
+    g_assert_cmpint(g_mkdir_with_parents(old, 0700), ==, 0);
+    g_assert_true(g_file_set_contents(file, "x", 1, NULL));
+    f->m.identity = identity_free(f->m.identity);
+    make(f);
+    g_assert_false(g_file_test(new, G_FILE_TEST_EXISTS));
+    g_assert_false(g_file_test(old, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
+}
+
+static void test_machine(void)
+{
+    char a[MACHINE_TEXT_SIZE], b[MACHINE_TEXT_SIZE];
+    g_autofree char *id = NULL;
+
+    identity_machine(a);
+    identity_machine(b);
+    g_assert_cmpstr(a, ==, b);
+    /* never the machine's id itself */
+    if (g_file_get_contents("/etc/machine-id", &id, NULL, NULL) && strlen(id) > 32 && *a)
+        g_assert_cmpint(strncmp(a, id, 32), !=, 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *path;
+        void (*f)(Fixture *f, gconstpointer data);
+    } tests[] = {
+        {"/agent/identity/states", test_states},
+        {"/agent/identity/lock-sessions", test_lock_sessions},
+        {"/agent/identity/sign", test_sign},
+        {"/agent/identity/sign-form", test_sign_form},
+        {"/agent/identity/open", test_open},
+        {"/agent/identity/epoch", test_epoch},
+        {"/agent/identity/lock-during-unlock", test_lock_during_unlock},
+        {"/agent/identity/cancel", test_cancel},
+        {"/agent/identity/free-first", test_free_first},
+        {"/agent/identity/watchers", test_watchers},
+        {"/agent/identity/tidy", test_tidy},
+    };
+    Keyring *k = NULL;
+
+    g_test_init(&argc, &argv, NULL);
+    (void)tpm_silence_logs();
+    g_test_add_func("/agent/identity/machine", test_machine);
+    g_assert_cmpint(keyring_new(&k), ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(tests) && test_swtpm_available(); i++)
+        g_test_add(tests[i].path, Fixture, k, set_up, tests[i].f, tear_down);
+    int r = g_test_run();
+    keyring_free(k);
+    return r;
+}
