@@ -11,6 +11,8 @@
 #include "agent/request.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
+#include "agent/session-in.h"
+#include "agent/session-out.h"
 #include "hmsg-build.h"
 
 #define KEY_USERS_FILE "/proc/key-users"
@@ -41,6 +43,9 @@ int status_reply(Manager *m, sd_bus_message *call)
         r = bus_append_string(reply, "version", HMSG_VERSION);
     if (r >= 0)
         r = append_tpm(m, reply);
+    if (r >= 0)
+        r = bus_append_u32(reply, "sessions",
+                           session_in_count(m->session_in) + session_out_count(m->session_out));
     if (r >= 0)
         r = bus_append_u32(reply, "sessions",
                            session_in_count(m->session_in) + session_out_count(m->session_out));
