@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cmd.h"
 #include "cli/content.h"
@@ -28,8 +29,6 @@ static void warn(const json_t *info)
         ctl_note("hmsgctl: warning: this has no MAC; anybody may have changed it");
     if (json_is_false(json_object_get(info, "verified")))
         ctl_note("hmsgctl: warning: it is not known who made this");
-    if (json_is_true(json_object_get(info, "replayed")))
-        ctl_note("hmsgctl: warning: this was seen before");
     if (json_is_true(json_object_get(info, "expired")))
         ctl_note("hmsgctl: warning: this has expired");
 }
@@ -123,6 +122,20 @@ static int run_to_fd(Ctl *ctl, HmsgCall *call, json_t **ret_info)
     return r == 0 ? ctl_facts(ctl, reply, ret_info) : r;
 }
 
+/* Who reads standard output must know that it is not the whole. */
+static int stream_failed(Ctl *ctl, const Output *out, int r)
+{
+    struct stat st;
+
+    if (r == HMSG_ERROR_AUTHENTICATION_FAILED && output_is_stdout(out) &&
+        (fstat(output_fd(out), &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > 0))
+        return ctl_hint(
+            ctl, r,
+            "It was cut off, damaged or changed on its way. What was written, if anything, is verified, but "
+            "not the whole.");
+    return r;
+}
+
 static int decrypt_stream(Ctl *ctl, Input *in, Output *out)
 {
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
@@ -146,9 +159,12 @@ static int decrypt_stream(Ctl *ctl, Input *in, Output *out)
     hmsg_call_progress(call, progress_show, &progress);
     r = run_to_fd(ctl, call, &info);
     progress_end(&progress);
-    if (r == 0 && (r = input_finish(in)) < 0)
+    if (r != 0)
+        return stream_failed(ctl, out, r);
+    r = input_finish(in);
+    if (r < 0)
         return ctl_fail(ctl, r, "The input could not be read to its end");
-    return r == 0 ? deliver(ctl, out, info, NULL, 0) : r;
+    return deliver(ctl, out, info, NULL, 0);
 }
 
 /* JSON that is not too long goes in one call; a stream begins otherwise. */
@@ -207,7 +223,7 @@ static int read_large(Ctl *ctl, const char *id, Output *out)
     hmsg_call_fd(call, output_fd(out));
     add_options(ctl, call);
     r = run_to_fd(ctl, call, &info);
-    return r == 0 ? deliver(ctl, out, info, NULL, 0) : r;
+    return r == 0 ? deliver(ctl, out, info, NULL, 0) : stream_failed(ctl, out, r);
 }
 
 int cmd_read(Ctl *ctl)

@@ -206,10 +206,11 @@ int render_record(Buf *out, const json_t *object, const RenderField *fields, siz
         if (!value)
             continue;
         r = buf_printf(out, "%s:%*s", fields[f].title, (int)(width - width_of(fields[f].title) + 2), "");
+        size_t before = out->size;
         if (r == 0)
             r = render_value(out, value, fields[f].kind);
         if (r == 0)
-            r = buf_append_string(out, "\n");
+            r = buf_append_string(out, out->size > before ? "\n" : "-\n");
     }
     return r;
 }
