@@ -105,12 +105,6 @@ bool bytes_equal(const void *a, const void *b, size_t n)
     return CRYPTO_memcmp(a, b, n) == 0;
 }
 
-void bytes_wipe(void *p, size_t n)
-{
-    if (p && n > 0)
-        OPENSSL_cleanse(p, n);
-}
-
 int process_harden(void)
 {
     static const struct rlimit no_core = {0, 0};
