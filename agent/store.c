@@ -184,16 +184,25 @@ void store_body_done(StoreBody *b)
     buf_done(&b->bytes);
 }
 
-int store_body_create(Store *s, char ret_name[static STORE_FILE_NAME_SIZE], int *ret_fd)
+static int random_name(char ret[static STORE_FILE_NAME_SIZE])
 {
     uint8_t random[FILE_NAME_BYTES];
+    int r;
+
+    r = crypto_random(random, sizeof(random));
+    if (r == 0)
+        hex_encode(random, sizeof(random), ret);
+    return r;
+}
+
+int store_body_create(Store *s, char ret_name[static STORE_FILE_NAME_SIZE], int *ret_fd)
+{
     char name[STORE_FILE_NAME_SIZE];
     int fd, r;
 
-    r = crypto_random(random, sizeof(random));
+    r = random_name(name);
     if (r < 0)
         return r;
-    hex_encode(random, sizeof(random), name);
     fd = openat(s->mail_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
@@ -247,6 +256,20 @@ int store_body_open(Store *s, const char *name, int *ret_fd)
     if (fd < 0)
         return -errno;
     *ret_fd = fd;
+    return 0;
+}
+
+int store_body_link(Store *s, const char *name, char ret_name[static STORE_FILE_NAME_SIZE])
+{
+    char other[STORE_FILE_NAME_SIZE];
+    int r;
+
+    r = random_name(other);
+    if (r < 0)
+        return r;
+    if (linkat(s->mail_fd, name, s->mail_fd, other, 0) < 0 || fsync(s->mail_fd) < 0)
+        return -errno;
+    memcpy(ret_name, other, sizeof(other));
     return 0;
 }
 

@@ -34,5 +34,7 @@ int store_body_create(Store *s, char ret_name[static STORE_FILE_NAME_SIZE], int 
  * ret->bytes and removes it. -EBADMSG: the file has not this size. */
 int store_body_keep(Store *s, const char *name, int fd, uint64_t size, StoreBody *ret);
 int store_body_open(Store *s, const char *name, int *ret_fd);
+/* Another name for the same kept body, so that each row has a file of its own. */
+int store_body_link(Store *s, const char *name, char ret_name[static STORE_FILE_NAME_SIZE]);
 /* Removes a file; nothing happens for NULL, "" and a file that is not there. */
 void store_body_remove(Store *s, const char *name);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/mailbox-internal.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+
+int intake_new(Mailbox *b, intake_done_t done, void *userdata, Intake **ret)
+{
+    Intake *k = calloc(1, sizeof(*k));
+
+    if (!k)
+        return -ENOMEM;
+    k->owner = b;
+    k->fd = k->stream = -1;
+    k->bytes = BUF_MAX(PACKAGE_SIZE_MAX);
+    k->done = done;
+    k->userdata = userdata;
+    *ret = k;
+    return 0;
+}
+
+Intake *intake_free(Intake *k)
+{
+    Store *store;
+
+    if (!k)
+        return NULL;
+    store = k->owner->m->store;
+    (void)relays_request_free(k->fetch);
+    (void)body_hash_free(k->hash);
+    (void)contacts_request_free(k->ask);
+    (void)cipher_job_free(k->job);
+    (void)package_free(k->package);
+    (void)fd_close(k->fd);
+    (void)fd_close(k->stream);
+    /* files that no row took over */
+    store_body_remove(store, k->file);
+    store_body_remove(store, k->body.file);
+    store_body_done(&k->body);
+    buf_done(&k->bytes);
+    free(k);
+    return NULL;
+}
+
+void intake_finish(Intake *k, int r, const char *detail)
+{
+    k->done(k, r, detail && *detail ? detail : error_message(r));
+}
+
+static int keep(Intake *k)
+{
+    int r;
+
+    r = store_body_keep(k->owner->m->store, k->file, k->fd, k->row.size, &k->body);
+    if (r != 0)
+        return r;
+    k->file[0] = 0; /* k->body has it */
+    k->fd = fd_close(k->fd);
+    return 0;
+}
+
+/* Courier and relay may have given anything: only what has the id is that message. */
+static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t size, void *userdata)
+{
+    Intake *k = userdata;
+    char text[HASH_TEXT_SIZE];
+
+    k->hash = body_hash_free(k->hash);
+    if (r == 0) {
+        base64url_encode(id, ID_SIZE, text);
+        k->row.size = size;
+        r = strcmp(text, k->row.id) == 0 ? keep(k) : HMSG_ERROR_AUTHENTICATION_FAILED;
+    }
+    if (r != 0)
+        intake_finish(
+            k, r,
+            r == HMSG_ERROR_AUTHENTICATION_FAILED ? "The relay gave another body than that of the id" : NULL);
+    else
+        intake_check(k);
+}
+
+static void on_fetched(int r, const char *detail, const RelaysResult *result, void *userdata)
+{
+    Intake *k = userdata;
+    const IdentityPublic *p = identity_public(k->owner->m->identity);
+
+    k->fetch = relays_request_free(k->fetch);
+    if (r == 0)
+        r = p ? body_hash_start(k->owner->m->event, p->kid_bytes, k->fd, on_hashed, k, &k->hash)
+              : HMSG_ERROR_NO_IDENTITY;
+    if (r != 0)
+        intake_finish(k, r, detail);
+}
+
+void intake_fetch(Intake *k)
+{
+    int r;
+
+    r = k->row.size > ATTACHMENT_SIZE_MAX ? HMSG_ERROR_TOO_LARGE
+                                          : store_body_create(k->owner->m->store, k->file, &k->fd);
+    if (r == 0)
+        r = relays_fetch(k->owner->m->relays, k->row.relay, k->row.id, k->fd, on_fetched, k, &k->fetch);
+    if (r != 0)
+        intake_finish(k, r, NULL);
+}

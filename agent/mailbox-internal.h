@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to the files mailbox*.c. */
+
+#include "agent/body-hash.h"
+#include "agent/contacts.h"
+#include "agent/identity.h"
+#include "agent/mail-pump.h"
+#include "agent/mailbox.h"
+#include "libhmsg/wire/package.h"
+
+/* Why a message is in quarantine, besides an HmsgError; told as AUTHENTICATION_FAILED. */
+#define REASON_REPLAYED 1001
+#define REASON_EXPIRED 1002
+
+typedef struct Intake Intake;
+/* r 0: the message is settled, k->row says how. Else it is as it was before. */
+typedef void (*intake_done_t)(Intake *k, int r, const char *detail);
+
+/* One message on its way into the inbox, or one there that is checked now. */
+struct Intake {
+    Intake *prev, *next; /* of the owner's queue */
+    Mailbox *owner;
+    InboxRow row; /* serial 0: not yet in the store */
+    bool active;
+    bool allow_unknown;
+    char file[STORE_FILE_NAME_SIZE]; /* that is being filled */
+    int fd;
+    StoreBody body; /* of a new one */
+    Buf bytes;      /* a package to be checked, however it is stored */
+    int stream;     /* a stream to be checked, or -1 */
+    RelaysRequest *fetch;
+    BodyHash *hash;
+    ContactsRequest *ask;
+    CipherJob *job;
+    Package *package;
+    int64_t session_expires;
+    intake_done_t done;
+    void *userdata;
+};
+
+/* Acknowledging and listing at one relay. */
+typedef struct MailboxRelay {
+    struct MailboxRelay *prev, *next;
+    Mailbox *owner;
+    char relay[RELAY_TEXT_SIZE];
+    RelaysRequest *acknowledge, *list;
+    uint64_t listed; /* sequence number */
+    int list_result; /* of the last listing */
+    bool behind;     /* something was not fetched: list again */
+} MailboxRelay;
+
+struct MailboxRequest {
+    MailboxRequest *prev, *next;
+    Mailbox *owner; /* NULL: finished */
+    sd_event_source *later;
+    char detail[256];
+    InboxRow row;
+    mailbox_read_t read_done;
+    mailbox_sync_t sync_done;
+    void *userdata;
+    /* read */
+    bool allow_unknown;
+    int destination; /* -1: read into memory */
+    Intake *check;
+    CipherJob *job;
+    MailPump *pump;
+    bool opened, pumped;
+    int open_result, pump_result;
+    OpenInfo info;
+    char sender[ADDRESS_SIZE_MAX + 1], sender_kid[HASH_TEXT_SIZE], format[8];
+    MailHead head;
+    uint64_t written;
+    /* sync */
+    uint64_t fetched_before;
+};
+
+struct Mailbox {
+    Manager *m;
+    Inbox *inbox;
+    Intake *queue;
+    unsigned n_queue, n_active;
+    MailboxRelay *relays;
+    MailboxRequest *requests;
+    sd_event_source *timer;
+    uint64_t fetched;
+    int64_t rechecked; /* serial up to which rows are being checked anew */
+    bool rechecking, pumping;
+};
+
+/* mailbox-intake.c */
+int intake_new(Mailbox *b, intake_done_t done, void *userdata, Intake **ret);
+Intake *intake_free(Intake *k);
+DEFINE_CLEANUP(Intake *, intake_free)
+/* A new message: fetch, compare with its id, check, store. May end at once, by its callback. */
+void intake_fetch(Intake *k);
+void intake_finish(Intake *k, int r, const char *detail);
+
+/* mailbox-check.c: what is known of the body decides; ends by its callback, perhaps at once. */
+void intake_check(Intake *k);
+
+/* mailbox.c */
+MailboxRelay *mailbox_relay(Mailbox *b, const char *relay);
+void mailbox_list(MailboxRelay *l);
+/* Puts a message into the queue unless it is known. */
+void mailbox_enqueue(Mailbox *b, const char *relay, const RelaysMessage *message);
+void mailbox_acknowledge(Mailbox *b, const char *relay);
+bool mailbox_busy(const Mailbox *b, const char *relay);
+
+/* mailbox-sync.c: something has ended that a Sync may wait for. */
+void mailbox_sync_check(Mailbox *b);
+
+/* mailbox-read.c */
+int mailbox_request_alloc(Mailbox *b, MailboxRequest **ret);
+void mailbox_request_detach(MailboxRequest *q);

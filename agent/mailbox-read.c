@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <utlist.h>
+
+#include "agent/mailbox-internal.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/wire/stream.h"
+
+int mailbox_request_alloc(Mailbox *b, MailboxRequest **ret)
+{
+    MailboxRequest *q = calloc(1, sizeof(*q));
+
+    if (!q)
+        return -ENOMEM;
+    q->owner = b;
+    q->destination = -1;
+    DL_APPEND(b->requests, q);
+    *ret = q;
+    return 0;
+}
+
+void mailbox_request_detach(MailboxRequest *q)
+{
+    if (!q->owner)
+        return;
+    DL_DELETE(q->owner->requests, q);
+    q->later = sd_event_source_disable_unref(q->later);
+    q->check = intake_free(q->check);
+    q->job = cipher_job_free(q->job);
+    q->pump = mail_pump_free(q->pump);
+    q->owner = NULL;
+}
+
+MailboxRequest *mailbox_request_free(MailboxRequest *q)
+{
+    if (!q)
+        return NULL;
+    mailbox_request_detach(q);
+    (void)fd_close(q->destination);
+    free(q);
+    return NULL;
+}
+
+static void fail(MailboxRequest *q, int r, const char *detail)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof(text), "%s", detail && *detail ? detail : error_message(r));
+    mailbox_request_detach(q);
+    q->read_done(r, text, NULL, NULL, 0, NULL, q->userdata);
+}
+
+/* The callback may free q, but not before it has used what it is given. */
+static void succeed(MailboxRequest *q, const OpenInfo *info, const Buf *content)
+{
+    (void)inbox_mark_read(q->owner->inbox, q->row.id);
+    mailbox_request_detach(q);
+    q->read_done(0, "", info, &q->head, q->row.received, content, q->userdata);
+}
+
+/* The texts of info are the cipher's, and gone when its callback ends. */
+static void keep_info(MailboxRequest *q, const OpenInfo *info)
+{
+    q->info = *info;
+    (void)snprintf(q->sender, sizeof(q->sender), "%s", info->sender);
+    (void)snprintf(q->sender_kid, sizeof(q->sender_kid), "%s", info->sender_kid);
+    (void)snprintf(q->format, sizeof(q->format), "%s", info->format);
+    q->info.sender = q->sender;
+    q->info.sender_kid = q->sender_kid;
+    q->info.format = q->format;
+}
+
+/* A package, in memory. */
+static void on_opened(int r, const char *detail, const Buf *plaintext, const OpenInfo *info, void *userdata)
+{
+    MailboxRequest *q = userdata;
+    _cleanup_(buf_done) Buf content = BUF_MAX(PLAINTEXT_SIZE_MAX);
+    size_t begin = 0;
+
+    if (r == 0)
+        r = mail_head_parse(plaintext->data ? plaintext->data : (const uint8_t *)"", plaintext->size,
+                            &q->head, &begin);
+    if (r == -EAGAIN)
+        r = HMSG_ERROR_BAD_PACKAGE;
+    if (r == 0)
+        r = buf_append(&content, plaintext->data + begin, plaintext->size - begin);
+    if (r != 0) {
+        fail(q, r, detail);
+        return;
+    }
+    keep_info(q, info);
+    succeed(q, &q->info, &content);
+}
+
+/* To a descriptor: the cipher writes into a pipe, the pump takes the head off. Both have to end. */
+static void fd_progress(MailboxRequest *q)
+{
+    int r = q->open_result;
+
+    if (!q->opened || !q->pumped)
+        return;
+    /* when writing failed the cipher saw a closed pipe, which is not the reason */
+    if (q->pump_result != 0 && (r == 0 || r == -EPIPE))
+        r = q->pump_result;
+    if (r != 0) {
+        fail(q, r, r == q->open_result ? q->detail : NULL);
+        return;
+    }
+    q->info.bytes_out = q->written;
+    succeed(q, &q->info, NULL);
+}
+
+static void on_pumped(int r, const MailHead *head, uint64_t size, void *userdata)
+{
+    MailboxRequest *q = userdata;
+
+    q->pumped = true;
+    q->pump_result = r;
+    q->head = *head;
+    q->written = size;
+    q->pump = mail_pump_free(q->pump);
+    fd_progress(q);
+}
+
+static void on_fd_opened(int r, const char *detail, const OpenInfo *info, void *userdata)
+{
+    MailboxRequest *q = userdata;
+
+    q->opened = true;
+    q->open_result = r;
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", detail);
+    if (r == 0)
+        keep_info(q, info);
+    q->job = cipher_job_free(q->job);
+    fd_progress(q);
+}
+
+static int open_to_fd(MailboxRequest *q, int source)
+{
+    OpenOptions options = {.allow_unknown = q->allow_unknown, .relay = q->row.relay};
+    _cleanup_(fd_closep) int in = -1;
+    _cleanup_(fd_closep) int out = -1;
+    int pipe[2];
+    int r;
+
+    r = mail_pipe(pipe);
+    if (r < 0)
+        return r;
+    in = pipe[1];
+    out = pipe[0];
+    r = mail_pump_split(q->owner->m->event, out, q->destination, on_pumped, q, &q->pump);
+    if (r == 0)
+        r = cipher_open_fd(q->owner->m->cipher, source, in, &options, q->row.size, NULL, on_fd_opened, q,
+                           &q->job);
+    return r;
+}
+
+static int open_in_memory(MailboxRequest *q, const Buf *package)
+{
+    OpenOptions options = {.allow_unknown = q->allow_unknown, .relay = q->row.relay};
+
+    if (wire_format_detect(package->data, package->size) == FORMAT_STREAM)
+        return HMSG_ERROR_TOO_LARGE;
+    return cipher_open(q->owner->m->cipher, package->data, package->size, &options, on_opened, q, &q->job);
+}
+
+static int read_package(int fd, Buf *ret)
+{
+    uint8_t begin[sizeof(STREAM_MAGIC) - 1];
+    int r;
+
+    if (pread(fd, begin, sizeof(begin), 0) == (ssize_t)sizeof(begin) &&
+        wire_format_detect(begin, sizeof(begin)) == FORMAT_STREAM)
+        return HMSG_ERROR_TOO_LARGE;
+    r = file_read_fd(fd, ret);
+    return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;
+}
+
+static int open_body(MailboxRequest *q)
+{
+    _cleanup_(buf_done) Buf bytes = BUF_MAX(PACKAGE_SIZE_MAX);
+    _cleanup_(fd_closep) int fd = -1;
+    int r;
+
+    r = inbox_body(q->owner->inbox, &q->row, &bytes, &fd);
+    if (r == 0 && q->destination < 0)
+        r = fd >= 0 ? read_package(fd, &bytes) : 0;
+    if (r != 0)
+        return r;
+    if (q->destination < 0)
+        return open_in_memory(q, &bytes);
+    if (fd < 0) {
+        fd = memfd_create("hmsg-mail", MFD_CLOEXEC);
+        if (fd < 0)
+            return -errno;
+        r = file_write_fd(fd, bytes.data, bytes.size);
+        if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+            r = -errno;
+    }
+    return r == 0 ? open_to_fd(q, fd) : r;
+}
+
+static void refuse(MailboxRequest *q)
+{
+    if (q->row.reason == REASON_REPLAYED)
+        fail(q, HMSG_ERROR_AUTHENTICATION_FAILED, "This is a copy of a message that was here before");
+    else if (q->row.reason == REASON_EXPIRED)
+        fail(q, HMSG_ERROR_AUTHENTICATION_FAILED, "The message had expired when it came");
+    else
+        fail(q, q->row.reason > 0 ? q->row.reason : HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
+}
+
+static void go_on(MailboxRequest *q)
+{
+    int r;
+
+    r = identity_check(q->owner->m->identity);
+    if (r == 0)
+        r = open_body(q);
+    if (r == HMSG_ERROR_TOO_LARGE)
+        fail(q, r, "The message is larger than 1 MiB: read it into a file");
+    else if (r != 0)
+        fail(q, r, NULL);
+}
+
+static void on_checked(Intake *k, int r, const char *detail)
+{
+    MailboxRequest *q = k->userdata;
+
+    q->row = k->row;
+    if (r == 0 && q->row.state == INBOX_UNCHECKED) {
+        r = identity_check(q->owner->m->identity);
+        if (r == 0)
+            r = HMSG_ERROR_RELAY_UNAVAILABLE;
+        detail = "The message cannot be checked now";
+    }
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", r == 0 ? "" : detail);
+    q->check = intake_free(q->check);
+    mailbox_acknowledge(q->owner, q->row.relay);
+    if (r != 0)
+        fail(q, r, q->detail);
+    else if (q->row.state == INBOX_QUARANTINED)
+        refuse(q);
+    else
+        go_on(q);
+}
+
+static int on_begin(sd_event_source *source, void *userdata)
+{
+    MailboxRequest *q = userdata;
+    int r;
+
+    q->later = sd_event_source_disable_unref(q->later);
+    if (q->row.state == INBOX_UNCHECKED ||
+        (q->row.state == INBOX_QUARANTINED && q->row.reason == HMSG_ERROR_UNTRUSTED)) {
+        r = intake_new(q->owner, on_checked, q, &q->check);
+        if (r != 0) {
+            fail(q, r, NULL);
+            return 0;
+        }
+        q->check->row = q->row;
+        q->check->allow_unknown = q->allow_unknown;
+        intake_check(q->check);
+    } else if (q->row.state == INBOX_QUARANTINED) {
+        refuse(q);
+    } else {
+        go_on(q);
+    }
+    return 0;
+}
+
+static int begin(Mailbox *b, const char *id, int destination, bool allow_unknown, mailbox_read_t done,
+                 void *userdata, MailboxRequest **ret)
+{
+    _cleanup_(mailbox_request_freep) MailboxRequest *q = NULL;
+    int r;
+
+    r = mailbox_request_alloc(b, &q);
+    if (r == 0)
+        r = inbox_get(b->inbox, id, &q->row);
+    if (r != 0)
+        return r;
+    q->allow_unknown = allow_unknown;
+    q->read_done = done;
+    q->userdata = userdata;
+    if (destination >= 0) {
+        q->destination = fcntl(destination, F_DUPFD_CLOEXEC, 3);
+        if (q->destination < 0)
+            return -errno;
+    }
+    r = sd_event_add_defer(b->m->event, &q->later, on_begin, q);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(q);
+    return 0;
+}
+
+int mailbox_read(Mailbox *b, const char *id, bool allow_unknown, mailbox_read_t done, void *userdata,
+                 MailboxRequest **ret)
+{
+    return begin(b, id, -1, allow_unknown, done, userdata, ret);
+}
+
+int mailbox_read_fd(Mailbox *b, const char *id, int destination, bool allow_unknown, mailbox_read_t done,
+                    void *userdata, MailboxRequest **ret)
+{
+    return begin(b, id, destination, allow_unknown, done, userdata, ret);
+}

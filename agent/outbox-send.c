@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* From recipients and content to durable rows: resolve, gather, encrypt, name, store. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <utlist.h>
+
+#include "agent/outbox-internal.h"
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/base/secret.h"
+
+#define GATHER_CHUNK_SIZE 65536u
+#define DETAIL_SIZE 512u
+
+/* One recipient: what is needed to encrypt and to deliver. */
+typedef struct Target {
+    char kid[HASH_TEXT_SIZE];
+    char recipient[ADDRESS_SIZE_MAX + 1];
+    char relay[RELAY_TEXT_SIZE];
+    Buf spki;
+} Target;
+
+struct OutboxRequest {
+    OutboxRequest *prev, *next;
+    Outbox *owner; /* NULL: finished */
+    char id[HASH_TEXT_SIZE];
+    char **asked;
+    size_t n_asked, resolved;
+    Target *targets;
+    OutboxRow *rows;
+    StoreBody *bodies;
+    size_t n;
+    ResolveOptions resolve;
+    SealOptions seal;
+    Buf plaintext; /* head and content; all of it, or what comes before the rest of source */
+    int source;    /* -1: none, or at its end */
+    bool large, sealed, pumped;
+    int seal_result, pump_result;
+    char file[STORE_FILE_NAME_SIZE];
+    int fd;
+    uint64_t expected;
+    size_t hashed;
+    sd_event_source *later, *readable;
+    ContactsRequest *ask;
+    CipherJob *job;
+    MailPump *pump;
+    BodyHash *hash;
+    char detail[DETAIL_SIZE];
+    outbox_progress_t progress;
+    outbox_sent_t done;
+    void *userdata;
+};
+
+void outbox_request_detach(OutboxRequest *q)
+{
+    Store *store;
+
+    if (!q->owner)
+        return;
+    store = q->owner->m->store;
+    DL_DELETE(q->owner->requests, q);
+    q->owner = NULL;
+    q->later = sd_event_source_disable_unref(q->later);
+    q->readable = sd_event_source_disable_unref(q->readable);
+    q->ask = contacts_request_free(q->ask);
+    q->job = cipher_job_free(q->job);
+    q->pump = mail_pump_free(q->pump);
+    q->hash = body_hash_free(q->hash);
+    /* files that no row took over */
+    store_body_remove(store, q->file);
+    for (size_t i = 0; i < q->n && q->bodies; i++)
+        store_body_remove(store, q->bodies[i].file);
+}
+
+OutboxRequest *outbox_request_free(OutboxRequest *q)
+{
+    if (!q)
+        return NULL;
+    outbox_request_detach(q);
+    for (size_t i = 0; i < q->n_asked; i++)
+        free(q->asked[i]);
+    free(q->asked);
+    for (size_t i = 0; i < q->n_asked && q->targets; i++)
+        buf_done(&q->targets[i].spki);
+    for (size_t i = 0; i < q->n_asked && q->bodies; i++)
+        store_body_done(&q->bodies[i]);
+    free(q->targets);
+    free(q->rows);
+    free(q->bodies);
+    buf_done(&q->plaintext);
+    (void)fd_close(q->source);
+    (void)fd_close(q->fd);
+    free(q);
+    return NULL;
+}
+
+static void finish(OutboxRequest *q, int r, const char *detail)
+{
+    char text[DETAIL_SIZE], id[HASH_TEXT_SIZE];
+
+    (void)snprintf(text, sizeof(text), "%s", r == 0 ? "" : detail && *detail ? detail : error_message(r));
+    memcpy(id, q->id, sizeof(id));
+    outbox_request_detach(q);
+    q->done(r, text, r == 0 ? id : NULL, q->userdata);
+}
+
+/* Durable: from here on the client may leave. */
+static int store_all(OutboxRequest *q)
+{
+    Outbox *o = q->owner;
+    int r;
+
+    r = outbox_store_add(o->store, q->rows, q->bodies, q->n);
+    if (r != 0)
+        return r;
+    for (size_t i = 0; i < q->n; i++)
+        outbox_emit_state(o, &q->rows[i]);
+    finish(q, 0, NULL);
+    outbox_pump(o);
+    return 0;
+}
+
+static void fill_row(OutboxRequest *q, size_t i, const uint8_t *id, const uint8_t *sha256, uint64_t size)
+{
+    OutboxRow *row = &q->rows[i];
+    const Target *t = &q->targets[i];
+
+    *row = (OutboxRow){.state = OUTBOX_QUEUED, .queued = clock_realtime(), .size = size};
+    row->expires = row->queued + (int64_t)q->seal.expires_in;
+    memcpy(row->id, q->id, sizeof(row->id));
+    memcpy(row->kid, t->kid, sizeof(row->kid));
+    memcpy(row->recipient, t->recipient, sizeof(row->recipient));
+    memcpy(row->relay, t->relay, sizeof(row->relay));
+    memcpy(row->body_sha256, sha256, SHA256_SIZE);
+    base64url_encode(id, ID_SIZE, row->message);
+}
+
+static int keep_package(OutboxRequest *q, const Buf *package, StoreBody *ret)
+{
+    Store *store = q->owner->m->store;
+    char name[STORE_FILE_NAME_SIZE];
+    _cleanup_(fd_closep) int fd = -1;
+    int r;
+
+    if (package->size <= STORE_BODY_ROW_MAX) {
+        ret->bytes = BUF_MAX(STORE_BODY_ROW_MAX);
+        return buf_append(&ret->bytes, package->data, package->size);
+    }
+    r = store_body_create(store, name, &fd);
+    if (r != 0)
+        return r;
+    r = file_write_fd(fd, package->data, package->size);
+    if (r == 0)
+        r = store_body_keep(store, name, fd, package->size, ret);
+    if (r != 0)
+        store_body_remove(store, name);
+    return r;
+}
+
+static void on_packages(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
+{
+    OutboxRequest *q = userdata;
+    uint8_t kid[KID_SIZE], id[ID_SIZE], sha256[SHA256_SIZE];
+
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", detail);
+    for (size_t i = 0; i < q->n && r == 0; i++) {
+        r = base64url_decode_exact(q->targets[i].kid, HASH_TEXT_SIZE - 1, kid, KID_SIZE);
+        if (r == 0)
+            r = message_id(kid, packages[i].data, packages[i].size, id);
+        if (r == 0)
+            r = crypto_sha256(packages[i].data, packages[i].size, sha256);
+        if (r == 0)
+            r = keep_package(q, &packages[i], &q->bodies[i]);
+        if (r == 0)
+            fill_row(q, i, id, sha256, packages[i].size);
+    }
+    q->job = cipher_job_free(q->job);
+    if (r == 0)
+        r = store_all(q);
+    if (r != 0)
+        finish(q, r, q->detail);
+}
+
+static int hash_next(OutboxRequest *q);
+
+static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t size, void *userdata)
+{
+    OutboxRequest *q = userdata;
+
+    q->hash = body_hash_free(q->hash);
+    if (r == 0) {
+        fill_row(q, q->hashed, id, sha256, size);
+        q->hashed++;
+        r = hash_next(q);
+    }
+    if (r != 0)
+        finish(q, r, NULL);
+}
+
+/* All have the same stream; its id is another for each recipient. */
+static int hash_next(OutboxRequest *q)
+{
+    uint8_t kid[KID_SIZE];
+    int r;
+
+    if (q->hashed == q->n)
+        return store_all(q);
+    r = base64url_decode_exact(q->targets[q->hashed].kid, HASH_TEXT_SIZE - 1, kid, KID_SIZE);
+    return r == 0 ? body_hash_start(q->owner->m->event, kid, q->fd, on_hashed, q, &q->hash) : r;
+}
+
+static int keep_stream(OutboxRequest *q)
+{
+    Store *store = q->owner->m->store;
+    struct stat st;
+    int r = 0;
+
+    if (fstat(q->fd, &st) < 0)
+        return -errno;
+    if ((uint64_t)st.st_size > ATTACHMENT_SIZE_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    r = store_body_keep(store, q->file, q->fd, (uint64_t)st.st_size, &q->bodies[0]);
+    if (r != 0)
+        return r;
+    q->file[0] = 0; /* bodies[0] has it */
+    for (size_t i = 1; i < q->n && r == 0; i++)
+        r = store_body_link(store, q->bodies[0].file, q->bodies[i].file);
+    return r == 0 ? hash_next(q) : r;
+}
+
+static void stream_progress(OutboxRequest *q)
+{
+    int r = q->seal_result;
+
+    if (!q->sealed || !q->pumped)
+        return;
+    /* a source that cannot be read is more than the stream that ends there */
+    if (r == 0 || r == -EPIPE)
+        r = q->pump_result == -EPIPE && r == 0 ? 0 : q->pump_result;
+    if (r == 0)
+        r = keep_stream(q);
+    if (r != 0)
+        finish(q, r, r == q->seal_result ? q->detail : NULL);
+}
+
+static void on_stream_sealed(int r, const char *detail, const OpenInfo *info, void *userdata)
+{
+    OutboxRequest *q = userdata;
+
+    q->sealed = true;
+    q->seal_result = r;
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", detail);
+    q->job = cipher_job_free(q->job);
+    stream_progress(q);
+}
+
+static void on_stream_pumped(int r, const MailHead *head, uint64_t size, void *userdata)
+{
+    OutboxRequest *q = userdata;
+
+    q->pumped = true;
+    q->pump_result = r;
+    q->pump = mail_pump_free(q->pump);
+    stream_progress(q);
+}
+
+static void on_progress(uint64_t done, uint64_t total, void *userdata)
+{
+    OutboxRequest *q = userdata;
+
+    if (done > ATTACHMENT_SIZE_MAX)
+        finish(q, HMSG_ERROR_TOO_LARGE, NULL);
+    else if (q->progress)
+        q->progress(done, q->expected, q->userdata);
+}
+
+static void make_keys(const OutboxRequest *q, SealKey *ret)
+{
+    for (size_t i = 0; i < q->n; i++)
+        ret[i] = (SealKey){q->targets[i].kid, q->targets[i].spki.data, q->targets[i].spki.size};
+}
+
+/* The pump gives the head, what was gathered and the rest of the source; the cipher reads from it. */
+static int seal_stream(OutboxRequest *q)
+{
+    Manager *m = q->owner->m;
+    SealKey keys[RECIPIENTS_MAX];
+    _cleanup_(fd_closep) int in = -1;
+    _cleanup_(fd_closep) int out = -1;
+    _cleanup_(fd_closep) int nothing = -1;
+    int pipe[2];
+    int r;
+
+    make_keys(q, keys);
+    if (q->source < 0) {
+        nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (nothing < 0)
+            return -errno;
+    }
+    r = store_body_create(m->store, q->file, &q->fd);
+    if (r == 0)
+        r = mail_pipe(pipe);
+    if (r != 0)
+        return r;
+    in = pipe[1];
+    out = pipe[0];
+    r = mail_pump_join(m->event, &q->plaintext, q->source < 0 ? nothing : q->source, in, on_stream_pumped, q,
+                       &q->pump);
+    if (r == 0)
+        r = cipher_seal_fd(m->cipher, keys, q->n, out, q->fd, &q->seal, q->expected, on_progress,
+                           on_stream_sealed, q, &q->job);
+    buf_clear(&q->plaintext);
+    return r;
+}
+
+static int seal(OutboxRequest *q)
+{
+    SealKey keys[RECIPIENTS_MAX];
+
+    if (q->large)
+        return seal_stream(q);
+    make_keys(q, keys);
+    return cipher_seal(q->owner->m->cipher, keys, q->n, q->plaintext.data, q->plaintext.size, &q->seal,
+                       on_packages, q, &q->job);
+}
+
+/* Reads once. 1: there is more; 0: enough, or the end. */
+static int gather_some(OutboxRequest *q)
+{
+    uint8_t chunk[GATHER_CHUNK_SIZE];
+    ssize_t n;
+    int r;
+
+    n = read(q->source, chunk, sizeof(chunk));
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 1 : -errno;
+    if (n == 0) {
+        q->source = fd_close(q->source);
+        return 0;
+    }
+    r = buf_append(&q->plaintext, chunk, (size_t)n);
+    bytes_wipe(chunk, sizeof(chunk));
+    if (r < 0)
+        return r;
+    q->large = q->plaintext.size > PLAINTEXT_SIZE_MAX;
+    return q->large ? 0 : 1;
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    OutboxRequest *q = userdata;
+    int r;
+
+    r = gather_some(q);
+    if (r == 1)
+        return 0;
+    q->readable = sd_event_source_disable_unref(q->readable);
+    if (r == 0)
+        r = seal(q);
+    if (r != 0)
+        finish(q, r, NULL);
+    return 0;
+}
+
+/* What never blocks is read at once. */
+static int gather_now(OutboxRequest *q)
+{
+    int r;
+
+    do
+        r = gather_some(q);
+    while (r == 1);
+    return r == 0 ? seal(q) : r;
+}
+
+/* Up to what a package holds; if there is more it becomes a stream. */
+static int gather(OutboxRequest *q)
+{
+    struct stat st;
+    int r;
+
+    if (q->source < 0)
+        return seal(q);
+    if (fstat(q->source, &st) < 0)
+        return -errno;
+    if (S_ISREG(st.st_mode)) {
+        q->expected = (uint64_t)st.st_size;
+        return q->expected > ATTACHMENT_SIZE_MAX ? HMSG_ERROR_TOO_LARGE : gather_now(q);
+    }
+    r = sd_event_add_io(q->owner->m->event, &q->readable, q->source, EPOLLIN, on_readable, q);
+    if (r == -EPERM) /* /dev/null and the like */
+        return gather_now(q);
+    return r < 0 ? r : 0;
+}
+
+static bool is_target(const OutboxRequest *q, const char *kid)
+{
+    for (size_t i = 0; i < q->n; i++)
+        if (strcmp(q->targets[i].kid, kid) == 0)
+            return true;
+    return false;
+}
+
+static int add_target(OutboxRequest *q, const Recipient *p)
+{
+    Target *t = &q->targets[q->n];
+    int r;
+
+    if (is_target(q, p->kid))
+        return 0;
+    if (!*p->relay) {
+        (void)snprintf(q->detail, sizeof(q->detail), "No mailbox of %.80s is known", q->asked[q->resolved]);
+        return HMSG_ERROR_NOT_FOUND;
+    }
+    t->spki = BUF_MAX(SPKI_SIZE_MAX);
+    r = buf_append(&t->spki, p->decrypt_spki.data, p->decrypt_spki.size);
+    if (r != 0)
+        return r;
+    memcpy(t->kid, p->kid, sizeof(t->kid));
+    (void)snprintf(t->relay, sizeof(t->relay), "%s", p->relay);
+    (void)snprintf(t->recipient, sizeof(t->recipient), "%s", *p->address ? p->address : p->kid);
+    q->n++;
+    return 0;
+}
+
+static int resolve_next(OutboxRequest *q);
+
+static void on_resolved(int r, const char *detail, const Recipient *recipient, void *userdata)
+{
+    OutboxRequest *q = userdata;
+
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", r == 0 ? "" : detail);
+    if (r == 0)
+        r = add_target(q, recipient);
+    q->ask = contacts_request_free(q->ask);
+    q->resolved++;
+    if (r == 0)
+        r = resolve_next(q);
+    if (r != 0)
+        finish(q, r, q->detail);
+}
+
+static int resolve_next(OutboxRequest *q)
+{
+    if (q->resolved == q->n_asked)
+        return gather(q);
+    return contacts_resolve(q->owner->m->contacts, q->asked[q->resolved], &q->resolve, on_resolved, q,
+                            &q->ask);
+}
+
+static int on_begin(sd_event_source *source, void *userdata)
+{
+    OutboxRequest *q = userdata;
+    int r;
+
+    q->later = sd_event_source_disable_unref(q->later);
+    r = resolve_next(q);
+    if (r != 0)
+        finish(q, r, NULL);
+    return 0;
+}
+
+static int copy_recipients(OutboxRequest *q, const OutboxSend *what)
+{
+    if (what->n == 0 || what->n > RECIPIENTS_MAX)
+        return HMSG_ERROR_INVALID_ARGS;
+    q->asked = calloc(what->n, sizeof(*q->asked));
+    q->targets = calloc(what->n, sizeof(*q->targets));
+    q->rows = calloc(what->n, sizeof(*q->rows));
+    q->bodies = calloc(what->n, sizeof(*q->bodies));
+    if (!q->asked || !q->targets || !q->rows || !q->bodies)
+        return -ENOMEM;
+    for (; q->n_asked < what->n; q->n_asked++) {
+        q->asked[q->n_asked] = strdup(what->recipients[q->n_asked]);
+        if (!q->asked[q->n_asked])
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int request_new(Outbox *o, const OutboxSend *what, size_t content, outbox_sent_t done, void *userdata,
+                       OutboxRequest **ret)
+{
+    _cleanup_(outbox_request_freep) OutboxRequest *q = calloc(1, sizeof(*q));
+    uint8_t id[ID_SIZE];
+    int r;
+
+    if (!q)
+        return -ENOMEM;
+    q->source = q->fd = -1;
+    q->owner = o;
+    q->done = done;
+    q->userdata = userdata;
+    q->plaintext = BUF_MAX(MAIL_PREAMBLE_SIZE + MAIL_HEAD_SIZE_MAX + content);
+    DL_APPEND(o->requests, q);
+    if (what->expires_in > PACKAGE_EXPIRY_MAX)
+        return HMSG_ERROR_INVALID_ARGS;
+    q->seal.expires_in = what->expires_in > 0 ? what->expires_in : PACKAGE_EXPIRY_MAX;
+    q->seal.fresh = what->fresh;
+    q->resolve = (ResolveOptions){.trust_relay = what->trust_relay, .fresh = true};
+    r = copy_recipients(q, what);
+    if (r == 0)
+        r = crypto_random(id, sizeof(id));
+    if (r == 0)
+        r = mail_head_build(what->subject, what->file_name, &q->plaintext);
+    if (r != 0)
+        return r;
+    base64url_encode(id, ID_SIZE, q->id);
+    *ret = TAKE_PTR(q);
+    return 0;
+}
+
+static int begin(OutboxRequest *q, OutboxRequest **ret)
+{
+    int r;
+
+    r = sd_event_add_defer(q->owner->m->event, &q->later, on_begin, q);
+    if (r < 0)
+        return r;
+    *ret = q;
+    return 0;
+}
+
+int outbox_send(Outbox *o, const OutboxSend *what, const void *content, size_t size, outbox_sent_t done,
+                void *userdata, OutboxRequest **ret)
+{
+    _cleanup_(outbox_request_freep) OutboxRequest *q = NULL;
+    int r;
+
+    if (size > ATTACHMENT_SIZE_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    r = request_new(o, what, size, done, userdata, &q);
+    if (r == 0)
+        r = buf_append(&q->plaintext, content, size);
+    if (r != 0)
+        return r;
+    q->large = q->plaintext.size > PLAINTEXT_SIZE_MAX;
+    r = begin(q, ret);
+    if (r == 0)
+        (void)TAKE_PTR(q);
+    return r;
+}
+
+int outbox_send_fd(Outbox *o, const OutboxSend *what, int source, outbox_progress_t progress,
+                   outbox_sent_t done, void *userdata, OutboxRequest **ret)
+{
+    _cleanup_(outbox_request_freep) OutboxRequest *q = NULL;
+    int r;
+
+    r = request_new(o, what, PLAINTEXT_SIZE_MAX + GATHER_CHUNK_SIZE, done, userdata, &q);
+    if (r != 0)
+        return r;
+    q->progress = progress;
+    q->source = fcntl(source, F_DUPFD_CLOEXEC, 3);
+    if (q->source < 0)
+        return -errno;
+    r = begin(q, ret);
+    if (r == 0)
+        (void)TAKE_PTR(q);
+    return r;
+}
