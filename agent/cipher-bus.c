@@ -4,6 +4,7 @@
 
 #include "agent/bus-util.h"
 #include "agent/cipher.h"
+#include "agent/info-bus.h"
 #include "agent/recipient-list.h"
 #include "agent/request.h"
 #include "agent/vtables.h"
@@ -97,29 +98,7 @@ static int append_info(sd_bus_message *m, const OpenInfo *info, bool counts)
 
     r = sd_bus_message_open_container(m, 'a', "{sv}");
     if (r >= 0)
-        r = bus_append_string(m, "sender", info->sender);
-    if (r >= 0)
-        r = bus_append_string(m, "sender_kid", info->sender_kid);
-    if (r >= 0)
-        r = bus_append_string(m, "format", info->format);
-    if (r >= 0)
-        r = bus_append_bool(m, "verified", info->verified);
-    if (r >= 0)
-        r = bus_append_bool(m, "trusted", info->trusted);
-    if (r >= 0)
-        r = bus_append_bool(m, "cached", info->cached);
-    if (r >= 0)
-        r = bus_append_bool(m, "replayed", info->replayed);
-    if (r >= 0)
-        r = bus_append_bool(m, "expired", info->expired);
-    if (r >= 0)
-        r = bus_append_bool(m, "authenticated", info->authenticated);
-    if (r >= 0)
-        r = bus_append_u64(m, "timestamp", (uint64_t)info->timestamp);
-    if (r >= 0 && counts)
-        r = bus_append_u64(m, "bytes_in", info->bytes_in);
-    if (r >= 0 && counts)
-        r = bus_append_u64(m, "bytes_out", info->bytes_out);
+        r = bus_append_open_info(m, info, counts);
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 

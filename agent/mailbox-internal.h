@@ -79,6 +79,7 @@ struct MailboxRequest {
 struct Mailbox {
     Manager *m;
     Inbox *inbox;
+    Workers *workers; /* of the pumps */
     Intake *queue;
     unsigned n_queue, n_active;
     MailboxRelay *relays;

@@ -153,7 +153,7 @@ static int open_to_fd(MailboxRequest *q, int source)
         return r;
     in = pipe[1];
     out = pipe[0];
-    r = mail_pump_split(q->owner->m->event, out, q->destination, on_pumped, q, &q->pump);
+    r = mail_pump_split(q->owner->workers, out, q->destination, on_pumped, q, &q->pump);
     if (r == 0)
         r = cipher_open_fd(q->owner->m->cipher, source, in, &options, q->row.size, NULL, on_fd_opened, q,
                            &q->job);

@@ -315,6 +315,8 @@ int mailbox_new(Manager *m, Mailbox **ret)
     b->m = m;
     r = inbox_new(m->store, &b->inbox);
     if (r == 0)
+        r = workers_new(m->event, &b->workers);
+    if (r == 0)
         r = relays_watch(m->relays, &watcher, b);
     if (r == 0)
         *ret = TAKE_PTR(b);
@@ -341,6 +343,7 @@ Mailbox *mailbox_free(Mailbox *b)
         free(l);
     }
     b->timer = sd_event_source_disable_unref(b->timer);
+    (void)workers_free(b->workers);
     (void)inbox_free(b->inbox);
     free(b);
     return NULL;

@@ -12,6 +12,7 @@
 #include "agent/identity.h"
 #include "agent/keyring.h"
 #include "agent/launcher.h"
+#include "agent/mail.h"
 #include "agent/manager.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
@@ -91,6 +92,8 @@ int manager_publish(Manager *m, sd_bus *b)
         {AGENT_IDENTITY_INTERFACE, identity_vtable},
         {AGENT_CIPHER_INTERFACE, cipher_vtable},
         {AGENT_SESSIONS_INTERFACE, sessions_vtable},
+        {AGENT_CONTACTS_INTERFACE, contacts_vtable},
+        {AGENT_MAIL_INTERFACE, mail_vtable},
     };
 
     for (size_t i = 0; i < ELEMENTSOF(interfaces); i++) {
@@ -159,6 +162,8 @@ static int make_objects(Manager *m)
         r = session_out_new(m, &m->session_out);
     if (r == 0)
         r = cipher_new(m, &m->cipher);
+    if (r == 0)
+        r = mail_start(m);
     return r;
 }
 
@@ -267,6 +272,7 @@ Manager *manager_free(Manager *m)
     /* first whoever waits for an answer, then what was working for them */
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
+    mail_stop(m);
     m->cipher = cipher_free(m->cipher);
     m->session_out = session_out_free(m->session_out);
     m->session_in = session_in_free(m->session_in);

@@ -31,6 +31,7 @@ typedef struct Poll {
 struct Outbox {
     Manager *m;
     OutboxStore *store;
+    Workers *workers; /* of the pumps */
     Delivery *deliveries;
     Poll *polls;
     OutboxRequest *requests;

@@ -312,8 +312,8 @@ static int seal_stream(OutboxRequest *q)
         return r;
     in = pipe[1];
     out = pipe[0];
-    r = mail_pump_join(m->event, &q->plaintext, q->source < 0 ? nothing : q->source, in, on_stream_pumped, q,
-                       &q->pump);
+    r = mail_pump_join(q->owner->workers, &q->plaintext, q->source < 0 ? nothing : q->source, in,
+                       on_stream_pumped, q, &q->pump);
     if (r == 0)
         r = cipher_seal_fd(m->cipher, keys, q->n, out, q->fd, &q->seal, q->expected, on_progress,
                            on_stream_sealed, q, &q->job);

@@ -274,6 +274,8 @@ int outbox_new(Manager *m, Outbox **ret)
     o->m = m;
     r = outbox_store_new(m->store, &o->store);
     if (r == 0)
+        r = workers_new(m->event, &o->workers);
+    if (r == 0)
         r = relays_watch(m->relays, &watcher, o);
     if (r == 0)
         r = sd_event_add_time_relative(m->event, &o->timer, CLOCK_BOOTTIME, 0, USEC / 4, on_begin, o);
@@ -297,6 +299,7 @@ Outbox *outbox_free(Outbox *o)
     }
     outbox_status_stop(o);
     o->timer = sd_event_source_disable_unref(o->timer);
+    (void)workers_free(o->workers);
     (void)outbox_store_free(o->store);
     free(o);
     return NULL;

@@ -8,6 +8,7 @@
 #include "agent/bus-util.h"
 #include "agent/identity.h"
 #include "agent/keyring.h"
+#include "agent/mail.h"
 #include "agent/request.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
@@ -43,6 +44,8 @@ int status_reply(Manager *m, sd_bus_message *call)
         r = bus_append_string(reply, "version", HMSG_VERSION);
     if (r >= 0)
         r = append_tpm(m, reply);
+    if (r >= 0)
+        r = mail_append_status(m, reply);
     if (r >= 0)
         r = bus_append_u32(reply, "sessions",
                            session_in_count(m->session_in) + session_out_count(m->session_out));
@@ -191,6 +194,8 @@ static int append_checks(Manager *m, sd_bus_message *reply)
         r = check_identity(m->identity, reply);
     if (r >= 0)
         r = check_keyring(m, reply);
+    if (r >= 0)
+        r = mail_append_checks(m, reply);
     return r >= 0 ? sd_bus_message_close_container(reply) : r;
 }
 

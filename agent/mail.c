@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/mail.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/bus-util.h"
+#include "agent/contacts-manage.h"
+#include "agent/identity.h"
+#include "agent/mailbox.h"
+#include "agent/outbox.h"
+#include "agent/relays.h"
+#include "agent/store.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
+
+#define TEXT_SIZE 512u
+
+static void on_identity_changed(Identity *i, void *userdata)
+{
+    Manager *m = userdata;
+
+    if (m->relays)
+        relays_identity_changed(m->relays);
+    if (m->mailbox)
+        mailbox_identity_changed(m->mailbox);
+    if (m->outbox)
+        outbox_identity_changed(m->outbox);
+}
+
+int mail_start(Manager *m)
+{
+    int r;
+
+    r = store_new(m->places.data_dir, &m->store);
+    if (r == -ENOTSUP)
+        log_error("The store in %s was made by a newer version of hmsg", m->places.data_dir);
+    else if (r != 0)
+        log_error("The store in %s cannot be opened: %s", m->places.data_dir, error_message(r));
+    if (r == 0)
+        r = contacts_new(m, &m->contacts);
+    if (r == 0)
+        r = relays_new(m, &m->relays);
+    if (r == 0)
+        r = mailbox_new(m, &m->mailbox);
+    if (r == 0)
+        r = outbox_new(m, &m->outbox);
+    if (r == 0)
+        r = identity_watch(m->identity, on_identity_changed, m);
+    return r > 0 ? -EIO : r;
+}
+
+void mail_stop(Manager *m)
+{
+    m->outbox = outbox_free(m->outbox);
+    m->mailbox = mailbox_free(m->mailbox);
+    m->relays = relays_free(m->relays);
+    m->contacts = contacts_free(m->contacts);
+    m->store = store_free(m->store);
+}
+
+static int append_relay(const char *address, const char *relay, const char *state, const char *error,
+                        void *userdata)
+{
+    int r = sd_bus_message_append(userdata, "(sss)", relay, state, error);
+
+    return r < 0 ? r : 0;
+}
+
+static int append_relays(Manager *m, sd_bus_message *reply)
+{
+    int r;
+
+    r = sd_bus_message_open_container(reply, 'e', "sv");
+    if (r >= 0)
+        r = sd_bus_message_append_basic(reply, 's', "relays");
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'v', "a(sss)");
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(sss)");
+    if (r >= 0)
+        r = relays_each_registration(m->relays, append_relay, reply);
+    for (unsigned i = 0; i < 3 && r >= 0; i++)
+        r = sd_bus_message_close_container(reply);
+    return r;
+}
+
+int mail_append_status(Manager *m, sd_bus_message *reply)
+{
+    uint64_t unread = 0, pending = 0, bytes = 0;
+    int r;
+
+    r = inbox_count_unread(mailbox_inbox(m->mailbox), &unread);
+    if (r == 0)
+        r = outbox_store_pending(outbox_store(m->outbox), &pending, &bytes);
+    if (r == 0)
+        r = append_relays(m, reply);
+    if (r >= 0)
+        r = bus_append_u32(reply, "inbox", (uint32_t)unread);
+    if (r >= 0)
+        r = bus_append_u32(reply, "outbox", (uint32_t)pending);
+    if (r >= 0)
+        r = bus_append_string(reply, "courier", relays_courier_runs(m->relays) ? "running" : "stopped");
+    return r;
+}
+
+typedef struct Checks {
+    sd_bus_message *reply;
+    bool any;
+} Checks;
+
+static int append_relay_check(const char *address, const char *relay, const char *state, const char *error,
+                              void *userdata)
+{
+    Checks *c = userdata;
+    bool ok = strcmp(state, "connected") == 0;
+    char text[TEXT_SIZE];
+    int r;
+
+    c->any = true;
+    (void)snprintf(text, sizeof(text), "%.160s: %s%s%.300s", address, state, *error ? ": " : "", error);
+    r = sd_bus_message_append(c->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
+                              strcmp(state, "unregistered") == 0
+                                  ? "Register there again: hmsgctl register ADDRESS"
+                              : ok ? ""
+                                   : "Mail waits at the relay and in the outbox meanwhile");
+    return r < 0 ? r : 0;
+}
+
+int mail_append_checks(Manager *m, sd_bus_message *reply)
+{
+    Checks c = {.reply = reply};
+    int r;
+
+    r = db_check(store_db(m->store));
+    if (r == 0)
+        r = sd_bus_message_append(reply, "(ssss)", "store", "ok", "The store is undamaged", "");
+    else
+        r = sd_bus_message_append(reply, "(ssss)", "store", "error", "The store is damaged or cannot be read",
+                                  "Check the disk; restore the data folder from a backup");
+    if (r >= 0)
+        r = relays_each_registration(m->relays, append_relay_check, &c);
+    if (r >= 0 && !c.any)
+        r = sd_bus_message_append(reply, "(ssss)", "relay", "warning", "There is no mailbox yet",
+                                  "hmsgctl register NAME@HOST");
+    return r;
+}
