@@ -265,7 +265,7 @@ static void peer_begin(Peer *p)
 static void peer_read(Peer *p)
 {
     guint8 data[16384];
-    int n;
+    int n = 0;
 
     if (!p->shaken) {
         n = SSL_accept(p->ssl);
