@@ -59,12 +59,11 @@ static void start_program(CourierFixture *f, int fd)
     _exit(127);
 }
 
-void courier_set_up_with(CourierFixture *f, const FakeRelayOptions *o)
+void courier_start(CourierFixture *f, const char *relay)
 {
     int pair[2];
 
-    f->relay = fake_relay_new(o);
-    f->name = fake_relay_name(f->relay);
+    f->name = relay;
     f->signals = g_ptr_array_new_with_free_func(g_free);
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
     start_program(f, pair[1]);
@@ -77,12 +76,7 @@ void courier_set_up_with(CourierFixture *f, const FakeRelayOptions *o)
     g_assert_cmpint(sd_bus_start(f->bus), >=, 0);
 }
 
-void courier_set_up(CourierFixture *f, gconstpointer data)
-{
-    courier_set_up_with(f, data);
-}
-
-void courier_tear_down(CourierFixture *f, gconstpointer data)
+void courier_stop(CourierFixture *f)
 {
     int status;
 
@@ -92,6 +86,22 @@ void courier_tear_down(CourierFixture *f, gconstpointer data)
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, 0);
     g_ptr_array_unref(f->signals);
+}
+
+void courier_set_up_with(CourierFixture *f, const FakeRelayOptions *o)
+{
+    f->relay = fake_relay_new(o);
+    courier_start(f, fake_relay_name(f->relay));
+}
+
+void courier_set_up(CourierFixture *f, gconstpointer data)
+{
+    courier_set_up_with(f, data);
+}
+
+void courier_tear_down(CourierFixture *f, gconstpointer data)
+{
+    courier_stop(f);
     fake_relay_free(f->relay);
 }
 

@@ -23,10 +23,13 @@ typedef struct CourierFixture {
     GPtrArray *signals; /* "Member argument argument" */
 } CourierFixture;
 
-/* data: FakeRelayOptions or NULL. */
+/* The program alone; relay lives as long. */
+void courier_start(CourierFixture *f, const char *relay);
+/* Sees that the program ends well when the agent goes. */
+void courier_stop(CourierFixture *f);
+/* With a fake relay. */
 void courier_set_up_with(CourierFixture *f, const FakeRelayOptions *o);
 void courier_set_up(CourierFixture *f, gconstpointer data);
-/* Sees that the program ends well when the agent goes. */
 void courier_tear_down(CourierFixture *f, gconstpointer data);
 /* Takes what has come. */
 void courier_process(CourierFixture *f);
