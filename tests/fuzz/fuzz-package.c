@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libhmsg/wire/package.h"
+#include "tests/fuzz/fuzz.h"
+
+/* All stages; the key is unknown, as for a package of a stranger. */
+static void read_package(const char *text, size_t n, PackageKind kind)
+{
+    _cleanup_(package_freep) Package *p = NULL;
+    _cleanup_(buf_done) Buf out = BUF_MAX(PLAINTEXT_SIZE_MAX);
+    uint8_t id[SHA256_SIZE];
+    SessionStatement statement;
+
+    if (package_parse(text, n, kind, &p) != 0)
+        return;
+    fuzz_check(package_cache_id(p, id) == 0, "a package has a cache id");
+    fuzz_check(package_check_recipient(p, p->kid) == 0, "a package is for its kid");
+    if (package_check_sender(p, NULL, &statement) != 0)
+        return;
+    fuzz_check(package_open(p, NULL, &out) > 0, "without its key a package stays closed");
+    fuzz_check(out.size == 0, "nothing comes out of it");
+}
+
+static void read_any(const char *text, size_t n)
+{
+    static const uint8_t kids[1][KID_SIZE] = {{0}};
+    _cleanup_(package_freep) Package *p = NULL;
+    size_t kid = 0;
+
+    if (package_find(text, n, PACKAGE_MESSAGE, kids, 1, &p, &kid) == 0)
+        fuzz_check(kid == 0 && p->stage == PACKAGE_RECIPIENT_CHECKED, "what is found is ours");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+
+    read_package(text, size, PACKAGE_MESSAGE);
+    read_package(text, size, PACKAGE_STREAM);
+    read_any(text, size);
+    (void)wire_format_detect(data, size);
+    return 0;
+}

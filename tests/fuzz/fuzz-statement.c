@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Statements: the self-signed ones whole, and the shape of the others. */
+
+#include "libhmsg/wire/jws.h"
+#include "libhmsg/wire/statement.h"
+#include "tests/fuzz/fuzz.h"
+
+#define NOW 1900000000
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const uint8_t pin[PIN_SIZE];
+    _cleanup_(identity_statement_done) IdentityStatement identity = {0};
+    _cleanup_(relay_statement_done) RelayStatement relay = {0};
+    const char *text = (const char *)data;
+    uint8_t skid[KID_SIZE];
+
+    if (identity_statement_parse(text, size, NOW, &identity) == 0)
+        fuzz_check(identity.sign && identity.decrypt, "a statement has its keys");
+    fuzz_check(relay_statement_parse(text, size, pin, NOW, &relay) != 0, "no key has this pin");
+    for (JwsType type = 0; type < JWS_TYPE_MAX_; type++)
+        for (JwsAlg alg = JWS_PS256; alg <= JWS_ES256; alg++) {
+            _cleanup_(jws_done) Jws jws = {0};
+
+            (void)jws_parse(text, size, alg, type, &jws);
+        }
+    (void)login_request_peek(text, size, skid);
+    (void)register_request_peek(text, size, skid);
+    return 0;
+}
