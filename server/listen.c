@@ -12,6 +12,14 @@
 #define BACKLOG 1024
 #define ADDRESS_TEXT_MAX 64u
 
+/* getaddrinfo() takes 65536 for 0. */
+static bool port_valid(const char *text)
+{
+    size_t n = strspn(text, "0123456789");
+
+    return n > 0 && n < 6 && text[n] == '\0' && strtoul(text, NULL, 10) <= UINT16_MAX;
+}
+
 /* "127.0.0.1:80", "[::1]:80": address without brackets, and port. */
 static int split(const char *address, char host[static ADDRESS_TEXT_MAX], const char **ret_port)
 {
@@ -23,7 +31,7 @@ static int split(const char *address, char host[static ADDRESS_TEXT_MAX], const 
         n -= 2;
     } else if (n == 0 || memchr(address, ':', n))
         return -EINVAL;
-    if (n >= ADDRESS_TEXT_MAX || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0')
+    if (n >= ADDRESS_TEXT_MAX || !port_valid(colon + 1))
         return -EINVAL;
     memcpy(host, address, n);
     host[n] = '\0';

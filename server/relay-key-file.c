@@ -98,7 +98,7 @@ int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret
         r = read_passphrase(passphrase_path, &passphrase);
     if (r != 0)
         return r;
-    bio = BIO_new_mem_buf(text.data, (int)text.size);
+    bio = BIO_new_mem_buf(buf_text(&text), (int)text.size);
     if (!bio)
         return -ENOMEM;
     sig = PEM_read_bio_PKCS8(bio, NULL, NULL, NULL);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "server/cmd.h"
+#include "tests/lib/process.h"
+
+/* Runs hmsg-relay with these words; what it prints on standard output, when the status is as expected. */
+static char *run(int expected, ...)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *argv[16] = {relay};
+    char *out = NULL;
+    g_autofree char *err = NULL;
+    va_list ap;
+
+    va_start(ap, expected);
+    for (size_t i = 1; i < G_N_ELEMENTS(argv) - 1 && (argv[i] = va_arg(ap, const char *)); i++)
+        ;
+    va_end(ap);
+    int status = test_run(argv, NULL, NULL, &out, &err);
+    if (status != expected)
+        g_error("hmsg-relay %s exits with %d, not %d: %s%s", argv[1], status, expected, out, err);
+    if (expected != CMD_DONE)
+        g_assert_cmpstr(err, !=, "");
+    return out;
+}
+
+#define RUN(...) g_free(run(__VA_ARGS__, NULL))
+
+static void test_usage(void)
+{
+    g_autofree char *help = run(CMD_DONE, "--help", NULL);
+    g_autofree char *version = run(CMD_DONE, "--version", NULL);
+
+    g_assert_true(g_str_has_prefix(help, "Usage: hmsg-relay"));
+    g_assert_true(g_str_has_prefix(version, "hmsg-relay "));
+    RUN(CMD_USAGE, "nothing");
+    RUN(CMD_USAGE, "config");
+    RUN(CMD_USAGE, "config", "show");
+    RUN(CMD_USAGE, "serve", "--json");
+    RUN(CMD_USAGE, "store", "check", "more");
+    RUN(CMD_USAGE, "init");
+    RUN(CMD_USAGE, "init", "--port", "1", "/nonexistent");
+    RUN(CMD_USAGE, "init", "--host", "a b", "/nonexistent");
+    RUN(CMD_USAGE, "init", "--listen", "80", "/nonexistent");
+}
+
+static void test_init(void)
+{
+    char *folder = test_folder_new();
+    g_autofree char *relay = g_build_filename(folder, "relay", NULL);
+    g_autofree char *config = g_build_filename(relay, "relay.conf", NULL);
+    g_autofree char *key = g_build_filename(relay, "identity.pem", NULL);
+    g_autofree char *words =
+        run(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:443", relay, NULL);
+    g_autofree char *shown = run(CMD_DONE, "key", "show", "--config", config, NULL);
+    g_autofree char *json = run(CMD_DONE, "key", "show", "--json", "--config", config, NULL);
+    GStatBuf st;
+
+    g_assert_true(g_str_has_prefix(shown, "relay.example:443#"));
+    g_assert_nonnull(strstr(shown, "3072 bits"));
+    g_autofree char *pin = g_strndup(shown + strlen("relay.example:443#"), 43);
+    g_assert_nonnull(strstr(words, pin));
+    g_assert_nonnull(strstr(json, pin));
+    g_assert_cmpint(g_stat(key, &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+    RUN(CMD_DONE, "config", "check", "--config", config);
+
+    /* what is there stays */
+    RUN(CMD_FAILED, "init", "--host", "other.example", relay);
+    g_autofree char *again = run(CMD_DONE, "key", "show", "--config", config, NULL);
+    g_assert_cmpstr(again, ==, shown);
+
+    RUN(CMD_FAILED, "store", "check", "--config", config); /* it never ran */
+    g_assert_cmpint(g_chmod(key, 0644), ==, 0);
+    RUN(CMD_FAILED, "config", "check", "--config", config);
+    RUN(CMD_FAILED, "key", "show", "--config", config);
+    RUN(CMD_FAILED, "config", "check", "--config", key);
+    test_folder_remove(folder);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/server/cmd/usage", test_usage);
+    g_test_add_func("/server/cmd/init", test_init);
+    return g_test_run();
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "server/daemon.h"
+#include "tests/lib/process.h"
+#include "tests/unit/server/http-fixture.h"
+
+typedef struct Place {
+    char *folder, *relay, *config, *address;
+} Place;
+
+static char *program(void)
+{
+    return g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+}
+
+static Place place_new(void)
+{
+    Place p = {.folder = test_folder_new()};
+    g_autofree char *relay = program();
+
+    p.relay = g_build_filename(p.folder, "relay", NULL);
+    p.config = g_build_filename(p.relay, "relay.conf", NULL);
+    p.address = g_build_filename(p.relay, "data", "address", NULL);
+    const char *const argv[] = {relay,      "init",        "--host", "127.0.0.1",
+                                "--listen", "127.0.0.1:0", p.relay,  NULL};
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+    return p;
+}
+
+static void place_done(Place *p)
+{
+    test_folder_remove(p->folder);
+    g_free(p->relay);
+    g_free(p->config);
+    g_free(p->address);
+}
+
+static TestProcess *start(const Place *p, const char *environment)
+{
+    g_autofree char *relay = program();
+    const char *const argv[] = {relay, "serve", "--config", p->config, NULL};
+    const char *const variables[] = {environment, NULL};
+
+    return test_process_start(argv, variables, NULL);
+}
+
+/* The port that it says it listens on. */
+static int await_address(const Place *p)
+{
+    g_autofree char *text = NULL;
+
+    TEST_AWAIT(g_file_get_contents(p->address, &text, NULL, NULL));
+    g_assert_true(g_regex_match_simple("^127\\.0\\.0\\.1:[0-9]+#[A-Za-z0-9_-]{43}\n$", text,
+                                       G_REGEX_DOLLAR_ENDONLY, 0));
+    return (int)g_ascii_strtoull(text + strlen("127.0.0.1:"), NULL, 10);
+}
+
+static void expect_answer(int port)
+{
+    const Fixture f = {.port = port};
+    Answer a;
+
+    fixture_fetch(&f, NULL, "/v1/relay", NULL, NULL, -1, &a);
+    g_assert_cmpint(a.status, ==, 200);
+    g_assert_nonnull(strstr(a.body->str, "\"relay\""));
+    answer_clear(&a);
+    fixture_expect_problem(&f, NULL, "/v1/mailbox/messages", NULL, NULL, -1, 401, "login-required");
+}
+
+static void test_serve(void)
+{
+    Place p = place_new();
+    TestProcess *relay = start(&p, NULL);
+
+    expect_answer(await_address(&p));
+    int status = test_process_stop(relay);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+    g_assert_false(g_file_test(p.address, G_FILE_TEST_EXISTS));
+
+    relay = start(&p, NULL); /* again, on what it left */
+    expect_answer(await_address(&p));
+
+    TestProcess *second = start(&p, NULL); /* two of them cannot have one store */
+    status = test_process_wait(second);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+    expect_answer(await_address(&p));
+
+    test_process_signal(relay, SIGKILL);
+    (void)test_process_wait(relay);
+    g_assert_cmpint(g_unlink(p.address), ==, 0);
+    relay = start(&p, NULL);
+    expect_answer(await_address(&p));
+    (void)test_process_stop(relay);
+    place_done(&p);
+}
+
+static void expect_notice(int fd, const char *expected)
+{
+    char text[1024];
+    ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+    g_assert_cmpint(n, >, 0);
+    text[n] = '\0';
+    g_assert_cmpstr(text, ==, expected);
+}
+
+static void test_notify(void)
+{
+    Place p = place_new();
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    (void)g_snprintf(name.sun_path, sizeof(name.sun_path), "%s/notify", p.folder);
+    g_assert_cmpint(bind(fd, (const struct sockaddr *)&name, sizeof(name)), ==, 0);
+    g_autofree char *variable = g_strdup_printf("NOTIFY_SOCKET=%s", name.sun_path);
+    TestProcess *relay = start(&p, variable);
+    expect_notice(fd, "READY=1");
+    expect_answer(await_address(&p));
+    (void)test_process_stop(relay);
+    expect_notice(fd, "STOPPING=1");
+    close(fd);
+    place_done(&p);
+}
+
+/* The key's memory is locked, and there will be no core file. */
+static void test_hardened(void)
+{
+    Place p = place_new();
+    TestProcess *relay = start(&p, NULL);
+    g_autofree char *path = g_strdup_printf("/proc/%d/status", test_process_pid(relay));
+    g_autofree char *limits = g_strdup_printf("/proc/%d/limits", test_process_pid(relay));
+    g_autofree char *text = NULL;
+
+    (void)await_address(&p);
+    g_assert_true(g_file_get_contents(limits, &text, NULL, NULL));
+    g_assert_true(g_regex_match_simple("^Max core file size +0 ", text, G_REGEX_MULTILINE, 0));
+    g_free(text);
+    text = NULL;
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_true(g_regex_match_simple("^VmLck:\\s+[1-9]", text, G_REGEX_MULTILINE, 0));
+    (void)test_process_stop(relay);
+    place_done(&p);
+}
+
+/* Told at start, not at the first request. */
+static void test_bad_config(void)
+{
+    Place p = place_new();
+
+    g_assert_true(
+        g_file_set_contents(p.config, "[relay]\nhost = 127.0.0.1\nlisten = 192.0.2.1:1\n", -1, NULL));
+    int status = test_process_wait(start(&p, NULL));
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+    g_assert_false(g_file_test(p.address, G_FILE_TEST_EXISTS));
+    place_done(&p);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/server/daemon/serve", test_serve);
+    g_test_add_func("/server/daemon/notify", test_notify);
+    g_test_add_func("/server/daemon/hardened", test_hardened);
+    g_test_add_func("/server/daemon/bad-config", test_bad_config);
+    return g_test_run();
+}
