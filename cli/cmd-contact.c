@@ -162,7 +162,7 @@ int cmd_contact_verify(Ctl *ctl)
 
 static int change(Ctl *ctl, const char *member)
 {
-    int r = ctl_simple(ctl, NULL, "Contacts", member, ctl_operand(ctl, 0), NULL);
+    int r = ctl_simple(ctl, NULL, "Contacts", member, ctl_operand(ctl, 0));
 
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }

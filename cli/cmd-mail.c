@@ -155,7 +155,7 @@ int cmd_outbox(Ctl *ctl)
 
 static int act(Ctl *ctl, const char *member, const char *id)
 {
-    int r = ctl_simple(ctl, NULL, "Mail", member, id, NULL);
+    int r = ctl_simple(ctl, NULL, "Mail", member, id);
 
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }

@@ -66,6 +66,6 @@ int cmd_register(Ctl *ctl)
         return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "ADDRESS is missing");
     if (!removes)
         return enter(ctl, address);
-    r = ctl_simple(ctl, NULL, "Mail", "Unregister", address, NULL);
+    r = ctl_simple(ctl, NULL, "Mail", "Unregister", address);
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }

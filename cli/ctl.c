@@ -148,20 +148,17 @@ int ctl_facts(Ctl *ctl, sd_bus_message *reply, json_t **ret)
     return r < 0 ? ctl_fail(ctl, r, "The agent's answer cannot be read: %s", error_message(r)) : 0;
 }
 
-int ctl_simple(Ctl *ctl, json_t **ret, const char *interface, const char *member, ...)
+int ctl_simple(Ctl *ctl, json_t **ret, const char *interface, const char *member, const char *argument)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
-    va_list ap;
     int r;
 
     r = ctl_call_new(ctl, interface, member, &call);
     if (r != 0)
         return r;
-    va_start(ap, member);
-    for (const char *word = va_arg(ap, const char *); word; word = va_arg(ap, const char *))
-        hmsg_call_string(call, word);
-    va_end(ap);
+    if (argument)
+        hmsg_call_string(call, argument);
     r = ctl_call_run(ctl, call, &reply);
     return r == 0 && ret ? ctl_facts(ctl, reply, ret) : r;
 }

@@ -44,8 +44,8 @@ int ctl_call_new(Ctl *ctl, const char *interface, const char *member, HmsgCall *
 int ctl_call_run(Ctl *ctl, HmsgCall *call, sd_bus_message **ret_reply);
 /* The next argument of a reply, a new reference. */
 int ctl_facts(Ctl *ctl, sd_bus_message *reply, json_t **ret);
-/* A call with the arguments s... (NULL-terminated) and no options. ret (may be NULL): its first result. */
-int ctl_simple(Ctl *ctl, json_t **ret, const char *interface, const char *member, ...);
+/* A call with one string (NULL: none) and no options. ret (may be NULL): its first result. */
+int ctl_simple(Ctl *ctl, json_t **ret, const char *interface, const char *member, const char *argument);
 
 static inline void hmsg_call_freep(HmsgCall **call)
 {

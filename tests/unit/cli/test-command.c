@@ -6,14 +6,15 @@
 
 #include "libhmsg/base/error.h"
 
+/* What was parsed points into the words. */
 static int find(const char *line, const Command **ret, Options *o, char **why)
 {
-    static const char *words[16];
-    char *text = g_strdup(line); /* what was parsed points into it */
+    g_auto(GStrv) split = g_strsplit(line, " ", -1);
+    const char *words[16];
     int n = 0;
 
-    for (char *word = strtok_r(text, " ", &text); word; word = strtok_r(NULL, " ", &text))
-        words[n++] = word;
+    for (char **word = split; *word; word++)
+        words[n++] = g_intern_string(*word);
     g_assert_cmpint(options_parse(o, n, (char *const *)(uintptr_t)words, why), ==, 0);
     return command_find(o, ret, why);
 }
