@@ -50,9 +50,6 @@ int status_reply(Manager *m, sd_bus_message *call)
         r = bus_append_u32(reply, "sessions",
                            session_in_count(m->session_in) + session_out_count(m->session_out));
     if (r >= 0)
-        r = bus_append_u32(reply, "sessions",
-                           session_in_count(m->session_in) + session_out_count(m->session_out));
-    if (r >= 0)
         r = bus_append_u32(reply, "session_keys_hot", keyring_count_hot(m->keyring));
     if (r >= 0)
         r = sd_bus_message_close_container(reply);

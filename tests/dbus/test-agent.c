@@ -121,7 +121,19 @@ static void test_unknown_option(TestAgent *a, gconstpointer data)
 
 static void test_status(TestAgent *a, gconstpointer data)
 {
+    static const char *const keys[] = {
+        "version", "state", "tpm", "relays", "inbox", "outbox", "sessions", "session_keys_hot", "courier"};
+
     agent_start(a, NULL);
+    g_autoptr(GVariant) reply = agent_call(a, AGENT, "GetStatus", NULL);
+    g_autoptr(GVariant) facts = g_variant_get_child_value(reply, 0);
+    g_assert_cmpuint(g_variant_n_children(facts), ==, G_N_ELEMENTS(keys)); /* each once */
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_autoptr(GVariant) value = g_variant_lookup_value(facts, keys[i], NULL);
+
+        if (!value)
+            g_error("GetStatus does not tell %s", keys[i]);
+    }
     g_autofree char *version = agent_fact(a, AGENT, "GetStatus", "version");
     g_autofree char *tpm = agent_fact(a, AGENT, "GetStatus", "tpm");
     g_autofree char *state = agent_fact(a, AGENT, "GetStatus", "state");
