@@ -123,10 +123,10 @@ static void on_package_opened(int r, const char *detail, const Buf *plaintext, c
     MailHead head;
     size_t size;
 
-    k->job = cipher_job_free(k->job);
     if (r == 0 && mail_head_parse(plaintext->data ? plaintext->data : (const uint8_t *)"", plaintext->size,
                                   &head, &size) != 0)
         r = HMSG_ERROR_BAD_PACKAGE;
+    k->job = cipher_job_free(k->job); /* and with it plaintext */
     conclude(k, r);
 }
 
@@ -164,7 +164,9 @@ static int check_window(Intake *k)
         return r;
     if (replayed)
         return REASON_REPLAYED;
-    return p->exp != 0 && k->row.received > p->exp + (int64_t)CLOCK_SKEW_MAX ? REASON_EXPIRED : 0;
+    if (p->exp == 0) /* that is a file's */
+        return HMSG_ERROR_BAD_PACKAGE;
+    return k->row.received > p->exp ? REASON_EXPIRED : 0;
 }
 
 /* The sender is one we take mail from. */

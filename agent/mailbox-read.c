@@ -73,6 +73,8 @@ static void keep_info(MailboxRequest *q, const OpenInfo *info)
     q->info.sender = q->sender;
     q->info.sender_kid = q->sender_kid;
     q->info.format = q->format;
+    /* decided at the intake, which is when they count; since then it was opened and has aged */
+    q->info.replayed = q->info.expired = false;
 }
 
 /* A package, in memory. */
