@@ -87,7 +87,10 @@ int ctl_report(Ctl *ctl, int r)
         return 0;
     if (r == HMSG_ERROR_TPM_UNAVAILABLE || r == HMSG_ERROR_TPM_LOCKED_OUT)
         ask_for_tpm_help(ctl);
-    hint = ctl->hint ? ctl->hint : hint_for(ctl->command, r);
+    /* the agent may know better than a table what to run */
+    hint = ctl->hint                                        ? ctl->hint
+           : ctl->detail && strstr(ctl->detail, "hmsgctl ") ? NULL
+                                                            : hint_for(ctl->command, r);
     ctl_note("hmsgctl: %s", ctl->detail && *ctl->detail ? ctl->detail : error_message(r));
     if (hint)
         ctl_note("%s", hint);
