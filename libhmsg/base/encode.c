@@ -4,6 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "libhmsg/base/secret.h"
+
+#define EXACT_MAX 512u /* bytes of what has a fixed size */
+
 static const char url_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 static const char std_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -27,23 +31,51 @@ static size_t encode(const char *alphabet, const uint8_t *in, size_t n, char *ou
     return o;
 }
 
-/* The value of a character, -1 when it is none of the alphabet (of which only the last two differ). */
-static int value(char c, const char *alphabet)
+/* The value of each ASCII character, NONE when it is none of the alphabet. The alphabets differ in two. */
+#define NONE 64
+#define X4 NONE, NONE, NONE, NONE
+#define VALUES(plus, minus, slash, underscore)                                                               \
+    {                                                                                                        \
+        X4, X4, X4, X4, X4, X4, X4, X4, X4, X4, NONE, NONE, NONE, plus, NONE, minus, NONE, slash, 52, 53,    \
+            54, 55, 56, 57, 58, 59, 60, 61, NONE, NONE, NONE, X4, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,  \
+            13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, X4, underscore, NONE, 26, 27, 28, 29, 30,    \
+            31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, X4, NONE     \
+    }
+static const uint8_t url_values[128] = VALUES(NONE, 62, NONE, 63);
+static const uint8_t std_values[128] = VALUES(62, NONE, 63, NONE);
+
+/* All of text into out, which has the room. */
+static bool decode_all(const uint8_t *values, const uint8_t *text, size_t length, uint8_t *out)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == alphabet[62])
-        return 62;
-    if (c == alphabet[63])
-        return 63;
-    return -1;
+    unsigned bad = 0;
+    uint32_t v = 0;
+    for (; length >= 4; length -= 4, text += 4, out += 3) {
+        const uint8_t a = values[text[0] & 127], b = values[text[1] & 127], c = values[text[2] & 127],
+                      d = values[text[3] & 127];
+        bad |= ((unsigned)text[0] | text[1] | text[2] | text[3]) & 128u;
+        bad |= ((unsigned)a | b | c | d) & NONE;
+        v = (uint32_t)a << 18 | (uint32_t)b << 12 | (uint32_t)c << 6 | d;
+        out[0] = (uint8_t)(v >> 16);
+        out[1] = (uint8_t)(v >> 8);
+        out[2] = (uint8_t)v;
+    }
+    v = 0;
+    for (size_t i = 0; i < length; i++) {
+        bad |= (text[i] & 128u) | (values[text[i] & 127] & NONE);
+        v = v << 6 | values[text[i] & 127];
+    }
+    if (length == 2) {
+        *out = (uint8_t)(v >> 4);
+        bad |= v & 15; /* trailing bits: a second text for the same bytes */
+    } else if (length == 3) {
+        out[0] = (uint8_t)(v >> 10);
+        out[1] = (uint8_t)(v >> 2);
+        bad |= v & 3;
+    }
+    return bad == 0;
 }
 
-static int decode(const char *alphabet, const char *text, size_t length, Buf *ret)
+static int decode(const uint8_t *values, const char *text, size_t length, Buf *ret)
 {
     if (length % 4 == 1)
         return -EBADMSG;
@@ -51,23 +83,10 @@ static int decode(const char *alphabet, const char *text, size_t length, Buf *re
     int r = buf_reserve(ret, size);
     if (r < 0)
         return r;
-    uint8_t *out = ret->data + ret->size;
-    uint32_t v = 0;
-    unsigned bits = 0;
-    for (size_t i = 0; i < length; i++) {
-        int d = value(text[i], alphabet);
-        if (d < 0)
-            return -EBADMSG;
-        v = v << 6 | (uint32_t)d;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            *out++ = (uint8_t)(v >> bits);
-            v &= (1u << bits) - 1;
-        }
-    }
-    if (v != 0) /* trailing bits: a second text for the same bytes */
+    if (!decode_all(values, (const uint8_t *)text, length, ret->data + ret->size)) {
+        bytes_wipe(ret->data + ret->size, size);
         return -EBADMSG;
+    }
     ret->size += size;
     ret->data[ret->size] = 0;
     return 0;
@@ -90,21 +109,21 @@ int base64url_append(Buf *b, const void *data, size_t n)
 
 int base64url_decode(const char *text, size_t length, Buf *ret)
 {
-    return decode(url_alphabet, text, length, ret);
+    return decode(url_values, text, length, ret);
 }
 
 int base64url_decode_exact(const char *text, size_t length, void *ret, size_t size)
 {
     if (length != BASE64URL_SIZE(size))
         return -EBADMSG;
-    Buf b = BUF_MAX(size);
-    int r = decode(url_alphabet, text, length, &b);
-    if (r == 0 && b.size != size)
-        r = -EBADMSG;
-    if (r == 0 && size > 0)
-        memcpy(ret, b.data, size);
-    buf_done(&b);
-    return r;
+    uint8_t all[EXACT_MAX];
+    if (size > sizeof(all))
+        return -EBADMSG;
+    bool right = decode_all(url_values, (const uint8_t *)text, length, all);
+    if (right)
+        memcpy(ret, all, size);
+    bytes_wipe(all, size);
+    return right ? 0 : -EBADMSG;
 }
 
 int base64_append(Buf *b, const void *data, size_t n)
@@ -127,7 +146,7 @@ int base64_decode(const char *text, size_t length, Buf *ret)
         return -EBADMSG;
     if (length > 0 && text[length - 1] == '=')
         length -= text[length - 2] == '=' ? 2 : 1;
-    return decode(std_alphabet, text, length, ret);
+    return decode(std_values, text, length, ret);
 }
 
 void hex_encode(const void *data, size_t n, char *text)

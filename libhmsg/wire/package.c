@@ -6,6 +6,7 @@
 
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/flat.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/package-internal.h"
 
@@ -37,82 +38,81 @@ Package *package_free(Package *p)
 }
 
 /* Members of hm, the part of the protected header that is ours. */
-static int parse_hm(const json_t *hm, Package *p)
+static int parse_hm(const Flat *hm, Package *p)
 {
     static const char *const names[] = {"v", "skid", "sid", "seq", "ts", "exp", "kc", "rcpts", NULL};
     int64_t number = 0;
-    int r = json_check_names(hm, names);
+    int r = flat_check_names(hm, names);
     if (r == 0)
-        r = json_get_number(hm, "v", PACKAGE_VERSION, PACKAGE_VERSION, &number);
-    p->has_sender = json_has(hm, "skid");
+        r = flat_get_number(hm, "v", PACKAGE_VERSION, PACKAGE_VERSION, &number);
+    p->has_sender = flat_has(hm, "skid");
     if (r == 0 && p->has_sender)
-        r = json_get_bytes(hm, "skid", p->skid, KID_SIZE);
+        r = flat_get_bytes(hm, "skid", p->skid, KID_SIZE);
     if (r == 0)
-        r = json_get_bytes(hm, "sid", p->sid, SESSION_ID_SIZE);
+        r = flat_get_bytes(hm, "sid", p->sid, SESSION_ID_SIZE);
     if (r == 0)
-        r = json_get_number(hm, "seq", 0, (int64_t)SEQUENCE_MAX, &number);
+        r = flat_get_number(hm, "seq", 0, (int64_t)SEQUENCE_MAX, &number);
     if (r != 0)
         return r;
     p->seq = (uint64_t)number;
-    r = json_get_number(hm, "ts", 0, TIME_MAX, &p->ts);
-    if (r == 0 && json_has(hm, "exp"))
-        r = json_get_number(hm, "exp", p->ts > 0 ? p->ts : 1, p->ts + (int64_t)PACKAGE_EXPIRY_MAX, &p->exp);
+    r = flat_get_number(hm, "ts", 0, TIME_MAX, &p->ts);
+    if (r == 0 && flat_has(hm, "exp"))
+        r = flat_get_number(hm, "exp", p->ts > 0 ? p->ts : 1, p->ts + (int64_t)PACKAGE_EXPIRY_MAX, &p->exp);
     if (r == 0)
-        r = json_get_bytes(hm, "kc", p->kc, KEY_COMMITMENT_SIZE);
+        r = flat_get_bytes(hm, "kc", p->kc, KEY_COMMITMENT_SIZE);
     /* A stream says how many can open it: then one of them could have changed it, and it needs its trailer.
      */
     number = 1;
     if (r == 0 && p->kind == PACKAGE_STREAM)
-        r = json_get_number(hm, "rcpts", 1, RECIPIENTS_MAX, &number);
-    else if (r == 0 && json_has(hm, "rcpts"))
+        r = flat_get_number(hm, "rcpts", 1, RECIPIENTS_MAX, &number);
+    else if (r == 0 && flat_has(hm, "rcpts"))
         r = HMSG_ERROR_BAD_PACKAGE;
     p->recipients = (unsigned)number;
     return r;
 }
 
 /* The protected header of package j; its text as received is kept, being the AAD. */
-static int parse_protected(const json_t *j, Package *p)
+static int parse_protected(const Flat *j, Package *p)
 {
     static const char *const names[] = {"alg", "enc", "typ", "kid", "hm", NULL};
     const char *text = NULL;
     size_t n = 0;
-    _cleanup_(json_decrefp) json_t *header = NULL;
     _cleanup_(buf_done) Buf plain = BUF_MAX(PROTECTED_TEXT_SIZE_MAX);
-    json_t *hm = NULL;
-    int r = json_get_text(j, "protected", PROTECTED_TEXT_SIZE_MAX, &text, &n);
+    _cleanup_(flat_done) Flat header = {.n = 0}, hm = {.n = 0};
+    int r = flat_get_text(j, "protected", PROTECTED_TEXT_SIZE_MAX, &text, &n);
     if (r == 0)
         r = buf_append(&p->protected_text, text, n);
     if (r == 0 && base64url_decode(text, n, &plain) != 0)
         r = HMSG_ERROR_BAD_PACKAGE;
     if (r == 0)
-        r = json_parse_object(buf_text(&plain), plain.size, &header);
+        r = flat_parse(buf_text(&plain), plain.size, &header);
     if (r == 0)
-        r = json_check_names(header, names);
+        r = flat_check_names(&header, names);
     if (r == 0)
-        r = json_expect_text(header, "alg", "RSA-OAEP-256");
+        r = flat_expect_text(&header, "alg", "RSA-OAEP-256");
     if (r == 0)
-        r = json_expect_text(header, "enc", "A256CBC-HS512");
+        r = flat_expect_text(&header, "enc", "A256CBC-HS512");
     if (r == 0)
-        r = json_expect_text(header, "typ", p->kind == PACKAGE_STREAM ? "hmsg-stream+json" : "hmsg+json");
+        r = flat_expect_text(&header, "typ", p->kind == PACKAGE_STREAM ? "hmsg-stream+json" : "hmsg+json");
     if (r == 0)
-        r = json_get_bytes(header, "kid", p->kid, KID_SIZE);
+        r = flat_get_bytes(&header, "kid", p->kid, KID_SIZE);
     if (r == 0)
-        r = json_get_object(header, "hm", &hm);
-    return r == 0 ? parse_hm(hm, p) : r;
+        r = flat_get_object(&header, "hm", &hm);
+    return r == 0 ? parse_hm(&hm, p) : r;
 }
 
 /* skid, sender_public_key and signature: all or none. */
-static int parse_sender(const json_t *j, Package *p)
+static int parse_sender(const Flat *j, Package *p)
 {
     const char *text = NULL;
     size_t n = 0;
-    if (json_has(j, "sender_public_key") != p->has_sender || json_has(j, "signature") != p->has_sender)
+    if (flat_has(j, "sender_public_key") != p->has_sender || flat_has(j, "signature") != p->has_sender)
         return HMSG_ERROR_BAD_PACKAGE;
     if (!p->has_sender)
         return 0;
-    int r = json_get_buf(j, "sender_public_key", &p->sender_spki);
+    int r = flat_get_buf(j, "sender_public_key", &p->sender_spki);
     if (r == 0)
-        r = json_get_text(j, "signature", JWS_SIZE_MAX, &text, &n);
+        r = flat_get_text(j, "signature", JWS_SIZE_MAX, &text, &n);
     if (r == 0)
         r = buf_append(&p->statement, text, n);
     if (r == 0)
@@ -123,23 +123,23 @@ static int parse_sender(const json_t *j, Package *p)
 }
 
 /* What is in j besides the protected header. */
-static int parse_body(const json_t *j, Package *p)
+static int parse_body(const Flat *j, Package *p)
 {
     static const char *const names[] = {
         "hmsg",      "protected", "sender_public_key", "encrypted_aes_key", "iv", "ciphertext", "mac",
         "signature", NULL};
     int64_t version = 0;
-    int r = json_check_names(j, names);
+    int r = flat_check_names(j, names);
     if (r == 0)
-        r = json_get_number(j, "hmsg", PACKAGE_VERSION, PACKAGE_VERSION, &version);
+        r = flat_get_number(j, "hmsg", PACKAGE_VERSION, PACKAGE_VERSION, &version);
     if (r == 0)
-        r = json_get_buf(j, "encrypted_aes_key", &p->encrypted_key);
+        r = flat_get_buf(j, "encrypted_aes_key", &p->encrypted_key);
     if (r == 0)
-        r = json_get_bytes(j, "iv", p->iv, sizeof(p->iv));
+        r = flat_get_bytes(j, "iv", p->iv, sizeof(p->iv));
     if (r == 0)
-        r = json_get_buf(j, "ciphertext", &p->ciphertext);
+        r = flat_get_buf(j, "ciphertext", &p->ciphertext);
     if (r == 0)
-        r = json_get_bytes(j, "mac", p->tag, sizeof(p->tag));
+        r = flat_get_bytes(j, "mac", p->tag, sizeof(p->tag));
     if (r == 0)
         r = parse_sender(j, p);
     if (r != 0)
@@ -156,15 +156,15 @@ int package_parse(const char *text, size_t n, PackageKind kind, Package **ret)
 {
     if (n > PACKAGE_SIZE_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    _cleanup_(json_decrefp) json_t *j = NULL;
+    _cleanup_(flat_done) Flat j = {.n = 0};
     _cleanup_(package_freep) Package *p = package_new(kind);
     if (!p)
         return -ENOMEM;
-    int r = json_parse_object(text, n, &j);
+    int r = flat_parse(text, n, &j);
     if (r == 0)
-        r = parse_protected(j, p);
+        r = parse_protected(&j, p);
     if (r == 0)
-        r = parse_body(j, p);
+        r = parse_body(&j, p);
     if (r == 0)
         *ret = TAKE_PTR(p);
     return r;
@@ -180,30 +180,42 @@ static bool kid_index(const Package *p, const uint8_t (*kids)[KID_SIZE], size_t 
     return false;
 }
 
-/* Of the others in an array only the protected header is read, for its kid. */
+/* One of an array. HMSG_ERROR_NOT_FOR_US: of the others only the protected header is read, for its kid. */
+static int take_element(const json_t *element, PackageKind kind, const uint8_t (*kids)[KID_SIZE],
+                        size_t n_kids, Package **ret, size_t *ret_kid)
+{
+    _cleanup_(package_freep) Package *p = package_new(kind);
+    _cleanup_(buf_done) Buf text = BUF_MAX(PACKAGE_LIST_SIZE_MAX);
+    _cleanup_(flat_done) Flat j = {.n = 0};
+    if (!p)
+        return -ENOMEM;
+    int r = json_is_object(element) ? json_write(element, &text) : HMSG_ERROR_BAD_PACKAGE;
+    if (r == 0)
+        r = flat_parse(buf_text(&text), text.size, &j);
+    if (r == 0)
+        r = parse_protected(&j, p);
+    if (r == 0 && !kid_index(p, kids, n_kids, ret_kid))
+        r = HMSG_ERROR_NOT_FOR_US;
+    if (r == 0)
+        r = parse_body(&j, p);
+    if (r == 0)
+        *ret = TAKE_PTR(p);
+    return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;
+}
+
 static int find_in_array(const json_t *array, PackageKind kind, const uint8_t (*kids)[KID_SIZE],
                          size_t n_kids, Package **ret, size_t *ret_kid)
 {
-    const json_t *j = NULL;
-    size_t i = 0, index = 0;
+    const json_t *element = NULL;
+    size_t i = 0;
     if (json_array_size(array) > RECIPIENTS_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    json_array_foreach (array, i, j) {
-        _cleanup_(package_freep) Package *p = package_new(kind);
-        if (!p)
-            return -ENOMEM;
-        int r = parse_protected(j, p);
-        if (r != 0)
+    json_array_foreach (array, i, element) {
+        int r = take_element(element, kind, kids, n_kids, ret, ret_kid);
+        if (r == 0)
+            (*ret)->stage = PACKAGE_RECIPIENT_CHECKED;
+        if (r != HMSG_ERROR_NOT_FOR_US)
             return r;
-        if (!kid_index(p, kids, n_kids, &index))
-            continue;
-        r = parse_body(j, p);
-        if (r != 0)
-            return r;
-        p->stage = PACKAGE_RECIPIENT_CHECKED;
-        *ret = TAKE_PTR(p);
-        *ret_kid = index;
-        return 0;
     }
     return json_array_size(array) > 0 ? HMSG_ERROR_NOT_FOR_US : HMSG_ERROR_BAD_PACKAGE;
 }
