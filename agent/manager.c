@@ -10,6 +10,7 @@
 #include "agent/channel.h"
 #include "agent/cipher.h"
 #include "agent/identity.h"
+#include "agent/key-cache.h"
 #include "agent/keyring.h"
 #include "agent/launcher.h"
 #include "agent/mail.h"
@@ -163,6 +164,8 @@ static int make_objects(Manager *m)
     if (r == 0)
         r = cipher_new(m, &m->cipher);
     if (r == 0)
+        r = key_cache_new(&m->key_cache);
+    if (r == 0)
         r = mail_start(m);
     return r;
 }
@@ -273,6 +276,7 @@ Manager *manager_free(Manager *m)
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
     mail_stop(m);
+    m->key_cache = key_cache_free(m->key_cache);
     m->cipher = cipher_free(m->cipher);
     m->session_out = session_out_free(m->session_out);
     m->session_in = session_in_free(m->session_in);

@@ -15,6 +15,7 @@ typedef struct Channels Channels;
 typedef struct Cipher Cipher;
 typedef struct Contacts Contacts;
 typedef struct Identity Identity;
+typedef struct KeyCache KeyCache;
 typedef struct Keyring Keyring;
 typedef struct Launcher Launcher;
 typedef struct Mail Mail;
@@ -60,6 +61,7 @@ typedef struct Manager {
     SessionIn *session_in;
     SessionOut *session_out;
     Cipher *cipher;
+    KeyCache *key_cache;
     /* the mail half; made by mail_start(), in this order */
     Store *store;
     Contacts *contacts;

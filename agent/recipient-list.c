@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/contacts.h"
+#include "agent/key-cache.h"
 #include "agent/recipient-list.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/limits.h"
@@ -24,16 +25,16 @@ struct RecipientList {
     SealKey keys[RECIPIENTS_MAX];
 };
 
-static int take(RecipientList *l, size_t i, const Recipient *p)
+static int take(RecipientList *l, size_t i, const SealKey *key)
 {
     Known *k = &l->known[i];
     int r;
 
-    if (strlen(p->kid) != sizeof(k->kid) - 1)
+    if (strlen(key->kid) != sizeof(k->kid) - 1)
         return -EINVAL;
-    memcpy(k->kid, p->kid, sizeof(k->kid));
+    memcpy(k->kid, key->kid, sizeof(k->kid));
     k->spki = BUF_MAX(SPKI_SIZE_MAX);
-    r = buf_append(&k->spki, p->decrypt_spki.data, p->decrypt_spki.size);
+    r = buf_append(&k->spki, key->spki, key->spki_size);
     if (r == 0)
         l->keys[i] = (SealKey){.kid = k->kid, .spki = k->spki.data, .spki_size = k->spki.size};
     return r;
@@ -58,11 +59,11 @@ int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *
     l->names = *names;
     l->n = names->n + keys->n;
     for (size_t i = 0; i < keys->n; i++) {
-        _cleanup_(recipient_freep) Recipient *p = NULL;
+        SealKey key;
 
-        r = recipient_from_key(keys->items[i].data, keys->items[i].size, &p);
+        r = key_cache_read(m->key_cache, keys->items[i].data, keys->items[i].size, &key);
         if (r == 0)
-            r = take(l, names->n + i, p);
+            r = take(l, names->n + i, &key);
         if (r != 0)
             return r;
     }
@@ -86,8 +87,13 @@ static void on_resolved(int r, const char *detail, const Recipient *recipient, v
     RecipientList *l = userdata;
     _cleanup_(contacts_request_freep) ContactsRequest *request = TAKE_PTR(l->request); /* owns detail */
 
-    if (r == 0)
-        r = take(l, l->at++, recipient);
+    if (r == 0) {
+        const SealKey key = {.kid = recipient->kid,
+                             .spki = recipient->decrypt_spki.data,
+                             .spki_size = recipient->decrypt_spki.size};
+
+        r = take(l, l->at++, &key);
+    }
     if (r == 0) {
         r = recipient_list_start(l);
         detail = NULL;

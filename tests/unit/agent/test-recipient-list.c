@@ -5,6 +5,7 @@
 #include <openssl/rsa.h>
 #include <string.h>
 
+#include "agent/key-cache.h"
 #include "agent/recipient-list.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
@@ -31,6 +32,7 @@ static void test_keys(void)
     RsaKey *key = NULL;
     size_t n = 0, size = 0;
 
+    g_assert_cmpint(key_cache_new(&m.key_cache), ==, 0);
     g_assert_cmpint(rsa_key_from_evp(pair, &key), ==, 0);
     g_assert_cmpint(rsa_key_to_pem(key, &pem), ==, 0);
     base64url_encode(rsa_key_thumbprint(key), KID_SIZE, kid);
@@ -51,6 +53,7 @@ static void test_keys(void)
     buf_truncate(&pem, pem.size - 40);
     keys = keys_of(&pem, 1);
     g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, HMSG_ERROR_BAD_PACKAGE);
+    key_cache_free(m.key_cache);
     rsa_key_free(key);
     EVP_PKEY_free(pair);
 }

@@ -98,7 +98,7 @@ static void test_cancel(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/worker/done", test_done);
-    g_test_add_func("/worker/cancel", test_cancel);
+    g_test_add_func("/thread/done", test_done);
+    g_test_add_func("/thread/cancel", test_cancel);
     return g_test_run();
 }

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/contacts.h"
+#include "agent/key-cache.h"
+#include "libhmsg/wire/crypto.h"
+
+typedef struct Slot {
+    bool used;
+    uint8_t sha256[SHA256_SIZE];
+    char kid[HASH_TEXT_SIZE];
+    uint8_t spki[SPKI_SIZE_MAX];
+    size_t spki_size;
+} Slot;
+
+struct KeyCache {
+    Slot slots[KEY_CACHE_MAX];
+    unsigned next; /* the oldest */
+};
+
+int key_cache_new(KeyCache **ret)
+{
+    KeyCache *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return -ENOMEM;
+    *ret = c;
+    return 0;
+}
+
+KeyCache *key_cache_free(KeyCache *c)
+{
+    free(c);
+    return NULL;
+}
+
+static void point(const Slot *s, SealKey *ret)
+{
+    *ret = (SealKey){.kid = s->kid, .spki = s->spki, .spki_size = s->spki_size};
+}
+
+int key_cache_read(KeyCache *c, const void *data, size_t size, SealKey *ret)
+{
+    _cleanup_(recipient_freep) Recipient *p = NULL;
+    uint8_t sha256[SHA256_SIZE];
+    Slot *s;
+    int r;
+
+    r = crypto_sha256(data, size, sha256);
+    if (r != 0)
+        return r;
+    for (s = c->slots; s < c->slots + KEY_CACHE_MAX; s++)
+        if (s->used && bytes_equal(s->sha256, sha256, SHA256_SIZE)) {
+            point(s, ret);
+            return 0;
+        }
+    r = recipient_from_key(data, size, &p);
+    if (r != 0)
+        return r;
+    if (strlen(p->kid) != sizeof(s->kid) - 1 || p->decrypt_spki.size > sizeof(s->spki))
+        return -EINVAL;
+    s = &c->slots[c->next];
+    c->next = (c->next + 1) % KEY_CACHE_MAX;
+    s->used = true;
+    memcpy(s->sha256, sha256, SHA256_SIZE);
+    memcpy(s->kid, p->kid, sizeof(s->kid));
+    memcpy(s->spki, p->decrypt_spki.data, p->decrypt_spki.size);
+    s->spki_size = p->decrypt_spki.size;
+    point(s, ret);
+    return 0;
+}
