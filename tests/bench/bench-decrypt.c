@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Decrypt of a cached session and Encrypt in a running one, against an echo of the same bytes by a bare
+ * sd-bus service, over the bus and over a private connection. Rounds alternate, so that all see the same
+ * machine. */
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "tests/bench/service.h"
+#include "tests/dbus/agent.h"
+
+#define ROUNDS 60u
+#define CALLS 50u /* of each kind in a round */
+#define PLAINTEXT 256u
+#define CIPHER_INTERFACE AGENT_NAME ".Cipher"
+
+typedef struct Bytes {
+    uint8_t *data;
+    size_t size;
+} Bytes;
+
+typedef struct Bench {
+    const char *name;
+    sd_bus *bus;
+    const char *destination, *path, *interface, *member;
+    const Bytes *argument;
+    const Bytes *key; /* of the recipient: Encrypt */
+    double times[ROUNDS * CALLS];
+    size_t n;
+} Bench;
+
+static void check(int r, const sd_bus_error *error)
+{
+    if (r < 0)
+        g_error("%s", error && error->message ? error->message : g_strerror(-r));
+}
+
+static sd_bus_message *make_call(const Bench *b)
+{
+    sd_bus_message *m = NULL;
+    int r;
+
+    r = sd_bus_message_new_method_call(b->bus, &m, b->destination, b->path, b->interface, b->member);
+    if (r >= 0 && b->key)
+        r = sd_bus_message_append(m, "as", 0);
+    if (r >= 0)
+        r = sd_bus_message_append_array(m, 'y', b->argument->data, b->argument->size);
+    if (r >= 0 && b->key) {
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        r = r < 0 ? r : sd_bus_message_open_container(m, 'e', "sv");
+        r = r < 0 ? r : sd_bus_message_append_basic(m, 's', "recipient_keys");
+        r = r < 0 ? r : sd_bus_message_open_container(m, 'v', "aay");
+        r = r < 0 ? r : sd_bus_message_open_container(m, 'a', "ay");
+        r = r < 0 ? r : sd_bus_message_append_array(m, 'y', b->key->data, b->key->size);
+        for (unsigned i = 0; i < 4; i++)
+            r = r < 0 ? r : sd_bus_message_close_container(m);
+    } else if (r >= 0 && strcmp(b->member, "Echo") != 0) {
+        r = sd_bus_message_append(m, "a{sv}", 0);
+    }
+    check(r, NULL);
+    return m;
+}
+
+/* The first array of bytes in the answer. */
+static Bytes ask(const Bench *b)
+{
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    sd_bus_message *call = make_call(b), *reply = NULL;
+    const void *data = NULL;
+    Bytes bytes = {0};
+
+    check(sd_bus_call(b->bus, call, 600u * 1000000u, &error, &reply), &error);
+    if (b->key)
+        check(sd_bus_message_enter_container(reply, 'a', "ay"), NULL);
+    check(sd_bus_message_read_array(reply, 'y', &data, &bytes.size), NULL);
+    bytes.data = g_memdup2(data, bytes.size);
+    sd_bus_message_unref(call);
+    sd_bus_message_unref(reply);
+    return bytes;
+}
+
+static void measure(Bench *b)
+{
+    for (unsigned i = 0; i < CALLS; i++) {
+        double before = bench_now();
+
+        g_free(ask(b).data);
+        b->times[b->n++] = bench_now() - before;
+    }
+}
+
+static sd_bus *open_channel(sd_bus *bus)
+{
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    sd_bus_message *reply = NULL;
+    sd_bus *channel;
+    int fd = -1;
+
+    check(sd_bus_call_method(bus, AGENT_NAME, AGENT_PATH, AGENT_NAME, "OpenChannel", &error, &reply, "a{sv}",
+                             0),
+          &error);
+    check(sd_bus_message_read(reply, "h", &fd), NULL);
+    channel = bench_peer_open(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    sd_bus_message_unref(reply);
+    return channel;
+}
+
+static Bytes export_key(TestAgent *a)
+{
+    g_autoptr(GVariant) reply = agent_call(a, AGENT_NAME ".Identity", "ExportPublic",
+                                           agent_option("format", g_variant_new_string("pem")));
+    g_autoptr(GVariant) array = g_variant_get_child_value(reply, 0);
+    gsize n = 0;
+    gconstpointer data = g_variant_get_fixed_array(array, &n, 1);
+
+    return (Bytes){g_memdup2(data, n), n};
+}
+
+static void run(TestAgent *a)
+{
+    const char *address = test_bus_address(a->bus);
+    Echo *echo = echo_new(address);
+    sd_bus *bus = bench_bus_open(address);
+    sd_bus *channel = open_channel(bus);
+    Bytes plaintext = {g_malloc0(PLAINTEXT), PLAINTEXT}, key = export_key(a), package;
+    Bench all[] = {
+        {.name = "bus: echo of 256 B", .bus = bus, .destination = ECHO_NAME, .argument = &plaintext},
+        {.name = "bus: echo of the package", .bus = bus, .destination = ECHO_NAME, .argument = &package},
+        {.name = "bus: Decrypt", .bus = bus, .member = "Decrypt", .argument = &package},
+        {.name = "bus: Encrypt", .bus = bus, .member = "Encrypt", .argument = &plaintext, .key = &key},
+        {.name = "channel: echo of 256 B", .bus = echo_peer(echo), .argument = &plaintext},
+        {.name = "channel: echo of the package", .bus = echo_peer(echo), .argument = &package},
+        {.name = "channel: Decrypt", .bus = channel, .member = "Decrypt", .argument = &package},
+        {.name = "channel: Encrypt",
+         .bus = channel,
+         .member = "Encrypt",
+         .argument = &plaintext,
+         .key = &key},
+    };
+    double medians[G_N_ELEMENTS(all)];
+
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+        bool is_echo = !all[i].member;
+
+        all[i].path = is_echo ? ECHO_PATH : AGENT_PATH;
+        all[i].interface = is_echo ? ECHO_NAME : CIPHER_INTERFACE;
+        if (is_echo)
+            all[i].member = "Echo";
+        else if (all[i].bus == bus)
+            all[i].destination = AGENT_NAME;
+    }
+    package = ask(&all[3]);
+    g_free(ask(&all[2]).data); /* into the cache */
+    for (unsigned round = 0; round < ROUNDS; round++)
+        for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
+            measure(&all[i]);
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+        const double *echoes = &medians[i < 4 ? 0 : 4];
+
+        medians[i] = bench_median(all[i].times, all[i].n);
+        g_print("%-30s %7.1f us  %4.2f x echo of 256 B", all[i].name, medians[i], medians[i] / echoes[0]);
+        if (i % 4 > 1)
+            g_print("  %4.2f x echo of the package (%zu B)", medians[i] / echoes[1], package.size);
+        g_print("\n");
+    }
+    g_free(plaintext.data);
+    g_free(key.data);
+    g_free(package.data);
+    sd_bus_flush_close_unref(channel);
+    sd_bus_flush_close_unref(bus);
+    echo_free(echo);
+}
+
+int main(void)
+{
+    TestAgent a = {0};
+
+    agent_set_up(&a, NULL);
+    agent_start(&a, NULL);
+    g_variant_unref(agent_call(&a, AGENT_NAME ".Identity", "Create", NULL));
+    run(&a);
+    agent_stop(&a);
+    agent_tear_down(&a, NULL);
+    return 0;
+}
