@@ -237,9 +237,9 @@ static void on_checked(Intake *k, int r, const char *detail)
     q->row = k->row;
     if (r == 0 && q->row.state == INBOX_UNCHECKED) {
         r = identity_check(q->owner->m->identity);
+        detail = r == 0 ? "No relay that may know the sender can be reached" : "";
         if (r == 0)
             r = HMSG_ERROR_RELAY_UNAVAILABLE;
-        detail = "The message cannot be checked now";
     }
     (void)snprintf(q->detail, sizeof(q->detail), "%s", r == 0 ? "" : detail);
     q->check = intake_free(q->check);

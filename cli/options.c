@@ -66,11 +66,12 @@ static OptionId find_letter(char letter)
     return id;
 }
 
+/* Ids are random text: one in 64 begins with a hyphen. No option is of this length. */
 static bool is_id(const char *word)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-    return word[1] != '-' && strlen(word) == ID_LENGTH && strspn(word, alphabet) == ID_LENGTH;
+    return strlen(word) == ID_LENGTH && strspn(word, alphabet) == ID_LENGTH;
 }
 
 static int add_value(Options *o, OptionId id, const char *value, char **ret_why)
