@@ -15,10 +15,10 @@ int call_new_bare(Courier *courier, sd_bus_message *m, Call **ret, sd_bus_error 
     Call *c;
 
     if (courier->n_calls >= COURIER_CALLS_MAX)
-        return sd_bus_error_set(error, PROBLEM_BUSY, "Too many calls are under way");
+        return refused(error, PROBLEM_BUSY, "Too many calls are under way");
     c = calloc(1, sizeof(*c));
     if (!c)
-        return sd_bus_error_set_errno(error, -ENOMEM);
+        return failed(error, -ENOMEM);
     c->courier = courier;
     c->message = sd_bus_message_ref(m);
     DL_APPEND(courier->calls, c);
@@ -30,15 +30,18 @@ int call_new_bare(Courier *courier, sd_bus_message *m, Call **ret, sd_bus_error 
 int call_new(Courier *courier, sd_bus_message *m, const char *relay, bool login, Call **ret,
              sd_bus_error *error)
 {
+    Call *c;
     Peer *p;
     int r;
 
     r = peer_get(courier, relay, login, &p, error);
     if (r >= 0)
-        r = call_new_bare(courier, m, ret, error);
-    if (r >= 0)
-        (*ret)->peer = p;
-    return r;
+        r = call_new_bare(courier, m, &c, error);
+    if (r < 0)
+        return r;
+    c->peer = p;
+    *ret = c;
+    return 0;
 }
 
 Call *call_free(Call *c)
@@ -139,7 +142,7 @@ int call_send_on(Call *call, Connection *connection, Request *q, call_finish_t f
     if (r < 0) {
         request_free(q);
         call_free(call);
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     }
     return 1;
 }
@@ -156,9 +159,9 @@ static int send_json(Call **call, Request **q, json_t *body, call_finish_t finis
     if (strcmp((*q)->method, "GET") != 0) {
         r = body ? json_write(body, &(*q)->body) : -ENOMEM;
         if (r == -EMSGSIZE)
-            return sd_bus_error_set(error, PROBLEM_TOO_LARGE, "The request is too large");
+            return refused(error, PROBLEM_TOO_LARGE, "The request is too large");
         if (r < 0)
-            return sd_bus_error_set_errno(error, r);
+            return failed(error, r);
     }
     (*q)->want_type = MEDIA_JSON;
     return call_send(TAKE_PTR(*call), TAKE_PTR(*q), finish_call, error);
@@ -178,14 +181,14 @@ int call_json(Courier *courier, sd_bus_message *m, const char *relay, bool login
     va_end(ap);
     if (r < 0) {
         text = NULL;
-        r = sd_bus_error_set_errno(error, -ENOMEM);
+        r = failed(error, -ENOMEM);
     } else {
         r = call_new(courier, m, relay, login, &call, error);
     }
     if (r >= 0) {
         r = request_new(method, RELAY_BODY_SIZE_MAX, &q, "%s", text);
         if (r < 0)
-            (void)sd_bus_error_set_errno(error, r);
+            r = failed(error, r);
     }
     if (r >= 0)
         r = send_json(&call, &q, body, finish_call, error);

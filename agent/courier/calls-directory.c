@@ -41,7 +41,7 @@ int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *
         r = json_put_text(body, "invite", invite);
     if (r < 0) {
         json_decref(body);
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     }
     return call_json(c, m, relay, false, "POST", body, finish_register, error, "/v1/registrations");
 }
@@ -72,7 +72,7 @@ int call_unregister(Courier *c, sd_bus_message *m, const char *relay, const char
         r = json_write(body, &q->body);
     json_decref(body);
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     return call_send(TAKE_PTR(call), TAKE_PTR(q), finish_unregister, error);
 }
 

@@ -56,7 +56,7 @@ int call_submit(Courier *c, sd_bus_message *m, const char *relay, const char *ki
         return r;
     r = request_new("PUT", RELAY_BODY_SIZE_MAX, &q, "/v1/mailboxes/%s/messages/%s", kid, id);
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     q->want_type = MEDIA_JSON;
     q->upload = body;
     q->upload_size = size;
@@ -127,7 +127,7 @@ int call_list(Courier *c, sd_bus_message *m, const char *relay, uint64_t after, 
     r = request_new("GET", LIST_ANSWER_SIZE_MAX, &q, "/v1/mailbox/messages?after=%llu",
                     (unsigned long long)after);
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     q->want_type = MEDIA_JSON;
     return call_send(TAKE_PTR(call), q, finish_list, error);
 }
@@ -153,7 +153,7 @@ int call_fetch(Courier *c, sd_bus_message *m, const char *relay, const char *id,
         return r;
     r = request_new("GET", RELAY_BODY_SIZE_MAX, &q, "/v1/mailbox/messages/%s", id);
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     q->want_type = "application/octet-stream";
     q->download = destination;
     q->download_max = FETCH_SIZE_MAX;
@@ -216,7 +216,7 @@ int call_acknowledge(Courier *c, sd_bus_message *m, const char *relay, const cha
     if (r == 0)
         r = write_acknowledgement(q, owned, n_ids, mac, n);
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     q->want_type = MEDIA_JSON;
     call->ids = TAKE_PTR(owned);
     call->n_ids = n_ids;

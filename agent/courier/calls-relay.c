@@ -16,7 +16,7 @@ struct Probe {
 
 int bad_argument(sd_bus_error *error, const char *what)
 {
-    return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, what);
+    return refused(error, SD_BUS_ERROR_INVALID_ARGS, what);
 }
 
 static void probe_free(Probe *p)
@@ -94,7 +94,7 @@ int call_probe(Courier *c, sd_bus_message *m, const char *host_port, sd_bus_erro
     if (r == 0)
         r = request_new("GET", RELAY_BODY_SIZE_MAX, &q, "/v1/relay");
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     q->want_type = MEDIA_JSON;
     r = call_new_bare(c, m, &call, error);
     if (r < 0)
@@ -102,7 +102,7 @@ int call_probe(Courier *c, sd_bus_message *m, const char *host_port, sd_bus_erro
     r = probe_new(c, &relay, &call->probe);
     if (r < 0) {
         call_free(call);
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     }
     return call_send_on(call, call->probe->connection, TAKE_PTR(q), finish_probe, error);
 }
@@ -177,7 +177,7 @@ int call_challenge(Courier *c, sd_bus_message *m, const char *relay, const void 
     body = json_object();
     if (json_put_bytes(body, "decrypt_spki", spki, n) < 0) {
         json_decref(body);
-        return sd_bus_error_set_errno(error, -ENOMEM);
+        return failed(error, -ENOMEM);
     }
     return call_json(c, m, relay, false, "POST", body, finish_challenge, error, "/v1/challenges");
 }
@@ -206,7 +206,7 @@ int call_login(Courier *c, sd_bus_message *m, const char *relay, const char *req
     body = json_object();
     if (json_put_text(body, "request", request) < 0) {
         json_decref(body);
-        return sd_bus_error_set_errno(error, -ENOMEM);
+        return failed(error, -ENOMEM);
     }
     return call_json(c, m, relay, false, "POST", body, finish_login, error, "/v1/logins");
 }

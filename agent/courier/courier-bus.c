@@ -159,7 +159,7 @@ static int read_ids(sd_bus_message *m, const char ***ret, size_t *ret_n, sd_bus_
 
     ids = calloc(ACKNOWLEDGE_IDS_MAX, sizeof(*ids));
     if (!ids)
-        return sd_bus_error_set_errno(error, -ENOMEM);
+        return failed(error, -ENOMEM);
     r = sd_bus_message_enter_container(m, 'a', "s");
     while (r >= 0 && (r = sd_bus_message_at_end(m, 0)) == 0) {
         if (n == ACKNOWLEDGE_IDS_MAX)
@@ -180,7 +180,7 @@ static int method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e
     _cleanup_(freep) const char **ids = NULL;
     const char *relay;
     const void *mac;
-    size_t n_ids, n;
+    size_t n_ids = 0, n = 0;
     int r;
 
     r = sd_bus_message_read(m, "s", &relay);

@@ -3,6 +3,7 @@
 
 /* The courier: the event loop, the bus connection to the agent, and all objects. */
 
+#include <errno.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
@@ -37,6 +38,19 @@ DEFINE_CLEANUP(Courier *, courier_free)
 
 /* Until the agent is gone. */
 int courier_run(Courier *c);
+
+/* Fill *error; negative, always. */
+static inline int refused(sd_bus_error *error, const char *name, const char *text)
+{
+    (void)sd_bus_error_set(error, name, text);
+    return -EBADR;
+}
+
+static inline int failed(sd_bus_error *error, int r)
+{
+    (void)sd_bus_error_set_errno(error, r);
+    return r < 0 ? r : -EIO;
+}
 
 /* Sends a signal; when that cannot be done the agent is as good as gone, and the loop ends. */
 void courier_signal(Courier *c, const char *member, const char *types, ...);

@@ -190,7 +190,7 @@ static int listener_new(Peer *p, Listener **ret)
     return 0;
 }
 
-static int open_stream(Peer *p)
+static int open_stream(Peer *p, Listener **ret)
 {
     _cleanup_(listener_freep) Listener *l = NULL;
     _cleanup_(request_freep) Request *q = NULL;
@@ -209,26 +209,27 @@ static int open_stream(Peer *p)
     if (r < 0)
         return r;
     l->request = TAKE_PTR(q);
-    *peer_listener(p) = TAKE_PTR(l);
+    *ret = TAKE_PTR(l);
     return 0;
 }
 
 int listen_start(Call *call, sd_bus_error *error)
 {
-    Listener **l = peer_listener(call->peer);
+    Listener *l = *peer_listener(call->peer);
     int r;
 
-    if (*l && (*l)->ready) {
+    if (l && l->ready) {
         call_reply_empty(call);
         return 1;
     }
-    if (!*l) {
-        r = open_stream(call->peer);
+    if (!l) {
+        r = open_stream(call->peer, &l);
         if (r < 0) {
             call_free(call);
-            return sd_bus_error_set_errno(error, r);
+            return failed(error, r);
         }
+        *peer_listener(call->peer) = l;
     }
-    DL_APPEND2((*l)->waiting, call, waiting_prev, waiting_next);
+    DL_APPEND2(l->waiting, call, waiting_prev, waiting_next);
     return 1;
 }

@@ -5,7 +5,7 @@
 
 #include "agent/courier/courier.h"
 
-#define LISTEN_READY_SECONDS 45u   /* until the relay says that it stands */
+#define LISTEN_READY_SECONDS 44u   /* until the relay says that it stands */
 #define LISTEN_SILENCE_SECONDS 90u /* three of the relay's comments are missing */
 
 typedef struct Listener Listener;

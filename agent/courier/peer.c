@@ -47,9 +47,9 @@ static int parse_name(const char *name, Relay *ret, sd_bus_error *error)
         r = ret->has_pin ? relay_format_full(ret, &canonical)
                          : buf_printf(&canonical, "%s:%u", ret->host, (unsigned)ret->port);
     if (r < 0)
-        return sd_bus_error_set_errno(error, r);
+        return failed(error, r);
     if (r > 0 || strcmp(buf_text(&canonical), name) != 0)
-        return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "relay is \"host:port#PIN\"");
+        return refused(error, SD_BUS_ERROR_INVALID_ARGS, "relay is \"host:port#PIN\"");
     return 0;
 }
 
@@ -96,13 +96,13 @@ int peer_get(Courier *c, const char *name, bool login, Peer **ret, sd_bus_error 
         return r;
     p = peer_find(c, name);
     if (login && (!p || !p->logged_in))
-        return sd_bus_error_set(error, PROBLEM_LOGIN_REQUIRED, "Log in first");
+        return refused(error, PROBLEM_LOGIN_REQUIRED, "Log in first");
     if (!p && HASH_COUNT(c->peers) >= COURIER_PEERS_MAX)
-        return sd_bus_error_set(error, PROBLEM_BUSY, "There are too many connections to relays");
+        return refused(error, PROBLEM_BUSY, "There are too many connections to relays");
     if (!p) {
         r = peer_new(c, name, &relay, &p);
         if (r < 0)
-            return sd_bus_error_set_errno(error, r);
+            return failed(error, r);
     }
     *ret = p;
     return 0;

@@ -9,7 +9,7 @@
 #include "agent/courier/problem.h"
 #include "libhmsg/wire/limits.h"
 
-#define CALL_SECONDS 45u     /* for a whole exchange */
+#define CALL_SECONDS 44u     /* for a whole exchange: the interface says 45 */
 #define MOVEMENT_SECONDS 60u /* for a body to go on */
 
 typedef struct Connection Connection;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gio/gio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -415,6 +416,59 @@ static void test_end(CourierFixture *f, gconstpointer data)
     g_free(stalled.error);
 }
 
+static void check_arguments(GDBusArgInfo **ours, GDBusArgInfo **documented)
+{
+    for (; *documented; ours++, documented++) {
+        g_assert_nonnull(*ours);
+        g_assert_cmpstr((*ours)->name, ==, (*documented)->name);
+        g_assert_cmpstr((*ours)->signature, ==, (*documented)->signature);
+    }
+    g_assert_null(*ours);
+}
+
+/* The program has the interface that is documented, no more and no less. */
+static void test_interface(CourierFixture *f, gconstpointer data)
+{
+    g_autofree char *xml = NULL;
+    sd_bus_message *reply = NULL;
+    GDBusNodeInfo *node, *documented;
+    GDBusInterfaceInfo *a, *b;
+    const char *text;
+
+    g_assert_true(g_file_get_contents(g_getenv("HMSG_COURIER_XML"), &xml, NULL, NULL));
+    g_assert_cmpint(sd_bus_call_method(f->bus, NULL, COURIER_PATH, "org.freedesktop.DBus.Introspectable",
+                                       "Introspect", NULL, &reply, NULL),
+                    >=, 0);
+    g_assert_cmpint(sd_bus_message_read(reply, "s", &text), >, 0);
+    node = g_dbus_node_info_new_for_xml(text, NULL);
+    documented = g_dbus_node_info_new_for_xml(xml, NULL);
+    g_assert_true(node && documented);
+    a = g_dbus_node_info_lookup_interface(node, COURIER_INTERFACE);
+    b = g_dbus_node_info_lookup_interface(documented, COURIER_INTERFACE);
+    g_assert_true(a && b);
+    for (GDBusMethodInfo **m = a->methods; *m; m++)
+        g_assert_nonnull(g_dbus_interface_info_lookup_method(b, (*m)->name));
+    for (GDBusMethodInfo **m = b->methods; *m; m++) {
+        GDBusMethodInfo *ours = g_dbus_interface_info_lookup_method(a, (*m)->name);
+
+        g_test_message("%s", (*m)->name);
+        g_assert_nonnull(ours);
+        check_arguments(ours->in_args, (*m)->in_args);
+        check_arguments(ours->out_args, (*m)->out_args);
+    }
+    for (GDBusSignalInfo **i = a->signals; *i; i++)
+        g_assert_nonnull(g_dbus_interface_info_lookup_signal(b, (*i)->name));
+    for (GDBusSignalInfo **i = b->signals; *i; i++) {
+        GDBusSignalInfo *ours = g_dbus_interface_info_lookup_signal(a, (*i)->name);
+
+        g_assert_nonnull(ours);
+        check_arguments(ours->args, (*i)->args);
+    }
+    g_dbus_node_info_unref(node);
+    g_dbus_node_info_unref(documented);
+    sd_bus_message_unref(reply);
+}
+
 static void test_limits_fit(void)
 {
     /* the agent's calls end when the interface says; three missing comments are silence */
@@ -453,6 +507,7 @@ int main(int argc, char **argv)
         {"/courier/arguments", test_arguments},
         {"/courier/side-by-side", test_side_by_side},
         {"/courier/end", test_end},
+        {"/courier/interface", test_interface},
     };
 
     g_test_init(&argc, &argv, NULL);
