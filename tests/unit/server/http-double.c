@@ -2,6 +2,7 @@
 #include "tests/unit/server/http-double.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ struct HttpEvents {
     void (*more)(HttpEvents *e, void *userdata);
     void (*closed)(HttpEvents *e, void *userdata);
     void *userdata;
-    GMutex lock;
+    pthread_mutex_t lock;
     GQueue queue;
     unsigned room;
     bool full, ended;
@@ -56,15 +57,15 @@ typedef struct Post {
     void *userdata;
 } Post;
 
-static GMutex posts_lock;
+static pthread_mutex_t posts_lock = PTHREAD_MUTEX_INITIALIZER;
 static GQueue posts = G_QUEUE_INIT;
 
 void double_run(void)
 {
     for (;;) {
-        g_mutex_lock(&posts_lock);
+        pthread_mutex_lock(&posts_lock);
         g_autofree Post *p = g_queue_pop_head(&posts);
-        g_mutex_unlock(&posts_lock);
+        pthread_mutex_unlock(&posts_lock);
         if (!p)
             return;
         p->f(p->request, p->userdata);
@@ -76,9 +77,9 @@ int http_request_post(HttpRequest *r, void (*f)(HttpRequest *r, void *userdata),
 {
     Post *p = g_new0(Post, 1);
     *p = (Post){http_request_ref(r), f, userdata};
-    g_mutex_lock(&posts_lock);
+    pthread_mutex_lock(&posts_lock);
     g_queue_push_tail(&posts, p);
-    g_mutex_unlock(&posts_lock);
+    pthread_mutex_unlock(&posts_lock);
     return 0;
 }
 
@@ -243,7 +244,7 @@ int http_answer_events(HttpRequest *r, void (*more)(HttpEvents *e, void *userdat
     e->closed = closed;
     e->userdata = userdata;
     e->room = 1000;
-    g_mutex_init(&e->lock);
+    pthread_mutex_init(&e->lock, NULL);
     answer(r, 200, "text/event-stream", "", 0);
     r->events = e;
     *ret = e;
@@ -253,7 +254,7 @@ int http_answer_events(HttpRequest *r, void (*more)(HttpEvents *e, void *userdat
 int http_events_push(HttpEvents *e, const char *event, const char *data)
 {
     int r = 0;
-    g_mutex_lock(&e->lock);
+    pthread_mutex_lock(&e->lock);
     if (e->ended)
         r = -EPIPE;
     else if (e->queue.length >= e->room)
@@ -261,15 +262,15 @@ int http_events_push(HttpEvents *e, const char *event, const char *data)
     else
         g_queue_push_tail(&e->queue, g_strdup_printf("%s %s", event, data));
     e->full = e->full || r == -ENOBUFS;
-    g_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->lock);
     return r;
 }
 
 void http_events_end(HttpEvents *e)
 {
-    g_mutex_lock(&e->lock);
+    pthread_mutex_lock(&e->lock);
     e->ended = true;
-    g_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->lock);
 }
 
 HttpRequest *http_events_request(HttpEvents *e)
@@ -288,7 +289,7 @@ HttpEvents *http_events_unref(HttpEvents *e)
     if (!e || !g_atomic_int_dec_and_test(&e->refs))
         return NULL;
     g_queue_clear_full(&e->queue, g_free);
-    g_mutex_clear(&e->lock);
+    pthread_mutex_destroy(&e->lock);
     (void)http_request_unref(e->request);
     g_free(e);
     return NULL;
@@ -425,13 +426,13 @@ char *double_events_take(DoubleEvents *d)
     gint64 end = g_get_monotonic_time() + (gint64)TEST_AWAIT_SECONDS * G_USEC_PER_SEC;
     while (!text && !ended) {
         double_run();
-        g_mutex_lock(&e->lock);
+        pthread_mutex_lock(&e->lock);
         text = g_queue_pop_head(&e->queue);
         ended = !text && e->ended;
         room = e->full && e->more && e->queue.length == 0;
         if (room)
             e->full = false;
-        g_mutex_unlock(&e->lock);
+        pthread_mutex_unlock(&e->lock);
         if (room)
             e->more(e, e->userdata);
         if (!text && !ended)
