@@ -43,8 +43,7 @@ static void test_calls(void)
     g_setenv("DBUS_SESSION_BUS_ADDRESS", test_bus_address(fake.bus), TRUE);
     g_assert_cmpint(ctl_simple(&ctl, &status, "", "GetStatus", NULL), ==, 0);
     g_assert_cmpstr(json_string_value(json_object_get(status, "version")), ==, "1");
-    g_assert_cmpint(ctl_simple(&ctl, NULL, "Mail", "Cancel", "error-NotFound"), ==,
-                    HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(ctl_simple(&ctl, NULL, "Mail", "Cancel", "error-NotFound"), ==, HMSG_ERROR_NOT_FOUND);
     g_assert_nonnull(ctl.detail);
     /* the agent says what to do about its TPM */
     g_assert_cmpint(ctl_report(&ctl, HMSG_ERROR_TPM_UNAVAILABLE), ==, 6);

@@ -3,6 +3,8 @@
 
 #include <glib.h>
 
+#include "libhmsg/base/clock.h"
+
 static void expect(uint64_t done, uint64_t total, const char *expected)
 {
     Buf out = BUF_MAX(256);
@@ -32,10 +34,23 @@ static void test_no_terminal(void)
     progress_end(&p);
 }
 
+/* Begun long ago on a terminal: drawn, and removed at the end. */
+static void test_drawn(void)
+{
+    Progress p = {.began = 1};
+
+    progress_show(1, 2, &p);
+    g_assert_cmpuint(p.drawn, >, 1);
+    g_assert_cmpuint(p.drawn, <=, clock_boottime());
+    progress_end(&p);
+    g_assert_cmpuint(p.drawn, ==, 0);
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cli/progress/text", test_text);
     g_test_add_func("/cli/progress/no-terminal", test_no_terminal);
+    g_test_add_func("/cli/progress/drawn", test_drawn);
     return g_test_run();
 }
