@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What tests of mail between users of a scene share. */
+
+#include "tests/lib/scene.h"
+
+/* hmsgctl send -r to, text on standard input; the id, to be freed. */
+char *mail_send(SceneUser *u, const char *to, const char *text);
+/* The states of the outbox, oldest first: "accepted,delivered"; to be freed. */
+char *mail_states(SceneUser *u);
+bool mail_states_are(SceneUser *u, const char *expected);
+/* How many messages the inbox has, in that state (NULL: all). */
+size_t mail_count(SceneUser *u, const char *state);
+/* The ids of the inbox that are not in quarantine, oldest first; to be freed with g_strfreev. */
+char **mail_ids(SceneUser *u);
+/* hmsgctl read, which must succeed; to be freed. */
+char *mail_read(SceneUser *u, const char *id);
+/* Waits until so many messages are in the inbox outside of quarantine, and reads the last; to be freed. */
+char *mail_await(SceneUser *u, size_t n);
+/* Is there a message with this text? */
+bool mail_has(SceneUser *u, const char *text);
+/* "messages blobs" of the relay's store. */
+bool mail_relay_holds(const Scene *s, json_int_t messages, json_int_t blobs);
+
+/* A file in the scene's folder with so many pseudo-random bytes; its path, to be freed. */
+char *mail_file(const Scene *s, const char *name, size_t size);
+void mail_files_equal(const char *a, const char *b);
+/* The file's text, "" while there is none; to be freed. */
+char *mail_log(const char *path);
