@@ -117,10 +117,10 @@ static int open_folder(int dir_fd, const char *name, int *ret)
 /* prefix, then the start of the SRK Name. */
 static void folder_path(const uint8_t *srk_name, const char *prefix, char ret[static FOLDER_PATH_SIZE])
 {
-    size_t n = strlen(prefix);
+    char name[FOLDER_NAME_SIZE];
 
-    memcpy(ret, prefix, n);
-    hex_encode(srk_name, FOLDER_NAME_BYTES, ret + n);
+    hex_encode(srk_name, FOLDER_NAME_BYTES, name);
+    (void)snprintf(ret, FOLDER_PATH_SIZE, "%s%s", prefix, name);
 }
 
 static int facts_write(const IdentityKeys *k, Buf *ret)

@@ -163,7 +163,7 @@ static int read_key_quota(unsigned ret[static 4])
 static int check_keyring(Manager *m, sd_bus_message *reply)
 {
     unsigned hot = keyring_count_hot(m->keyring);
-    unsigned quota[4];
+    unsigned quota[4] = {0};
     char text[TEXT_SIZE];
 
     if (read_key_quota(quota) < 0)

@@ -88,6 +88,8 @@ int ctl_report(Ctl *ctl, int r)
     if (r == HMSG_ERROR_TPM_UNAVAILABLE || r == HMSG_ERROR_TPM_LOCKED_OUT)
         ask_for_tpm_help(ctl);
     hint = ctl->hint ? ctl->hint : hint_for(ctl->command, r);
+    if (hint && ctl->detail && (strstr(ctl->detail, hint) || (!ctl->hint && strstr(ctl->detail, "hmsgctl "))))
+        hint = NULL; /* said already, or the agent knows better than a table what to run */
     ctl_note("hmsgctl: %s", ctl->detail && *ctl->detail ? ctl->detail : error_message(r));
     if (hint)
         ctl_note("%s", hint);

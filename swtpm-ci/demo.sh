@@ -138,7 +138,7 @@ say "Bob reads both"
 ctl bob inbox
 message_id=$(facts bob 'min(facts, key=lambda m: m["size"])["id"]' inbox)
 file_id=$(facts bob 'max(facts, key=lambda m: m["size"])["id"]' inbox)
-ctl bob read "$message_id" | tee "$scratch/screen"
+ctl bob read "$message_id"
 ctl bob read "$file_id" -o "$scratch/bob/plans.bin"
 as bob "$root/bin/hmsgctl" read "$message_id" >"$scratch/bob/message" || fail "hmsgctl read failed"
 cmp "$scratch/message" "$scratch/bob/message" || fail "Bob read another message"

@@ -34,6 +34,8 @@ def commands(build):
             relative = os.path.relpath(path, ROOT)
             if relative.split(os.sep)[0] in PARTS and path not in found:
                 words = [w for w in shlex.split(entry['command']) if w not in FOREIGN]
+                if os.path.basename(words[0]) == 'ccache':
+                    del words[0]
                 words[1:1] = ['-include', os.path.join(ROOT, 'swtpm-ci', 'tidy.h')]
                 found[path] = {'directory': entry['directory'], 'file': path, 'arguments': words}
     return found

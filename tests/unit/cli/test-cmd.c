@@ -197,6 +197,17 @@ static void test_errors(Fixture *f, gconstpointer data)
     }
 }
 
+/* What to do is said once: by the agent, else by us. */
+static void test_hints(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(run(f, NULL, "read|error-Locked"), ==, 3);
+    g_assert_nonnull(strstr(f->err, "\nUnlock with: hmsgctl unlock.\n"));
+    g_assert_cmpint(run(f, NULL, "read|error-Untrusted"), ==, 8);
+    g_assert_cmpstr(f->err, ==, "hmsgctl: the fake says: hmsgctl help\n");
+    g_assert_cmpint(run(f, NULL, "read|error-TpmUnavailable"), ==, 6);
+    g_assert_nonnull(strstr(f->err, "\nJoin the group tss\n"));
+}
+
 static void test_usage(Fixture *f, gconstpointer data)
 {
     static const char *const lines[] = {
@@ -411,6 +422,7 @@ int main(int argc, char *argv[])
     ADD("calls", test_calls);
     ADD("json", test_json);
     ADD("errors", test_errors);
+    ADD("hints", test_hints);
     ADD("usage", test_usage);
     ADD("round-trip", test_round_trip);
     ADD("key-file", test_key_file);

@@ -415,7 +415,9 @@ static int handle(sd_bus_message *m, void *userdata, sd_bus_error *error)
         (void)snprintf(a->trigger, sizeof(a->trigger), "TooLarge");
     if (*a->trigger) {
         (void)snprintf(name, sizeof(name), "org.hmsg.Agent1.Error.%s", a->trigger);
-        return sd_bus_error_set(error, name, "the fake says no\033[2J");
+        return sd_bus_error_set(error, name,
+                                is(a->trigger, "Untrusted") ? "the fake says: hmsgctl help"
+                                                            : "the fake says no\033[2J");
     }
     r = sd_bus_message_new_method_return(m, &reply);
     if (r >= 0)

@@ -34,7 +34,7 @@ void answer_clear(Answer *a);
 void fixture_expect_problem(const Fixture *f, const char *method, const char *path, const char *type,
                             const char *body, gssize length, int status, const char *name);
 
-int fixture_connect(const Fixture *f);
+int fixture_connect(const Fixture *f); /* -1: refused */
 /* A TLS client on a connection of its own. alpn: as on the wire, may be NULL. NULL: the handshake failed. */
 SSL *fixture_tls(const Fixture *f, int max_version, const char *alpn);
 void fixture_tls_free(SSL *ssl);
