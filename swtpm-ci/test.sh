@@ -83,7 +83,7 @@ check_shell() {
 check_cppcheck() {
     mkdir -p "$plain/cppcheck"
     cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
-        --suppressions-list=swtpm-ci/cppcheck.txt --cppcheck-build-dir="$plain/cppcheck" -j "$(nproc)" \
+        --suppressions-list=swtpm-ci/cppcheck.txt --library=swtpm-ci/cppcheck.cfg --cppcheck-build-dir="$plain/cppcheck" -j "$(nproc)" \
         -D__GNUC__ -D_GNU_SOURCE -I . -I "$plain" libhmsg agent cli server
 }
 

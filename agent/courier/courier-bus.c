@@ -84,8 +84,8 @@ static int read_invite(sd_bus_message *m, const char **ret, sd_bus_error *error)
 static int method_register(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *relay, *statement, *request, *invite;
-    const void *answer;
-    size_t n;
+    const void *answer = NULL;
+    size_t n = 0;
     int r;
 
     r = sd_bus_message_read(m, "sss", &relay, &statement, &request);
@@ -179,7 +179,7 @@ static int method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e
 {
     _cleanup_(freep) const char **ids = NULL;
     const char *relay;
-    const void *mac;
+    const void *mac = NULL;
     size_t n_ids = 0, n = 0;
     int r;
 

@@ -10,7 +10,7 @@ FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 90
 HEAD_LINES = 5
 NOTES = re.compile(r'\b(TO' r'DO|FIX' r'ME|X' r'XX)\b')
-MACHINE = re.compile(r'(?<![\w.~}-])/(wo' r'rk|ro' r'ot|ho' r'me/[a-z])[/\w]*')
+MACHINE = re.compile(r'(?<![\w.~}-])/(wo' r'rk|ro' r'ot|ho' r'me/[a-z]+)\b(?!-)[/\w]*')
 # Spelt in pieces, for this file is checked too.
 HOSTS = ['.'.join(words) for words in (
     ('deb', 'debian', 'org'), ('security', 'debian', 'org'), ('snapshot', 'debian', 'org'), ('ftp', 'debian', 'org'),

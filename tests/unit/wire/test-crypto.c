@@ -155,6 +155,11 @@ static VectorResult pss(const json_t *group, const json_t *test, void *userdata)
 /* A salt of size 0 is none of ours, however right the signature. */
 static VectorResult pss_without_salt(const json_t *group, const json_t *test, void *userdata)
 {
+    const char *comment = test_vectors_text(test, "comment");
+
+    /* salts of our two sizes, which for this file are the wrong ones */
+    if (strcmp(comment, "s_len changed to 32") == 0 || strcmp(comment, "s_len changed to 222") == 0)
+        return VECTOR_NOT_FOR_US;
     g_assert_cmpint(pss(group, test, userdata), ==, VECTOR_REFUSED);
     return strcmp(test_vectors_text(test, "result"), "valid") == 0 ? VECTOR_NOT_FOR_US : VECTOR_REFUSED;
 }
