@@ -215,6 +215,7 @@ void courier_error_read(const sd_bus_error *e, CourierError *ret)
 
     *ret = (CourierError){.error = error_code(name)};
     ret->login_required = strcmp(name, COURIER_ERROR "LoginRequired") == 0;
+    ret->unreachable = strcmp(name, COURIER_ERROR "Unreachable") == 0;
     text = read_retry(text, &ret->retry_after);
     copy_printable(ret->detail, sizeof(ret->detail), *text ? text : error_message(ret->error));
 }

@@ -38,6 +38,7 @@ int courier_link_call(CourierLink *c, sd_bus_message *call, bool endless, sd_bus
 typedef struct CourierError {
     int error;
     bool login_required;  /* error is RELAY_UNAVAILABLE */
+    bool unreachable;     /* the same: no connection, or it was lost */
     unsigned retry_after; /* seconds; 0: not said */
     char detail[400];     /* for people, without the marks at its begin */
 } CourierError;

@@ -15,6 +15,9 @@
 #define RELAYS_RECONNECT_MAX 300u    /* seconds */
 #define RELAYS_REQUEST_LIFETIME 120u /* seconds, of a signed request */
 #define RELAYS_DETAIL_SIZE 640u
+/* µs: a call that failed sooner met a connection that was just ending, and is tried on a new one; every
+ * request can be repeated without harm. A relay that cannot be reached fails later, or again. */
+#define RELAYS_LOST_SOON UINT64_C(10000000)
 
 typedef enum ConnectionState {
     CONNECTION_OFF,
@@ -59,6 +62,8 @@ struct RelaysRequest {
     Connection *connection;
     bool is_waiting;
     bool needs_login, again; /* again: logged in a second time after LoginRequired */
+    bool retried;            /* on another connection, after one was lost */
+    uint64_t called;         /* when the call under way was sent, clock_boottime */
     RequestPurpose purpose;
     request_step_t start;  /* when the relay is known and, if needed, we are logged in */
     request_reply_t reply; /* of the call under way */

@@ -157,6 +157,10 @@ static int on_refused(RelaysRequest *q, const sd_bus_error *error)
             q->connection->state = CONNECTION_OFF;
         return request_proceed(q);
     }
+    if (e.unreachable && !q->retried && clock_boottime() - q->called < RELAYS_LOST_SOON) {
+        q->retried = true;
+        return request_proceed(q);
+    }
     q->retry_after = e.retry_after;
     if (q->refused)
         return q->refused(q, &e);
@@ -183,6 +187,7 @@ int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_r
     int r;
 
     q->reply = reply;
+    q->called = clock_boottime();
     r = courier_link_call(q->owner->link, call, endless, on_reply, q, &q->slot);
     sd_bus_message_unref(call);
     return r;
