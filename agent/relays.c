@@ -157,7 +157,7 @@ static int on_refused(RelaysRequest *q, const sd_bus_error *error)
             q->connection->state = CONNECTION_OFF;
         return request_proceed(q);
     }
-    if (e.unreachable && !q->retried && clock_boottime() - q->called < RELAYS_LOST_SOON) {
+    if (e.unreachable && q->connection && !q->retried && clock_boottime() - q->called < RELAYS_LOST_SOON) {
         q->retried = true;
         return request_proceed(q);
     }
