@@ -384,9 +384,9 @@ void opening_info(const Opening *o, OpenInfo *ret)
     *ret = (OpenInfo){
         .sender = o->sender.address && *o->sender.address ? o->sender.address : o->sender_kid,
         .sender_kid = o->sender_kid,
-        .format = o->seed                     ? "seed"
-                  : p->kind == PACKAGE_STREAM ? "stream"
-                                              : "hmsg",
+        .format = o->seed                          ? "seed"
+                  : p && p->kind == PACKAGE_STREAM ? "stream"
+                                                   : "hmsg",
         .verified = known,
         .trusted = o->sender.trust == CONTACT_VERIFIED,
         .cached = o->cached,

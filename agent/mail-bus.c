@@ -112,7 +112,7 @@ static int method_register(sd_bus_message *message, void *userdata, sd_bus_error
     _cleanup_(call_freep) Call *c = NULL;
     Manager *m = userdata;
     const char *address;
-    Options o;
+    Options o = {0};
     int r;
 
     r = sd_bus_message_read_basic(message, 's', &address);
@@ -222,7 +222,7 @@ static int method_send(sd_bus_message *message, void *userdata, sd_bus_error *er
     BusStrings recipients;
     BusBytes content;
     OutboxSend what;
-    Options o;
+    Options o = {0};
     int r;
 
     r = bus_read_strings(message, &recipients, error);
@@ -246,7 +246,7 @@ static int method_send_fd(sd_bus_message *message, void *userdata, sd_bus_error 
     BusStrings recipients;
     int source = -1;
     OutboxSend what;
-    Options o;
+    Options o = {0};
     int r;
 
     r = bus_read_strings(message, &recipients, error);
@@ -352,7 +352,7 @@ static int method_list(sd_bus_message *message, void *userdata, sd_bus_error *er
     Manager *m = userdata;
     Listing l = {.m = m};
     bool outbox;
-    Options o;
+    Options o = {0};
     int r;
 
     r = read_options(message, names, ELEMENTSOF(names), &o, error);
@@ -418,7 +418,7 @@ static int method_read(sd_bus_message *message, void *userdata, sd_bus_error *er
     _cleanup_(call_freep) Call *c = NULL;
     Manager *m = userdata;
     const char *id;
-    Options o;
+    Options o = {0};
     int r;
 
     r = sd_bus_message_read_basic(message, 's', &id);
@@ -440,7 +440,7 @@ static int method_read_fd(sd_bus_message *message, void *userdata, sd_bus_error 
     Manager *m = userdata;
     int destination = -1;
     const char *id;
-    Options o;
+    Options o = {0};
     int r;
 
     r = sd_bus_message_read(message, "sh", &id, &destination);

@@ -56,9 +56,9 @@ typedef enum RequestPurpose {
 } RequestPurpose;
 
 struct RelaysRequest {
-    RelaysRequest *prev, *next;                 /* of owner->requests */
-    RelaysRequest *waiting_prev, *waiting_next; /* of connection->waiting */
-    Relays *owner;                              /* NULL: finished, or the relays are gone */
+    RelaysRequest *prev, *next;  /* of owner->requests */
+    RelaysRequest *waiting_next; /* of connection->waiting */
+    Relays *owner;               /* NULL: finished, or the relays are gone */
     Connection *connection;
     bool is_waiting;
     bool needs_login, again; /* again: logged in a second time after LoginRequired */

@@ -26,7 +26,7 @@ static void login_done(int r, const char *detail, const RelaysResult *result, vo
     while ((q = c->waiting)) {
         int e = r;
 
-        DL_DELETE2(c->waiting, q, waiting_prev, waiting_next);
+        LL_DELETE2(c->waiting, q, waiting_next);
         q->is_waiting = false;
         if (r == 0)
             e = q->start(q);

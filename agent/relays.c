@@ -29,7 +29,7 @@ int request_alloc(Relays *r, RelaysRequest **ret)
 static void stop_waiting(RelaysRequest *q)
 {
     if (q->is_waiting)
-        DL_DELETE2(q->connection->waiting, q, waiting_prev, waiting_next);
+        LL_DELETE2(q->connection->waiting, q, waiting_next);
     q->is_waiting = false;
 }
 
@@ -121,7 +121,7 @@ int request_proceed(RelaysRequest *q)
 
     if (!q->needs_login || c->state == CONNECTION_LOGGED_IN)
         return q->start(q);
-    DL_APPEND2(c->waiting, q, waiting_prev, waiting_next);
+    LL_APPEND2(c->waiting, q, waiting_next);
     q->is_waiting = true;
     if (c->state == CONNECTION_LOGGING_IN)
         return 0;
