@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to the files fake-courier*.c. */
+
+#include <systemd/sd-bus.h>
+
+#include "libhmsg/wire/proof.h"
+#include "tests/unit/agent/fake-courier.h"
+
+#define HOST "relay.example"
+#define FAKE_NONCES 8u
+#define ERROR_NAME "org.hmsg.Courier1.Error."
+
+typedef struct Letter {
+    char id[HASH_TEXT_SIZE];
+    GBytes *body;
+    uint64_t seq;
+} Letter;
+
+typedef struct Entry {
+    const TestPerson *person;
+    char *name, *statement;
+} Entry;
+
+struct FakeCourier {
+    Double *d;
+    Manager *m;
+    char *folder;
+    sd_bus *bus;
+    Fault fault;
+    EVP_PKEY *identity_private;
+    RsaKey *identity;
+    EcKey *online, *other_online;
+    uint8_t pin[PIN_SIZE];
+    char relay[256];
+    uint8_t nonces[FAKE_NONCES][NONCE_SIZE]; /* handed out lately */
+    unsigned n_nonces;
+    uint8_t nonce[NONCE_SIZE]; /* of the request that was read last */
+    uint8_t exporter[EXPORTER_SIZE];
+    Secret *pop, *ack;
+    bool logged_in, listening, registered;
+    GHashTable *counts;
+    GPtrArray *letters, *entries;
+    uint64_t seq;
+    Buf submitted;
+    char submitted_id[HASH_TEXT_SIZE];
+    unsigned n_submitted;
+    GString *emitted;
+    const TestPerson *resolved;
+    int resolve_result;
+};
+
+int fake_fail(sd_bus_error *e, const char *name, const char *text);
+/* What every method begins with. */
+int fake_enter(FakeCourier *f, sd_bus_message *m, bool login, sd_bus_error *e);
+char *fake_relay_statement(FakeCourier *f);
+char *fake_sign_online(FakeCourier *f, JwsDraft *draft, bool forged);
+
+/* fake-courier-mail.c */
+int fake_method_submit(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_status(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_list(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_fetch(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_listen(sd_bus_message *m, void *userdata, sd_bus_error *e);
+void fake_letter_free(gpointer p);

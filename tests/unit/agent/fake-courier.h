@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A courier with a relay behind it, in the event loop of the test: the interface org.hmsg.Courier1 on a
+ * socket pair, one relay with keys in software, its directory and one mailbox. It checks all that the agent
+ * signs, and lies when it is told to. Also what the mail half needs besides: a store, contacts_resolve,
+ * manager_emit. */
+
+#include "tests/lib/person.h"
+#include "tests/unit/agent/double.h"
+
+typedef enum Fault {
+    FAULT_NONE,
+    FAULT_UNREACHABLE,       /* every call */
+    FAULT_PIN,               /* the relay has another key: every call */
+    FAULT_STATEMENT,         /* relay statements are signed by another key */
+    FAULT_LOGIN_NONCE,       /* the response is to another request */
+    FAULT_LOGIN_LOST,        /* the first call after a login says LoginRequired */
+    FAULT_BINDING_NAME,      /* the directory answers for another name */
+    FAULT_BINDING_KEYS,      /* the binding is of other keys than the statement */
+    FAULT_BINDING_FORGED,    /* not signed by the online key */
+    FAULT_POP,               /* a challenge of another form: a decryption that the relay has no right to */
+    FAULT_RECEIPT_BODY,      /* for another body */
+    FAULT_RECEIPT_SUBMITTER, /* for another's submission */
+    FAULT_RECEIPT_FORGED,    /* not signed by the online key */
+    FAULT_SUBMIT_NOT_FOUND,  /* no such mailbox */
+    FAULT_SUBMIT_BUSY,       /* retry=7 */
+    FAULT_STATUS_EARLY,      /* delivered is told before the receipt */
+    FAULT_FETCH_OTHER,       /* another body than that of the id */
+    FAULT_UNKNOWN_KEY,       /* Login: NotFound until a registration */
+} Fault;
+
+typedef struct FakeCourier FakeCourier;
+
+/* Sets up the manager of d: launcher, store in a folder of its own. */
+FakeCourier *fake_courier_new(Double *d);
+void fake_courier_free(FakeCourier *f);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeCourier, fake_courier_free)
+
+void fake_courier_fault(FakeCourier *f, Fault fault);
+/* "relay.example:7443#PIN" */
+const char *fake_courier_relay(const FakeCourier *f);
+/* The courier's process ends. */
+void fake_courier_die(FakeCourier *f);
+/* The connection to the relay ends. */
+void fake_courier_disconnect(FakeCourier *f);
+/* How often a method was called. */
+unsigned fake_courier_count(const FakeCourier *f, const char *method);
+
+/* The directory has him under this name (NULL: a guest). */
+void fake_courier_know(FakeCourier *f, const TestPerson *p, const char *name);
+
+/* A message waits; tells of it when somebody listens. Returns its id, owned by f. */
+const char *fake_courier_mail(FakeCourier *f, const void *body, size_t size);
+unsigned fake_courier_waiting(const FakeCourier *f);
+unsigned fake_courier_submitted(const FakeCourier *f);
+/* The body that was submitted last. */
+const Buf *fake_courier_body(const FakeCourier *f);
+/* Tells that the message that was submitted last was delivered. */
+void fake_courier_deliver(FakeCourier *f);
+
+/* Signals that were emitted, as "Member argument argument…", the oldest first; cleared by it. */
+char *fake_courier_emitted(FakeCourier *f);
+/* What contacts_resolve answers: this person at this relay, with this trust. */
+void fake_courier_resolve(FakeCourier *f, const TestPerson *p, int r);
