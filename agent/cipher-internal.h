@@ -9,6 +9,7 @@
 #include "agent/session-in.h"
 #include "agent/session-out.h"
 #include "agent/worker.h"
+#include "libhmsg/wire/seed.h"
 #include "libhmsg/wire/stream.h"
 
 typedef struct CipherJobType {

@@ -256,3 +256,20 @@ int package_find(const char *text, size_t n, PackageKind kind, const uint8_t (*k
     size_t count = 0;
     return package_find_counted(text, n, kind, kids, n_kids, ret, ret_kid, &count);
 }
+
+WireFormat wire_format_detect(const void *data, size_t n)
+{
+    const char *text = data;
+    static const char protected_name[] = "\"protected\"", key_name[] = "\"encrypted_aes_key\"";
+    if (n >= 8 && bytes_equal(text, "hmsgstr1", 8))
+        return FORMAT_STREAM;
+    size_t start = 0;
+    while (start < n &&
+           (text[start] == ' ' || text[start] == '\t' || text[start] == '\r' || text[start] == '\n'))
+        start++;
+    if (start == n || (text[start] != '{' && text[start] != '['))
+        return FORMAT_UNKNOWN;
+    if (memmem(text, n, protected_name, sizeof(protected_name) - 1))
+        return FORMAT_PACKAGE;
+    return memmem(text, n, key_name, sizeof(key_name) - 1) ? FORMAT_SEED : FORMAT_UNKNOWN;
+}

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-
-/* The plain form of packages: base64 fields, a MAC only perhaps. Read and written on request alone. */
+#include "libhmsg/wire/seed.h"
 
 #include <errno.h>
 #include <string.h>
@@ -164,21 +163,4 @@ int seed_build(const RsaKey *recipient, const RsaKey *sender, const void *plaint
     if (r != 0)
         buf_truncate(ret, before);
     return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;
-}
-
-WireFormat wire_format_detect(const void *data, size_t n)
-{
-    const char *text = data;
-    static const char protected_name[] = "\"protected\"", key_name[] = "\"encrypted_aes_key\"";
-    if (n >= 8 && bytes_equal(text, "hmsgstr1", 8))
-        return FORMAT_STREAM;
-    size_t start = 0;
-    while (start < n &&
-           (text[start] == ' ' || text[start] == '\t' || text[start] == '\r' || text[start] == '\n'))
-        start++;
-    if (start == n || (text[start] != '{' && text[start] != '['))
-        return FORMAT_UNKNOWN;
-    if (memmem(text, n, protected_name, sizeof(protected_name) - 1))
-        return FORMAT_PACKAGE;
-    return memmem(text, n, key_name, sizeof(key_name) - 1) ? FORMAT_SEED : FORMAT_UNKNOWN;
 }

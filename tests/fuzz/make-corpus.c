@@ -8,6 +8,7 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/export.h"
+#include "libhmsg/wire/seed.h"
 #include "libhmsg/wire/stream.h"
 #include "tests/lib/person.h"
 

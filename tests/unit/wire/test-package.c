@@ -11,6 +11,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
+#include "libhmsg/wire/seed.h"
 #include "tests/lib/person.h"
 
 #define NOW INT64_C(1800000000)
