@@ -13,6 +13,8 @@
 #define CHUNKS_AT_ONCE 16u
 #define SLOT_SIZE (CHUNKS_AT_ONCE * STREAM_SEALED_CHUNK_SIZE + STREAM_HOLD_MAX)
 #define SLOTS 4u
+/* One byte more than is allowed shows that it is too large. */
+#define HEAD_SIZE_MAX (PACKAGE_LIST_SIZE_MAX + 1)
 
 int pump_new(int source, int destination, uint64_t expected, Pump **ret)
 {
@@ -22,7 +24,7 @@ int pump_new(int source, int destination, uint64_t expected, Pump **ret)
     if (!p)
         return -ENOMEM;
     p->in = p->out = FD_IO_NONE;
-    p->head = BUF_MAX(PACKAGE_LIST_SIZE_MAX);
+    p->head = BUF_MAX(HEAD_SIZE_MAX);
     r = fd_io_open(source, false, &p->in);
     if (r == 0)
         r = fd_io_open(destination, true, &p->out);
@@ -292,8 +294,7 @@ static int read_package(Pump *p, int stop_fd)
     int r;
 
     do {
-        /* one byte more than fits shows that it is too large */
-        size_t left = PACKAGE_LIST_SIZE_MAX - p->head.size;
+        size_t left = HEAD_SIZE_MAX - p->head.size;
         size_t more = p->head.size > 65536u ? p->head.size : 65536u;
 
         if (left == 0)
