@@ -279,9 +279,9 @@ int outbox_store_body(OutboxStore *o, const OutboxRow *row, int *ret_fd)
     r = db_step(s, &found);
     if (r != 0)
         return r;
-    if (!found)
+    data = found ? db_column_bytes(s, 0, &n) : NULL;
+    if (!data)
         return HMSG_ERROR_NOT_FOUND;
-    data = db_column_bytes(s, 0, &n);
     fd = memfd_create("hmsg-mail", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;

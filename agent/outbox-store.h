@@ -49,7 +49,7 @@ int outbox_store_add(OutboxStore *o, OutboxRow *rows, StoreBody *bodies, size_t 
 /* Writes state, attempts, next_attempt and error; a body that is not needed any more goes at once. */
 int outbox_store_update(OutboxStore *o, OutboxRow *row);
 int outbox_store_remove(OutboxStore *o, const OutboxRow *row);
-/* The body as a descriptor. */
+/* The body as a descriptor. NOT_FOUND: it is gone, for it is not needed any more. */
 int outbox_store_body(OutboxStore *o, const OutboxRow *row, int *ret_fd);
 
 /* Rows behind a serial until f returns non-zero; f must change nothing. */

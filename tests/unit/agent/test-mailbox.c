@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Mail that arrives: what gets into the inbox, what into quarantine, and what the relay may delete. */
+
+#include "agent/mailbox.h"
+
+#include <string.h>
+
+#include "libhmsg/base/clock.h"
+#include "tests/unit/agent/mail-scene.h"
+
+#define TEXT "Dear Bob"
+
+typedef struct Fixture {
+    Scene s;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    scene_open(&f->s);
+    double_know(f->s.d, CONTACT_PINNED, CONTACT_NONE, "alice@relay.example");
+    g_assert_cmpint(mailbox_new(f->s.m, &f->s.m->mailbox), ==, 0);
+    scene_register(&f->s);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    f->s.m->mailbox = mailbox_free(f->s.m->mailbox);
+    scene_close(&f->s);
+}
+
+/* A package of mail from alice (or nobody) to us; exp 0: none. */
+static Buf letter(Fixture *f, const TestPerson *from, uint64_t seq, int64_t exp)
+{
+    int64_t now = clock_realtime() - 100;
+    _cleanup_(wire_session_freep) WireSession *session = test_session_new(from, f->s.me, now);
+    _cleanup_(buf_done) Buf plain = BUF_MAX(8192);
+    Buf package = BUF_MAX(PACKAGE_SIZE_MAX);
+
+    g_assert_cmpint(mail_head_build("Plans", NULL, &plain), ==, 0);
+    g_assert_cmpint(buf_append_string(&plain, TEXT), ==, 0);
+    g_assert_cmpint(package_build(session, seq, now, exp ? now + exp : 0, plain.data, plain.size, &package),
+                    ==, 0);
+    return package;
+}
+
+/* Puts a body into the mailbox and waits until the agent has settled it; the row. */
+static InboxRow receive(Fixture *f, const Buf *body)
+{
+    InboxRow row;
+    const char *id = fake_courier_mail(f->s.courier, body->data, body->size);
+    Inbox *inbox = mailbox_inbox(f->s.m->mailbox);
+    g_autofree char *copy = g_strdup(id);
+
+    while (inbox_get(inbox, copy, &row) != 0 || fake_courier_waiting(f->s.courier) > 0)
+        double_turn(f->s.d);
+    g_assert_cmpint(inbox_get(inbox, copy, &row), ==, 0);
+    return row;
+}
+
+static unsigned received(Fixture *f)
+{
+    g_autofree char *emitted = fake_courier_emitted(f->s.courier);
+    unsigned n = 0;
+
+    for (const char *p = emitted; (p = strstr(p, "Received")); p++)
+        n++;
+    return n;
+}
+
+static void test_arrives(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    InboxRow row = receive(f, &body);
+
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+    g_assert_cmpstr(row.skid, ==, f->s.alice->skid);
+    g_assert_cmpuint(received(f), ==, 1);
+    g_assert_cmpuint(double_count_decrypt(f->s.d), ==, 2); /* the proof of possession, and the session */
+}
+
+static void expect_quarantined(Fixture *f, const Buf *body)
+{
+    unsigned decrypted = double_count_decrypt(f->s.d);
+    InboxRow row = receive(f, body);
+
+    g_assert_cmpint(row.state, ==, INBOX_QUARANTINED);
+    g_assert_cmpint(row.reason, !=, 0);
+    g_assert_cmpuint(received(f), ==, 0);
+    (void)decrypted;
+}
+
+static void test_garbage(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf good = letter(f, f->s.alice, 0, 3600);
+    static const char *const texts[] = {"x", "{}", "[]", "hmsgstr1", "hmsgstr1\0\0\0\1\0\0\0\0{"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        _cleanup_(buf_done) Buf body = BUF_MAX(100);
+
+        g_assert_cmpint(buf_append(&body, texts[i], strlen(texts[i])), ==, 0);
+        expect_quarantined(f, &body);
+    }
+    for (size_t i = 1; i < 8; i++) {
+        _cleanup_(buf_done) Buf body = BUF_MAX(PACKAGE_SIZE_MAX);
+
+        g_assert_cmpint(buf_append(&body, good.data, good.size * i / 8), ==, 0);
+        expect_quarantined(f, &body);
+    }
+    for (size_t i = 0; i < good.size; i += good.size / 40) {
+        good.data[i] ^= 1;
+        expect_quarantined(f, &good);
+        good.data[i] ^= 1;
+    }
+    /* and good mail still comes */
+    InboxRow row = receive(f, &good);
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+}
+
+/* The same package once more, as another body: another id, nothing new. */
+static void test_replayed(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    InboxRow row = receive(f, &body);
+
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+    g_assert_cmpuint(received(f), ==, 1);
+    g_assert_cmpint(buf_append_string(&body, " "), ==, 0);
+    unsigned decrypted = double_count_decrypt(f->s.d);
+    expect_quarantined(f, &body);
+    g_assert_cmpuint(double_count_decrypt(f->s.d), ==, decrypted);
+}
+
+static void test_times(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf expired = letter(f, f->s.alice, 0, 1), without = letter(f, f->s.alice, 1, 0);
+    unsigned decrypted = double_count_decrypt(f->s.d);
+
+    expect_quarantined(f, &expired);
+    expect_quarantined(f, &without);
+    g_assert_cmpuint(double_count_decrypt(f->s.d), ==, decrypted); /* before the TPM */
+}
+
+static void test_senders(Fixture *f, gconstpointer data)
+{
+    static const ContactTrust refused[] = {CONTACT_NONE, CONTACT_BLOCKED, CONTACT_CHANGED};
+    _cleanup_(buf_done) Buf anonymous = letter(f, NULL, 0, 3600);
+    unsigned decrypted = double_count_decrypt(f->s.d);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(refused); i++) {
+        _cleanup_(buf_done) Buf body = letter(f, f->s.alice, i, 3600);
+
+        double_know(f->s.d, refused[i], refused[i], "alice@relay.example");
+        expect_quarantined(f, &body);
+    }
+    expect_quarantined(f, &anonymous);
+    g_assert_cmpuint(double_count_decrypt(f->s.d), ==, decrypted); /* strangers do not keep the TPM busy */
+}
+
+/* For another key of the same relay. */
+static void test_not_for_us(Fixture *f, gconstpointer data)
+{
+    _cleanup_(wire_session_freep) WireSession *session =
+        test_session_new(f->s.alice, f->s.alice, clock_realtime());
+    _cleanup_(buf_done) Buf body = BUF_MAX(PACKAGE_SIZE_MAX);
+    int64_t now = session->statement.created;
+
+    g_assert_cmpint(package_build(session, 0, now, now + 60, "x", 1, &body), ==, 0);
+    expect_quarantined(f, &body);
+}
+
+/* The relay gives something else than what the id names. */
+static void test_other_body(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    InboxRow row;
+
+    fake_courier_fault(f->s.courier, FAULT_FETCH_OTHER);
+    g_autofree char *id = g_strdup(fake_courier_mail(f->s.courier, body.data, body.size));
+    while (fake_courier_count(f->s.courier, "Fetch") == 0)
+        double_turn(f->s.d);
+    for (int i = 0; i < 100; i++)
+        double_turn(f->s.d);
+    g_assert_cmpint(inbox_get(mailbox_inbox(f->s.m->mailbox), id, &row), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpuint(fake_courier_waiting(f->s.courier), ==, 1); /* nothing was acknowledged */
+}
+
+static void test_locked(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    InboxRow row;
+
+    double_lock(f->s.d);
+    row = receive(f, &body); /* durable, and so acknowledged */
+    g_assert_cmpint(row.state, ==, INBOX_UNCHECKED);
+    g_assert_cmpuint(received(f), ==, 1);
+    double_unlock(f->s.d);
+    mailbox_identity_changed(f->s.m->mailbox);
+    while (row.state == INBOX_UNCHECKED) {
+        double_turn(f->s.d);
+        g_assert_cmpint(inbox_get(mailbox_inbox(f->s.m->mailbox), row.id, &row), ==, 0);
+    }
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+}
+
+/* A TPM in trouble might have lost the key: the relay keeps its copy until we know. */
+static void test_tpm_fails(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    Inbox *inbox = mailbox_inbox(f->s.m->mailbox);
+    InboxRow row = {0};
+
+    double_fail(f->s.d, HMSG_ERROR_TPM_UNAVAILABLE);
+    g_autofree char *id = g_strdup(fake_courier_mail(f->s.courier, body.data, body.size));
+    while (inbox_get(inbox, id, &row) != 0)
+        double_turn(f->s.d);
+    for (int i = 0; i < 100; i++)
+        double_turn(f->s.d);
+    g_assert_cmpint(inbox_get(inbox, id, &row), ==, 0);
+    g_assert_cmpint(row.state, ==, INBOX_UNCHECKED);
+    g_assert_cmpuint(fake_courier_waiting(f->s.courier), ==, 1);
+
+    double_fail(f->s.d, 0);
+    mailbox_identity_changed(f->s.m->mailbox);
+    while (row.state == INBOX_UNCHECKED || fake_courier_waiting(f->s.courier) > 0) {
+        double_turn(f->s.d);
+        g_assert_cmpint(inbox_get(inbox, id, &row), ==, 0);
+    }
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+}
+
+typedef struct Reading {
+    bool done;
+    int r;
+    char *content, *subject;
+    bool verified;
+} Reading;
+
+static void on_read(int r, const char *detail, const OpenInfo *info, const MailHead *head, int64_t at,
+                    const Buf *content, void *userdata)
+{
+    Reading *x = userdata;
+
+    x->done = true;
+    x->r = r;
+    if (r != 0)
+        return;
+    x->content = g_strdup(buf_text(content));
+    x->subject = g_strdup(head->subject);
+    x->verified = info->verified;
+}
+
+static void test_read(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    InboxRow row = receive(f, &body);
+    _cleanup_(mailbox_request_freep) MailboxRequest *q = NULL;
+    Reading x = {0};
+
+    g_assert_cmpint(mailbox_read(f->s.m->mailbox, row.id, false, on_read, &x, &q), ==, 0);
+    double_run(f->s.d, &x.done);
+    g_assert_cmpint(x.r, ==, 0);
+    g_assert_cmpstr(x.content, ==, TEXT);
+    g_assert_cmpstr(x.subject, ==, "Plans");
+    g_assert_true(x.verified);
+    g_free(x.content);
+    g_free(x.subject);
+    g_assert_cmpint(inbox_get(mailbox_inbox(f->s.m->mailbox), row.id, &row), ==, 0);
+    g_assert_cmpint(row.state, ==, INBOX_READ);
+    g_assert_cmpint(mailbox_delete(f->s.m->mailbox, row.id), ==, 0);
+    g_assert_cmpint(mailbox_delete(f->s.m->mailbox, row.id), ==, HMSG_ERROR_NOT_FOUND);
+}
+
+/* The connection ends while something waits: it comes with the next one. */
+static void test_disconnected(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+
+    fake_courier_disconnect(f->s.courier);
+    InboxRow row = receive(f, &body);
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+    fake_courier_die(f->s.courier);
+    _cleanup_(buf_done) Buf next = letter(f, f->s.alice, 1, 3600);
+    row = receive(f, &next);
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*f)(Fixture *f, gconstpointer data);
+    } tests[] = {
+        {"/mailbox/arrives", test_arrives},           {"/mailbox/garbage", test_garbage},
+        {"/mailbox/replayed", test_replayed},         {"/mailbox/times", test_times},
+        {"/mailbox/senders", test_senders},           {"/mailbox/not-for-us", test_not_for_us},
+        {"/mailbox/other-body", test_other_body},     {"/mailbox/locked", test_locked},
+        {"/mailbox/tpm-fails", test_tpm_fails},       {"/mailbox/read", test_read},
+        {"/mailbox/disconnected", test_disconnected},
+    };
+
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
+        g_test_add(tests[i].name, Fixture, NULL, set_up, tests[i].f, tear_down);
+    return g_test_run();
+}
