@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/keyring.h"
 #include "agent/launcher.h"
@@ -192,8 +195,17 @@ static int run(Places *places)
     return manager_run(m);
 }
 
+/* A folder of /proc has a link for each thread, besides two of its own. */
+static bool is_alone(int threads_fd)
+{
+    struct stat st;
+
+    return fstat(threads_fd, &st) < 0 || st.st_nlink <= 3;
+}
+
 int main(int argc, char **argv)
 {
+    _cleanup_(fd_closep) int threads_fd = open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC);
     Places places = {0};
     int status = EXIT_FAILURE;
     int r;
@@ -210,5 +222,9 @@ int main(int argc, char **argv)
     if (r < 0)
         log_error("Stopped: %s", strerror(-r));
     places_done(&places);
+    /* A thread that the TPM or a disk held up was left behind, and may go on at any moment: with what exit(3)
+     * takes down. */
+    if (!is_alone(threads_fd))
+        _exit(status);
     return status;
 }
