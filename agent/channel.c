@@ -10,6 +10,7 @@ typedef struct Channel {
     struct Channel *prev, *next;
     Channels *owner;
     sd_bus *bus;
+    sd_event_source *begin;
 } Channel;
 
 struct Channels {
@@ -26,6 +27,7 @@ static void channel_close(Channel *c)
         access_channel_closed(owner->m->access, c->bus);
     DL_DELETE(owner->list, c);
     owner->n--;
+    sd_event_source_disable_unref(c->begin);
     sd_bus_detach_event(c->bus);
     sd_bus_close_unref(c->bus);
     free(c);
@@ -35,6 +37,33 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
 {
     channel_close(userdata); /* sd-bus holds its own reference while it calls us */
     return 0;
+}
+
+static int on_begin(sd_event_source *source, void *userdata)
+{
+    Channel *c = userdata;
+    sd_bus *bus = sd_bus_ref(c->bus); /* the channel may be closed by what is in it */
+
+    c->begin = sd_event_source_disable_unref(c->begin);
+    while (sd_bus_process(bus, NULL) > 0)
+        ;
+    sd_bus_unref(bus);
+    return 0;
+}
+
+/* What sd-bus has read together with the last line of the authentication it leaves in its buffer, until more
+ * comes: a client that waits for its answer sends nothing more. */
+static int on_connected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    Channel *c = userdata;
+
+    return sd_event_add_defer(c->owner->m->event, &c->begin, on_begin, c);
+}
+
+static int match_local(Channel *c, const char *member, sd_bus_message_handler_t handler)
+{
+    return sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
+                               "org.freedesktop.DBus.Local", member, handler, c);
 }
 
 int channels_new(Manager *m, Channels **ret)
@@ -86,8 +115,11 @@ static int channel_start(Channel *c, int fd)
     if (r >= 0)
         r = manager_publish(c->owner->m, c->bus);
     if (r >= 0)
-        r = sd_bus_match_signal(c->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
-                                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, c);
+        r = sd_bus_set_connected_signal(c->bus, true);
+    if (r >= 0)
+        r = match_local(c, "Connected", on_connected);
+    if (r >= 0)
+        r = match_local(c, "Disconnected", on_disconnected);
     if (r >= 0)
         r = sd_bus_start(c->bus);
     if (r >= 0)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <gio/gunixfdlist.h>
 #include <glib/gstdio.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
@@ -279,6 +280,40 @@ static void test_channel(TestAgent *a, gconstpointer data)
     g_assert_cmpstr(state, ==, "ready");
 }
 
+/* The last line of the authentication and a call in one piece, as GDBus may send them. */
+static void test_channel_begin(TestAgent *a, gconstpointer data)
+{
+    static const char first[] = "\0AUTH EXTERNAL\r\nDATA\r\n", last[] = "BEGIN\r\n";
+    g_autoptr(GDBusMessage) call =
+        g_dbus_message_new_method_call(NULL, AGENT_PATH, "org.freedesktop.DBus.Peer", "Ping");
+    g_autoptr(GByteArray) piece = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+    char answer[256];
+    gsize n = 0;
+
+    agent_start(a, NULL);
+    int fd = open_channel(a);
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    g_assert_cmpint(write(fd, first, sizeof(first) - 1), ==, sizeof(first) - 1);
+    for (size_t have = 0;
+         have < 4 || memcmp(answer + have - 2, "\r\n", 2) != 0 || !memmem(answer, have, "OK", 2);) {
+        g_assert_cmpint(poll(&readable, 1, TEST_AWAIT_SECONDS * 1000), ==, 1);
+        ssize_t got = read(fd, answer + have, sizeof(answer) - have);
+        g_assert_cmpint(got, >, 0);
+        have += (size_t)got;
+    }
+    g_dbus_message_set_serial(call, 1);
+    g_autofree guchar *blob = g_dbus_message_to_blob(call, &n, G_DBUS_CAPABILITY_FLAGS_NONE, &error);
+    g_assert_no_error(error);
+    g_byte_array_append(piece, (const guint8 *)last, sizeof(last) - 1);
+    g_byte_array_append(piece, blob, (guint)n);
+    g_assert_cmpint(write(fd, piece->data, piece->len), ==, (gssize)piece->len);
+    g_assert_cmpint(poll(&readable, 1, TEST_AWAIT_SECONDS * 1000), ==, 1);
+    g_assert_cmpint(read(fd, answer, sizeof(answer)), >, 0);
+    g_assert_cmpint(answer[1], ==, G_DBUS_MESSAGE_TYPE_METHOD_RETURN);
+    close(fd);
+}
+
 static void test_channel_limit(TestAgent *a, gconstpointer data)
 {
     int fds[CHANNELS_MAX];
@@ -510,6 +545,7 @@ int main(int argc, char **argv)
     add("/dbus/agent/diagnose", test_diagnose);
     add("/dbus/agent/other-user", test_other_user);
     add("/dbus/agent/channel", test_channel);
+    add("/dbus/agent/channel-begin", test_channel_begin);
     add("/dbus/agent/channel-limit", test_channel_limit);
     add("/dbus/agent/garbage", test_garbage);
     add("/dbus/agent/client-leaves", test_client_leaves);
