@@ -56,7 +56,7 @@ int opening_parse(Opening *o, const void *data, size_t n)
         r = seed_parse(data, n, &o->seed);
     else
         r = package_find(data, n, PACKAGE_MESSAGE, kids, n_kids, &o->package, &index);
-    return r != 0 || n_kids > 0 ? r : HMSG_ERROR_NO_IDENTITY;
+    return n_kids == 0 && (r == 0 || r == HMSG_ERROR_NOT_FOR_US) ? HMSG_ERROR_NO_IDENTITY : r;
 }
 
 int opening_parse_stream(Opening *o, const void *header, size_t n)

@@ -28,6 +28,7 @@ struct Relay {
     GThread *data, *control;
     GMutex lock; /* what is below */
     GByteArray *seen;
+    GArray *codes; /* of all commands */
     Rule rules[RULES_MAX];
     guint32 tamper_code;
     size_t tamper_offset;
@@ -129,6 +130,7 @@ static size_t answer_to(Relay *r, int up, const guint8 *command, size_t size, gu
 
     g_mutex_lock(&r->lock);
     g_byte_array_append(r->seen, command, (guint)size);
+    g_array_append_val(r->codes, code);
     for (size_t i = 0; i < RULES_MAX; i++)
         if (r->rules[i].times > 0 && r->rules[i].code == code) {
             r->rules[i].times--;
@@ -227,6 +229,7 @@ Relay *relay_new(TestSwtpm *tpm)
     r->ctrl = g_strdup_printf("%s.ctrl", r->path);
     r->tcti = g_strdup_printf("swtpm:path=%s", r->path);
     r->seen = g_byte_array_new();
+    r->codes = g_array_new(FALSE, FALSE, sizeof(guint32));
     g_mutex_init(&r->lock);
     r->stop_fd = eventfd(0, EFD_CLOEXEC);
     r->data_fd = listen_at(r->path);
@@ -247,6 +250,7 @@ void relay_free(Relay *r)
     close(r->data_fd);
     close(r->ctrl_fd);
     g_byte_array_unref(r->seen);
+    g_array_unref(r->codes);
     g_mutex_clear(&r->lock);
     test_folder_remove(r->folder);
     g_free(r->path);
@@ -293,4 +297,15 @@ bool relay_saw(Relay *r, const void *data, size_t n)
     bool saw = memmem(r->seen->data, r->seen->len, data, n) != NULL;
     g_mutex_unlock(&r->lock);
     return saw;
+}
+
+unsigned relay_count(Relay *r, guint32 command_code)
+{
+    unsigned n = 0;
+
+    g_mutex_lock(&r->lock);
+    for (guint i = 0; i < r->codes->len; i++)
+        n += command_code == 0 || g_array_index(r->codes, guint32, i) == command_code;
+    g_mutex_unlock(&r->lock);
+    return n;
 }

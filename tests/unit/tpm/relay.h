@@ -26,3 +26,5 @@ void relay_tamper(Relay *r, guint32 command_code, size_t offset);
 void relay_reset(Relay *r);
 /* Were these bytes in any command or answer? */
 bool relay_saw(Relay *r, const void *data, size_t n);
+/* How many of these commands (0: of all) came by. */
+unsigned relay_count(Relay *r, guint32 command_code);
