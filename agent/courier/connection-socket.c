@@ -9,6 +9,9 @@
 
 #include "agent/courier/connection-internal.h"
 
+/* Microseconds. curl begins each transfer by its timer; what sd-event takes without a wish is 250 ms. */
+#define TIMER_ACCURACY 1u
+
 struct Socket {
     Socket *prev, *next;
     Connection *connection;
@@ -179,7 +182,7 @@ bool connection_socket_prepare_multi(Connection *c)
 {
     CURLMcode r = CURLM_OK;
 
-    if (sd_event_add_time(c->event, &c->timer, CLOCK_MONOTONIC, 0, 0, on_timer, c) < 0 ||
+    if (sd_event_add_time(c->event, &c->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_timer, c) < 0 ||
         sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) < 0)
         return false;
     r |= curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_wish);
