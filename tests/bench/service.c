@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/bench/service.h"
@@ -135,25 +134,4 @@ sd_bus *bench_peer_open(int fd)
     check(sd_bus_set_fd(bus, fd, fd));
     check(sd_bus_start(bus));
     return bus;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-double bench_median(double *times, size_t n)
-{
-    qsort(times, n, sizeof(*times), compare);
-    return times[n / 2];
-}
-
-double bench_now(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }

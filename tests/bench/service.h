@@ -7,6 +7,8 @@
 #include <glib.h>
 #include <systemd/sd-bus.h>
 
+#include "tests/bench/measure.h"
+
 #define ECHO_NAME "org.hmsg.Echo"
 #define ECHO_PATH "/org/hmsg/Echo"
 
@@ -21,7 +23,3 @@ sd_bus *echo_peer(const Echo *e);
 /* A connection to the bus at address; and a client on one end of a private connection. */
 sd_bus *bench_bus_open(const char *address);
 sd_bus *bench_peer_open(int fd);
-
-/* Microseconds: the median of n, which is sorted. */
-double bench_median(double *times, size_t n);
-double bench_now(void);

@@ -256,6 +256,11 @@ int scene_agent_pid(const SceneUser *u)
     return test_process_pid(u->agent);
 }
 
+const TestSwtpm *scene_tpm(const SceneUser *u)
+{
+    return u->tpm;
+}
+
 const char *scene_address(const SceneUser *u)
 {
     return u->address;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "tests/lib/process.h"
+#include "tests/lib/swtpm.h"
 
 typedef struct Scene Scene;
 typedef struct SceneUser SceneUser;
@@ -39,6 +40,7 @@ void scene_agent_start(SceneUser *u);
 void scene_agent_stop(SceneUser *u);
 void scene_agent_kill(SceneUser *u); /* SIGKILL */
 int scene_agent_pid(const SceneUser *u);
+const TestSwtpm *scene_tpm(const SceneUser *u);
 /* name@host:port#PIN */
 const char *scene_address(const SceneUser *u);
 const char *scene_bus_address(const SceneUser *u);

@@ -117,6 +117,11 @@ const char *test_swtpm_path(const TestSwtpm *t)
     return t->path;
 }
 
+int test_swtpm_pid(const TestSwtpm *t)
+{
+    return test_process_pid(t->process);
+}
+
 void test_swtpm_reset(TestSwtpm *t)
 {
     static const guint8 done[4];

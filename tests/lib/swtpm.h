@@ -23,6 +23,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestSwtpm, test_swtpm_free)
 const char *test_swtpm_tcti(const TestSwtpm *t);
 /* The server's socket; the control socket has ".ctrl" behind it. */
 const char *test_swtpm_path(const TestSwtpm *t);
+int test_swtpm_pid(const TestSwtpm *t);
 
 /* TPM Init, as at power-on: what was loaded is gone; connections stay. TPM2_Startup is left to the one who
  * holds the connection. */
