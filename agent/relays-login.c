@@ -324,7 +324,8 @@ void login_keep(Connection *c, bool at_once)
     if (at_once)
         c->failures = 0;
     if (sd_event_add_time_relative(c->owner->m->event, &c->timer, CLOCK_BOOTTIME,
-                                   at_once ? 0 : pause_usec(c->failures), TIMER_ACCURACY, on_timer, c) < 0)
+                                   at_once ? 0 : pause_usec(c->failures), at_once ? 1 : TIMER_ACCURACY,
+                                   on_timer, c) < 0)
         log_error("No timer for relay %s:%u", c->address.host, c->address.port);
 }
 
