@@ -8,6 +8,8 @@
 #include "agent/relays.h"
 
 #define CONTACT_CONFIRMED_FOR 3600 /* seconds for which a directory's answer is not asked for again */
+/* Until a directory that is silent counts as out of reach, when the key is pinned. */
+#define CONTACT_PATIENCE_SECONDS 5
 
 struct Contacts {
     Manager *m;
@@ -22,7 +24,7 @@ struct Contacts {
 struct ContactsRequest {
     ContactsRequest *prev, *next;
     Contacts *c;
-    sd_event_source *defer;
+    sd_event_source *defer, *patience;
     RelaysRequest *lookup;
     void (*deliver)(ContactsRequest *q);
     union {

@@ -33,6 +33,7 @@ ContactsRequest *contacts_request_free(ContactsRequest *q)
     if (q->c)
         DL_DELETE(q->c->requests, q);
     (void)sd_event_source_disable_unref(q->defer);
+    (void)sd_event_source_disable_unref(q->patience);
     (void)relays_request_free(q->lookup);
     for (size_t i = 0; i < q->n_relays; i++)
         free(q->relays[i]);
@@ -57,6 +58,7 @@ static int on_defer(sd_event_source *source, void *userdata)
 void contacts_request_finish(ContactsRequest *q, int r, const char *format, ...)
 {
     q->r = r;
+    q->patience = sd_event_source_disable_unref(q->patience);
     if (r != 0 && format) {
         va_list ap;
 
@@ -145,10 +147,23 @@ static void on_name(int r, const char *detail, const DirectoryEntry *entry, void
         contacts_request_finish(q, r, NULL);
 }
 
+static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    on_name(HMSG_ERROR_RELAY_UNAVAILABLE, error_message(HMSG_ERROR_RELAY_UNAVAILABLE), NULL, userdata);
+    return 0;
+}
+
 int contacts_ask_name(ContactsRequest *q)
 {
+    int r = 0;
+
     if (!q->c->m->relays)
         return HMSG_ERROR_RELAY_UNAVAILABLE;
+    if (pinned_serves(q, HMSG_ERROR_RELAY_UNAVAILABLE))
+        r = sd_event_add_time_relative(q->c->m->event, &q->patience, CLOCK_BOOTTIME,
+                                       CONTACT_PATIENCE_SECONDS * UINT64_C(1000000), 0, on_silence, q);
+    if (r < 0)
+        return r;
     return relays_lookup_name(q->c->m->relays, &q->address.relay, q->address.name, q->options.trust_relay,
                               on_name, q, &q->lookup);
 }

@@ -35,6 +35,7 @@ Contacts *contacts_free(Contacts *c)
         DL_DELETE(c->requests, q);
         q->c = NULL;
         q->defer = sd_event_source_disable_unref(q->defer);
+        q->patience = sd_event_source_disable_unref(q->patience);
         q->lookup = relays_request_free(q->lookup);
     }
     (void)contact_free(c->known);

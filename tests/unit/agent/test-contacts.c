@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/contact-store.h"
+#include "agent/contacts-internal.h"
 #include "agent/contacts-manage.h"
 #include "agent/contacts.h"
 #include "agent/identity.h"
@@ -25,6 +26,8 @@ typedef struct Directory {
     const char *address;
     bool guest;
     bool home_fails; /* look-ups by name do, those by kid do not */
+    bool silent;     /* answers when release is called */
+    RelaysRequest *held;
     unsigned asked;
 } Directory;
 
@@ -51,6 +54,8 @@ RelaysRequest *relays_request_free(RelaysRequest *q)
 {
     if (!q)
         return NULL;
+    if (current->directory.held == q)
+        current->directory.held = NULL;
     (void)sd_event_source_disable_unref(q->defer);
     free(q);
     return NULL;
@@ -77,6 +82,11 @@ static int answer(sd_event_source *source, void *userdata)
     return 0;
 }
 
+static void release(RelaysRequest *q)
+{
+    g_assert_cmpint(sd_event_add_defer(current->m.event, &q->defer, answer, q), >=, 0);
+}
+
 static int ask(bool by_name, relays_lookup_t done, void *userdata, RelaysRequest **ret)
 {
     RelaysRequest *q = calloc(1, sizeof(*q));
@@ -86,7 +96,10 @@ static int ask(bool by_name, relays_lookup_t done, void *userdata, RelaysRequest
     q->by_name = by_name;
     q->done = done;
     q->userdata = userdata;
-    g_assert_cmpint(sd_event_add_defer(current->m.event, &q->defer, answer, q), >=, 0);
+    if (current->directory.silent)
+        current->directory.held = q;
+    else
+        release(q);
     *ret = q;
     return 0;
 }
@@ -317,6 +330,74 @@ static void test_relay_away(Fixture *f, gconstpointer data)
     g_assert_cmpint(o.r, ==, HMSG_ERROR_NOT_FOUND);
     resolve(f, BOB, false, &o);
     expect_trust(&o, CONTACT_PINNED, bob);
+    outcome_clear(&o);
+}
+
+static ContactsRequest *begin(Fixture *f, const char *recipient, Outcome *o)
+{
+    const ResolveOptions options = {.fresh = true};
+    ContactsRequest *q = NULL;
+
+    outcome_clear(o);
+    g_assert_cmpint(contacts_resolve(f->m.contacts, recipient, &options, on_resolved, o, &q), ==, 0);
+    return q;
+}
+
+/* Who is pinned is not waited for without end; who is not can be had from the directory alone. */
+static void test_relay_silent(Fixture *f, gconstpointer data)
+{
+    Outcome pinned = {0}, unknown = {0}, left = {0};
+    ContactsRequest *q, *other;
+
+    resolve(f, BOB, false, &pinned);
+    f->directory.silent = true;
+    q = begin(f, BOB, &pinned);
+    f->directory.address = "eve@relay.example";
+    f->directory.owner = eve;
+    other = begin(f, f->directory.address, &unknown);
+    RelaysRequest *held = f->directory.held;
+    run(f, &pinned, q);
+    expect_trust(&pinned, CONTACT_PINNED, bob);
+    g_assert_false(unknown.done);
+    g_assert_true(f->directory.held == held);
+    release(held);
+    run(f, &unknown, other);
+    expect_trust(&unknown, CONTACT_PINNED, eve);
+
+    /* an answer ends the wait, and so does the end of contacts */
+    f->directory = (Directory){.owner = bob, .address = BOB, .silent = true};
+    q = begin(f, BOB, &pinned);
+    g_assert_nonnull(q->patience);
+    release(f->directory.held);
+    while (!q->defer)
+        g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
+    g_assert_null(q->patience);
+    run(f, &pinned, q);
+    expect_trust(&pinned, CONTACT_PINNED, bob);
+    q = begin(f, BOB, &left);
+    f->m.contacts = contacts_free(f->m.contacts);
+    g_assert_null(q->patience);
+    (void)contacts_request_free(q);
+    outcome_clear(&pinned);
+    outcome_clear(&unknown);
+}
+
+/* A key that the user holds, for an address whose relay was never asked: no pin of the relay, nothing to
+ * fall back on. */
+static void test_relay_slow(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX);
+    Outcome o = {0};
+    ContactsRequest *q;
+
+    g_assert_cmpint(rsa_key_to_pem(bob->decrypt, &pem), ==, 0);
+    add(f, &(ContactAddition){.address = BOB, .key = pem.data, .key_size = pem.size}, &o);
+    g_assert_cmpint(o.r, ==, 0);
+    f->directory.silent = true;
+    q = begin(f, BOB, &o);
+    g_assert_null(q->patience);
+    release(f->directory.held);
+    run(f, &o, q);
     outcome_clear(&o);
 }
 
@@ -559,12 +640,13 @@ int main(int argc, char **argv)
         const char *name;
         void (*f)(Fixture *f, gconstpointer data);
     } tests[] = {
-        {"/contacts/first-use", test_first_use}, {"/contacts/relay-away", test_relay_away},
-        {"/contacts/changed", test_changed},     {"/contacts/changed-back", test_changed_back},
-        {"/contacts/block", test_block},         {"/contacts/senders", test_senders},
-        {"/contacts/guests", test_guests},       {"/contacts/add", test_add},
-        {"/contacts/bad", test_bad_recipients},  {"/contacts/cancel", test_cancel},
-        {"/contacts/restart", test_restart},
+        {"/contacts/first-use", test_first_use},   {"/contacts/relay-away", test_relay_away},
+        {"/contacts/changed", test_changed},       {"/contacts/changed-back", test_changed_back},
+        {"/contacts/block", test_block},           {"/contacts/senders", test_senders},
+        {"/contacts/guests", test_guests},         {"/contacts/add", test_add},
+        {"/contacts/bad", test_bad_recipients},    {"/contacts/cancel", test_cancel},
+        {"/contacts/restart", test_restart},       {"/contacts/relay-silent", test_relay_silent},
+        {"/contacts/relay-slow", test_relay_slow},
     };
     int status;
 
