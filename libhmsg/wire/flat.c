@@ -31,6 +31,30 @@ static bool skip(Cursor *c, char what)
     return true;
 }
 
+#define EACH_BYTE(x) (UINT64_C(0x0101010101010101) * (x))
+
+/* True when one of the eight bytes of v is 0. */
+static bool has_zero(uint64_t v)
+{
+    return ((v - EACH_BYTE(1)) & ~v & EACH_BYTE(0x80)) != 0;
+}
+
+/* Printable ASCII without backslash; eight bytes at a time, since packages are long. */
+static bool is_plain(const char *text, size_t n)
+{
+    for (; n >= 8; text += 8, n -= 8) {
+        uint64_t v;
+        memcpy(&v, text, 8);
+        if (((v | (v + EACH_BYTE(1))) & EACH_BYTE(0x80)) != 0 || /* 0x7f and above */
+            ((v - EACH_BYTE(0x20)) & ~v & EACH_BYTE(0x80)) != 0 || has_zero(v ^ EACH_BYTE('\\')))
+            return false;
+    }
+    for (; n > 0; text++, n--)
+        if (*text < 0x20 || *text > 0x7e || *text == '\\')
+            return false;
+    return true;
+}
+
 static bool scan_text(Cursor *c, const char **ret, size_t *ret_size)
 {
     if (!skip(c, '"'))
@@ -39,9 +63,8 @@ static bool scan_text(Cursor *c, const char **ret, size_t *ret_size)
     const char *quote = memchr(start, '"', (size_t)(c->end - start));
     if (!quote)
         return false;
-    for (const char *p = start; p < quote; p++)
-        if (*p < 0x20 || *p > 0x7e || *p == '\\')
-            return false;
+    if (!is_plain(start, (size_t)(quote - start)))
+        return false;
     *ret = start;
     *ret_size = (size_t)(quote - start);
     c->at = quote + 1;
