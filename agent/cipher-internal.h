@@ -106,8 +106,7 @@ int opening_finish_stream(Opening *o, const void *header, size_t n, const uint8_
                           StreamReader **ret);
 void opening_info(const Opening *o, OpenInfo *ret);
 
-/* The stages, for cipher_open_now and opening_start. Each 0, -EAGAIN (cannot be known at once) or an error.
- */
-int opening_check(Opening *o, SessionInEntry **ret_entry);
+/* Its stages that cipher_open_now goes through on its own, for a package_recall whose keys are cached: 0,
+ * -EAGAIN (cannot be known at once) or an error. */
 int opening_check_sender(Opening *o, SessionInEntry *entry);
-int opening_judge_sender(Opening *o);
+int opening_finish_recalled(Opening *o, SessionInEntry *entry, Buf *ret);

@@ -89,29 +89,35 @@ int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *
     return 0;
 }
 
-/* Like opening_start with a cached key: nothing that could take time. */
-static int open_cached(Opening *o, Buf *ret)
+/* The session of a package, for package_recall. */
+typedef struct Recall {
+    SessionIn *sessions;
+    SessionInEntry *entry;
+} Recall;
+
+static const SessionStatement *remember(const uint8_t recall_id[static SHA256_SIZE], void *userdata)
 {
-    Cipher *c = o->c;
-    SessionInEntry *entry = NULL;
+    Recall *recall = userdata;
+
+    recall->entry = session_in_recall(recall->sessions, recall_id);
+    return recall->entry ? session_in_statement(recall->entry) : NULL;
+}
+
+/* -EAGAIN: it is of no session in the cache, or is not right; cipher_open says what. */
+static int open_recalled(Opening *o, const void *package, size_t size, Buf *ret)
+{
+    Recall recall = {.sessions = o->c->m->session_in};
     int r;
 
-    if (o->seed)
-        return -EAGAIN;
-    r = package_cache_id(o->package, o->cache_id);
-    if (r != 0)
-        return r;
-    if (!session_in_find(c->m->session_in, o->cache_id))
-        return -EAGAIN; /* before the signature is verified in vain */
-    r = opening_check(o, &entry);
+    r = package_recall(package, size, remember, &recall, &o->package);
     if (r == 0)
-        r = opening_check_sender(o, entry);
+        r = opening_check_sender(o, recall.entry);
     if (r == 0)
-        r = session_in_keys(c->m->session_in, entry, o->keys);
-    if (r == -ENOKEY)
+        r = session_in_keys(recall.sessions, recall.entry, o->keys);
+    if (r == -ENOENT || r == -ENOKEY)
         return -EAGAIN;
     o->cached = o->had_keys = true;
-    return r == 0 ? opening_finish(o, ret) : r;
+    return r == 0 ? opening_finish_recalled(o, recall.entry, ret) : r;
 }
 
 int cipher_open_now(Cipher *c, const void *package, size_t size, const OpenOptions *options,
@@ -123,9 +129,7 @@ int cipher_open_now(Cipher *c, const void *package, size_t size, const OpenOptio
     opening_done(o); /* of the call before, whose info is valid until now */
     opening_init(o, c, options);
     o->keys = c->keys;
-    r = opening_parse(o, package, size);
-    if (r == 0)
-        r = open_cached(o, ret_plaintext);
+    r = open_recalled(o, package, size, ret_plaintext);
     if (r == 0)
         opening_info(o, ret_info);
     bytes_wipe(secret_data(c->keys), secret_size(c->keys));

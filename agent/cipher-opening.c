@@ -102,7 +102,7 @@ static int check_seed(Opening *o)
     return make_failed_id(id, o->seed->encrypted_key.data, o->seed->encrypted_key.size, o->failed_id);
 }
 
-int opening_check(Opening *o, SessionInEntry **ret_entry)
+static int check(Opening *o, SessionInEntry **ret_entry)
 {
     Cipher *c = o->c;
     SessionInEntry *entry;
@@ -118,7 +118,9 @@ int opening_check(Opening *o, SessionInEntry **ret_entry)
     if (r != 0)
         return r;
     entry = session_in_find(c->m->session_in, o->cache_id);
-    r = package_check_sender(o->package, entry ? session_in_statement(entry) : NULL, &o->statement);
+    r = package_check_sender(o->package,
+                             entry && !session_in_is_anonymous(entry) ? session_in_statement(entry) : NULL,
+                             &o->statement);
     if (r == 0)
         *ret_entry = entry;
     return r;
@@ -151,28 +153,7 @@ static bool is_fresh(const Opening *o, const SenderAnswer *a)
     return a->there && a->generation == (contacts ? contacts_generation(contacts) : 0);
 }
 
-int opening_check_sender(Opening *o, SessionInEntry *entry)
-{
-    const SenderAnswer *known = entry ? session_in_answer(entry) : NULL;
-    int r;
-
-    if (o->seed || !o->package->has_sender)
-        return opening_judge_sender(o);
-    base64url_encode(o->package->skid, KID_SIZE, o->sender_kid);
-    if (known && is_fresh(o, known))
-        r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
-    else
-        r = ask_store(o, o->sender_kid);
-    if (r != 0)
-        return r;
-    /* A directory may know better; but not again for each package of a session. */
-    if (o->sender.trust == CONTACT_NONE && o->c->m->contacts &&
-        !(known && is_fresh(o, known) && o->allow_unknown))
-        return -EAGAIN;
-    return opening_judge_sender(o);
-}
-
-int opening_judge_sender(Opening *o)
+static int judge_sender(Opening *o)
 {
     if (o->seed)
         return 0; /* check_seed did */
@@ -196,6 +177,27 @@ int opening_judge_sender(Opening *o)
         return HMSG_ERROR_UNTRUSTED;
     }
     return 0;
+}
+
+int opening_check_sender(Opening *o, SessionInEntry *entry)
+{
+    const SenderAnswer *known = entry ? session_in_answer(entry) : NULL;
+    int r;
+
+    if (o->seed || !o->package->has_sender)
+        return judge_sender(o);
+    base64url_encode(o->package->skid, KID_SIZE, o->sender_kid);
+    if (known && is_fresh(o, known))
+        r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
+    else
+        r = ask_store(o, o->sender_kid);
+    if (r != 0)
+        return r;
+    /* A directory may know better; but not again for each package of a session. */
+    if (o->sender.trust == CONTACT_NONE && o->c->m->contacts &&
+        !(known && is_fresh(o, known) && o->allow_unknown))
+        return -EAGAIN;
+    return judge_sender(o);
 }
 
 static const Buf *encrypted_key(const Opening *o)
@@ -275,7 +277,7 @@ static void on_sender(int r, const char *detail, const Sender *sender, void *use
     else if (r == HMSG_ERROR_RELAY_UNAVAILABLE && o->allow_unknown)
         r = 0; /* nobody can tell: unknown, as the store said */
     if (r == 0)
-        r = opening_judge_sender(o);
+        r = judge_sender(o);
     if (r == 0)
         r = find_keys(o, session_in_find(c->m->session_in, o->cache_id));
     if (r != -EAGAIN)
@@ -289,7 +291,7 @@ int opening_start(Opening *o, opening_ready_t ready, void *userdata)
 
     o->ready = ready;
     o->userdata = userdata;
-    r = opening_check(o, &entry);
+    r = check(o, &entry);
     if (r == 0)
         r = opening_check_sender(o, entry);
     if (r == 0)
@@ -298,6 +300,27 @@ int opening_start(Opening *o, opening_ready_t ready, void *userdata)
         return r;
     r = contacts_check_sender(o->c->m->contacts, o->sender_kid, o->relay, on_sender, o, &o->contacts);
     return r == 0 ? -EAGAIN : r;
+}
+
+static int put_keys(Opening *o, SessionInEntry **ret)
+{
+    const Package *p = o->package;
+    SessionInNew new = {
+        .id = o->cache_id,
+        .recall_id = p->recall_id,
+        .statement = &o->statement,
+        .anonymous = !p->has_sender,
+        .keys = o->keys,
+    };
+    SessionStatement anonymous = {.expires = TIME_MAX};
+
+    if (!p->has_sender) {
+        memcpy(anonymous.kid, p->kid, KID_SIZE);
+        memcpy(anonymous.sid, p->sid, SESSION_ID_SIZE);
+        memcpy(anonymous.kc, p->kc, KEY_COMMITMENT_SIZE);
+        new.statement = &anonymous;
+    }
+    return session_in_put(o->c->m->session_in, &new, ret);
 }
 
 /* Keys that the package commits to are those of the session, whether or not this package is right. */
@@ -316,7 +339,7 @@ static int remember_keys(Opening *o, SessionInEntry **ret)
         return session_in_put_failed(s, o->failed_id);
     if (r != 0)
         return r;
-    r = session_in_put(s, o->cache_id, o->keys, o->package->has_sender ? &o->statement : NULL, ret);
+    r = put_keys(o, ret);
     if (r != 0) { /* the next one costs the TPM again, no more */
         log_warning("A session key cannot be kept: %s", error_message(r));
         *ret = NULL;
@@ -363,6 +386,16 @@ int opening_finish(Opening *o, Buf *ret)
     return r;
 }
 
+int opening_finish_recalled(Opening *o, SessionInEntry *entry, Buf *ret)
+{
+    int r;
+
+    r = package_open(o->package, o->keys, ret);
+    if (r == 0)
+        note_use(o, entry);
+    return r;
+}
+
 int opening_finish_stream(Opening *o, const void *header, size_t n, const uint8_t *prefix, StreamReader **ret)
 {
     SessionInEntry *entry = NULL;
@@ -396,9 +429,5 @@ void opening_info(const Opening *o, OpenInfo *ret)
     if (!p)
         return;
     ret->timestamp = p->ts;
-    ret->expires = p->exp;
     ret->expired = p->exp != 0 && p->exp < clock_realtime();
-    ret->seq = p->seq;
-    memcpy(ret->sid, p->sid, sizeof(ret->sid));
-    ret->session_expires = o->statement.expires;
 }

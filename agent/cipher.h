@@ -50,11 +50,6 @@ typedef struct OpenInfo {
     const char *format;     /* "hmsg", "stream" or "seed" */
     bool verified, trusted, cached, replayed, expired, authenticated;
     int64_t timestamp; /* of the package; 0: has none */
-    int64_t expires;   /* of the package; 0: none */
-    /* of a signed package, for the replay window of mail */
-    uint8_t sid[16];
-    uint64_t seq;
-    int64_t session_expires;
     uint64_t bytes_in, bytes_out; /* Fd only */
 } OpenInfo;
 

@@ -15,12 +15,13 @@
 #define USEC_PER_SEC UINT64_C(1000000)
 
 struct SessionInEntry {
-    UT_hash_handle hh;           /* in the order of creation */
+    UT_hash_handle hh; /* in the order of creation */
+    UT_hash_handle by_recall;
     SessionInEntry *prev, *next; /* the least recently used first */
-    uint8_t id[SHA256_SIZE];
+    uint8_t id[SHA256_SIZE], recall_id[SHA256_SIZE];
     char name[SESSION_NAME_SIZE];
     char skid[HASH_TEXT_SIZE];
-    bool has_sender;
+    bool anonymous;
     SessionStatement statement;
     SenderAnswer answer;
     KeyringEntry *key;
@@ -38,6 +39,7 @@ typedef struct Failed {
 struct SessionIn {
     Manager *m;
     SessionInEntry *entries;
+    SessionInEntry *by_recall; /* the same ones */
     SessionInEntry *by_use;
     Failed *failed;
     uint64_t idle, absolute; /* seconds */
@@ -100,6 +102,7 @@ int session_in_new(Manager *m, SessionIn **ret)
 static void entry_drop(SessionIn *s, SessionInEntry *e)
 {
     HASH_DEL(s->entries, e);
+    HASH_DELETE(by_recall, s->by_recall, e);
     DL_DELETE(s->by_use, e);
     keyring_drop(s->m->keyring, e->key);
     sender_answer_done(&e->answer);
@@ -144,16 +147,29 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
     return s->entries ? sweep_arm(s->m->event, &s->sweep, on_sweep, s) : 0;
 }
 
-SessionInEntry *session_in_find(SessionIn *s, const uint8_t id[static SHA256_SIZE])
+static SessionInEntry *still_good(SessionIn *s, SessionInEntry *e)
 {
-    SessionInEntry *e = NULL;
-
-    HASH_FIND(hh, s->entries, id, SHA256_SIZE, e);
     if (e && is_over(s, e, clock_boottime())) {
         entry_drop(s, e);
         return NULL;
     }
     return e;
+}
+
+SessionInEntry *session_in_find(SessionIn *s, const uint8_t id[static SHA256_SIZE])
+{
+    SessionInEntry *e = NULL;
+
+    HASH_FIND(hh, s->entries, id, SHA256_SIZE, e);
+    return still_good(s, e);
+}
+
+SessionInEntry *session_in_recall(SessionIn *s, const uint8_t recall_id[static SHA256_SIZE])
+{
+    SessionInEntry *e = NULL;
+
+    HASH_FIND(by_recall, s->by_recall, recall_id, SHA256_SIZE, e);
+    return still_good(s, e);
 }
 
 int session_in_keys(SessionIn *s, SessionInEntry *e, Secret *ret)
@@ -166,7 +182,7 @@ int session_in_keys(SessionIn *s, SessionInEntry *e, Secret *ret)
     return r;
 }
 
-static int entry_new(const uint8_t *id, const SessionStatement *statement, SessionInEntry **ret)
+static int entry_new(const SessionInNew *new, SessionInEntry **ret)
 {
     uint8_t random[(SESSION_NAME_SIZE - 1) / 2];
     SessionInEntry *e;
@@ -178,40 +194,44 @@ static int entry_new(const uint8_t *id, const SessionStatement *statement, Sessi
     e = calloc(1, sizeof(*e));
     if (!e)
         return -ENOMEM;
-    memcpy(e->id, id, SHA256_SIZE);
+    memcpy(e->id, new->id, SHA256_SIZE);
+    memcpy(e->recall_id, new->recall_id, SHA256_SIZE);
     hex_encode(random, sizeof(random), e->name);
-    if (statement) {
-        e->has_sender = true;
-        e->statement = *statement;
-        base64url_encode(statement->skid, KID_SIZE, e->skid);
-    }
+    e->anonymous = new->anonymous;
+    e->statement = *new->statement;
+    if (!new->anonymous)
+        base64url_encode(new->statement->skid, KID_SIZE, e->skid);
     e->created = e->last_used = clock_boottime();
     e->created_at = clock_realtime();
     *ret = e;
     return 0;
 }
 
-int session_in_put(SessionIn *s, const uint8_t id[static SHA256_SIZE], const Secret *keys,
-                   const SessionStatement *statement, SessionInEntry **ret)
+int session_in_put(SessionIn *s, const SessionInNew *new, SessionInEntry **ret)
 {
-    SessionInEntry *e, *old = session_in_find(s, id);
+    SessionInEntry *e, *old;
     int r;
 
-    if (secret_size(keys) != KEYRING_KEY_SIZE)
+    if (secret_size(new->keys) != KEYRING_KEY_SIZE)
         return -EINVAL;
+    old = session_in_find(s, new->id);
+    if (old)
+        entry_drop(s, old);
+    old = session_in_recall(s, new->recall_id);
     if (old)
         entry_drop(s, old);
     if (HASH_COUNT(s->entries) >= SESSION_CACHE_MAX)
         entry_drop(s, s->by_use);
-    r = entry_new(id, statement, &e);
+    r = entry_new(new, &e);
     if (r < 0)
         return r;
-    r = keyring_put(s->m->keyring, secret_bytes(keys), s->absolute, &e->key);
+    r = keyring_put(s->m->keyring, secret_bytes(new->keys), s->absolute, &e->key);
     if (r < 0) {
         free(e);
         return r;
     }
     HASH_ADD(hh, s->entries, id, SHA256_SIZE, e);
+    HASH_ADD(by_recall, s->by_recall, recall_id, SHA256_SIZE, e);
     DL_APPEND(s->by_use, e);
     *ret = e;
     r = sweep_arm(s->m->event, &s->sweep, on_sweep, s);
@@ -220,7 +240,12 @@ int session_in_put(SessionIn *s, const uint8_t id[static SHA256_SIZE], const Sec
 
 const SessionStatement *session_in_statement(const SessionInEntry *e)
 {
-    return e->has_sender ? &e->statement : NULL;
+    return &e->statement;
+}
+
+bool session_in_is_anonymous(const SessionInEntry *e)
+{
+    return e->anonymous;
 }
 
 SenderAnswer *session_in_answer(SessionInEntry *e)

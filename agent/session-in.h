@@ -34,13 +34,21 @@ DEFINE_CLEANUP(SessionIn *, session_in_free)
 SessionInEntry *session_in_find(SessionIn *s, const uint8_t id[static SHA256_SIZE]);
 /* Into ret, of SESSION_KEYS_SIZE bytes. -ENOKEY: it is gone, and so is the entry. */
 int session_in_keys(SessionIn *s, SessionInEntry *e, Secret *ret);
-/* keys: of SESSION_KEYS_SIZE bytes, and those that the package commits to. statement: verified; NULL:
- * anonymous. Takes the place of an entry of the same id; at SESSION_CACHE_MAX of the least recently used. */
-int session_in_put(SessionIn *s, const uint8_t id[static SHA256_SIZE], const Secret *keys,
-                   const SessionStatement *statement, SessionInEntry **ret);
+/* The same by Package.recall_id. */
+SessionInEntry *session_in_recall(SessionIn *s, const uint8_t recall_id[static SHA256_SIZE]);
 
-/* NULL: anonymous. */
+/* A session whose keys, of SESSION_KEYS_SIZE bytes, are those that its package commits to. */
+typedef struct SessionInNew {
+    const uint8_t *id, *recall_id;     /* SHA256_SIZE bytes each */
+    const SessionStatement *statement; /* verified; when anonymous: kid, sid, kc and the widest times */
+    bool anonymous;
+    const Secret *keys;
+} SessionInNew;
+/* Takes the place of an entry of the same id; at SESSION_CACHE_MAX of the least recently used. */
+int session_in_put(SessionIn *s, const SessionInNew *new, SessionInEntry **ret);
+
 const SessionStatement *session_in_statement(const SessionInEntry *e);
+bool session_in_is_anonymous(const SessionInEntry *e);
 SenderAnswer *session_in_answer(SessionInEntry *e);
 /* A package of it was opened: renews the idle time; true when one with this seq was opened before, or when
  * seq is too old to tell (REPLAY_WINDOW). */

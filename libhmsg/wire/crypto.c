@@ -11,15 +11,21 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/crypto-context.h"
 
-int crypto_sha256(const void *data, size_t n, uint8_t ret[static SHA256_SIZE])
+int crypto_sha256_chunks(const Chunk *chunks, size_t n_chunks, uint8_t ret[static SHA256_SIZE])
 {
     CryptoContext *c = crypto_context();
     if (!c)
         return -ENOMEM;
-    if (EVP_DigestInit_ex2(c->md, c->sha256, NULL) != 1 || EVP_DigestUpdate(c->md, data, n) != 1 ||
-        EVP_DigestFinal_ex(c->md, ret, NULL) != 1)
-        return -EIO;
-    return 0;
+    bool ok = EVP_DigestInit_ex2(c->md, c->sha256, NULL) == 1;
+    for (size_t i = 0; ok && i < n_chunks; i++)
+        ok = EVP_DigestUpdate(c->md, chunks[i].data, chunks[i].size) == 1;
+    return ok && EVP_DigestFinal_ex(c->md, ret, NULL) == 1 ? 0 : -EIO;
+}
+
+int crypto_sha256(const void *data, size_t n, uint8_t ret[static SHA256_SIZE])
+{
+    const Chunk chunk = {data, n};
+    return crypto_sha256_chunks(&chunk, 1, ret);
 }
 
 struct Sha256 {

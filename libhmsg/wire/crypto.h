@@ -11,7 +11,7 @@
 
 int crypto_sha256(const void *data, size_t n, uint8_t ret[static SHA256_SIZE]);
 
-/* SHA-256 in pieces. */
+/* SHA-256 in pieces that come one after the other. */
 typedef struct Sha256 Sha256;
 int sha256_new(Sha256 **ret);
 int sha256_update(Sha256 *h, const void *data, size_t n);
@@ -23,6 +23,9 @@ typedef struct Chunk {
     const void *data;
     size_t size;
 } Chunk;
+
+/* SHA-256 over the concatenation of chunks. */
+int crypto_sha256_chunks(const Chunk *chunks, size_t n_chunks, uint8_t ret[static SHA256_SIZE]);
 
 /* HMAC over the concatenation of chunks (RFC 2104). */
 int crypto_hmac_sha256(const void *key, size_t key_size, const Chunk *chunks, size_t n_chunks,

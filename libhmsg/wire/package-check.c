@@ -43,6 +43,14 @@ static int read_statement(const Package *p, const SessionStatement *known, Sessi
     return r == 0 ? session_statement_parse(buf_text(&p->statement), p->statement.size, sender, ret) : r;
 }
 
+bool package_is_of(const Package *p, const SessionStatement *s)
+{
+    /* expires bounds ts, never the present time */
+    return bytes_equal(s->sid, p->sid, SESSION_ID_SIZE) && bytes_equal(s->skid, p->skid, KID_SIZE) &&
+           bytes_equal(s->kid, p->kid, KID_SIZE) && bytes_equal(s->kc, p->kc, KEY_COMMITMENT_SIZE) &&
+           p->ts >= s->created && p->ts <= s->expires;
+}
+
 int package_check_sender(Package *p, const SessionStatement *known, SessionStatement *ret)
 {
     if (p->stage < PACKAGE_RECIPIENT_CHECKED)
@@ -55,10 +63,7 @@ int package_check_sender(Package *p, const SessionStatement *known, SessionState
     int r = read_statement(p, known, &s);
     if (r != 0)
         return r;
-    /* The statement speaks of this package and of no other. expires bounds ts, never the present time. */
-    if (!bytes_equal(s.sid, p->sid, SESSION_ID_SIZE) || !bytes_equal(s.skid, p->skid, KID_SIZE) ||
-        !bytes_equal(s.kid, p->kid, KID_SIZE) || !bytes_equal(s.ek_sha256, p->ek_sha256, SHA256_SIZE) ||
-        !bytes_equal(s.kc, p->kc, KEY_COMMITMENT_SIZE) || p->ts < s.created || p->ts > s.expires)
+    if (!package_is_of(p, &s) || !bytes_equal(s.ek_sha256, p->ek_sha256, SHA256_SIZE))
         return HMSG_ERROR_AUTHENTICATION_FAILED;
     p->stage = PACKAGE_SENDER_CHECKED;
     if (ret)
@@ -96,6 +101,12 @@ int package_check_keys(const Package *p, const Secret *keys)
     return r;
 }
 
+/* Of a recalled package it is the statement's, by which the caller found the keys. */
+static int check_commitment(const Package *p, const Secret *keys)
+{
+    return p->recalled ? 0 : package_check_keys(p, keys);
+}
+
 int package_open(const Package *p, const Secret *keys, Buf *ret)
 {
     _cleanup_(secret_freep) Secret *random = NULL;
@@ -107,13 +118,11 @@ int package_open(const Package *p, const Secret *keys, Buf *ret)
             return r;
         keys = random;
     }
-    uint8_t kc[KEY_COMMITMENT_SIZE];
-    int r = package_commitment(keys, kc);
-    if (r != 0)
+    int r = check_commitment(p, keys);
+    if (r < 0)
         return r;
     /* The MAC is computed even when the commitment is wrong: one error, one time. */
-    bool committed = bytes_equal(kc, p->kc, sizeof(kc));
-    bytes_wipe(kc, sizeof(kc));
+    bool committed = r == 0;
     r = crypto_cbc_hs512_verify(secret_bytes(keys), p->iv, p->protected_text.data, p->protected_text.size,
                                 p->ciphertext.data, p->ciphertext.size, p->tag);
     if (r == 0 && !committed)

@@ -10,7 +10,7 @@
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/package-internal.h"
 
-static Package *package_new(PackageKind kind)
+Package *package_new(PackageKind kind)
 {
     Package *p = calloc(1, sizeof(*p));
     if (!p)
@@ -71,8 +71,7 @@ static int parse_hm(const Flat *hm, Package *p)
     return r;
 }
 
-/* The protected header of package j; its text as received is kept, being the AAD. */
-static int parse_protected(const Flat *j, Package *p)
+int package_read_protected(const Flat *j, Package *p)
 {
     static const char *const names[] = {"alg", "enc", "typ", "kid", "hm", NULL};
     const char *text = NULL;
@@ -101,8 +100,28 @@ static int parse_protected(const Flat *j, Package *p)
     return r == 0 ? parse_hm(&hm, p) : r;
 }
 
+int package_read_content(const Flat *j, Package *p)
+{
+    static const char *const names[] = {
+        "hmsg",      "protected", "sender_public_key", "encrypted_aes_key", "iv", "ciphertext", "mac",
+        "signature", NULL};
+    int64_t version = 0;
+    int r = flat_check_names(j, names);
+    if (r == 0)
+        r = flat_get_number(j, "hmsg", PACKAGE_VERSION, PACKAGE_VERSION, &version);
+    if (r == 0)
+        r = flat_get_bytes(j, "iv", p->iv, sizeof(p->iv));
+    if (r == 0)
+        r = flat_get_buf(j, "ciphertext", &p->ciphertext);
+    if (r == 0)
+        r = flat_get_bytes(j, "mac", p->tag, sizeof(p->tag));
+    if (r == 0 && (p->ciphertext.size == 0 || p->ciphertext.size % AES_BLOCK != 0))
+        r = HMSG_ERROR_BAD_PACKAGE;
+    return r;
+}
+
 /* skid, sender_public_key and signature: all or none. */
-static int parse_sender(const Flat *j, Package *p)
+static int read_sender(const Flat *j, Package *p)
 {
     const char *text = NULL;
     size_t n = 0;
@@ -122,34 +141,19 @@ static int parse_sender(const Flat *j, Package *p)
     return r;
 }
 
-/* What is in j besides the protected header. */
-static int parse_body(const Flat *j, Package *p)
+int package_read_session(const Flat *j, Package *p)
 {
-    static const char *const names[] = {
-        "hmsg",      "protected", "sender_public_key", "encrypted_aes_key", "iv", "ciphertext", "mac",
-        "signature", NULL};
-    int64_t version = 0;
-    int r = flat_check_names(j, names);
+    int r = flat_get_buf(j, "encrypted_aes_key", &p->encrypted_key);
+    size_t size = p->encrypted_key.size;
+    if (r == 0 && size != 2048 / 8 && size != 3072 / 8 && size != 4096 / 8)
+        r = HMSG_ERROR_BAD_PACKAGE;
     if (r == 0)
-        r = flat_get_number(j, "hmsg", PACKAGE_VERSION, PACKAGE_VERSION, &version);
+        r = read_sender(j, p);
     if (r == 0)
-        r = flat_get_buf(j, "encrypted_aes_key", &p->encrypted_key);
+        r = crypto_sha256(p->encrypted_key.data, size, p->ek_sha256);
     if (r == 0)
-        r = flat_get_bytes(j, "iv", p->iv, sizeof(p->iv));
-    if (r == 0)
-        r = flat_get_buf(j, "ciphertext", &p->ciphertext);
-    if (r == 0)
-        r = flat_get_bytes(j, "mac", p->tag, sizeof(p->tag));
-    if (r == 0)
-        r = parse_sender(j, p);
-    if (r != 0)
-        return r;
-    size_t key_size = p->encrypted_key.size;
-    if (key_size != 2048 / 8 && key_size != 3072 / 8 && key_size != 4096 / 8)
-        return HMSG_ERROR_BAD_PACKAGE;
-    if (p->ciphertext.size == 0 || p->ciphertext.size % AES_BLOCK != 0)
-        return HMSG_ERROR_BAD_PACKAGE;
-    return crypto_sha256(p->encrypted_key.data, key_size, p->ek_sha256);
+        r = package_recall_id(j, p, p->recall_id);
+    return r;
 }
 
 int package_parse(const char *text, size_t n, PackageKind kind, Package **ret)
@@ -162,9 +166,11 @@ int package_parse(const char *text, size_t n, PackageKind kind, Package **ret)
         return -ENOMEM;
     int r = flat_parse(text, n, &j);
     if (r == 0)
-        r = parse_protected(&j, p);
+        r = package_read_protected(&j, p);
     if (r == 0)
-        r = parse_body(&j, p);
+        r = package_read_content(&j, p);
+    if (r == 0)
+        r = package_read_session(&j, p);
     if (r == 0)
         *ret = TAKE_PTR(p);
     return r;
@@ -193,11 +199,13 @@ static int take_element(const json_t *element, PackageKind kind, const uint8_t (
     if (r == 0)
         r = flat_parse(buf_text(&text), text.size, &j);
     if (r == 0)
-        r = parse_protected(&j, p);
+        r = package_read_protected(&j, p);
     if (r == 0 && !kid_index(p, kids, n_kids, ret_kid))
         r = HMSG_ERROR_NOT_FOR_US;
     if (r == 0)
-        r = parse_body(&j, p);
+        r = package_read_content(&j, p);
+    if (r == 0)
+        r = package_read_session(&j, p);
     if (r == 0)
         *ret = TAKE_PTR(p);
     return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;

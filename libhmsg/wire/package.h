@@ -44,6 +44,8 @@ typedef struct Package {
     uint8_t ek_sha256[SHA256_SIZE];        /* of encrypted_key */
     uint8_t statement_sha256[SHA256_SIZE]; /* of statement; zero without a sender */
     uint8_t spki_sha256[SHA256_SIZE];      /* of sender_spki; zero without a sender */
+    uint8_t recall_id[SHA256_SIZE];        /* package_recall */
+    bool recalled;                         /* by package_recall */
 } Package;
 
 int package_parse(const char *text, size_t n, PackageKind kind, Package **ret);
@@ -54,6 +56,15 @@ int package_find(const char *text, size_t n, PackageKind kind, const uint8_t (*k
                  Package **ret, size_t *ret_kid);
 Package *package_free(Package *p);
 DEFINE_CLEANUP(Package *, package_free)
+
+/* Three members are the same in all packages of a session: encrypted_aes_key, sender_public_key, signature.
+ * Whoever remembers what package_check_sender made of them (of anonymous ones: kid, sid, kc and all times),
+ * under SHA-256 of their text as received, need not have them decoded, hashed and verified again.
+ * remember: finds that; NULL: unknown. 0: ret is as after package_check_sender, but without these three and
+ * their hashes. -ENOENT: unknown, or something is not right; package_parse or package_find then say what. */
+typedef const SessionStatement *(*package_remember_t)(const uint8_t recall_id[static SHA256_SIZE],
+                                                      void *userdata);
+int package_recall(const char *text, size_t n, package_remember_t remember, void *userdata, Package **ret);
 
 int package_check_recipient(Package *p, const uint8_t kid[static KID_SIZE]);
 /* known (or NULL): a statement that an earlier call returned; when it is the one of this package, its

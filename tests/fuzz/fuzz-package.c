@@ -2,6 +2,23 @@
 #include "libhmsg/wire/package.h"
 #include "tests/fuzz/fuzz.h"
 
+static const SessionStatement *remember(const uint8_t recall_id[static SHA256_SIZE], void *userdata)
+{
+    return userdata;
+}
+
+/* What was read the long way is read the short way by who remembers it. */
+static void check_recall(const char *text, size_t n, const Package *p, const SessionStatement *statement)
+{
+    _cleanup_(package_freep) Package *again = NULL;
+    SessionStatement known = *statement;
+
+    fuzz_check(package_recall(text, n, remember, &known, &again) == 0, "a session can be recalled");
+    fuzz_check(bytes_equal(again->recall_id, p->recall_id, SHA256_SIZE) && again->seq == p->seq &&
+                   again->ts == p->ts && bytes_equal(again->tag, p->tag, sizeof(p->tag)),
+               "both ways read the same");
+}
+
 /* All stages; the key is unknown, as for a package of a stranger. */
 static void read_package(const char *text, size_t n, PackageKind kind)
 {
@@ -16,6 +33,8 @@ static void read_package(const char *text, size_t n, PackageKind kind)
     fuzz_check(package_check_recipient(p, p->kid) == 0, "a package is for its kid");
     if (package_check_sender(p, NULL, &statement) != 0)
         return;
+    if (p->has_sender && kind == PACKAGE_MESSAGE)
+        check_recall(text, n, p, &statement);
     fuzz_check(package_open(p, NULL, &out) > 0, "without its key a package stays closed");
     fuzz_check(out.size == 0, "nothing comes out of it");
 }

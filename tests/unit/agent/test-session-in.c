@@ -40,12 +40,13 @@ static Secret *keys_of(unsigned n)
 
 static SessionInEntry *put(Cache *c, unsigned n)
 {
+    static const SessionStatement anybody = {.expires = 1};
     _cleanup_(secret_freep) Secret *keys = keys_of(n);
     SessionInEntry *e = NULL;
     uint8_t id[SHA256_SIZE];
 
     id_of(n, id);
-    g_assert_cmpint(session_in_put(c->s, id, keys, NULL, &e), ==, 0);
+    g_assert_cmpint(session_in_put(c->s, &(SessionInNew){id, id, &anybody, true, keys}, &e), ==, 0);
     return e;
 }
 
@@ -91,14 +92,18 @@ static void test_statement(void)
     _cleanup_(secret_freep) Secret *keys = keys_of(1);
     SessionStatement statement = {.created = 5, .expires = 6};
     SessionInEntry *e = NULL;
-    uint8_t id[SHA256_SIZE];
+    uint8_t id[SHA256_SIZE], recall_id[SHA256_SIZE];
     Cache c;
 
     cache_open(&c);
     id_of(1, id);
-    g_assert_cmpint(session_in_put(c.s, id, keys, &statement, &e), ==, 0);
+    id_of(3, recall_id);
+    g_assert_cmpint(session_in_put(c.s, &(SessionInNew){id, recall_id, &statement, false, keys}, &e), ==, 0);
     g_assert_cmpint(session_in_statement(e)->created, ==, 5);
-    g_assert_null(session_in_statement(put(&c, 2)));
+    g_assert_false(session_in_is_anonymous(e));
+    g_assert_true(session_in_is_anonymous(put(&c, 2)));
+    g_assert_true(session_in_recall(c.s, recall_id) == e);
+    g_assert_null(session_in_recall(c.s, id));
     g_assert_false(session_in_answer(e)->there);
     g_assert_cmpint(sender_answer_set(session_in_answer(e), 3, CONTACT_VERIFIED, "bob@relay"), ==, 0);
     g_assert_cmpuint(session_in_answer(find(&c, 1))->generation, ==, 3);
