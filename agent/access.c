@@ -24,6 +24,7 @@ struct Client {
 
 struct Access {
     Manager *m;
+    uid_t uid;        /* ours */
     Client *names;    /* by name */
     Client *channels; /* by channel */
     sd_bus_slot *filter_slot;
@@ -53,9 +54,9 @@ static void client_leave(Client *c)
     free(c);
 }
 
-static int client_check(const Client *c, sd_bus_error *error)
+static int client_check(const Access *a, const Client *c, sd_bus_error *error)
 {
-    if (c->uid != getuid())
+    if (c->uid != a->uid)
         return bus_fail(error, HMSG_ERROR_DENIED, "Only the user whose agent this is may call it");
     return 0;
 }
@@ -121,7 +122,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
     r = access_client(a, m, &c);
     if (r < 0)
         return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");
-    return client_check(c, error);
+    return client_check(a, c, error);
 }
 
 static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -147,6 +148,7 @@ int access_new(Manager *m, Access **ret)
     if (!a)
         return -ENOMEM;
     a->m = m;
+    a->uid = getuid();
     *ret = a;
     return 0;
 }
