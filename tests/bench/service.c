@@ -33,8 +33,44 @@ static int method_echo(sd_bus_message *call, void *userdata, sd_bus_error *error
     return r;
 }
 
+/* What Decrypt of a message answers, of the same types and sizes, without having opened anything. */
+static int append_answer(sd_bus_message *reply)
+{
+    static const uint8_t plaintext[ANSWER_PLAINTEXT];
+    static const char kid[] = "0123456789abcdefghijklmnopqrstuvwxyz0123456";
+    int r;
+
+    r = sd_bus_message_append_array(reply, 'y', plaintext, sizeof(plaintext));
+    return r < 0 ? r
+                 : sd_bus_message_append(reply, "a{sv}", 10, "sender", "s", kid, "sender_kid", "s", kid,
+                                         "format", "s", "hmsg", "verified", "b", 1, "trusted", "b", 1,
+                                         "cached", "b", 1, "replayed", "b", 1, "expired", "b", 0,
+                                         "authenticated", "b", 1, "timestamp", "t", UINT64_C(1790000000));
+}
+
+static int method_answer(sd_bus_message *call, void *userdata, sd_bus_error *error)
+{
+    sd_bus_message *reply = NULL;
+    const void *data = NULL;
+    size_t size = 0;
+    int r;
+
+    r = sd_bus_message_read_array(call, 'y', &data, &size);
+    if (r >= 0)
+        r = sd_bus_message_skip(call, "a{sv}");
+    if (r >= 0)
+        r = sd_bus_message_new_method_return(call, &reply);
+    if (r >= 0)
+        r = append_answer(reply);
+    if (r >= 0)
+        r = sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(reply);
+    return r;
+}
+
 static const sd_bus_vtable echo_vtable[] = {
     SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD("Answer", "aya{sv}", "aya{sv}", method_answer, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("Echo", "ay", "ay", method_echo, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END,
 };

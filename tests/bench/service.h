@@ -11,6 +11,7 @@
 
 #define ECHO_NAME "org.hmsg.Echo"
 #define ECHO_PATH "/org/hmsg/Echo"
+#define ANSWER_PLAINTEXT 256u
 
 typedef struct Echo Echo;
 
