@@ -2,7 +2,6 @@
 #include "tests/integration/proc.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 char *proc_read(int pid, const char *file, gsize *ret_size)
@@ -30,7 +29,7 @@ static int parent_of(int pid)
 {
     g_autofree char *parent = status_of(pid, "PPid");
 
-    return parent ? atoi(parent) : 0;
+    return parent ? (int)g_ascii_strtoll(parent, NULL, 10) : 0;
 }
 
 static bool is_called(int pid, const char *name)
@@ -50,7 +49,7 @@ static int find(int ancestor, const char *name, bool direct)
     if (!all)
         g_error("/proc: %s", error->message);
     while ((entry = g_dir_read_name(all))) {
-        int pid = atoi(entry);
+        int pid = (int)g_ascii_strtoll(entry, NULL, 10);
         int parent = pid > 0 && is_called(pid, name) ? parent_of(pid) : 0;
 
         while (!direct && parent > 1 && parent != ancestor)
