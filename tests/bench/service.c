@@ -145,6 +145,11 @@ void echo_free(Echo *e)
     g_free(e);
 }
 
+pid_t echo_pid(const Echo *e)
+{
+    return e->pid;
+}
+
 sd_bus *echo_peer(const Echo *e)
 {
     return e->peer;

@@ -18,6 +18,7 @@ typedef struct Echo Echo;
 /* On the bus at address, and on a private connection. */
 Echo *echo_new(const char *address);
 void echo_free(Echo *e);
+pid_t echo_pid(const Echo *e);
 /* Our end of the private connection. */
 sd_bus *echo_peer(const Echo *e);
 
