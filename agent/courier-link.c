@@ -198,6 +198,14 @@ static const char *read_retry(const char *text, unsigned *ret)
     return end + 1;
 }
 
+/* "pin=PIN " is of the key that a relay has: to be shown, it would only tempt to be believed. */
+static const char *skip_pin(const char *text)
+{
+    const char *end = strncmp(text, "pin=", 4) == 0 ? strchr(text, ' ') : NULL;
+
+    return end ? end + 1 : text;
+}
+
 /* Whatever is not printable ASCII becomes '?': it may be a stranger's. */
 static void copy_printable(char *to, size_t room, const char *from)
 {
@@ -216,6 +224,6 @@ void courier_error_read(const sd_bus_error *e, CourierError *ret)
     *ret = (CourierError){.error = error_code(name)};
     ret->login_required = strcmp(name, COURIER_ERROR "LoginRequired") == 0;
     ret->unreachable = strcmp(name, COURIER_ERROR "Unreachable") == 0;
-    text = read_retry(text, &ret->retry_after);
+    text = skip_pin(read_retry(text, &ret->retry_after));
     copy_printable(ret->detail, sizeof(ret->detail), *text ? text : error_message(ret->error));
 }

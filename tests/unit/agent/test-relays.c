@@ -261,7 +261,7 @@ static void test_courier_errors(void)
         bool login, unreachable;
     } cases[] = {
         {"org.hmsg.Courier1.Error.Unreachable", "no", HMSG_ERROR_RELAY_UNAVAILABLE, 0, false, true},
-        {"org.hmsg.Courier1.Error.PinMismatch", "pin=x", HMSG_ERROR_UNTRUSTED, 0, false, false},
+        {"org.hmsg.Courier1.Error.PinMismatch", "pin=x It is another", HMSG_ERROR_UNTRUSTED, 0, false, false},
         {"org.hmsg.Courier1.Error.LoginRequired", "", HMSG_ERROR_RELAY_UNAVAILABLE, 0, true, false},
         {"org.hmsg.Courier1.Error.NotFound", "", HMSG_ERROR_NOT_FOUND, 0, false, false},
         {"org.hmsg.Courier1.Error.Conflict", "", HMSG_ERROR_ALREADY_EXISTS, 0, false, false},
@@ -278,6 +278,8 @@ static void test_courier_errors(void)
         g_assert_cmpuint(got.retry_after, ==, cases[i].retry);
         g_assert_true(got.login_required == cases[i].login);
         g_assert_true(got.unreachable == cases[i].unreachable);
+        /* the marks are not for people */
+        g_assert_null(strchr(got.detail, '='));
     }
     /* a hostile text is printable, and ends */
     g_autofree char *text = g_strnfill(5000, '\x1b');
