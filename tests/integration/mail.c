@@ -14,13 +14,11 @@ char *mail_send(SceneUser *u, const char *to, const char *text)
     return g_strstrip(out);
 }
 
-static const char *text_of(const json_t *record, const char *key)
+const char *mail_fact(const json_t *record, const char *key)
 {
     const char *text = json_string_value(json_object_get(record, key));
 
-    if (!text)
-        g_error("a record without %s", key);
-    return text;
+    return text ? text : "";
 }
 
 char *mail_states(SceneUser *u)
@@ -29,7 +27,7 @@ char *mail_states(SceneUser *u)
     GString *states = g_string_new(NULL);
 
     for (size_t i = 0; i < json_array_size(rows); i++)
-        g_string_append_printf(states, "%s%s", i > 0 ? "," : "", text_of(json_array_get(rows, i), "state"));
+        g_string_append_printf(states, "%s%s", i > 0 ? "," : "", mail_fact(json_array_get(rows, i), "state"));
     json_decref(rows);
     return g_string_free(states, FALSE);
 }
@@ -47,7 +45,7 @@ size_t mail_count(SceneUser *u, const char *state)
     size_t n = 0;
 
     for (size_t i = 0; i < json_array_size(rows); i++)
-        n += !state || strcmp(text_of(json_array_get(rows, i), "state"), state) == 0;
+        n += !state || strcmp(mail_fact(json_array_get(rows, i), "state"), state) == 0;
     json_decref(rows);
     return n;
 }
@@ -58,8 +56,8 @@ char **mail_ids(SceneUser *u)
     GPtrArray *ids = g_ptr_array_new();
 
     for (size_t i = 0; i < json_array_size(rows); i++)
-        if (strcmp(text_of(json_array_get(rows, i), "state"), "quarantined") != 0)
-            g_ptr_array_add(ids, g_strdup(text_of(json_array_get(rows, i), "id")));
+        if (strcmp(mail_fact(json_array_get(rows, i), "state"), "quarantined") != 0)
+            g_ptr_array_add(ids, g_strdup(mail_fact(json_array_get(rows, i), "id")));
     json_decref(rows);
     g_ptr_array_add(ids, NULL);
     return (char **)g_ptr_array_free(ids, FALSE);

@@ -5,6 +5,9 @@
 
 #include "tests/lib/scene.h"
 
+/* A text of a record; "" when it has none of that name. */
+const char *mail_fact(const json_t *record, const char *key);
+
 /* hmsgctl send -r to, text on standard input; the id, to be freed. */
 char *mail_send(SceneUser *u, const char *to, const char *text);
 /* The states of the outbox, oldest first: "accepted,delivered"; to be freed. */

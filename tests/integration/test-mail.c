@@ -130,11 +130,6 @@ static void test_many(Pair *p, gconstpointer data)
     TEST_AWAIT(mail_relay_holds(p->scene, 0, 0));
 }
 
-static const char *fact(const json_t *facts, const char *key)
-{
-    return json_string_value(json_object_get(facts, key));
-}
-
 static void test_recipients(Pair *p, gconstpointer data)
 {
     SceneUser *carol = scene_user_new(p->scene, "carol");
@@ -149,8 +144,8 @@ static void test_recipients(Pair *p, gconstpointer data)
                      NULL);
     TEST_AWAIT(mail_states_are(p->alice, "delivered,delivered,delivered,delivered"));
     json_t *rows = scene_ctl_json(p->alice, "outbox", NULL);
-    g_assert_cmpstr(fact(json_array_get(rows, 0), "id"), ==, fact(json_array_get(rows, 1), "id"));
-    g_assert_cmpstr(fact(json_array_get(rows, 0), "id"), !=, fact(json_array_get(rows, 2), "id"));
+    g_assert_cmpstr(mail_fact(json_array_get(rows, 0), "id"), ==, mail_fact(json_array_get(rows, 1), "id"));
+    g_assert_cmpstr(mail_fact(json_array_get(rows, 0), "id"), !=, mail_fact(json_array_get(rows, 2), "id"));
     json_decref(rows);
 
     for (size_t i = 0; i < G_N_ELEMENTS(both); i++) {
@@ -164,15 +159,15 @@ static void test_recipients(Pair *p, gconstpointer data)
         for (size_t k = 0; k < 2; k++) {
             const json_t *row = json_array_get(rows, k);
 
-            g_assert_true(g_str_has_prefix(scene_address(p->alice), fact(row, "sender")));
+            g_assert_true(g_str_has_prefix(scene_address(p->alice), mail_fact(row, "sender")));
             g_assert_true(json_is_true(json_object_get(row, "verified")));
             g_assert_true(json_is_false(json_object_get(row, "trusted")));
-            scene_ctl_expect(both[i], 0, "read", fact(row, "id"), "-o", folder, NULL);
+            scene_ctl_expect(both[i], 0, "read", mail_fact(row, "id"), "-o", folder, NULL);
         }
         mail_files_equal(file, small_got);
         mail_files_equal(large, large_got);
-        json_t *info = scene_ctl_json(both[i], "read", fact(json_array_get(rows, 0), "id"), NULL);
-        json_t *other = scene_ctl_json(both[i], "read", fact(json_array_get(rows, 0), "id"), NULL);
+        json_t *info = scene_ctl_json(both[i], "read", mail_fact(json_array_get(rows, 0), "id"), NULL);
+        json_t *other = scene_ctl_json(both[i], "read", mail_fact(json_array_get(rows, 0), "id"), NULL);
         g_assert_true(json_equal(info, other));
         json_decref(other);
         json_decref(info);
@@ -188,8 +183,8 @@ static void test_subject(Pair *p, gconstpointer data)
     g_auto(GStrv) ids = mail_ids(p->bob);
     json_t *info = scene_ctl_json(p->bob, "read", ids[0], NULL);
 
-    g_assert_cmpstr(fact(info, "subject"), ==, SUBJECT);
-    g_assert_cmpstr(fact(info, "id"), ==, ids[0]);
+    g_assert_cmpstr(mail_fact(info, "subject"), ==, SUBJECT);
+    g_assert_cmpstr(mail_fact(info, "id"), ==, ids[0]);
     g_assert_true(json_is_true(json_object_get(info, "verified")));
     g_assert_true(json_is_false(json_object_get(info, "replayed")));
     g_assert_true(json_is_false(json_object_get(info, "expired")));

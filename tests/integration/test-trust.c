@@ -34,13 +34,6 @@ static char *without_pin(const char *address)
     return g_strndup(address, strcspn(address, "#"));
 }
 
-static const char *fact(const json_t *facts, const char *key)
-{
-    const char *text = json_string_value(json_object_get(facts, key));
-
-    return text ? text : "";
-}
-
 static size_t count_of(SceneUser *u, const char *command, const char *word)
 {
     json_t *rows = scene_ctl_json(u, command, word, NULL);
@@ -54,7 +47,7 @@ static size_t count_of(SceneUser *u, const char *command, const char *word)
 static char *contact_fact(SceneUser *u, const char *who, const char *key)
 {
     json_t *contact = scene_ctl_json(u, "contact", "show", who, NULL);
-    char *text = g_strdup(fact(contact, key));
+    char *text = g_strdup(mail_fact(contact, key));
 
     json_decref(contact);
     return text;
@@ -194,7 +187,7 @@ static void test_changed_key(Pair *p, gconstpointer data)
 
     g_autofree char *after = contact_fact(p->alice, bob, "new_fingerprint");
     json_t *show = scene_ctl_json(p->bob, "identity", "show", NULL);
-    g_assert_cmpstr(fact(show, "fingerprint"), ==, after);
+    g_assert_cmpstr(mail_fact(show, "fingerprint"), ==, after);
     json_decref(show);
     g_assert_cmpstr(before, !=, after);
     scene_ctl_expect(p->alice, UNTRUSTED, "contact", "verify", bob, before, NULL);
@@ -252,7 +245,7 @@ static void test_guests(Pair *p, gconstpointer data)
     json_t *rows = scene_ctl_json(carol, "inbox", NULL);
     const json_t *row = json_array_get(rows, 0);
     g_assert_true(json_is_true(json_object_get(row, "verified")));
-    g_assert_cmpstr(fact(row, "sender"), ==, fact(identity, "skid"));
+    g_assert_cmpstr(mail_fact(row, "sender"), ==, mail_fact(identity, "skid"));
     json_decref(rows);
     json_decref(identity);
 
@@ -263,10 +256,10 @@ static void test_guests(Pair *p, gconstpointer data)
     g_autofree char *carols = without_pin(scene_address(carol));
     g_autofree char *alices = without_pin(scene_address(p->alice));
     rows = scene_ctl_json(p->alice, "inbox", NULL);
-    g_assert_cmpstr(fact(json_array_get(rows, 0), "sender"), ==, carols);
+    g_assert_cmpstr(mail_fact(json_array_get(rows, 0), "sender"), ==, carols);
     json_decref(rows);
     rows = scene_ctl_json(carol, "inbox", NULL);
-    g_assert_cmpstr(fact(json_array_get(rows, 0), "sender"), ==, alices);
+    g_assert_cmpstr(mail_fact(json_array_get(rows, 0), "sender"), ==, alices);
     json_decref(rows);
 
     /* a guest has no mailbox */
