@@ -256,7 +256,7 @@ int scene_agent_pid(const SceneUser *u)
     return test_process_pid(u->agent);
 }
 
-const TestSwtpm *scene_tpm(const SceneUser *u)
+TestSwtpm *scene_tpm(const SceneUser *u)
 {
     return u->tpm;
 }

@@ -40,7 +40,7 @@ void scene_agent_start(SceneUser *u);
 void scene_agent_stop(SceneUser *u);
 void scene_agent_kill(SceneUser *u); /* SIGKILL */
 int scene_agent_pid(const SceneUser *u);
-const TestSwtpm *scene_tpm(const SceneUser *u);
+TestSwtpm *scene_tpm(const SceneUser *u);
 /* name@host:port#PIN */
 const char *scene_address(const SceneUser *u);
 const char *scene_bus_address(const SceneUser *u);
