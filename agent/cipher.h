@@ -49,7 +49,7 @@ typedef struct OpenInfo {
     const char *sender_kid; /* kid of the sign key; "" when anonymous */
     const char *format;     /* "hmsg", "stream" or "seed" */
     bool verified, trusted, cached, replayed, expired, authenticated;
-    int64_t timestamp; /* of the package; 0: has none */
+    int64_t timestamp;            /* of the package; 0: has none */
     uint64_t bytes_in, bytes_out; /* Fd only */
 } OpenInfo;
 
