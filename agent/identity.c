@@ -313,6 +313,14 @@ int identity_lock(Identity *i)
     return r;
 }
 
+int identity_forget(Identity *i)
+{
+    int r = forget_sessions(i);
+
+    identity_tell(i, true);
+    return r;
+}
+
 void identity_unlocked(Identity *i)
 {
     i->locked = false;

@@ -76,6 +76,8 @@ int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityW
 int identity_delete(Identity *i, const char *confirm_kid);
 /* Until unlock, or the end of the agent. */
 int identity_lock(Identity *i);
+/* Erases every session key as well, but what needs one unwraps it again. Works without an identity. */
+int identity_forget(Identity *i);
 /* Decrypts and signs once for proof; also when it is not locked. */
 int identity_unlock(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
 

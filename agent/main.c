@@ -131,6 +131,8 @@ static int complete_places(Places *p)
         r = set_from_environment(&p->courier, "HMSG_COURIER");
     if (r >= 0)
         r = set_from_environment(&p->bus_address, "DBUS_SESSION_BUS_ADDRESS");
+    if (r >= 0)
+        r = set_from_environment(&p->system_bus_address, "DBUS_SYSTEM_BUS_ADDRESS");
     if (r >= 0 && !p->config_file)
         r = base_folder("XDG_CONFIG_HOME", ".config", "hmsg/agent.conf", &p->config_file);
     if (r >= 0 && !p->data_dir)
@@ -142,6 +144,8 @@ static int complete_places(Places *p)
     /* set by ourselves: sd_bus_open_user() gives up in a process that changed its security context */
     if (r >= 0 && !p->bus_address)
         r = string_printf(&p->bus_address, "unix:path=/run/user/%u/bus", (unsigned)getuid());
+    if (r >= 0 && !p->system_bus_address)
+        r = string_printf(&p->system_bus_address, "unix:path=/run/dbus/system_bus_socket");
     return r;
 }
 
@@ -152,6 +156,7 @@ static void places_done(Places *p)
     free(p->tcti);
     free(p->courier);
     free(p->bus_address);
+    free(p->system_bus_address);
 }
 
 static int run(Places *places)

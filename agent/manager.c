@@ -13,6 +13,7 @@
 #include "agent/key-cache.h"
 #include "agent/keyring.h"
 #include "agent/launcher.h"
+#include "agent/logind.h"
 #include "agent/mail.h"
 #include "agent/manager.h"
 #include "agent/session-in.h"
@@ -166,6 +167,8 @@ static int make_objects(Manager *m)
     if (r == 0)
         r = key_cache_new(&m->key_cache);
     if (r == 0)
+        r = logind_new(m, &m->logind);
+    if (r == 0)
         r = mail_start(m);
     return r;
 }
@@ -276,6 +279,7 @@ Manager *manager_free(Manager *m)
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
     mail_stop(m);
+    m->logind = logind_free(m->logind);
     m->key_cache = key_cache_free(m->key_cache);
     m->cipher = cipher_free(m->cipher);
     m->session_out = session_out_free(m->session_out);

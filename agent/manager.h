@@ -18,6 +18,7 @@ typedef struct Identity Identity;
 typedef struct KeyCache KeyCache;
 typedef struct Keyring Keyring;
 typedef struct Launcher Launcher;
+typedef struct Logind Logind;
 typedef struct Mail Mail;
 typedef struct Mailbox Mailbox;
 typedef struct Outbox Outbox;
@@ -41,8 +42,9 @@ typedef struct Places {
     char *data_dir;    /* $XDG_DATA_HOME/hmsg, mode 0700 */
     char *tcti;        /* of tss2-tctildr: "device:/dev/tpmrm0" */
     char *bus_address; /* of the session bus */
-    char *courier;     /* the program */
-    bool trace;        /* log at debug level */
+    char *system_bus_address;
+    char *courier; /* the program */
+    bool trace;    /* log at debug level */
 } Places;
 
 typedef struct Manager {
@@ -62,6 +64,7 @@ typedef struct Manager {
     SessionOut *session_out;
     Cipher *cipher;
     KeyCache *key_cache;
+    Logind *logind;
     /* the mail half; made by mail_start(), in this order */
     Store *store;
     Contacts *contacts;

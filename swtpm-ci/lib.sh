@@ -100,6 +100,7 @@ as() {
     env -i PATH="$PATH" LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" HOME="$home" XDG_CONFIG_HOME="$home/config" \
         XDG_DATA_HOME="$home/data" XDG_STATE_HOME="$home/state" XDG_CACHE_HOME="$home/cache" \
         XDG_RUNTIME_DIR="$home/run" DBUS_SESSION_BUS_ADDRESS="unix:path=$home/bus" \
+        DBUS_SYSTEM_BUS_ADDRESS="unix:path=$home/no-system-bus" \
         HMSG_TCTI="swtpm:path=$home/tpm/socket" "$@"
 }
 
