@@ -166,14 +166,15 @@ static int run(Places *places)
     _cleanup_(manager_freep) Manager *m = NULL;
     int r;
 
-    r = launcher_new(places->courier, &launcher);
+    /* first of all, for the launcher too: who can trace it gets the sockets that pass through it */
+    r = process_harden();
+    if (r >= 0)
+        r = launcher_new(places->courier, &launcher);
     if (r < 0) {
         log_error("The launcher: %s", strerror(-r));
         return r;
     }
-    r = process_harden();
-    if (r >= 0)
-        r = secret_init();
+    r = secret_init();
     if (r < 0) {
         log_error("Memory that stays out of swap and dumps (ulimit -l): %s", strerror(-r));
         return r;
