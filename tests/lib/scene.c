@@ -160,6 +160,11 @@ void scene_relay_signal(Scene *s, int signal)
     test_process_signal(s->relay_process, signal);
 }
 
+int scene_relay_pid(const Scene *s)
+{
+    return test_process_pid(s->relay_process);
+}
+
 const char *scene_relay(const Scene *s)
 {
     return s->relay;

@@ -29,6 +29,7 @@ void scene_relay_start(Scene *s);
 void scene_relay_stop(Scene *s);
 void scene_relay_kill(Scene *s); /* SIGKILL */
 void scene_relay_signal(Scene *s, int signal);
+int scene_relay_pid(const Scene *s);
 /* "127.0.0.1:PORT#PIN" */
 const char *scene_relay(const Scene *s);
 /* What hmsg-relay store check --json prints; a new reference. */
