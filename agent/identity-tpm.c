@@ -213,7 +213,7 @@ int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityW
         return r;
     w->done = done;
     i->creating = w;
-    return work_begun(w, tpm_runner_create_keys(i->runner, on_created, w, &w->job), ret);
+    return work_begun(w, tpm_runner_create_keys(i->runner, NULL, on_created, w, &w->job), ret);
 }
 
 /* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
@@ -247,7 +247,7 @@ static void on_unlock_decrypted(TpmAnswer *a, void *userdata)
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED || (r == 0 && !secret_equal(a->secret, w->challenge)))
         r = HMSG_ERROR_TPM_UNAVAILABLE;
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, w->draft.digest, on_unlock_signed, w, &w->job);
+        r = tpm_runner_sign(i->runner, i->keys->sign, NULL, w->draft.digest, on_unlock_signed, w, &w->job);
     if (r != 0)
         finish(w, r, a->problem);
 }
@@ -281,8 +281,8 @@ int identity_unlock(Identity *i, identity_done_t done, void *userdata, IdentityW
     w->done = done;
     r = unlock_challenge(w, &ciphertext);
     if (r == 0)
-        r = tpm_runner_decrypt(i->runner, i->keys->decrypt, ciphertext.data, ciphertext.size, CHALLENGE_SIZE,
-                               on_unlock_decrypted, w, &w->job);
+        r = tpm_runner_decrypt(i->runner, i->keys->decrypt, NULL, ciphertext.data, ciphertext.size,
+                               CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job);
     return work_begun(w, r, ret);
 }
 
@@ -322,7 +322,7 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
     if (r == 0)
         r = crypto_sha256(input, n, w->draft.digest);
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, w->draft.digest, on_signed, w, &w->job);
+        r = tpm_runner_sign(i->runner, i->keys->sign, NULL, w->draft.digest, on_signed, w, &w->job);
     return work_begun(w, r, ret);
 }
 
@@ -352,6 +352,7 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
         return r;
     w->plaintext = done;
     return work_begun(
-        w, tpm_runner_decrypt(i->runner, i->keys->decrypt, ciphertext, size, 0, on_decrypted, w, &w->job),
+        w,
+        tpm_runner_decrypt(i->runner, i->keys->decrypt, NULL, ciphertext, size, 0, on_decrypted, w, &w->job),
         ret);
 }

@@ -5,8 +5,9 @@
 
 #include "libhmsg/tpm/keyfile.h"
 
-/* The public areas that we ask for, with an empty unique field. */
-void tpm_template_key(TpmKeyUse use, TPM2B_PUBLIC *ret);
+/* The public areas that we ask for, with an empty unique field. guarded: the TPM's dictionary-attack
+ * protection counts wrong passwords. */
+void tpm_template_key(TpmKeyUse use, bool guarded, TPM2B_PUBLIC *ret);
 /* The storage key: ECC P-256, as the TSS2 key file format has it (unique x and y of size 0). */
 void tpm_template_srk(TPM2B_PUBLIC *ret);
 /* Is this public area the template but for its unique field? */

@@ -8,17 +8,19 @@
 
 #define KEY_ATTRIBUTES                                                                                       \
     (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |                      \
-     TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA)
+     TPMA_OBJECT_USERWITHAUTH)
 
-void tpm_template_key(TpmKeyUse use, TPM2B_PUBLIC *ret)
+void tpm_template_key(TpmKeyUse use, bool guarded, TPM2B_PUBLIC *ret)
 {
     bool sign = use == TPM_KEY_SIGN;
+    TPMA_OBJECT attributes = KEY_ATTRIBUTES | (sign ? TPMA_OBJECT_SIGN_ENCRYPT : TPMA_OBJECT_DECRYPT) |
+                             (guarded ? 0 : TPMA_OBJECT_NODA);
     *ret = (TPM2B_PUBLIC){
         .publicArea =
             {
                 .type = TPM2_ALG_RSA,
                 .nameAlg = TPM2_ALG_SHA256,
-                .objectAttributes = KEY_ATTRIBUTES | (sign ? TPMA_OBJECT_SIGN_ENCRYPT : TPMA_OBJECT_DECRYPT),
+                .objectAttributes = attributes,
                 .parameters.rsaDetail = {.symmetric.algorithm = TPM2_ALG_NULL, .keyBits = TPM_RSA_SIZE * 8u},
             },
     };
@@ -37,7 +39,8 @@ void tpm_template_srk(TPM2B_PUBLIC *ret)
             {
                 .type = TPM2_ALG_ECC,
                 .nameAlg = TPM2_ALG_SHA256,
-                .objectAttributes = KEY_ATTRIBUTES | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
+                .objectAttributes =
+                    KEY_ATTRIBUTES | TPMA_OBJECT_NODA | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
                 .parameters.eccDetail =
                     {
                         .symmetric = {.algorithm = TPM2_ALG_AES,

@@ -16,10 +16,12 @@
 #define DER_SEQUENCE 0x30u
 #define DER_OCTETS 0x04u
 
-/* What is the same in all our files: type loadable key (2.23.133.10.1.3), emptyAuth [0] TRUE, parent the
- * owner hierarchy (0x40000001), where readers make the storage key themselves. */
-static const uint8_t der_head[] = {0x06, 0x06, 0x67, 0x81, 0x05, 0x0a, 0x01, 0x03, 0xa0, 0x03,
-                                   0x01, 0x01, 0xff, 0x02, 0x04, 0x40, 0x00, 0x00, 0x01};
+/* What our files begin with: type loadable key (2.23.133.10.1.3), emptyAuth [0] TRUE unless the key has an
+ * authorization value, parent the owner hierarchy (0x40000001), where readers make the storage key
+ * themselves. */
+static const uint8_t der_type[] = {0x06, 0x06, 0x67, 0x81, 0x05, 0x0a, 0x01, 0x03};
+static const uint8_t der_empty_auth[] = {0xa0, 0x03, 0x01, 0x01, 0xff};
+static const uint8_t der_parent[] = {0x02, 0x04, 0x40, 0x00, 0x00, 0x01};
 /* SubjectPublicKeyInfo (RFC 3279, section 2.3.1) around a modulus of 2048 bits, and its exponent 65537. */
 static const uint8_t spki_head[] = {0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48,
                                     0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00, 0x03, 0x82, 0x01,
@@ -29,6 +31,7 @@ static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
 struct TpmKeyFile {
     atomic_uint references;
     TpmKeyUse use;
+    bool needs_auth;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
     uint8_t spki[sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail)];
@@ -49,15 +52,20 @@ TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k)
     return NULL;
 }
 
-/* Compares with what the template looks like on the wire, which ends with the modulus: nothing is parsed. */
+/* Compares with what the template looks like on the wire, which ends with the modulus: nothing is parsed. A
+ * key with an authorization value is guarded; one that is guarded may have lost its value. */
 static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
 {
-    for (TpmKeyUse use = TPM_KEY_DECRYPT; use <= TPM_KEY_SIGN; use++) {
+    for (unsigned i = 0; i < 4; i++) {
+        TpmKeyUse use = i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN;
+        bool guarded = i % 2 != 0;
         TPM2B_PUBLIC template;
         uint8_t expected[sizeof(TPM2B_PUBLIC)];
         size_t size = 0;
 
-        tpm_template_key(use, &template);
+        if (k->needs_auth && !guarded)
+            continue;
+        tpm_template_key(use, guarded, &template);
         template.publicArea.unique.rsa.size = TPM_RSA_SIZE;
         if (Tss2_MU_TPM2B_PUBLIC_Marshal(&template, expected, sizeof(expected), &size) != TSS2_RC_SUCCESS)
             return -ENOMEM;
@@ -83,7 +91,7 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
 }
 
 int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
-                           TpmKeyFile **ret)
+                           bool needs_auth, TpmKeyFile **ret)
 {
     const uint8_t *p = private;
 
@@ -94,6 +102,7 @@ int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *p
     if (!k)
         return -ENOMEM;
     atomic_init(&k->references, 1);
+    k->needs_auth = needs_auth;
     int r = read_public(k, public, public_size);
     if (r < 0)
         return r;
@@ -155,8 +164,12 @@ static int der_append_octets(Buf *b, const uint8_t *data, size_t n)
 int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret)
 {
     _cleanup_(buf_done) Buf body = BUF_MAX(TPM_KEYFILE_DER_MAX);
-    int r = buf_append(&body, der_head, sizeof(der_head));
+    int r = buf_append(&body, der_type, sizeof(der_type));
 
+    if (r == 0 && !k->needs_auth)
+        r = buf_append(&body, der_empty_auth, sizeof(der_empty_auth));
+    if (r == 0)
+        r = buf_append(&body, der_parent, sizeof(der_parent));
     if (r == 0)
         r = der_append_octets(&body, k->public, k->public_size);
     if (r == 0)
@@ -164,6 +177,16 @@ int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret)
     if (r == 0)
         r = der_append_head(ret, DER_SEQUENCE, body.size);
     return r < 0 ? r : buf_append(ret, body.data, body.size);
+}
+
+/* Takes them off the front when they are there. */
+static bool take(const uint8_t **p, size_t *left, const uint8_t *expected, size_t n)
+{
+    if (*left < n || memcmp(*p, expected, n) != 0) /* public */
+        return false;
+    *p += n;
+    *left -= n;
+    return true;
 }
 
 int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
@@ -174,14 +197,15 @@ int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
     size_t left = n, size, public_size, private_size;
 
     if (n > TPM_KEYFILE_DER_MAX || der_read(&p, &left, DER_SEQUENCE, &body, &size) < 0 || left != 0 ||
-        size < sizeof(der_head) || memcmp(body, der_head, sizeof(der_head)) != 0) /* public */
+        !take(&body, &size, der_type, sizeof(der_type)))
         return -EBADMSG;
-    body += sizeof(der_head);
-    size -= sizeof(der_head);
+    bool needs_auth = !take(&body, &size, der_empty_auth, sizeof(der_empty_auth));
+    if (!take(&body, &size, der_parent, sizeof(der_parent)))
+        return -EBADMSG;
     if (der_read(&body, &size, DER_OCTETS, &public, &public_size) < 0 ||
         der_read(&body, &size, DER_OCTETS, &private, &private_size) < 0 || size != 0)
         return -EBADMSG;
-    int r = tpm_keyfile_from_blobs(public, public_size, private, private_size, &k);
+    int r = tpm_keyfile_from_blobs(public, public_size, private, private_size, needs_auth, &k);
     if (r == 0)
         r = tpm_keyfile_to_der(k, &again);
     if (r < 0)
@@ -252,6 +276,11 @@ int tpm_keyfile_from_pem(const char *text, size_t n, TpmKeyFile **ret)
 TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k)
 {
     return k->use;
+}
+
+bool tpm_keyfile_needs_auth(const TpmKeyFile *k)
+{
+    return k->needs_auth;
 }
 
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k)

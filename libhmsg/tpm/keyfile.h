@@ -22,9 +22,10 @@ typedef struct TpmKeyFile TpmKeyFile;
 
 int tpm_keyfile_from_pem(const char *text, size_t n, TpmKeyFile **ret);
 int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret);
-/* From what TPM2_Create gave: marshalled TPM2B_PUBLIC and TPM2B_PRIVATE. */
+/* From what TPM2_Create gave: marshalled TPM2B_PUBLIC and TPM2B_PRIVATE. needs_auth: its authorization value
+ * is not empty. */
 int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
-                           TpmKeyFile **ret);
+                           bool needs_auth, TpmKeyFile **ret);
 TpmKeyFile *tpm_keyfile_ref(TpmKeyFile *k);
 TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k); /* drops one reference */
 DEFINE_CLEANUP(TpmKeyFile *, tpm_keyfile_free)
@@ -33,6 +34,9 @@ int tpm_keyfile_to_pem(const TpmKeyFile *k, Buf *ret);
 int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret);
 
 TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k);
+/* emptyAuth is not TRUE in the file: the key wants an authorization value. Wrong ones are counted by the TPM.
+ */
+bool tpm_keyfile_needs_auth(const TpmKeyFile *k);
 /* TPM_NAME_SIZE bytes. */
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k);
 /* DER SubjectPublicKeyInfo (rsaEncryption, e = 65537), owned by k. */

@@ -29,6 +29,7 @@ static const struct {
     [TPM_REASON_LOCKED_OUT] = {HMSG_ERROR_TPM_LOCKED_OUT,
                                "the TPM is locked out after too many wrong passwords",
                                "wait until it forgets the failures; \"hmsgctl doctor\" tells how long"},
+    [TPM_REASON_WRONG_AUTH] = {HMSG_ERROR_LOCKED, "the PIN is wrong", NULL},
     [TPM_REASON_OWNER_AUTH] = {HMSG_ERROR_TPM_UNAVAILABLE,
                                "the TPM's owner hierarchy has a password, and there is no storage key at "
                                "0x81000001",

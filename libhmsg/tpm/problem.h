@@ -16,6 +16,7 @@ typedef enum TpmReason {
     TPM_REASON_FAILURE_MODE, /* TPM 2.0 Part 1, section 12.2.3: it works no more until it is reset */
     TPM_REASON_NO_ROOM,      /* objects or sessions of other programs fill it */
     TPM_REASON_LOCKED_OUT,   /* dictionary-attack protection */
+    TPM_REASON_WRONG_AUTH,   /* the key's authorization value is another one */
     TPM_REASON_OWNER_AUTH,   /* the owner hierarchy has a password, and there is no persistent SRK */
     TPM_REASON_KEY,          /* the key was not made by this TPM, or its file is damaged */
     TPM_REASON_OTHER,        /* see the response code */

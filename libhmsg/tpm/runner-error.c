@@ -22,6 +22,11 @@ TPM2_RC rc_plain(TSS2_RC rc)
     return (rc & FORMAT_ONE) != 0 ? rc & FORMAT_ONE_CODE : rc;
 }
 
+bool rc_is_auth(TSS2_RC rc)
+{
+    return rc_plain(rc) == TPM2_RC_BAD_AUTH || rc_plain(rc) == TPM2_RC_AUTH_FAIL;
+}
+
 static bool between(TPM2_RC rc, TPM2_RC first, TPM2_RC last)
 {
     return rc >= first && rc <= last;
@@ -82,7 +87,7 @@ static TpmReason reason_of(Step step, TSS2_RC rc)
     default:
         break;
     }
-    if (step == STEP_SRK && (code == TPM2_RC_BAD_AUTH || code == TPM2_RC_AUTH_FAIL))
+    if (step == STEP_SRK && rc_is_auth(rc))
         return TPM_REASON_OWNER_AUTH;
     return step == STEP_LOAD ? TPM_REASON_KEY : TPM_REASON_OTHER;
 }

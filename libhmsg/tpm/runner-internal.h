@@ -31,6 +31,7 @@ typedef struct Work {
     bool pinned;
     uint8_t pin[TPM_NAME_SIZE];
     TpmKeyFile *key;
+    Secret *auth; /* of the key, or of those to be made; NULL: none */
     uint8_t ciphertext[TPM_RSA_SIZE];
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
     size_t plaintext_size;
@@ -68,6 +69,8 @@ void rc_settle(Work *w, Step step, TSS2_RC rc, const char *where);
 /* A response that libtpms and TPMs give when OAEP does not decrypt; *ret_ask: unless it is in failure mode.
  */
 bool rc_is_oaep(TSS2_RC rc, bool *ret_ask);
+/* A wrong authorization value. */
+bool rc_is_auth(TSS2_RC rc);
 /* Why the TCTI could not be opened. */
 TpmReason tcti_reason(const char *conf);
 /* Does nothing stand between us and the TPM that swaps the objects of other programs out? */
@@ -99,6 +102,9 @@ TSS2_RC link_open(Link *l, const uint8_t *pin);
 TSS2_RC link_session(Link *l, TPMA_SESSION attributes);
 /* Loads the key unless it is the one that is loaded. */
 TSS2_RC link_load(Link *l, const TpmKeyFile *key);
+/* The loaded key's authorization value (NULL: empty), which goes into the HMAC of the session and no further.
+ */
+TSS2_RC link_authorize(Link *l, const Secret *auth);
 /* Makes room: flushes the loaded key, and what earlier processes of ours left in a TPM without manager. */
 void link_reclaim(Link *l, const uint8_t *pin);
 /* Flushes (unless the connection is broken) and disconnects. */

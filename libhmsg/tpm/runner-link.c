@@ -113,11 +113,6 @@ static TSS2_RC create_primary(Link *l, ESYS_TR *ret, uint8_t ret_name[static TPM
     return TSS2_ESYS_RC_MALFORMED_RESPONSE;
 }
 
-static bool is_auth_failure(TSS2_RC rc)
-{
-    return rc_plain(rc) == TPM2_RC_BAD_AUTH || rc_plain(rc) == TPM2_RC_AUTH_FAIL;
-}
-
 /* The persistent key is used without more when it is the pinned one: pinned was that of a primary. Else only
  * when it is the primary. With a password on the owner hierarchy that cannot be found out; then it
  * must at least be a key made in this TPM from the same template. */
@@ -141,7 +136,7 @@ static TSS2_RC find_srk(Link *l, const uint8_t *pin)
     if (!there || !pin || !same_name(stored, pin)) {
         rc = create_primary(l, &transient, primary);
         bool is_srk = false;
-        if (there && is_auth_failure(rc)) {
+        if (there && rc_is_auth(rc)) {
             TSS2_RC reason = rc;
             rc = name_of(l, persistent, primary, &is_srk);
             if (rc == TSS2_RC_SUCCESS && !is_srk)
@@ -213,25 +208,40 @@ TSS2_RC link_load(Link *l, const TpmKeyFile *key)
     return TSS2_RC_SUCCESS;
 }
 
+TSS2_RC link_authorize(Link *l, const Secret *auth)
+{
+    TPM2B_AUTH value = {.size = auth ? (uint16_t)secret_size(auth) : 0};
+    if (auth)
+        memcpy(value.buffer, secret_bytes(auth), value.size);
+    TSS2_RC rc = Esys_TR_SetAuth(l->esys, l->key, &value);
+    bytes_wipe(&value, sizeof(value));
+    return rc;
+}
+
+static bool same_area(const TPM2B_PUBLIC *x, const TPM2B_PUBLIC *y)
+{
+    uint8_t a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
+    size_t a_size = 0, b_size = 0;
+    return Tss2_MU_TPMT_PUBLIC_Marshal(&x->publicArea, a, sizeof(a), &a_size) == TSS2_RC_SUCCESS &&
+           Tss2_MU_TPMT_PUBLIC_Marshal(&y->publicArea, b, sizeof(b), &b_size) == TSS2_RC_SUCCESS &&
+           a_size == b_size && memcmp(a, b, a_size) == 0; /* public */
+}
+
 /* Is this object the SRK, or of the shape of our keys? */
 static bool is_ours(Link *l, ESYS_TR object, const uint8_t *pin)
 {
     TPM2B_PUBLIC *public = NULL, template;
-    uint8_t name[TPM_NAME_SIZE], a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
+    uint8_t name[TPM_NAME_SIZE];
     const uint8_t *expected = l->srk != ESYS_TR_NONE ? l->srk_name : pin;
     bool ours = false;
 
     if (Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL) != TSS2_RC_SUCCESS)
         return false;
     if (public->publicArea.type == TPM2_ALG_RSA)
-        for (TpmKeyUse use = TPM_KEY_DECRYPT; use <= TPM_KEY_SIGN && !ours; use++) {
-            size_t a_size = 0, b_size = 0;
-            tpm_template_key(use, &template);
+        for (unsigned i = 0; i < 4 && !ours; i++) {
+            tpm_template_key(i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN, i % 2 != 0, &template);
             template.publicArea.unique.rsa = public->publicArea.unique.rsa;
-            ours =
-                Tss2_MU_TPMT_PUBLIC_Marshal(&template.publicArea, a, sizeof(a), &a_size) == TSS2_RC_SUCCESS &&
-                Tss2_MU_TPMT_PUBLIC_Marshal(&public->publicArea, b, sizeof(b), &b_size) == TSS2_RC_SUCCESS &&
-                a_size == b_size && memcmp(a, b, a_size) == 0; /* public */
+            ours = same_area(public, &template);
         }
     else if (tpm_template_is_srk(public))
         ours = tpm_public_name(public, name) == 0 && expected && same_name(name, expected);

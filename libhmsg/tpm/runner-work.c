@@ -20,6 +20,7 @@ Work *work_free(Work *w)
     tpm_keyfile_free(w->decrypt_key);
     tpm_keyfile_free(w->sign_key);
     secret_free(w->secret);
+    secret_free(w->auth);
     bytes_wipe(w, sizeof(*w));
     free(w);
     return NULL;
@@ -36,9 +37,9 @@ static void wipe_response(Link *l)
         bytes_wipe((uint8_t *)(uintptr_t)parameters, size);
 }
 
-static TSS2_RC create_key(Link *l, TpmKeyUse use, TpmKeyFile **ret)
+static TSS2_RC create_key(Link *l, TpmKeyUse use, const Secret *auth, TpmKeyFile **ret)
 {
-    static const TPM2B_SENSITIVE_CREATE sensitive;
+    TPM2B_SENSITIVE_CREATE sensitive = {0};
     static const TPM2B_DATA outside;
     static const TPML_PCR_SELECTION pcrs;
     TPM2B_PUBLIC template, *public = NULL;
@@ -50,13 +51,18 @@ static TSS2_RC create_key(Link *l, TpmKeyUse use, TpmKeyFile **ret)
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     l->step = STEP_CREATE;
-    tpm_template_key(use, &template);
+    tpm_template_key(use, auth != NULL, &template);
+    if (auth) {
+        sensitive.sensitive.userAuth.size = (uint16_t)secret_size(auth);
+        memcpy(sensitive.sensitive.userAuth.buffer, secret_bytes(auth), secret_size(auth));
+    }
     rc = Esys_Create(l->esys, l->srk, SESSION(l), &sensitive, &template, &outside, &pcrs, &private, &public,
                      NULL, NULL, NULL);
+    bytes_wipe(&sensitive, sizeof(sensitive));
     if (rc == TSS2_RC_SUCCESS &&
         (Tss2_MU_TPM2B_PUBLIC_Marshal(public, a, sizeof(a), &a_size) != TSS2_RC_SUCCESS ||
          Tss2_MU_TPM2B_PRIVATE_Marshal(private, b, sizeof(b), &b_size) != TSS2_RC_SUCCESS ||
-         tpm_keyfile_from_blobs(a, a_size, b, b_size, ret) != 0))
+         tpm_keyfile_from_blobs(a, a_size, b, b_size, auth != NULL, ret) != 0))
         rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
     Esys_Free(public);
     Esys_Free(private);
@@ -68,9 +74,9 @@ static TSS2_RC do_create(Work *w, Link *l)
 {
     TSS2_RC rc = TSS2_RC_SUCCESS;
     if (!w->decrypt_key)
-        rc = create_key(l, TPM_KEY_DECRYPT, &w->decrypt_key);
+        rc = create_key(l, TPM_KEY_DECRYPT, w->auth, &w->decrypt_key);
     if (rc == TSS2_RC_SUCCESS && !w->sign_key)
-        rc = create_key(l, TPM_KEY_SIGN, &w->sign_key);
+        rc = create_key(l, TPM_KEY_SIGN, w->auth, &w->sign_key);
     return rc;
 }
 
@@ -83,6 +89,13 @@ static void take_plaintext(Work *w, TPM2B_PUBLIC_KEY_RSA *message)
         w->r = secret_new_copy(message->buffer, message->size, &w->secret);
     bytes_wipe(message, sizeof(*message));
     Esys_Free(message);
+}
+
+/* The key in the TPM, with its authorization value: until unload, which lets go of the value. */
+static TSS2_RC load(Work *w, Link *l)
+{
+    TSS2_RC rc = link_load(l, w->key);
+    return rc == TSS2_RC_SUCCESS ? link_authorize(l, w->auth) : rc;
 }
 
 /* In failure mode every command but few fails with the same code as a wrong padding in some TPMs. */
@@ -107,12 +120,13 @@ static TSS2_RC do_decrypt(Work *w, Link *l)
     }
     TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT);
     if (rc == TSS2_RC_SUCCESS)
-        rc = link_load(l, w->key);
+        rc = load(w, l);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     l->step = STEP_DECRYPT;
     memcpy(ciphertext.buffer, w->ciphertext, TPM_RSA_SIZE);
     rc = Esys_RSA_Decrypt(l->esys, l->key, SESSION(l), &ciphertext, &scheme_of_key, &no_label, &message);
+    (void)link_authorize(l, NULL);
     if (rc == TSS2_RC_SUCCESS) {
         take_plaintext(w, message);
         wipe_response(l);
@@ -140,12 +154,13 @@ static TSS2_RC do_sign(Work *w, Link *l)
     TSS2_RC rc =
         link_session(l, TPMA_SESSION_DECRYPT); /* a signature is no parameter that could be encrypted */
     if (rc == TSS2_RC_SUCCESS)
-        rc = link_load(l, w->key);
+        rc = load(w, l);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     l->step = STEP_USE;
     memcpy(digest.buffer, w->digest, sizeof(w->digest));
     rc = Esys_Sign(l->esys, l->key, SESSION(l), &digest, &scheme_of_key, &no_ticket, &signature);
+    (void)link_authorize(l, NULL);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     if (signature->sigAlg != TPM2_ALG_RSAPSS || signature->signature.rsapss.sig.size != TPM_RSA_SIZE)
@@ -281,6 +296,11 @@ void work_run(Work *w, Link *l)
         TSS2_RC rc = attempt(w, l);
         if (rc == TSS2_RC_SUCCESS)
             return;
+        /* once more would be one more failure for the TPM to count */
+        if (w->key && tpm_keyfile_needs_auth(w->key) && rc_is_auth(rc) && l->step >= STEP_DECRYPT) {
+            w->r = tpm_problem_set(&w->problem, TPM_REASON_WRONG_AUTH, l->conf, rc);
+            return;
+        }
         switch (rc_remedy(rc)) {
         case REMEDY_FRESH:
             link_close(l, rc_plain(rc) == 0);

@@ -268,28 +268,35 @@ static int submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, Tpm
     return 0;
 }
 
-static Work *work_new(WorkKind kind, TpmKeyFile *key)
+static int work_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, Work **ret)
 {
-    Work *w = calloc(1, sizeof(*w));
-    if (!w)
-        return NULL;
-    w->kind = kind;
-    w->key = key ? tpm_keyfile_ref(key) : NULL;
-    return w;
-}
-
-int tpm_runner_create_keys(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    Work *w = work_new(WORK_CREATE, NULL);
-    return w ? submit(r, w, done, userdata, ret) : -ENOMEM;
-}
-
-int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
-                       tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    Work *w = work_new(WORK_DECRYPT, key);
+    _cleanup_(work_freep) Work *w = calloc(1, sizeof(*w));
     if (!w)
         return -ENOMEM;
+    if (auth && secret_size(auth) != TPM_AUTH_SIZE)
+        return -EINVAL;
+    w->kind = kind;
+    w->key = key ? tpm_keyfile_ref(key) : NULL;
+    int r = auth ? secret_new_copy(secret_bytes(auth), TPM_AUTH_SIZE, &w->auth) : 0;
+    if (r == 0)
+        *ret = TAKE_PTR(w);
+    return r;
+}
+
+int tpm_runner_create_keys(TpmRunner *r, const Secret *auth, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = work_new(WORK_CREATE, NULL, auth, &w);
+    return e == 0 ? submit(r, w, done, userdata, ret) : e;
+}
+
+int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,
+                       size_t plaintext_size, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = work_new(WORK_DECRYPT, key, auth, &w);
+    if (e != 0)
+        return e;
     w->plaintext_size = plaintext_size;
     w->ciphertext_fits = n == TPM_RSA_SIZE;
     if (w->ciphertext_fits)
@@ -297,29 +304,32 @@ int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, si
     return submit(r, w, done, userdata, ret);
 }
 
-int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], tpm_done_t done,
-                    void *userdata, TpmJob **ret)
+int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
+                    tpm_done_t done, void *userdata, TpmJob **ret)
 {
-    Work *w = work_new(WORK_SIGN, key);
-    if (!w)
-        return -ENOMEM;
+    Work *w = NULL;
+    int e = work_new(WORK_SIGN, key, auth, &w);
+    if (e != 0)
+        return e;
     memcpy(w->digest, digest, sizeof(w->digest));
     return submit(r, w, done, userdata, ret);
 }
 
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
 {
-    Work *w = work_new(WORK_PROBE, NULL);
-    return w ? submit(r, w, done, userdata, ret) : -ENOMEM;
+    Work *w = NULL;
+    int e = work_new(WORK_PROBE, NULL, NULL, &w);
+    return e == 0 ? submit(r, w, done, userdata, ret) : e;
 }
 
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret)
 {
     if (n > TPM_RANDOM_MAX)
         return -EINVAL;
-    Work *w = work_new(WORK_RANDOM, NULL);
-    if (!w)
-        return -ENOMEM;
+    Work *w = NULL;
+    int e = work_new(WORK_RANDOM, NULL, NULL, &w);
+    if (e != 0)
+        return e;
     w->data_size = n;
     return submit(r, w, done, userdata, ret);
 }

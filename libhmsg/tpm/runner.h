@@ -16,6 +16,7 @@
 #define TPM_CREATE_DEADLINE 600000000ull /* the same for making two RSA keys: some TPMs need minutes */
 #define TPM_SESSION_IDLE 30000000ull     /* µs without a job, then the session is flushed */
 #define TPM_RANDOM_MAX 1024u             /* bytes */
+#define TPM_AUTH_SIZE 32u                /* bytes of an authorization value */
 
 typedef struct TpmRunner TpmRunner;
 typedef struct TpmJob TpmJob;
@@ -43,7 +44,7 @@ typedef struct TpmFacts {
 
 /* What a job found; valid during the callback. Pointers that do not belong to the job are NULL. */
 typedef struct TpmAnswer {
-    int r; /* 0, an HmsgError (TPM_UNAVAILABLE, TPM_LOCKED_OUT, AUTHENTICATION_FAILED) or -errno */
+    int r; /* 0, an HmsgError (TPM_UNAVAILABLE, TPM_LOCKED_OUT, LOCKED, AUTHENTICATION_FAILED) or -errno */
     const TpmProblem *problem; /* never NULL; reason NONE when r is no TPM_… error */
     Secret *secret;            /* decrypt: the plaintext; the callback may TAKE_PTR it */
     TpmKeyFile *decrypt_key;   /* create; take a reference to keep them */
@@ -80,14 +81,18 @@ uint64_t tpm_runner_next_deadline(TpmRunner *r);
 /* Start jobs. ret (may be NULL) is for tpm_job_cancel and valid until the callback was called. Everything
  * given is copied or referenced. HMSG_ERROR_QUOTA_EXCEEDED: TPM_QUEUE_MAX jobs wait.
  * HMSG_ERROR_TPM_UNAVAILABLE: threads still hang in a TPM that does not answer. */
-int tpm_runner_create_keys(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
+/* auth (NULL: none): the authorization value of both keys, TPM_AUTH_SIZE bytes; then the TPM counts wrong
+ * ones. */
+int tpm_runner_create_keys(TpmRunner *r, const Secret *auth, tpm_done_t done, void *userdata, TpmJob **ret);
+/* For both: auth (NULL: none) is the key's authorization value. A wrong one is HMSG_ERROR_LOCKED with
+ * TPM_REASON_WRONG_AUTH, never tried twice, and of no consequence only for keys without one. */
 /* RSAES-OAEP (RFC 8017) in the TPM. AUTHENTICATION_FAILED: it does not decrypt, or its plaintext has not
  * plaintext_size bytes (0: any size); the caller goes on with random bytes. */
-int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
-                       tpm_done_t done, void *userdata, TpmJob **ret);
+int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,
+                       size_t plaintext_size, tpm_done_t done, void *userdata, TpmJob **ret);
 /* RSASSA-PSS over a SHA-256 digest. */
-int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], tpm_done_t done,
-                    void *userdata, TpmJob **ret);
+int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
+                    tpm_done_t done, void *userdata, TpmJob **ret);
 /* What TPM it is. The only job that does not mind a pinned Name that differs: compare facts->srk_name. */
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);

@@ -93,7 +93,7 @@ void direct_lock_out(Direct *d)
     TPM2B_SENSITIVE_CREATE empty = {0};
     TPM2B_PUBLIC *public = NULL;
     TPM2B_PRIVATE *private = NULL;
-    tpm_template_key(TPM_KEY_DECRYPT, &child);
+    tpm_template_key(TPM_KEY_DECRYPT, false, &child);
     g_assert_cmphex(Esys_Create(d->esys, object, PASSWORD, &empty, &child, &no_data, &no_pcrs, &private,
                                 &public, NULL, NULL, NULL),
                     !=, TSS2_RC_SUCCESS);
@@ -111,7 +111,7 @@ ESYS_TR direct_load_rsa(Direct *d, const void *modulus, const void *prime, TPMI_
     TPM2B_SENSITIVE sensitive = {.sensitiveArea = {.sensitiveType = TPM2_ALG_RSA}};
     ESYS_TR key;
 
-    tpm_template_key(TPM_KEY_DECRYPT, &public);
+    tpm_template_key(TPM_KEY_DECRYPT, false, &public);
     public.publicArea.objectAttributes = TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_DECRYPT | TPMA_OBJECT_NODA;
     public.publicArea.parameters.rsaDetail.scheme.details.oaep.hashAlg = hash;
     public.publicArea.unique.rsa.size = TPM_RSA_SIZE;

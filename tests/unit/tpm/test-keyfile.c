@@ -37,10 +37,10 @@ ASN1_SEQUENCE(TPMKEY) =
     uint8_t private[2 + PRIVATE_SIZE];
 } Blobs;
 
-static void make_blobs(TpmKeyUse use, Blobs *b)
+static void make_blobs(TpmKeyUse use, bool guarded, Blobs *b)
 {
     TPM2B_PUBLIC public;
-    tpm_template_key(use, &public);
+    tpm_template_key(use, guarded, &public);
     public.publicArea.unique.rsa.size = TPM_RSA_SIZE;
     memset(public.publicArea.unique.rsa.buffer, 0xa5, TPM_RSA_SIZE);
     b->public_size = 0;
@@ -55,8 +55,9 @@ static TpmKeyFile *make(TpmKeyUse use)
 {
     Blobs b;
     TpmKeyFile *k = NULL;
-    make_blobs(use, &b);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), &k), ==, 0);
+    make_blobs(use, false, &b);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), false, &k),
+                    ==, 0);
     return k;
 }
 
@@ -185,8 +186,10 @@ static void test_damaged_der(void)
                 accepted++;
             }
         }
-    /* 254 bytes of the modulus freely, its first with the high bit, its last odd; the sealed part freely */
-    g_assert_cmpuint(accepted, ==, 254 * 255 + 127 + 127 + PRIVATE_SIZE * 255);
+    /* 254 bytes of the modulus freely, its first with the high bit, its last odd; the sealed part freely;
+     * noDA
+     */
+    g_assert_cmpuint(accepted, ==, 254 * 255 + 127 + 127 + PRIVATE_SIZE * 255 + 1);
 }
 
 static void test_damaged_pem(void)
@@ -234,6 +237,28 @@ static void test_refused_pem(void)
     g_assert_cmpint(tpm_keyfile_from_pem(space, strlen(space), &k), ==, 0);
 }
 
+/* Only a key whose wrong uses are counted has a value; one may have lost it. */
+static void test_auth(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        bool guarded = i % 2 != 0, needs_auth = i / 2 != 0;
+        _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = NULL, *again = NULL;
+        _cleanup_(buf_done) Buf pem = BUF_MAX(TPM_KEYFILE_PEM_MAX);
+        Blobs b;
+
+        make_blobs(TPM_KEY_SIGN, guarded, &b);
+        int r = tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), needs_auth, &k);
+        g_assert_cmpint(r, ==, needs_auth && !guarded ? -EBADMSG : 0);
+        if (r != 0)
+            continue;
+        g_assert_true(tpm_keyfile_needs_auth(k) == needs_auth);
+        g_assert_cmpint(tpm_keyfile_to_pem(k, &pem), ==, 0);
+        g_assert_cmpint(tpm_keyfile_from_pem(buf_text(&pem), pem.size, &again), ==, 0);
+        assert_same(k, again);
+        g_assert_true(tpm_keyfile_needs_auth(again) == needs_auth);
+    }
+}
+
 /* Keys of other kinds, as a TPM could have made them for another program. */
 static void test_other_templates(void)
 {
@@ -241,8 +266,8 @@ static void test_other_templates(void)
         Blobs b;
         TpmKeyFile *k = NULL;
         TPM2B_PUBLIC public;
-        make_blobs(TPM_KEY_DECRYPT, &b);
-        tpm_template_key(TPM_KEY_DECRYPT, &public);
+        make_blobs(TPM_KEY_DECRYPT, false, &b);
+        tpm_template_key(TPM_KEY_DECRYPT, false, &public);
         TPMT_PUBLIC *area = &public.publicArea;
         area->unique.rsa.size = TPM_RSA_SIZE;
         memset(area->unique.rsa.buffer, 0xa5, TPM_RSA_SIZE);
@@ -267,8 +292,9 @@ static void test_other_templates(void)
         b.public_size = 0;
         g_assert_cmpint(Tss2_MU_TPM2B_PUBLIC_Marshal(&public, b.public, sizeof(b.public), &b.public_size), ==,
                         0);
-        g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), &k), ==,
-                        -EBADMSG);
+        g_assert_cmpint(
+            tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), false, &k), ==,
+            -EBADMSG);
     }
 }
 
@@ -278,13 +304,16 @@ static void test_private_sizes(void)
     TpmKeyFile *k = NULL;
     uint8_t large[sizeof(TPM2B_PRIVATE) + 1] = {0xff, 0xff};
 
-    make_blobs(TPM_KEY_SIGN, &b);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, 0, &k), ==, -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, "\0\0", 2, &k), ==, -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private) - 1, &k), ==,
+    make_blobs(TPM_KEY_SIGN, false, &b);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, 0, false, &k), ==, -EBADMSG);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, "\0\0", 2, false, &k), ==, -EBADMSG);
+    g_assert_cmpint(
+        tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private) - 1, false, &k), ==,
+        -EBADMSG);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, large, sizeof(large), false, &k), ==,
                     -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, large, sizeof(large), &k), ==, -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, 0, b.private, sizeof(b.private), &k), ==, -EBADMSG);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, 0, b.private, sizeof(b.private), false, &k), ==,
+                    -EBADMSG);
 }
 
 int main(int argc, char *argv[])
@@ -294,6 +323,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/tpm/keyfile/openssl-reads", test_openssl_reads);
     g_test_add_func("/tpm/keyfile/spki", test_spki);
     g_test_add_func("/tpm/keyfile/name", test_name);
+    g_test_add_func("/tpm/keyfile/auth", test_auth);
     g_test_add_func("/tpm/keyfile/references", test_references);
     g_test_add_func("/tpm/keyfile/damaged-der", test_damaged_der);
     g_test_add_func("/tpm/keyfile/damaged-pem", test_damaged_pem);

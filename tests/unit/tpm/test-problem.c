@@ -9,8 +9,9 @@ static void test_errors(void)
     g_assert_cmpint(tpm_reason_error(TPM_REASON_NONE), ==, 0);
     for (TpmReason reason = TPM_REASON_NO_ACCESS; reason < TPM_REASON_MAX_; reason++)
         g_assert_cmpint(tpm_reason_error(reason), ==,
-                        reason == TPM_REASON_LOCKED_OUT ? HMSG_ERROR_TPM_LOCKED_OUT
-                                                        : HMSG_ERROR_TPM_UNAVAILABLE);
+                        reason == TPM_REASON_LOCKED_OUT   ? HMSG_ERROR_TPM_LOCKED_OUT
+                        : reason == TPM_REASON_WRONG_AUTH ? HMSG_ERROR_LOCKED
+                                                          : HMSG_ERROR_TPM_UNAVAILABLE);
     g_assert_cmpint(tpm_reason_error(TPM_REASON_MAX_), ==, HMSG_ERROR_TPM_UNAVAILABLE);
 }
 

@@ -70,21 +70,39 @@ static int started(TpmRunner *r, int e, Answer *a)
 
 int do_create(TpmRunner *r, Answer *a)
 {
+    return do_create_with(r, NULL, a);
+}
+
+int do_create_with(TpmRunner *r, const Secret *auth, Answer *a)
+{
     answer_clear(a);
-    return started(r, tpm_runner_create_keys(r, answer_note, a, NULL), a);
+    return started(r, tpm_runner_create_keys(r, auth, answer_note, a, NULL), a);
 }
 
 int do_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
                Answer *a)
 {
+    return do_decrypt_with(r, key, NULL, ciphertext, n, plaintext_size, a);
+}
+
+int do_decrypt_with(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,
+                    size_t plaintext_size, Answer *a)
+{
     answer_clear(a);
-    return started(r, tpm_runner_decrypt(r, key, ciphertext, n, plaintext_size, answer_note, a, NULL), a);
+    return started(r, tpm_runner_decrypt(r, key, auth, ciphertext, n, plaintext_size, answer_note, a, NULL),
+                   a);
 }
 
 int do_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], Answer *a)
 {
+    return do_sign_with(r, key, NULL, digest, a);
+}
+
+int do_sign_with(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
+                 Answer *a)
+{
     answer_clear(a);
-    return started(r, tpm_runner_sign(r, key, digest, answer_note, a, NULL), a);
+    return started(r, tpm_runner_sign(r, key, auth, digest, answer_note, a, NULL), a);
 }
 
 int do_random(TpmRunner *r, size_t n, Answer *a)

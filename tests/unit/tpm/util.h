@@ -50,6 +50,12 @@ int do_create(TpmRunner *r, Answer *a);
 int do_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
                Answer *a);
 int do_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], Answer *a);
+/* The same for keys with an authorization value. */
+int do_create_with(TpmRunner *r, const Secret *auth, Answer *a);
+int do_decrypt_with(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,
+                    size_t plaintext_size, Answer *a);
+int do_sign_with(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
+                 Answer *a);
 int do_random(TpmRunner *r, size_t n, Answer *a);
 int do_probe(TpmRunner *r, Answer *a);
 

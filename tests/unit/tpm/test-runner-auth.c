@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Keys with an authorization value: what a PIN becomes. A man in the middle looks on. */
+#include <errno.h>
+
+#include "tests/unit/tpm/relay.h"
+#include "tests/unit/tpm/util.h"
+
+#define RIGHT ((const uint8_t *)"the right authorization value ..")
+#define WRONG ((const uint8_t *)"the wrong authorization value ..")
+
+typedef struct Fixture {
+    TestSwtpm *tpm;
+    Relay *relay;
+    TpmRunner *runner;
+    Secret *right, *wrong;
+    Answer keys;
+    uint8_t ciphertext[TPM_RSA_SIZE];
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    f->tpm = test_swtpm_new(NULL);
+    f->relay = relay_new(f->tpm);
+    f->runner = runner_new(relay_tcti(f->relay));
+    g_assert_cmpint(secret_new_copy(RIGHT, TPM_AUTH_SIZE, &f->right), ==, 0);
+    g_assert_cmpint(secret_new_copy(WRONG, TPM_AUTH_SIZE, &f->wrong), ==, 0);
+    g_assert_cmpint(do_create_with(f->runner, f->right, &f->keys), ==, 0);
+    oaep_encrypt(f->keys.decrypt_key, PLAINTEXT, PLAINTEXT_SIZE, f->ciphertext);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    answer_clear(&f->keys);
+    secret_free(f->right);
+    secret_free(f->wrong);
+    tpm_runner_free(f->runner);
+    relay_free(f->relay);
+    test_swtpm_free(f->tpm);
+}
+
+static int decrypt(Fixture *f, const Secret *auth, Answer *a)
+{
+    return do_decrypt_with(f->runner, f->keys.decrypt_key, auth, f->ciphertext, TPM_RSA_SIZE, PLAINTEXT_SIZE,
+                           a);
+}
+
+static void assert_works(Fixture *f)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(decrypt(f, f->right, &a), ==, 0);
+    g_assert_cmpmem(secret_bytes(a.secret), secret_size(a.secret), PLAINTEXT, PLAINTEXT_SIZE);
+    g_assert_cmpint(do_sign_with(f->runner, f->keys.sign_key, f->right, DIGEST, &a), ==, 0);
+    g_assert_true(pss_verify(f->keys.sign_key, DIGEST, a.data, a.data_size));
+}
+
+static uint32_t failures(Fixture *f)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(do_probe(f->runner, &a), ==, 0);
+    return a.facts.lockout_counter;
+}
+
+static void test_right(Fixture *f, gconstpointer data)
+{
+    g_assert_true(tpm_keyfile_needs_auth(f->keys.decrypt_key));
+    g_assert_true(tpm_keyfile_needs_auth(f->keys.sign_key));
+    assert_works(f);
+    assert_works(f);
+    g_assert_cmpuint(failures(f), ==, 0);
+    test_swtpm_reset(f->tpm); /* counts as one: the power went after a use */
+    assert_works(f);
+}
+
+/* One wrong value is one failure for the TPM to count, and the right one works after it. */
+static void test_wrong(Fixture *f, gconstpointer data)
+{
+    const Secret *const wrong[] = {f->wrong, NULL};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_auto(Answer) a = {0};
+
+        g_assert_cmpint(decrypt(f, wrong[i], &a), ==, HMSG_ERROR_LOCKED);
+        g_assert_cmpint(a.problem.reason, ==, TPM_REASON_WRONG_AUTH);
+        g_assert_null(a.secret);
+        g_assert_cmpuint(failures(f), ==, i + 1);
+    }
+    assert_works(f);
+    g_auto(Answer) a = {0};
+    g_assert_cmpint(do_sign_with(f->runner, f->keys.sign_key, f->wrong, DIGEST, &a), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpuint(a.data_size, ==, 0);
+}
+
+static void test_lockout(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) a = {0};
+    int r = HMSG_ERROR_LOCKED;
+
+    g_assert_cmpint(do_probe(f->runner, &a), ==, 0);
+    g_assert_cmpuint(a.facts.lockout_max, >, 0);
+    for (unsigned i = a.facts.lockout_max; i > 0; i--) {
+        g_assert_cmpint(r, ==, HMSG_ERROR_LOCKED);
+        r = decrypt(f, f->wrong, &a);
+    }
+    if (r == HMSG_ERROR_LOCKED)
+        r = decrypt(f, f->right, &a); /* even the right one is refused now */
+    g_assert_cmpint(r, ==, HMSG_ERROR_TPM_LOCKED_OUT);
+    g_assert_cmpint(do_probe(f->runner, &a), ==, 0);
+    g_assert_true(a.facts.in_lockout);
+}
+
+/* A key without a value does not take part in it. */
+static void test_unguarded(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) keys = {0};
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(do_create(f->runner, &keys), ==, 0);
+    g_assert_false(tpm_keyfile_needs_auth(keys.sign_key));
+    g_assert_cmpint(do_sign_with(f->runner, keys.sign_key, f->right, DIGEST, &a), ==,
+                    HMSG_ERROR_TPM_UNAVAILABLE);
+    g_assert_cmpuint(failures(f), ==, 0);
+    assert_signs(f->runner, keys.sign_key);
+    assert_works(f);
+}
+
+/* Neither in the making nor in any use, right or wrong. */
+static void test_sniffer(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) a = {0};
+
+    assert_works(f);
+    (void)decrypt(f, f->wrong, &a);
+    for (size_t i = 0; i + 8 <= TPM_AUTH_SIZE; i++) {
+        g_assert_false(relay_saw(f->relay, RIGHT + i, 8));
+        g_assert_false(relay_saw(f->relay, WRONG + i, 8));
+    }
+    for (size_t i = 0; i + 8 <= PLAINTEXT_SIZE; i++)
+        g_assert_false(relay_saw(f->relay, PLAINTEXT + i, 8));
+}
+
+static void test_wrong_size(Fixture *f, gconstpointer data)
+{
+    _cleanup_(secret_freep) Secret *brief = NULL;
+    Answer a = {0};
+
+    g_assert_cmpint(secret_new(TPM_AUTH_SIZE - 1, &brief), ==, 0);
+    g_assert_cmpint(tpm_runner_create_keys(f->runner, brief, answer_note, &a, NULL), ==, -EINVAL);
+    g_assert_cmpint(tpm_runner_sign(f->runner, f->keys.sign_key, brief, DIGEST, answer_note, &a, NULL), ==,
+                    -EINVAL);
+}
+
+#define ADD(path, test) g_test_add("/tpm/runner-auth/" path, Fixture, NULL, set_up, test, tear_down)
+
+static void add(void)
+{
+    ADD("right", test_right);
+    ADD("wrong", test_wrong);
+    ADD("lockout", test_lockout);
+    ADD("unguarded", test_unguarded);
+    ADD("sniffer", test_sniffer);
+    ADD("wrong-size", test_wrong_size);
+}
+
+int main(int argc, char *argv[])
+{
+    return tpm_test_main(argc, argv, add);
+}
