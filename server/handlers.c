@@ -154,8 +154,9 @@ int handler_result(int r)
 {
     if (r == 0)
         return 0;
+    /* negative ones are told in the log; a queue that is full is no fault */
     Problem p = problem_from_error(r);
-    return p == PROBLEM_INTERNAL && r < 0 ? r : (int)p;
+    return r < 0 && p != PROBLEM_TOO_LARGE && r != -EAGAIN && r != -EBUSY ? r : (int)p;
 }
 
 int handler_hash(const HttpRequest *r, unsigned index, uint8_t ret[static KID_SIZE])

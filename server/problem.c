@@ -76,6 +76,11 @@ Problem problem_from_error(int r)
     case HMSG_ERROR_CANCELLED:
     case -EBUSY:
     case -EAGAIN:
+    case -EIO: /* what the disk or the system refuses now */
+    case -EROFS:
+    case -ENOMEM:
+    case -EMFILE:
+    case -ENFILE:
         return PROBLEM_UNAVAILABLE;
     default:
         return PROBLEM_INTERNAL;

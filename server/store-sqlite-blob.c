@@ -41,6 +41,8 @@ int blob_new(Store *store, StoreBlob **ret)
     b->base.ops = &store_sqlite_ops;
     b->store = s;
     char name[FILE_NAME_SIZE];
+    if (store_sqlite_space_low(s))
+        return HMSG_ERROR_STORAGE_FULL;
     int r = crypto_random(b->name, sizeof(b->name));
     if (r != 0)
         return r;
@@ -57,6 +59,9 @@ int blob_append(StoreBlob *blob, const void *data, size_t n)
     SqliteBlob *b = (SqliteBlob *)blob;
     if (n > b->store->limits.body_bytes - b->size)
         return HMSG_ERROR_TOO_LARGE;
+    /* Bodies that are still coming in must not take what deleting needs. */
+    if (b->size / SPACE_CHECK_SIZE != (b->size + n) / SPACE_CHECK_SIZE && store_sqlite_space_low(b->store))
+        return HMSG_ERROR_STORAGE_FULL;
     int r = file_write_fd(b->fd, data, n);
     if (r != 0)
         return r < 0 ? full_or(-r) : r;
@@ -123,16 +128,27 @@ static bool read_name(const char *text, uint8_t ret[static BLOB_NAME_SIZE])
     return true;
 }
 
-static int in_use(DbStatement *s, const char *text, bool *ret)
+/* Whether a file is one of ours that nothing needs any more. What else lies there is left alone. */
+static int is_orphan(DbStatement *s, const char *file, bool *ret)
 {
     uint8_t name[BLOB_NAME_SIZE];
-    if (!read_name(text, name)) {
-        *ret = false;
+    char text[FILE_NAME_SIZE];
+    bool used = false;
+    size_t n = strlen(file);
+    bool part = n > strlen(PART) && strcmp(file + n - strlen(PART), PART) == 0;
+    *ret = false;
+    if (n >= sizeof(text))
         return 0;
-    }
+    (void)snprintf(text, sizeof(text), "%.*s", (int)(part ? n - strlen(PART) : n), file);
+    if (!read_name(text, name))
+        return 0;
+    *ret = true;
+    if (part)
+        return 0;
     db_bind_bytes(s, 1, name, sizeof(name));
-    int r = db_step(s, ret);
+    int r = db_step(s, &used);
     db_reset(s);
+    *ret = !used;
     return r;
 }
 
@@ -150,11 +166,9 @@ int blob_remove_orphans(SqliteStore *s)
         return r;
     }
     for (const struct dirent *e; r == 0 && (e = readdir(folder));) {
-        bool used = false;
-        if (e->d_name[0] == '.')
-            continue;
-        r = in_use(find, e->d_name, &used);
-        if (r == 0 && !used && unlinkat(s->blobs, e->d_name, 0) < 0 && errno != ENOENT)
+        bool orphan = false;
+        r = is_orphan(find, e->d_name, &orphan);
+        if (r == 0 && orphan && unlinkat(s->blobs, e->d_name, 0) < 0 && errno != ENOENT)
             r = -errno;
     }
     (void)closedir(folder);

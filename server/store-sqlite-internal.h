@@ -11,6 +11,7 @@
 #define BLOB_NAME_SIZE 16u                      /* random bytes; in hex the name of the file */
 #define BLOB_TEXT_SIZE (BLOB_NAME_SIZE * 2 + 1) /* with the final 0 */
 #define DEAD_BLOBS_SIZE_MAX (16u << 20)         /* bytes of the names that one transaction frees */
+#define SPACE_CHECK_SIZE (1u << 20)             /* bytes of a blob between looks at the room on the disk */
 
 typedef enum SqlWrite {
     SQL_FIND_SKID,
@@ -53,6 +54,10 @@ typedef struct SqliteStore {
     DbStatement *sql[SQL_WRITE_MAX_];
     uint64_t total; /* bytes of all messages; of the writer thread */
     Buf dead;       /* names of blobs that the running transaction frees */
+    /* A commit that failed may be found in the log after a crash all the same, until another one has taken
+     * its place there. Blobs that it names stay until then, else there would be a row without its blob. */
+    bool in_doubt;
+    Buf doubtful; /* their names */
     pthread_mutex_t lock;
     WriteQueue writes, syncs; /* to be committed; with a blob to be made durable before */
     pthread_t writer, syncer;
@@ -66,7 +71,7 @@ typedef struct SqliteBlob {
     int fd;
     uint64_t size;
     bool durable; /* under its own name, on disk */
-    bool kept;    /* a committed row has it */
+    bool kept;    /* a row has it, or may */
 } SqliteBlob;
 
 extern const DbSchema store_sqlite_schema;
@@ -76,6 +81,9 @@ extern const StoreOps store_sqlite_ops;
  * negative, and any other error of the database: the transaction is to be rolled back. */
 int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
 int store_sqlite_prepare(SqliteStore *s);
+
+/* Whether less is free than puts may leave. */
+bool store_sqlite_space_low(const SqliteStore *s);
 
 /* store-sqlite-blob.c */
 int blob_new(Store *store, StoreBlob **ret);

@@ -78,7 +78,7 @@ static size_t take_batch(SqliteStore *s, StoreWrite *batch[static STORE_BATCH_MA
     return n;
 }
 
-static bool space_low(const SqliteStore *s)
+bool store_sqlite_space_low(const SqliteStore *s)
 {
     struct statvfs v;
     if (s->limits.space_reserve == 0 || fstatvfs(s->blobs, &v) < 0)
@@ -86,11 +86,21 @@ static bool space_low(const SqliteStore *s)
     return (uint64_t)v.f_bavail * v.f_frsize < s->limits.space_reserve;
 }
 
+/* A commit has taken the place of the one that failed. */
+static void end_doubt(SqliteStore *s)
+{
+    /* what does not fit is an orphan, which the next start removes */
+    (void)buf_append(&s->dead, s->doubtful.data, s->doubtful.size);
+    buf_clear(&s->doubtful);
+    s->in_doubt = false;
+}
+
 /* All or nothing. */
 static int run(SqliteStore *s, StoreWrite **batch, size_t n)
 {
     _cleanup_(db_rollbackp) Db *transaction = s->db;
-    bool low = space_low(s), rollback = false;
+    bool low = store_sqlite_space_low(s), rollback = false;
+    int64_t changes = db_total_changes(s->db);
     uint64_t total = s->total;
     buf_clear(&s->dead);
     int r = db_begin(transaction);
@@ -104,10 +114,15 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
         if (rollback)
             r = batch[i]->result;
     }
-    if (r == 0)
+    if (r == 0) {
         r = db_commit(transaction);
-    if (r == 0)
+        s->in_doubt = s->in_doubt || r != 0;
+    }
+    if (r == 0) {
+        if (s->in_doubt && db_total_changes(s->db) != changes)
+            end_doubt(s);
         return 0;
+    }
     for (size_t i = 0; i < n; i++) {
         store_write_done(batch[i]);
         batch[i]->result = r;
@@ -117,11 +132,14 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     return r;
 }
 
-static void answer(SqliteStore *s, StoreWrite *w)
+/* doubt: perhaps a row has the blob. */
+static void answer(SqliteStore *s, StoreWrite *w, bool doubt)
 {
     if (w->kind == STORE_PUT && w->put.blob) {
         SqliteBlob *b = (SqliteBlob *)w->put.blob;
-        b->kept = w->result == 0 && w->put.created;
+        b->kept = (w->result == 0 && w->put.created) || doubt;
+        if (doubt)
+            (void)buf_append(&s->doubtful, b->name, BLOB_NAME_SIZE);
         w->put.blob = blob_free(&b->base);
     }
     w->done(w);
@@ -140,7 +158,7 @@ static void *write_all(void *userdata)
             blob_remove_dead(s);
         }
         for (size_t i = 0; i < n; i++)
-            answer(s, batch[i]);
+            answer(s, batch[i], s->in_doubt && batch[i]->result != 0);
     }
     return NULL;
 }
@@ -158,7 +176,7 @@ static void *sync_all(void *userdata)
             return NULL;
         w->result = blob_make_durable((SqliteBlob *)w->put.blob);
         if (w->result != 0) {
-            answer(s, w);
+            answer(s, w, false);
             continue;
         }
         (void)pthread_mutex_lock(&s->lock);
@@ -209,6 +227,7 @@ static Store *sqlite_free(Store *store)
     (void)pthread_cond_destroy(&s->syncs.some);
     (void)pthread_mutex_destroy(&s->lock);
     buf_done(&s->dead);
+    buf_done(&s->doubtful);
     free(s->path);
     free(s);
     return NULL;
@@ -231,6 +250,13 @@ const StoreOps store_sqlite_ops = {
     .counts = reader_counts,
 };
 
+/* So that the database and the folder of blobs are found again. */
+static int sync_folder(const char *folder)
+{
+    _cleanup_(fd_closep) int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
 static int open_files(SqliteStore *s, const char *folder)
 {
     _cleanup_(freep) char *blobs = NULL;
@@ -249,7 +275,9 @@ static int open_files(SqliteStore *s, const char *folder)
     r = db_open(s->path, &store_sqlite_schema, &options, &s->db);
     if (r == 0)
         r = store_sqlite_prepare(s);
-    return r == 0 ? blob_remove_orphans(s) : r;
+    if (r == 0)
+        r = blob_remove_orphans(s);
+    return r == 0 ? sync_folder(folder) : r;
 }
 
 int store_sqlite_open(const char *folder, const StoreLimits *limits, Store **ret)
@@ -260,7 +288,7 @@ int store_sqlite_open(const char *folder, const StoreLimits *limits, Store **ret
     s->base.ops = &store_sqlite_ops;
     s->limits = *limits;
     s->blobs = -1;
-    s->dead = BUF_MAX(DEAD_BLOBS_SIZE_MAX);
+    s->dead = s->doubtful = BUF_MAX(DEAD_BLOBS_SIZE_MAX);
     s->writes.tail = &s->writes.head;
     s->syncs.tail = &s->syncs.head;
     (void)pthread_mutex_init(&s->lock, NULL);

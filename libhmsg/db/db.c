@@ -257,6 +257,11 @@ int64_t db_changes(const Db *db)
     return sqlite3_changes64(db->handle);
 }
 
+int64_t db_total_changes(const Db *db)
+{
+    return sqlite3_total_changes64(db->handle);
+}
+
 int64_t db_last_row_id(const Db *db)
 {
     return sqlite3_last_insert_rowid(db->handle);

@@ -94,8 +94,9 @@ int db_column_exact(DbStatement *s, int column, void *ret, size_t size);
 const char *db_column_text(DbStatement *s, int column, size_t *ret_size);
 bool db_column_null(DbStatement *s, int column);
 
-/* Rows that the last statement changed. */
+/* Rows that the last statement changed; that all statements of this connection did. */
 int64_t db_changes(const Db *db);
+int64_t db_total_changes(const Db *db);
 int64_t db_last_row_id(const Db *db);
 
 /* PRAGMA integrity_check and foreign_key_check; -EBADMSG: damaged. Reads everything. */

@@ -29,8 +29,11 @@ static void test_errors(void)
     g_assert_cmpint(problem_from_error(HMSG_ERROR_TOO_LARGE), ==, PROBLEM_TOO_LARGE);
     g_assert_cmpint(problem_from_error(-ENOSPC), ==, PROBLEM_FULL);
     g_assert_cmpint(problem_from_error(-EAGAIN), ==, PROBLEM_UNAVAILABLE);
-    g_assert_cmpint(problem_from_error(-EIO), ==, PROBLEM_INTERNAL);
-    g_assert_cmpint(problem_from_error(-ENOMEM), ==, PROBLEM_INTERNAL);
+    g_assert_cmpint(problem_from_error(-EIO), ==, PROBLEM_UNAVAILABLE);
+    g_assert_cmpint(problem_from_error(-EROFS), ==, PROBLEM_UNAVAILABLE);
+    g_assert_cmpint(problem_from_error(-EMFILE), ==, PROBLEM_UNAVAILABLE);
+    g_assert_cmpint(problem_from_error(-ENOMEM), ==, PROBLEM_UNAVAILABLE);
+    g_assert_cmpint(problem_from_error(-EBADMSG), ==, PROBLEM_INTERNAL);
 }
 
 static void test_document(void)

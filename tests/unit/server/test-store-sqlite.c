@@ -10,6 +10,7 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/wire/proof.h"
+#include "server/store-sqlite-internal.h"
 #include "tests/unit/server/store-util.h"
 
 #define NOW 1000000
@@ -309,14 +310,21 @@ static void test_orphans(Fixture *f, gconstpointer data)
     StoreWrite w;
     g_assert_cmpint(put_blob(f, 1, test_body(7, 100000), 100000, &w), ==, 0);
     static const char *const names[] = {"00112233445566778899aabbccddeeff",
-                                        "00112233445566778899aabbccddeefe.part", "other"};
+                                        "00112233445566778899aabbccddeefe.part",
+                                        "00112233445566778899AABBCCDDEEFF"};
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *path = g_build_filename(f->folder, "blobs", names[i], NULL);
         g_assert_true(g_file_set_contents(path, "x", 1, NULL));
     }
-    g_assert_cmpuint(blob_files(f), ==, 4);
+    g_autofree char *other = g_build_filename(f->folder, "blobs", names[2], NULL);
+    g_autofree char *lost = g_build_filename(f->folder, "blobs", "lost+found", NULL);
+    g_assert_cmpint(mkdir(lost, 0700), ==, 0);
+    g_assert_cmpuint(blob_files(f), ==, 5);
     reopen(f);
-    g_assert_cmpuint(blob_files(f), ==, 1);
+    /* what the store did not make, as in the root of a disk of its own, it leaves alone */
+    g_assert_cmpuint(blob_files(f), ==, 3);
+    g_assert_cmpint(remove(other), ==, 0);
+    g_assert_cmpint(remove(lost), ==, 0);
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
     /* A blob that is gone is told. */
     g_autofree char *folder = g_build_filename(f->folder, "blobs", NULL);
@@ -373,6 +381,20 @@ static void test_reserve(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_acknowledge(f->store, 1, id, 1, &w), ==, 0);
     g_assert_cmpuint(w.n_changes, ==, 1);
     store_write_done(&w);
+    /* large bodies are refused while they come in, not when they have filled the disk */
+    StoreBlob *b = NULL;
+    g_assert_cmpint(store_blob_new(f->store, &b), ==, HMSG_ERROR_STORAGE_FULL);
+    f->limits.space_reserve = 1;
+    reopen(f);
+    g_assert_cmpint(store_blob_new(f->store, &b), ==, 0);
+    ((SqliteStore *)(void *)f->store)->limits.space_reserve = UINT64_MAX;
+    g_assert_cmpint(store_blob_append(b, test_body(1, 300000), 300000), ==, 0);
+    int r = 0;
+    for (unsigned i = 0; i < 4 && r == 0; i++)
+        r = store_blob_append(b, test_body(1, 300000), 300000);
+    g_assert_cmpint(r, ==, HMSG_ERROR_STORAGE_FULL);
+    b = store_blob_free(b);
+    g_assert_cmpuint(blob_files(f), ==, 0);
 }
 
 static void test_group_commit(Fixture *f, gconstpointer data)
