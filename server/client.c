@@ -17,6 +17,23 @@ static void remove_at(Client *c, size_t i)
     memmove(&c->nonces[i], &c->nonces[i + 1], (c->n_nonces - i - 1) * sizeof(c->nonces[0]));
     c->n_nonces--;
     memset(&c->nonces[c->n_nonces], 0, sizeof(c->nonces[0]));
+    if (c->n_nonces > 0)
+        return;
+    free(c->nonces);
+    c->nonces = NULL;
+}
+
+static void drop_at(Client *c, size_t i)
+{
+    client_nonce_done(&c->nonces[i]);
+    remove_at(c, i);
+}
+
+static void drop_challenges(Client *c)
+{
+    for (size_t i = c->n_nonces; i > 0; i--)
+        if (c->nonces[i - 1].pop)
+            drop_at(c, i - 1);
 }
 
 int client_nonce_new(Client *c, Secret *pop, const uint8_t *kid, uint8_t ret[static NONCE_SIZE])
@@ -25,16 +42,20 @@ int client_nonce_new(Client *c, Secret *pop, const uint8_t *kid, uint8_t ret[sta
     int r;
 
     r = crypto_random(n.nonce, sizeof(n.nonce));
+    if (r == 0 && pop)
+        drop_challenges(c);
+    if (r == 0 && !c->nonces) {
+        c->nonces = calloc(CLIENT_NONCES_MAX, sizeof(*c->nonces));
+        r = c->nonces ? 0 : -ENOMEM;
+    }
     if (r != 0) {
         client_nonce_done(&n);
         return r;
     }
     if (pop && kid)
         memcpy(n.kid, kid, sizeof(n.kid));
-    if (c->n_nonces == CLIENT_NONCES_MAX) {
-        client_nonce_done(&c->nonces[0]);
-        remove_at(c, 0);
-    }
+    if (c->n_nonces == CLIENT_NONCES_MAX)
+        drop_at(c, 0);
     c->nonces[c->n_nonces++] = n;
     memcpy(ret, n.nonce, NONCE_SIZE);
     return 0;
@@ -80,8 +101,8 @@ void client_logout(Client *c)
 
 void client_done(Client *c)
 {
-    for (size_t i = 0; i < c->n_nonces; i++)
-        client_nonce_done(&c->nonces[i]);
+    while (c->n_nonces > 0)
+        drop_at(c, c->n_nonces - 1);
     client_logout(c);
     bytes_wipe(c, sizeof(*c));
 }

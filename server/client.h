@@ -9,6 +9,7 @@
 #include "libhmsg/wire/limits.h"
 
 #define CLIENT_NONCES_MAX 8u /* outstanding; a ninth takes the place of the oldest */
+/* Of these one at most is of a challenge: its secret takes locked memory, which all connections share. */
 
 typedef struct ClientNonce {
     uint8_t nonce[NONCE_SIZE];
@@ -22,7 +23,7 @@ typedef struct Client {
     struct sockaddr_storage peer;
     socklen_t peer_size;
 
-    ClientNonce nonces[CLIENT_NONCES_MAX]; /* the oldest first */
+    ClientNonce *nonces; /* the oldest first; NULL when there are none, as mostly */
     size_t n_nonces;
 
     bool logged_in;
@@ -33,7 +34,8 @@ typedef struct Client {
     int64_t user;           /* for the handlers: row of the user in their store; 0: none */
 } Client;
 
-/* Makes a nonce. pop is taken over (NULL for a plain nonce), kid is copied when there is a pop. */
+/* Makes a nonce. pop is taken over (NULL for a plain nonce), kid is copied when there is a pop; an earlier
+ * challenge is given up then. */
 int client_nonce_new(Client *c, Secret *pop, const uint8_t *kid, uint8_t ret[static NONCE_SIZE]);
 /* Takes a nonce out, so that it serves once; false: none of ours, used or too old. The caller gives *ret to
  * client_nonce_done. */

@@ -197,6 +197,7 @@ int http_answer_events(HttpRequest *r, void (*more)(HttpEvents *e, void *userdat
     e->out = BUF_MAX(HTTP_EVENTS_SIZE_MAX);
     e->since = clock_boottime();
     e->post.run = run_events;
+    buf_done(&r->headers); /* an idle stream keeps no memory that it does not need */
     if (!http_answer_stream(r, e)) {
         e->closed_f = NULL;
         (void)http_events_unref(e);

@@ -6,8 +6,9 @@
 
 #include "server/http.h"
 
-#define TARGET_SIZE_MAX 2048u /* characters of path and query */
-#define QUERY_MAX 8u          /* parameters */
+#define TARGET_SIZE_MAX                                                                                      \
+    384u             /* characters of path and query; the longest one of the API has 300, all escaped */
+#define QUERY_MAX 8u /* parameters */
 #define ALLOW_SIZE 64u
 
 typedef struct Target {

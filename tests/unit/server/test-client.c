@@ -71,10 +71,35 @@ static void test_challenge(void)
     g_assert_cmpmem(n.kid, KID_SIZE, kid, KID_SIZE);
     client_nonce_done(&n);
     g_assert_null(n.pop);
+    g_assert_null(c.nonces);
 
     g_assert_cmpint(secret_new_random(POP_SECRET_SIZE, &pop), ==, 0);
     g_assert_cmpint(client_nonce_new(&c, pop, kid, nonce), ==, 0);
     client_done(&c); /* frees the secret */
+}
+
+/* Locked memory is scarce: whoever asks for challenges over and over holds one of them. */
+static void test_one_challenge(void)
+{
+    uint8_t kid[KID_SIZE] = {7}, plain[NONCE_SIZE], nonces[3][NONCE_SIZE];
+    ClientNonce n = {0};
+    Client c = {0};
+
+    g_assert_cmpint(client_nonce_new(&c, NULL, NULL, plain), ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(nonces); i++) {
+        Secret *pop = NULL;
+
+        g_assert_cmpint(secret_new_random(POP_SECRET_SIZE, &pop), ==, 0);
+        g_assert_cmpint(client_nonce_new(&c, pop, kid, nonces[i]), ==, 0);
+    }
+    g_assert_cmpuint(c.n_nonces, ==, 2);
+    g_assert_false(client_nonce_take(&c, nonces[1], &n));
+    g_assert_true(client_nonce_take(&c, nonces[2], &n));
+    g_assert_nonnull(n.pop);
+    client_nonce_done(&n);
+    g_assert_true(client_nonce_take(&c, plain, &n));
+    client_nonce_done(&n);
+    client_done(&c);
 }
 
 static void test_login(void)
@@ -106,6 +131,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/client/too-many", test_too_many);
     g_test_add_func("/server/client/expiry", test_expiry);
     g_test_add_func("/server/client/challenge", test_challenge);
+    g_test_add_func("/server/client/one-challenge", test_one_challenge);
     g_test_add_func("/server/client/login", test_login);
     return g_test_run();
 }
