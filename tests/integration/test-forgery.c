@@ -91,6 +91,7 @@ static char *refuse(Fixture *f, const char *what, const char *package, const cha
     g_autofree char *got = g_build_filename(f->folder, "got", NULL);
     g_autofree char *file = scene_path(f->scene, "package");
     g_autofree char *out = NULL;
+    g_autofree char *nothing = NULL;
     g_autofree char *to_file = NULL;
     char *err = NULL;
     int status = scene_ctl(f->user, package, &out, &err, "decrypt", option ? option : "--no-ask", NULL);
@@ -98,9 +99,9 @@ static char *refuse(Fixture *f, const char *what, const char *package, const cha
     if (status != expected || *out)
         g_error("%s: exit status %d, not %d, and the output \"%s\": %s", what, status, expected, out, err);
     write_file(file, package, strlen(package));
-    status = scene_ctl(f->user, NULL, &out, &to_file, "decrypt", option ? option : "--no-ask", "-o", got,
+    status = scene_ctl(f->user, NULL, &nothing, &to_file, "decrypt", option ? option : "--no-ask", "-o", got,
                        file, NULL);
-    if (status != expected || *out || g_file_test(got, G_FILE_TEST_EXISTS))
+    if (status != expected || *nothing || g_file_test(got, G_FILE_TEST_EXISTS))
         g_error("%s: exit status %d, not %d, or there is a file: %s", what, status, expected, to_file);
     g_assert_cmpstr(err, ==, to_file);
     return err;
