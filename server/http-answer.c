@@ -54,7 +54,6 @@ static ssize_t on_read(nghttp2_session *session, int32_t stream, uint8_t *to, si
     HttpAnswer *a = &r->answer;
     ssize_t k = 0;
 
-    r->progressed = clock_boottime();
     if (a->events)
         return http_events_read(a->events, to, n, flags);
     if (n > a->size - a->offset)
@@ -114,11 +113,32 @@ static void run_answer(HttpPost *p)
         http_answer_closed(r);
         return;
     }
-    r->progressed = clock_boottime();
+    r->out.since = clock_boottime();
     if (r->answer.failed || submit(r) != 0)
         (void)nghttp2_submit_rst_stream(r->connection->session, NGHTTP2_FLAG_NONE, r->stream,
                                         NGHTTP2_INTERNAL_ERROR);
+    else if (r->answer.events && r->loop->draining)
+        http_events_end(r->answer.events);
     http_connection_touch(r->connection);
+}
+
+/* Answers are kept until their clients have taken them; when too much waits, "later" takes its place. */
+static void charge(HttpRequest *r, HttpAnswer *a)
+{
+    uint64_t size = a->body.size;
+
+    if (size == 0)
+        return;
+    if (http_memory_take(r->loop->server, size)) {
+        a->charged = size;
+        return;
+    }
+    buf_clear(&a->body);
+    a->status = problem_status(PROBLEM_UNAVAILABLE);
+    a->content_type = "application/problem+json";
+    a->retry_after = PROBLEM_RETRY_DEFAULT;
+    a->failed = problem_write(PROBLEM_UNAVAILABLE, NULL, &a->body) != 0;
+    a->size = a->body.size;
 }
 
 /* Takes a; false: there was one before. */
@@ -128,6 +148,8 @@ static bool answer(HttpRequest *r, HttpAnswer *a)
         http_answer_done(a);
         return false;
     }
+    if (a->status < 400)
+        charge(r, a);
     r->answer = *a;
     r->post.run = run_answer;
     (void)http_request_ref(r);

@@ -64,10 +64,7 @@ static int receive(HttpConnection *c)
         if (taken != n) {
             /* says why to the client, if it can be told */
             http_connection_touch(c);
-            return taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC || taken == NGHTTP2_ERR_NOMEM ||
-                           taken == NGHTTP2_ERR_FLOODED
-                       ? -EPROTO
-                       : 0;
+            return nghttp2_is_fatal((int)taken) ? -EPROTO : 0;
         }
     }
     return 0;
@@ -265,19 +262,29 @@ void http_connection_goaway(HttpConnection *c)
     http_connection_touch(c);
 }
 
+/* Each so many seconds: have HTTP_BODY_RATE_MIN bytes for each of them gone through? A sum over all the time
+ * would let whoever was quick at first stand still for days. */
+static bool too_slow(HttpPace *p, uint64_t now, unsigned seconds, uint64_t done)
+{
+    if (now < p->since || now - p->since <= seconds * 1000000ull)
+        return false;
+    if (done - p->done < (uint64_t)seconds * HTTP_BODY_RATE_MIN)
+        return true;
+    *p = (HttpPace){now, done};
+    return false;
+}
+
 /* Is one of its streams past its time? Such a stream is reset. */
 static void sweep_request(HttpRequest *r, uint64_t now)
 {
     const HttpTimeouts *t = &r->loop->server->timeouts;
-    uint64_t body = t->body * 1000000ull + r->received * 1000000ull / HTTP_BODY_RATE_MIN;
-    uint64_t stall = t->stall * 1000000ull;
-    bool stalled;
+    bool slow;
 
     if (r->sending && r->answer.events)
-        stalled = http_events_sweep(r->answer.events, now, t->keepalive * 1000000ull, stall);
+        slow = http_events_sweep(r->answer.events, now, t->keepalive * 1000000ull, t->stall * 1000000ull);
     else
-        stalled = r->sending && now > r->progressed && now - r->progressed > stall;
-    if (stalled || (r->begun > 0 && !r->complete && now - r->begun > body)) {
+        slow = r->sending && too_slow(&r->out, now, t->stall, r->answer.offset);
+    if (slow || (!r->complete && too_slow(&r->in, now, t->body, r->received))) {
         (void)nghttp2_submit_rst_stream(r->connection->session, NGHTTP2_FLAG_NONE, r->stream, NGHTTP2_CANCEL);
         http_connection_touch(r->connection);
     }

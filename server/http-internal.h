@@ -33,6 +33,8 @@ struct HttpServer {
     int fds[HTTP_LISTEN_MAX];
     size_t n_fds;
     atomic_uint connections;
+    atomic_uint_fast64_t memory; /* of bodies */
+    uint64_t memory_max;
     HttpLoop *loops[HTTP_LOOPS_MAX];
     unsigned n_loops;
     unsigned next; /* of the loop that accepts: who gets the next connection */
@@ -74,10 +76,16 @@ struct HttpConnection {
     nghttp2_session *session; /* NULL during the handshake */
     Buf out;                  /* what the socket did not take yet */
     HttpRequest *requests;
-    uint64_t since; /* of the handshake; then of being idle */
-    uint64_t sent;  /* when the socket last took something */
+    uint64_t since;      /* of the handshake; then of being idle */
+    uint64_t sent;       /* when the socket last took something */
+    uint64_t resets_due; /* when the streams that failed would have failed at the steady rate */
     Client client;
 };
+
+/* How fast something goes: since when, and how many bytes were through then. */
+typedef struct HttpPace {
+    uint64_t since, done;
+} HttpPace;
 
 /* The answer, in place so that answering cannot run out of memory. */
 typedef struct HttpAnswer {
@@ -87,6 +95,7 @@ typedef struct HttpAnswer {
     Buf body;
     int fd; /* or -1 */
     uint64_t size, offset;
+    uint64_t charged; /* to the server's memory */
     HttpEvents *events;
     bool failed; /* reset the stream instead */
     char allow[ALLOW_SIZE];
@@ -108,8 +117,8 @@ struct HttpRequest {
     int64_t length;
     uint64_t body_max, received, discarded;
     Buf body;
-    uint64_t begun;      /* boot time, when the header was complete */
-    uint64_t progressed; /* when a part of the answer was last taken */
+    uint64_t charged; /* of received, to the server's memory */
+    HttpPace in, out; /* of the request and of the answer */
     void *data;
     void (*free_data)(void *data);
     atomic_bool answered, closed;
@@ -151,6 +160,9 @@ void http_request_headers_done(HttpRequest *r);
 void http_request_data_in(HttpRequest *r, const void *data, size_t n);
 void http_request_body_done(HttpRequest *r);
 void http_request_detach(HttpRequest *r); /* the stream is closed; drops the connection's reference */
+/* Takes n bytes of the server's memory for bodies, as far as there are; any thread. */
+bool http_memory_take(HttpServer *s, uint64_t n);
+void http_memory_give(HttpServer *s, uint64_t n);
 
 /* http-answer.c */
 void http_answer_done(HttpAnswer *a);

@@ -9,6 +9,7 @@
 
 #define FIELD_OVERHEAD 32u /* what each field counts besides its bytes, RFC 9113 section 6.5.2 */
 #define DISCARD_MAX (4u * 1024u * 1024u) /* bytes of a body that come after the answer */
+#define CHARGE_MAX (64u * 1024u)         /* bytes of a body that are charged; what is larger goes to a file */
 #define JSON_TYPE "application/json"
 
 int http_request_new(HttpConnection *c, int32_t stream, HttpRequest **ret)
@@ -26,6 +27,7 @@ int http_request_new(HttpConnection *c, int32_t stream, HttpRequest **ret)
     r->headers = BUF_MAX(HTTP_HEADERS_SIZE_MAX);
     r->body = BUF_MAX(0);
     r->answer.fd = -1;
+    r->in.since = clock_boottime();
     r->next = c->requests;
     if (r->next)
         r->next->previous = r;
@@ -47,6 +49,7 @@ HttpRequest *http_request_unref(HttpRequest *r)
         return NULL;
     if (r->free_data)
         r->free_data(r->data);
+    http_memory_give(r->loop->server, r->charged + r->answer.charged);
     http_answer_done(&r->answer);
     buf_done(&r->headers);
     buf_done(&r->body);
@@ -173,7 +176,6 @@ void http_request_headers_done(HttpRequest *r)
 {
     int p;
 
-    r->begun = clock_boottime();
     p = begin(r);
     if (r->route)
         take_result(r, p);
@@ -192,6 +194,33 @@ static void discard(HttpRequest *r, size_t n)
                                         NGHTTP2_NO_ERROR);
 }
 
+bool http_memory_take(HttpServer *s, uint64_t n)
+{
+    if (atomic_fetch_add(&s->memory, n) + n <= s->memory_max)
+        return true;
+    http_memory_give(s, n);
+    return false;
+}
+
+void http_memory_give(HttpServer *s, uint64_t n)
+{
+    if (n > 0)
+        atomic_fetch_sub(&s->memory, n);
+}
+
+/* Bodies are kept whole before they are used, so many slow ones are a way to take all memory. */
+static bool charge(HttpRequest *r, size_t n)
+{
+    uint64_t left = CHARGE_MAX - r->charged;
+
+    if (n > left)
+        n = (size_t)left;
+    if (n > 0 && !http_memory_take(r->loop->server, n))
+        return false;
+    r->charged += n;
+    return true;
+}
+
 void http_request_data_in(HttpRequest *r, const void *data, size_t n)
 {
     r->received += n;
@@ -201,6 +230,8 @@ void http_request_data_in(HttpRequest *r, const void *data, size_t n)
     }
     if (r->received > r->body_max)
         take_result(r, PROBLEM_TOO_LARGE);
+    else if (!charge(r, n))
+        take_result(r, PROBLEM_UNAVAILABLE);
     else if (r->route->data)
         take_result(r, r->route->data(r, data, n));
     else

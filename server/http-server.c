@@ -33,6 +33,7 @@ int http_server_new(const int *fds, size_t n_fds, Tls *tls, const HttpOptions *o
         return -ENOMEM;
     s->options = o;
     s->timeouts = complete_timeouts(&o->timeouts);
+    s->memory_max = o->memory > 0 ? o->memory : HTTP_MEMORY_MAX;
     s->tls = tls;
     memcpy(s->fds, fds, n_fds * sizeof(*fds));
     s->n_fds = n_fds;

@@ -12,13 +12,14 @@
 #define HTTP_HEADERS_SIZE_MAX 16384u /* header list, RFC 9113 section 6.5.2 */
 #define HTTP_HEADERS_MAX 64u         /* fields */
 #define HTTP_BODY_RATE_MIN 1024u     /* bytes per second; what is slower is given up */
+#define HTTP_MEMORY_MAX (512u << 20) /* bytes of bodies, in and out, of all requests; then 503 */
 
 /* Seconds. 0 stands for the default. */
 typedef struct HttpTimeouts {
     unsigned handshake; /* 10: from the connection to the client's settings */
     unsigned idle;      /* 300: without a stream */
-    unsigned body;      /* 30: for a body, besides what HTTP_BODY_RATE_MIN allows */
-    unsigned stall;     /* 60: a client that takes nothing of what it is sent */
+    unsigned body;      /* 30: in each, HTTP_BODY_RATE_MIN must come of a header and body, or its end */
+    unsigned stall;     /* 60: in each, as much of an answer must be taken; of events, anything */
     unsigned keepalive; /* 30: between comments on event streams */
     unsigned grace;     /* 10: for answers that are under way when the server ends */
 } HttpTimeouts;
@@ -30,6 +31,7 @@ typedef struct HttpOptions {
     unsigned loops;       /* 1..HTTP_LOOPS_MAX */
     unsigned connections; /* at a time, of all loops */
     HttpTimeouts timeouts;
+    uint64_t memory; /* 0: HTTP_MEMORY_MAX */
 } HttpOptions;
 
 typedef struct HttpServer HttpServer;

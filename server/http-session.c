@@ -5,8 +5,9 @@
 #include "libhmsg/base/clock.h"
 #include "server/http-internal.h"
 
-#define RESET_BURST                                                                                          \
-    200u /* streams that a client may reset at once, and then in each second (CVE-2023-44487) */
+/* Streams that a client may reset at once, and then in each second (CVE-2023-44487); or have us reset, for
+ * something that it did wrong (CVE-2025-8671). */
+#define RESET_BURST 200u
 #define RESET_RATE 20u
 #define CONTINUATIONS_MAX 4u
 #define SETTINGS_ENTRIES_MAX 16u
@@ -75,6 +76,19 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
     return 0;
 }
 
+/* nghttp2 counts what the client resets, but not what it has us reset. */
+static void count_reset(HttpConnection *c)
+{
+    const uint64_t step = 1000000u / RESET_RATE;
+    uint64_t now = clock_boottime();
+
+    if (c->resets_due < now)
+        c->resets_due = now;
+    c->resets_due += step;
+    if (c->resets_due > now + RESET_BURST * step)
+        (void)nghttp2_session_terminate_session(c->session, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
 static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error, void *userdata)
 {
     HttpConnection *c = userdata;
@@ -82,6 +96,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t er
 
     if (r)
         http_request_detach(r);
+    if (error != NGHTTP2_NO_ERROR)
+        count_reset(c);
     if (!c->requests)
         c->since = clock_boottime();
     return 0;

@@ -11,6 +11,8 @@
 
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define EMPTY_SETTINGS "\0\0\0\4\0\0\0\0\0"
+#define UNFINISHED_HEADERS "\0\0\1\1\0\0\0\0\1\x82" /* :method GET, and more to come */
+#define BIG_SIZE 200000u
 
 static int exporter_end(HttpRequest *r)
 {
@@ -31,7 +33,19 @@ static int held_end(HttpRequest *r)
     return 0;
 }
 
+static int big_end(HttpRequest *r)
+{
+    _cleanup_(buf_done) Buf b = BUF_MAX(BIG_SIZE);
+
+    g_assert_cmpint(buf_reserve(&b, BIG_SIZE), ==, 0);
+    memset(b.data, 'b', BIG_SIZE);
+    b.size = BIG_SIZE;
+    http_answer_buf(r, 200, "text/plain", &b);
+    return 0;
+}
+
 static const HttpRoute routes[] = {
+    {.method = "GET", .pattern = "/v1/big", .end = big_end},
     {.method = "GET", .pattern = "/v1/exporter", .end = exporter_end},
     {.method = "GET", .pattern = "/v1/held", .end = held_end},
     {.method = "PUT", .pattern = "/v1/put", .body_max = 1000000, .end = held_end},
@@ -70,7 +84,7 @@ static void test_tls(void)
 typedef struct Exchange {
     SSL *ssl;
     GString *body;
-    bool closed, read;
+    bool closed, read, no_window_updates;
     uint32_t error;
 } Exchange;
 
@@ -115,13 +129,17 @@ static nghttp2_session *client_new(Exchange *x)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_session *session = NULL;
+    nghttp2_option *option = NULL;
 
     g_assert_cmpint(nghttp2_session_callbacks_new(&callbacks), ==, 0);
     nghttp2_session_callbacks_set_send_callback(callbacks, on_send);
     nghttp2_session_callbacks_set_recv_callback(callbacks, on_receive);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
-    g_assert_cmpint(nghttp2_session_client_new(&session, callbacks, x), ==, 0);
+    g_assert_cmpint(nghttp2_option_new(&option), ==, 0);
+    nghttp2_option_set_no_auto_window_update(option, x->no_window_updates);
+    g_assert_cmpint(nghttp2_session_client_new2(&session, callbacks, x, option), ==, 0);
+    nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     g_assert_cmpint(nghttp2_submit_settings(session, 0, NULL, 0), ==, 0);
     return session;
@@ -234,6 +252,158 @@ static void test_slow_body(void)
     g_assert_cmpuint(x.error, ==, NGHTTP2_CANCEL);
     nghttp2_session_del(session);
     fixture_tls_free(x.ssl);
+    g_string_free(x.body, TRUE);
+    fixture_stop(&f);
+}
+
+/* A header that never ends. */
+static void test_slow_header(void)
+{
+    static const char begin[] = PREFACE EMPTY_SETTINGS UNFINISHED_HEADERS;
+    HttpOptions o = options();
+    Fixture f;
+
+    o.timeouts = (HttpTimeouts){.body = 1, .idle = 1};
+    fixture_start(&f, &o);
+    SSL *ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
+    g_assert_cmpint(SSL_write(ssl, begin, sizeof(begin) - 1), >, 0);
+    fixture_tls_await_end(ssl);
+    fixture_tls_free(ssl);
+    fixture_stop(&f);
+}
+
+/* Quick at first, then nothing. */
+static ssize_t on_first(nghttp2_session *session, int32_t stream, uint8_t *to, size_t n, uint32_t *flags,
+                        nghttp2_data_source *source, void *userdata)
+{
+    size_t *left = source->ptr;
+
+    if (*left == 0)
+        return NGHTTP2_ERR_DEFERRED;
+    n = MIN(n, *left);
+    memset(to, 'a', n);
+    *left -= n;
+    return (ssize_t)n;
+}
+
+static void test_slower_body(void)
+{
+    size_t left = 60000;
+    const nghttp2_data_provider first = {.source.ptr = &left, .read_callback = on_first};
+    Exchange x = {.body = g_string_new(NULL)};
+    HttpOptions o = options();
+    Fixture f;
+
+    o.timeouts.body = 1;
+    fixture_start(&f, &o);
+    x.ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
+    nghttp2_session *session = client_new(&x);
+    gint64 begin = g_get_monotonic_time();
+    submit(session, "PUT", "/v1/put", &first);
+    while (!x.closed)
+        g_assert_cmpint(nghttp2_session_send(session) + nghttp2_session_recv(session), ==, 0);
+    g_assert_cmpuint(x.error, ==, NGHTTP2_CANCEL);
+    /* what came first does not count for ever */
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 60000 / HTTP_BODY_RATE_MIN * G_USEC_PER_SEC);
+    nghttp2_session_del(session);
+    fixture_tls_free(x.ssl);
+    g_string_free(x.body, TRUE);
+    fixture_stop(&f);
+}
+
+/* Takes an answer byte by byte, with a pause after each. */
+static void test_slow_reader(void)
+{
+    Exchange x = {.body = g_string_new(NULL), .no_window_updates = true};
+    HttpOptions o = options();
+    Fixture f;
+
+    o.timeouts.stall = 1;
+    fixture_start(&f, &o);
+    x.ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
+    nghttp2_session *session = client_new(&x);
+    submit(session, "GET", "/v1/big", NULL);
+    while (!x.closed) {
+        if (x.body->len >= NGHTTP2_INITIAL_WINDOW_SIZE) {
+            g_usleep(G_USEC_PER_SEC / 50);
+            g_assert_cmpint(nghttp2_submit_window_update(session, 0, 0, 1), ==, 0);
+            g_assert_cmpint(nghttp2_submit_window_update(session, 0, 1, 1), ==, 0);
+        }
+        g_assert_cmpint(nghttp2_session_send(session) + nghttp2_session_recv(session), ==, 0);
+    }
+    g_assert_cmpuint(x.error, ==, NGHTTP2_CANCEL);
+    g_assert_cmpuint(x.body->len, <, BIG_SIZE);
+    nghttp2_session_del(session);
+    fixture_tls_free(x.ssl);
+    g_string_free(x.body, TRUE);
+    fixture_stop(&f);
+}
+
+/* Bodies that wait, in and out, take so much memory and no more. */
+static void test_memory(void)
+{
+    g_autoptr(GAsyncQueue) queue = g_async_queue_new();
+    g_autofree char *body = g_strnfill(60000, 'b');
+    Exchange x = {.body = g_string_new(NULL)};
+    HttpOptions o = options();
+    size_t left[4];
+    Answer a;
+    Fixture f;
+
+    o.context = queue;
+    o.memory = BIG_SIZE + 50000;
+    fixture_start(&f, &o);
+    x.ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
+    nghttp2_session *session = client_new(&x);
+    for (unsigned i = 0; i < G_N_ELEMENTS(left); i++) {
+        const nghttp2_data_provider part = {.source.ptr = &left[i], .read_callback = on_first};
+
+        left[i] = strlen(body);
+        submit(session, "PUT", "/v1/put", &part);
+        while (left[i] > 0) {
+            g_assert_cmpint(nghttp2_session_send(session), ==, 0);
+            if (left[i] > 0) /* more when there is room again */
+                g_assert_cmpint(nghttp2_session_recv(session), ==, 0);
+        }
+    }
+    fixture_expect_problem(&f, "PUT", "/v1/put", NULL, body, -1, 503, "unavailable");
+    fixture_expect_problem(&f, NULL, "/v1/big", NULL, NULL, -1, 503, "unavailable");
+    nghttp2_session_del(session);
+    fixture_tls_free(x.ssl);
+    TEST_AWAIT(http_server_connections(f.server) == 0);
+    fixture_fetch(&f, NULL, "/v1/big", NULL, NULL, -1, &a);
+    g_assert_cmpint(a.status, ==, 200);
+    g_assert_cmpuint(a.body->len, ==, BIG_SIZE);
+    answer_clear(&a);
+    g_string_free(x.body, TRUE);
+    fixture_stop(&f);
+}
+
+/* Requests that the server has to reset, for they are wrong. */
+static void test_made_reset(void)
+{
+    const nghttp2_nv fields[] = {field(":method", "GET"), field(":path", "/v1/held"),
+                                 field(":scheme", "https"), field(":authority", "relay"),
+                                 field("content-length", "5")};
+    Exchange x = {.body = g_string_new(NULL)};
+    HttpOptions o = options();
+    Fixture f;
+    int e = 0;
+
+    fixture_start(&f, &o);
+    x.ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
+    nghttp2_session *session = client_new(&x);
+    for (int i = 0; i < 5000 && e == 0; i++) {
+        g_assert_cmpint(nghttp2_submit_request(session, NULL, fields, G_N_ELEMENTS(fields), NULL, NULL), >,
+                        0);
+        e = nghttp2_session_send(session);
+        if (e == 0)
+            e = nghttp2_session_recv(session);
+    }
+    g_assert_true(e != 0 || nghttp2_session_check_request_allowed(session) == 0);
+    nghttp2_session_del(session);
+    fixture_tls_free(x.ssl);
+    TEST_AWAIT(http_server_connections(f.server) == 0);
     g_string_free(x.body, TRUE);
     fixture_stop(&f);
 }
@@ -371,6 +541,11 @@ int main(int argc, char **argv)
     g_test_add_func("/server/http/timeouts", test_timeouts);
     g_test_add_func("/server/http/not-http2", test_not_http2);
     g_test_add_func("/server/http/slow-body", test_slow_body);
+    g_test_add_func("/server/http/slow-header", test_slow_header);
+    g_test_add_func("/server/http/slower-body", test_slower_body);
+    g_test_add_func("/server/http/slow-reader", test_slow_reader);
+    g_test_add_func("/server/http/memory", test_memory);
+    g_test_add_func("/server/http/made-reset", test_made_reset);
     g_test_add_func("/server/http/rapid-reset", test_rapid_reset);
     g_test_add_func("/server/http/too-many-connections", test_too_many_connections);
     g_test_add_func("/server/http/graceful-end", test_graceful_end);
