@@ -72,9 +72,32 @@ Scene *scene_new(void)
     return s;
 }
 
+/* A program ends in good order when it is told to, and neither it nor what it started (the courier) has given
+ * a sanitizer cause to speak. */
+static void stop(TestProcess *p, const char *log)
+{
+    g_autofree char *text = NULL;
+    int status = test_process_stop(p);
+
+    if (!g_file_get_contents(log, &text, NULL, NULL))
+        return;
+    if (status != 0 || strstr(text, "Sanitizer:") || strstr(text, "runtime error:"))
+        g_error("wait status %d of what wrote %s:\n%s", status, log, text);
+}
+
+static char *agent_log(const SceneUser *u)
+{
+    return g_build_filename(u->folder, "agent.log", NULL);
+}
+
+static char *relay_log(const Scene *s)
+{
+    return scene_path(s, "relay.log");
+}
+
 static void user_free(SceneUser *u)
 {
-    (void)test_process_stop(u->agent);
+    scene_agent_stop(u);
     test_bus_free(u->bus);
     test_swtpm_free(u->tpm);
     g_strfreev(u->environment);
@@ -90,7 +113,7 @@ void scene_free(Scene *s)
         return;
     while (s->n_users > 0)
         user_free(s->users[--s->n_users]);
-    (void)test_process_stop(s->relay_process);
+    scene_relay_stop(s);
     close(s->port_fd);
     g_free(s->relay);
     g_free(s->relay_listen);
@@ -125,7 +148,7 @@ void scene_relay_start(Scene *s)
     g_autofree char *relay = program("server/hmsg-relay");
     g_autofree char *config = g_build_filename(s->relay_folder, "relay.conf", NULL);
     g_autofree char *ready = g_build_filename(s->relay_folder, "data", "address", NULL);
-    g_autofree char *log = scene_path(s, "relay.log");
+    g_autofree char *log = relay_log(s);
     const char *const argv[] = {relay, "serve", "--config", config, NULL};
     char *address = NULL;
 
@@ -146,7 +169,9 @@ void scene_relay_start(Scene *s)
 
 void scene_relay_stop(Scene *s)
 {
-    (void)test_process_stop(g_steal_pointer(&s->relay_process));
+    g_autofree char *log = relay_log(s);
+
+    stop(g_steal_pointer(&s->relay_process), log);
 }
 
 void scene_relay_kill(Scene *s)
@@ -235,7 +260,7 @@ SceneUser *scene_user_new(Scene *s, const char *name)
 void scene_agent_start(SceneUser *u)
 {
     g_autofree char *agent = program("agent/hmsg-agent");
-    g_autofree char *log = g_build_filename(u->folder, "agent.log", NULL);
+    g_autofree char *log = agent_log(u);
     const char *const argv[] = {agent, NULL};
 
     g_assert_null(u->agent);
@@ -247,7 +272,9 @@ void scene_agent_start(SceneUser *u)
 
 void scene_agent_stop(SceneUser *u)
 {
-    (void)test_process_stop(g_steal_pointer(&u->agent));
+    g_autofree char *log = agent_log(u);
+
+    stop(g_steal_pointer(&u->agent), log);
 }
 
 void scene_agent_kill(SceneUser *u)
