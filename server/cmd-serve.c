@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "libhmsg/base/log.h"
+#include "libhmsg/base/secret.h"
 #include "server/cmd.h"
 #include "server/daemon.h"
 
@@ -17,6 +18,13 @@ int cmd_serve(int argc, char **argv)
         return CMD_USAGE;
     if (options_load(a.config, &o, error) != 0) {
         log_error("%s: %s", a.config, error);
+        return CMD_FAILED;
+    }
+    /* the key of a login and the secret of a challenge, of each connection */
+    if (secret_init_more((size_t)o.connections * 2) < 0) {
+        log_error("There is not enough memory that stays out of swap for %u connections (LimitMEMLOCK=, "
+                  "ulimit -l)",
+                  o.connections);
         return CMD_FAILED;
     }
     r = daemon_new(&o, &d);

@@ -128,8 +128,9 @@ static unsigned count_cores(void)
     return n < HTTP_LOOPS_MAX ? n : HTTP_LOOPS_MAX;
 }
 
-/* As many descriptors as connections are allowed, if the system does. */
-static void raise_limits(const Options *o)
+/* As many descriptors as connections are allowed, if the system does. Else fewer connections: they must not
+ * take those with which messages are stored. */
+static void raise_limits(Options *o)
 {
     struct rlimit limit;
 
@@ -137,9 +138,12 @@ static void raise_limits(const Options *o)
         return;
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_max < (rlim_t)o->connections + DESCRIPTORS_BESIDES)
-        log_warning("Only %llu files may be open, too few for %u connections (LimitNOFILE=)",
-                    (unsigned long long)limit.rlim_max, o->connections);
+    if (limit.rlim_max >= (rlim_t)o->connections + DESCRIPTORS_BESIDES)
+        return;
+    o->connections =
+        limit.rlim_max > DESCRIPTORS_BESIDES ? (unsigned)limit.rlim_max - DESCRIPTORS_BESIDES : 1;
+    log_warning("Only %llu files may be open: %u connections at a time (LimitNOFILE=, ulimit -n)",
+                (unsigned long long)limit.rlim_max, o->connections);
 }
 
 static int serve(Daemon *d)

@@ -7,8 +7,8 @@ int main(int argc, char **argv)
 {
     log_init("hmsg-relay", LOG_INFO);
     /* before anything reads a key */
-    if (process_harden() < 0 || secret_init() < 0) {
-        log_error("There is no memory that stays out of swap and dumps (ulimit -l)");
+    if (process_harden() < 0) {
+        log_error("Cannot keep keys out of dumps");
         return CMD_FAILED;
     }
     return cmd_run(argc, argv);

@@ -17,17 +17,29 @@ struct Secret {
 
 static pthread_once_t heap_once = PTHREAD_ONCE_INIT; /* lint: global: OpenSSL has one secure heap */
 static int heap_result;                              /* lint: global: the same */
+static size_t heap_size = SECRET_HEAP_SIZE;          /* lint: global: the same */
+
+#define SLOT_SIZE 64u /* the least that it gives */
 
 static void heap_setup(void)
 {
     /* 1: mapped and locked; 2: mapped, but mlock was refused; 0: not mapped at all. */
-    heap_result = CRYPTO_secure_malloc_init(SECRET_HEAP_SIZE, 64) == 1 ? 0 : -ENOMEM;
+    heap_result = CRYPTO_secure_malloc_init(heap_size, SLOT_SIZE) == 1 ? 0 : -ENOMEM;
 }
 
 int secret_init(void)
 {
     pthread_once(&heap_once, heap_setup);
     return heap_result;
+}
+
+int secret_init_more(size_t n)
+{
+    if (n > (SIZE_MAX / 4 - SECRET_HEAP_SIZE) / SLOT_SIZE)
+        return -EINVAL;
+    while (heap_size < SECRET_HEAP_SIZE + n * SLOT_SIZE) /* a power of 2 */
+        heap_size *= 2;
+    return secret_init();
 }
 
 int secret_new(size_t size, Secret **ret)

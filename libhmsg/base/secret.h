@@ -14,6 +14,8 @@ typedef struct Secret Secret;
 /* Sets up the locked heap; programs call it once at start so that a low RLIMIT_MEMLOCK is told early.
  * -ENOMEM: the memory could not be locked. secret_new calls it when nobody did. */
 int secret_init(void);
+/* The same with room for n secrets of up to 48 bytes besides; before any other function. */
+int secret_init_more(size_t n);
 
 /* A zeroed secret of size bytes, 1..SECRET_SIZE_MAX. The caller frees it with secret_free. */
 int secret_new(size_t size, Secret **ret);

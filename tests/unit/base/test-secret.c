@@ -35,6 +35,25 @@ static void test_full_heap(void)
         secret_free(all[i]);
 }
 
+/* Room for many little secrets, as of the connections of a server. In a process of its own: the heap is made
+ * once. */
+static void test_more(void)
+{
+    enum { N = 20000 };
+    static Secret *all[N];
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_INHERIT_STDERR);
+        g_test_trap_assert_passed();
+        return;
+    }
+    g_assert_cmpint(secret_init_more(SIZE_MAX), ==, -EINVAL);
+    g_assert_cmpint(secret_init_more(N), ==, 0);
+    for (size_t i = 0; i < N; i++)
+        g_assert_cmpint(secret_new(48, &all[i]), ==, 0);
+    for (size_t i = 0; i < N; i++)
+        secret_free(all[i]);
+}
+
 static void test_harden(void)
 {
     struct rlimit core;
@@ -49,6 +68,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/base/secret/basic", test_basic);
     g_test_add_func("/base/secret/full-heap", test_full_heap);
+    g_test_add_func("/base/secret/more", test_more);
     g_test_add_func("/base/secret/harden", test_harden);
     return g_test_run();
 }

@@ -152,6 +152,31 @@ static void test_hardened(void)
     place_done(&p);
 }
 
+/* What it may have open it divides: connections leave enough to store messages. */
+static void test_few_files(void)
+{
+    Place p = place_new();
+    g_autofree char *relay = program();
+    g_autofree char *log = g_build_filename(p.folder, "log", NULL);
+    g_autofree char *text = NULL;
+    const char *const argv[] = {"sh",  "-c",     "ulimit -n 258 && exec \"$0\" serve --config \"$1\"",
+                                relay, p.config, NULL};
+    char buffer[16];
+
+    TestProcess *process = test_process_start(argv, NULL, log);
+    const Fixture f = {.port = await_address(&p)};
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    g_assert_nonnull(strstr(text, "2 connections at a time"));
+    int first = fixture_connect(&f), second = fixture_connect(&f), third = fixture_connect(&f);
+    g_assert_cmpint(read(third, buffer, sizeof(buffer)), <=, 0); /* closed, not kept waiting */
+    close(first);
+    close(second);
+    close(third);
+    TEST_AWAIT((first = fixture_connect(&f)) >= 0 && close(first) == 0);
+    (void)test_process_stop(process);
+    place_done(&p);
+}
+
 /* Told at start, not at the first request. */
 static void test_bad_config(void)
 {
@@ -172,6 +197,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/daemon/serve", test_serve);
     g_test_add_func("/server/daemon/notify", test_notify);
     g_test_add_func("/server/daemon/hardened", test_hardened);
+    g_test_add_func("/server/daemon/few-files", test_few_files);
     g_test_add_func("/server/daemon/bad-config", test_bad_config);
     return g_test_run();
 }
