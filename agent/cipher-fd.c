@@ -48,6 +48,8 @@ int fd_job_init(FdJob *f, const CipherJobType *type, Cipher *c, int source, int 
 
 void fd_job_done(FdJob *f)
 {
+    if (f->gone)
+        *f->gone = true;
     sd_event_source_disable_unref(f->timer);
     fd_job_stop(f);
     cipher_job_done(&f->job);
@@ -64,11 +66,18 @@ void fd_job_fail(CipherJob *j, int r, const char *detail)
 
 void fd_job_answer(FdJob *f, OpenInfo *info)
 {
+    bool gone = false;
+
     f->timer = sd_event_source_disable_unref(f->timer);
     info->bytes_in = atomic_load(&f->pump->bytes_in);
     info->bytes_out = atomic_load(&f->pump->bytes_out);
-    if (f->progress && f->told != info->bytes_in)
+    if (f->progress && f->told != info->bytes_in) {
+        f->gone = &gone;
         f->progress(info->bytes_in, f->pump->total, f->job.userdata);
+        if (gone)
+            return;
+        f->gone = NULL;
+    }
     f->done(0, "", info, f->job.userdata);
 }
 

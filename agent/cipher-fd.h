@@ -16,6 +16,7 @@ struct FdJob {
     int (*next)(FdJob *f); /* after it; an error ends the job */
     sd_event_source *timer;
     uint64_t told;
+    bool *gone; /* where to say that it was freed meanwhile */
 };
 
 /* Also on failure to be ended with fd_job_done. */
@@ -23,7 +24,7 @@ int fd_job_init(FdJob *f, const CipherJobType *type, Cipher *c, int source, int 
                 uint64_t expected, cipher_progress_t progress, cipher_fd_t done, void *userdata);
 void fd_job_done(FdJob *f);
 void fd_job_fail(CipherJob *j, int r, const char *detail);
-/* The job's callback, with the byte counts in info. */
+/* The job's callback, with the byte counts in info; progress before it, which may free f. */
 void fd_job_answer(FdJob *f, OpenInfo *info);
 /* In a thread; then next in the loop. */
 int fd_job_run(FdJob *f, const WorkerTask *task, int (*next)(FdJob *f));

@@ -214,6 +214,44 @@ static void test_stuck(void)
     scene_close(&s); /* waits for the threads */
 }
 
+typedef struct Leaver {
+    CipherJob *job;
+    bool left, answered;
+} Leaver;
+
+static void on_progress_leave(uint64_t done, uint64_t total, void *userdata)
+{
+    Leaver *l = userdata;
+
+    l->job = cipher_job_free(l->job);
+    l->left = true;
+}
+
+static void on_left(int r, const char *detail, const OpenInfo *info, void *userdata)
+{
+    ((Leaver *)userdata)->answered = true;
+}
+
+/* Progress that frees its job, also the last one, is the end of it. */
+static void test_leaves_in_progress(void)
+{
+    int in = temporary("abc", 3), out = temporary("", 0);
+    Leaver l = {0};
+    Scene s;
+
+    scene_open(&s);
+    g_assert_cmpint(cipher_seal_fd(s.m->cipher, &s.us, 1, in, out, &plain, 0, on_progress_leave, on_left, &l,
+                                   &l.job),
+                    ==, 0);
+    double_run(s.d, &l.left);
+    for (unsigned i = 0; i < 20; i++)
+        double_turn(s.d);
+    g_assert_false(l.answered);
+    close(in);
+    close(out);
+    scene_close(&s);
+}
+
 static void test_fd_errors(void)
 {
     int in = temporary("abc", 3), out[2];
@@ -259,6 +297,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cipher-fd/bad-streams", test_bad_streams);
     g_test_add_func("/cipher-fd/no-trailer", test_no_trailer);
     g_test_add_func("/cipher-fd/stuck", test_stuck);
+    g_test_add_func("/cipher-fd/leaves-in-progress", test_leaves_in_progress);
     g_test_add_func("/cipher-fd/fd-errors", test_fd_errors);
     return g_test_run();
 }
