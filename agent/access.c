@@ -288,12 +288,16 @@ int request_reply(Request *q, const char *types, ...)
 
 int request_fail(Request *q, int error, const char *detail)
 {
+    sd_bus_error e = SD_BUS_ERROR_NULL;
+    int r;
+
     q->answered = true;
     if (!q->client)
         return 0;
-    if (!detail || !*detail)
-        detail = error_message(error);
-    return sd_bus_reply_method_errorf(q->call, error_dbus_name(error), "%s", detail);
+    (void)bus_fail(&e, error, detail);
+    r = sd_bus_reply_method_error(q->call, &e);
+    sd_bus_error_free(&e);
+    return r;
 }
 
 int request_progress(Request *q, const char *job, uint64_t done, uint64_t total)

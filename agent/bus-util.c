@@ -1,9 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/bus-util.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+
+/* What callers named is quoted in part: the bus would drop us for half a character. */
+_printf_(3, 4) static int set_error(sd_bus_error *error, const char *name, const char *format, ...)
+{
+    char *text = NULL;
+    va_list ap;
+    int r;
+
+    va_start(ap, format);
+    r = vasprintf(&text, format, ap);
+    va_end(ap);
+    if (r < 0)
+        return sd_bus_error_set_errno(error, ENOMEM);
+    utf8_repair(text);
+    r = sd_bus_error_set(error, name, text);
+    free(text);
+    return r;
+}
 
 static const char *option_type(char type)
 {
@@ -68,7 +89,7 @@ int bus_read_strings(sd_bus_message *m, BusStrings *ret, sd_bus_error *error)
         return r;
     while ((r = sd_bus_message_at_end(m, 0)) == 0) {
         if (ret->n == BUS_LIST_MAX) {
-            sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "More than %u recipients", BUS_LIST_MAX);
+            (void)set_error(error, SD_BUS_ERROR_INVALID_ARGS, "More than %u recipients", BUS_LIST_MAX);
             return HMSG_ERROR_INVALID_ARGS;
         }
         r = sd_bus_message_read_basic(m, 's', &ret->items[ret->n]);
@@ -116,11 +137,11 @@ static int read_option(sd_bus_message *m, const BusOption *options, size_t n, vo
     for (i = 0; i < n && strcmp(options[i].name, key) != 0; i++)
         ;
     if (i == n) {
-        sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "There is no option \"%.64s\"", key);
+        (void)set_error(error, SD_BUS_ERROR_INVALID_ARGS, "There is no option \"%.64s\"", key);
         return HMSG_ERROR_INVALID_ARGS;
     }
     if (*seen & (UINT64_C(1) << i)) {
-        sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "The option \"%s\" stands twice", key);
+        (void)set_error(error, SD_BUS_ERROR_INVALID_ARGS, "The option \"%s\" stands twice", key);
         return HMSG_ERROR_INVALID_ARGS;
     }
     *seen |= UINT64_C(1) << i;
@@ -129,8 +150,8 @@ static int read_option(sd_bus_message *m, const BusOption *options, size_t n, vo
     if (r < 0)
         return r;
     if (type != 'v' || strcmp(contents, option_type(options[i].type)) != 0) {
-        sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "The option \"%s\" is of type %s", key,
-                          option_type(options[i].type));
+        (void)set_error(error, SD_BUS_ERROR_INVALID_ARGS, "The option \"%s\" is of type %s", key,
+                        option_type(options[i].type));
         return HMSG_ERROR_INVALID_ARGS;
     }
     r = sd_bus_message_enter_container(m, 'v', contents);
@@ -138,7 +159,7 @@ static int read_option(sd_bus_message *m, const BusOption *options, size_t n, vo
         return r;
     r = read_value(m, options[i].type, (uint8_t *)target + options[i].offset);
     if (r == HMSG_ERROR_INVALID_ARGS)
-        sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "The option \"%s\" is too long", key);
+        (void)set_error(error, SD_BUS_ERROR_INVALID_ARGS, "The option \"%s\" is too long", key);
     if (r != 0)
         return r;
     return sd_bus_message_exit_container(m);
@@ -177,7 +198,7 @@ int bus_fail(sd_bus_error *error, int r, const char *detail)
         return -sd_bus_error_get_errno(error);
     if (!detail || !*detail)
         detail = error_message(r);
-    return sd_bus_error_set(error, error_dbus_name(r), detail);
+    return set_error(error, error_dbus_name(r), "%s", detail);
 }
 
 int bus_append_string(sd_bus_message *m, const char *key, const char *value)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/mail-content.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
 
@@ -20,7 +21,7 @@ static int put(json_t *j, const char *member, const char *value, size_t max)
 
     if (!value || !*value)
         return 0;
-    if (strnlen(value, max + 1) > max)
+    if (strnlen(value, max + 1) > max || !utf8_is_text(value))
         return HMSG_ERROR_INVALID_ARGS;
     r = json_put_text(j, member, value);
     return r == 0 && json_has(j, member) ? 0 : HMSG_ERROR_INVALID_ARGS;
@@ -60,7 +61,8 @@ static int get(const json_t *j, const char *member, char *ret, size_t max)
     r = json_get_text(j, member, max, &text, &n);
     if (r != 0)
         return r;
-    if (strlen(text) != n)
+    /* what a client could not be told would be a message that nobody can read */
+    if (strlen(text) != n || !utf8_is_text(text))
         return HMSG_ERROR_BAD_PACKAGE;
     memcpy(ret, text, n + 1);
     return 0;

@@ -32,6 +32,7 @@ int outbox_set_state(Outbox *o, OutboxRow *row, OutboxState state, const char *e
 
     row->state = state;
     (void)snprintf(row->error, sizeof(row->error), "%s", error);
+    utf8_repair(row->error); /* it may have been cut */
     r = outbox_store_update(o->store, row);
     if (r != 0) {
         log_error("The outbox cannot be written: %s", error_message(r));

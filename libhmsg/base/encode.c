@@ -159,3 +159,47 @@ void hex_encode(const void *data, size_t n, char *text)
     }
     text[2 * n] = 0;
 }
+
+static bool is_tail(uint8_t byte)
+{
+    return (byte & 0xc0) == 0x80;
+}
+
+/* Bytes of the character at p, a C string; 0: it is none. */
+static size_t utf8_size(const uint8_t *p)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
+    if (n < 2)
+        return n;
+    uint32_t c = p[0] & (0xffu >> (n + 1));
+    for (size_t i = 1; i < n; i++) {
+        if (!is_tail(p[i]))
+            return 0;
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    bool surrogate = c >= 0xd800 && c <= 0xdfff;
+    bool noncharacter = (c & 0xfffe) == 0xfffe || (c >= 0xfdd0 && c <= 0xfdef);
+    return c < least[n] || c > 0x10ffff || surrogate || noncharacter ? 0 : n;
+}
+
+bool utf8_is_text(const char *text)
+{
+    for (const uint8_t *p = (const uint8_t *)text; *p;) {
+        size_t n = utf8_size(p);
+        if (n == 0)
+            return false;
+        p += n;
+    }
+    return true;
+}
+
+void utf8_repair(char *text)
+{
+    for (uint8_t *p = (uint8_t *)text; *p;) {
+        size_t n = utf8_size(p);
+        if (n == 0)
+            *p = '?';
+        p += n > 0 ? n : 1;
+    }
+}

@@ -2,7 +2,10 @@
 #pragma once
 
 /* Base64url without padding (RFC 4648 section 5), base64 and hex. Decoding is strict: no padding in
- * base64url, no white space, no non-zero trailing bits, so that every byte string has exactly one text. */
+ * base64url, no white space, no non-zero trailing bits, so that every byte string has exactly one text.
+ * And UTF-8. */
+
+#include <stdbool.h>
 
 #include "libhmsg/base/buf.h"
 
@@ -24,3 +27,8 @@ int base64_decode(const char *text, size_t length, Buf *ret);
 
 /* text must have room for 2n + 1. Lower case. */
 void hex_encode(const void *data, size_t n, char *text);
+
+/* Is all of text a D-Bus string: UTF-8 (RFC 3629), no noncharacter, which some readers refuse? */
+bool utf8_is_text(const char *text);
+/* Puts '?' for each byte that keeps text from being one, such as those of a character that was cut. */
+void utf8_repair(char *text);

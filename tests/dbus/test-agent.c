@@ -120,6 +120,20 @@ static void test_unknown_option(TestAgent *a, gconstpointer data)
     g_assert_cmpuint(n, >=, 14);
 }
 
+/* A character that is cut where an error quotes it: the bus drops whoever sends half of one. */
+static void test_cut_characters(TestAgent *a, gconstpointer data)
+{
+    agent_start(a, NULL);
+    for (unsigned n = 60; n < 68; n++) {
+        g_autofree char *key = g_strnfill(n, 'k');
+        g_autofree char *whole = g_strconcat(key, "\xe2\x82\xac\xe2\x82\xac", NULL);
+
+        agent_expect_error(a, AGENT, "GetStatus", agent_option(whole, g_variant_new_boolean(TRUE)),
+                           INVALID_ARGS);
+    }
+    agent_stop(a);
+}
+
 static void test_status(TestAgent *a, gconstpointer data)
 {
     static const char *const keys[] = {
@@ -541,6 +555,7 @@ int main(int argc, char **argv)
     }
     add("/dbus/agent/introspection", test_introspection);
     add("/dbus/agent/unknown-option", test_unknown_option);
+    add("/dbus/agent/cut-characters", test_cut_characters);
     add("/dbus/agent/status", test_status);
     add("/dbus/agent/diagnose", test_diagnose);
     add("/dbus/agent/other-user", test_other_user);

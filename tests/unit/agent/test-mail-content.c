@@ -72,6 +72,8 @@ static void test_refused_to_parse(void)
         "{\"file_name\":\"/etc/passwd\"}",
         "{\"file_name\":\"..\"}",
         "{\"file_name\":\"a\\u0000b\"}",
+        "{\"subject\":\"\\ufffe\"}",
+        "{\"file_name\":\"\\ufdd0\"}",
         "{} ",
     };
     MailHead head;

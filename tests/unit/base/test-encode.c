@@ -77,6 +77,40 @@ static void test_hex(void)
     g_assert_cmpstr(text, ==, "00abff");
 }
 
+static void test_utf8(void)
+{
+    static const char *const good[] = {
+        "", "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbd"};
+    static const struct {
+        const char *text, *repaired;
+    } bad[] = {
+        {"a\xc3", "a?"},                /* cut */
+        {"\xe2\x82", "??"},             /* cut */
+        {"\x80z", "?z"},                /* a tail alone */
+        {"\xc0\xaf", "??"},             /* overlong */
+        {"\xe0\x80\xaf", "???"},        /* overlong */
+        {"\xed\xa0\x80", "???"},        /* surrogate */
+        {"\xf4\x90\x80\x80", "????"},   /* above U+10FFFF */
+        {"\xff", "?"},                  /* never in UTF-8 */
+        {"\xef\xbf\xbe", "???"},        /* noncharacter U+FFFE */
+        {"\xef\xb7\x90", "???"},        /* noncharacter U+FDD0 */
+        {"\xf0\x9f\xbf\xbf.", "????."}, /* noncharacter U+1FFFF */
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_autofree char *copy = g_strdup(good[i]);
+        g_assert_true(utf8_is_text(good[i]));
+        utf8_repair(copy);
+        g_assert_cmpstr(copy, ==, good[i]);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *copy = g_strdup(bad[i].text);
+        g_assert_false(utf8_is_text(copy));
+        utf8_repair(copy);
+        g_assert_cmpstr(copy, ==, bad[i].repaired);
+        g_assert_true(utf8_is_text(copy));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -84,5 +118,6 @@ int main(int argc, char **argv)
     g_test_add_func("/base/encode/refuses", test_refuses);
     g_test_add_func("/base/encode/exact", test_exact);
     g_test_add_func("/base/encode/hex", test_hex);
+    g_test_add_func("/base/encode/utf8", test_utf8);
     return g_test_run();
 }
