@@ -5,10 +5,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "agent/courier/courier.h"
+#include "agent/courier/sandbox.h"
 #include "hmsg-build.h"
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
@@ -49,9 +49,9 @@ static int harden(void)
     r = process_harden();
     if (r < 0)
         return r;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || fcntl(AGENT_FD, F_SETFD, FD_CLOEXEC) < 0)
+    if (fcntl(AGENT_FD, F_SETFD, FD_CLOEXEC) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return -errno;
-    return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
+    return courier_sandbox_enter();
 }
 
 static int run(void)

@@ -469,6 +469,20 @@ static void test_interface(CourierFixture *f, gconstpointer data)
     sd_bus_message_unref(reply);
 }
 
+/* It is in its sandbox before it answers. */
+static void test_confined(CourierFixture *f, gconstpointer data)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)f->pid);
+    g_autofree char *status = NULL;
+
+    g_assert_cmpint(
+        sd_bus_call_method(f->bus, NULL, COURIER_PATH, "org.freedesktop.DBus.Peer", "Ping", NULL, NULL, ""),
+        >=, 0);
+    g_assert_true(g_file_get_contents(path, &status, NULL, NULL));
+    g_assert_nonnull(strstr(status, "Seccomp:\t2\n"));
+    g_assert_nonnull(strstr(status, "NoNewPrivs:\t1\n"));
+}
+
 static void test_limits_fit(void)
 {
     /* the agent's calls end when the interface says; three missing comments are silence */
@@ -508,6 +522,7 @@ int main(int argc, char **argv)
         {"/courier/side-by-side", test_side_by_side},
         {"/courier/end", test_end},
         {"/courier/interface", test_interface},
+        {"/courier/confined", test_confined},
     };
 
     g_test_init(&argc, &argv, NULL);
