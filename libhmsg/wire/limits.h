@@ -32,7 +32,8 @@
 #define SPKI_SIZE_MAX 800u /* DER of a public key; 550 for RSA-4096 */
 
 /* JSON */
-#define JSON_DEPTH_MAX 8u /* nested objects and arrays */
+#define JSON_DEPTH_MAX 8u      /* nested objects and arrays */
+#define JSON_VALUES_MAX 16384u /* of one text; a page of LIST_MAX messages has 6 for each */
 
 /* Packages */
 #define PLAINTEXT_SIZE_MAX (1024u * 1024u)             /* of one package; more is a stream */

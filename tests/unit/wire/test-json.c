@@ -77,6 +77,29 @@ static void test_depth(void)
     g_assert_cmpint(json_parse_array(deep, 1000000, &j), ==, HMSG_ERROR_BAD_PACKAGE);
 }
 
+/* Much of nothing: two bytes in the text are hundreds in memory. */
+static void test_values(void)
+{
+    static const char *const values[] = {"{}", "[]", "0", "\"\"", "\",[{\\\",\""};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(values); i++)
+        for (unsigned n = 1000; n <= JSON_VALUES_MAX + 1000; n += JSON_VALUES_MAX) {
+            g_autoptr(GString) text = g_string_new("{\"a\":[");
+            for (unsigned k = 0; k < n; k++)
+                g_string_append_printf(text, "%s%s", k > 0 ? "," : "", values[i]);
+            g_string_append(text, "]}");
+            g_assert_cmpint(parse(text->str), ==, n == 1000 ? 0 : HMSG_ERROR_BAD_PACKAGE);
+        }
+    /* without an end to it, at once: jansson would have taken gigabytes before it came to the end */
+    size_t size = PACKAGE_LIST_SIZE_MAX / 4;
+    g_autofree char *much = g_malloc(size);
+    for (size_t i = 0; i < size; i++)
+        much[i] = "{},"[i % 3];
+    much[0] = '[';
+    json_t *j = NULL;
+    g_assert_cmpint(json_parse_array(much, size, &j), ==, HMSG_ERROR_BAD_PACKAGE);
+}
+
 static void test_get(void)
 {
     static const char text[] =
@@ -135,6 +158,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/json/strict", test_strict);
     g_test_add_func("/json/depth", test_depth);
+    g_test_add_func("/json/values", test_values);
     g_test_add_func("/json/get", test_get);
     g_test_add_func("/json/write", test_write);
     return g_test_run();
