@@ -4,7 +4,6 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
-#include "libhmsg/wire/json.h"
 #include "server/handler.h"
 
 #define EXPIRES_DIGITS_MAX 12u
@@ -74,29 +73,17 @@ static int check_rate(HttpRequest *r, bool stranger)
     return PROBLEM_TOO_MANY_REQUESTS;
 }
 
-/* The sender is still registered, the mailbox is one, and there is room for what is announced. A message that
- * was submitted before has its room. */
-static int check_parties(HttpRequest *r, StoreWrite *put)
+/* The store says in the end whether it takes a message. A large one shall be refused before it has come: is
+ * there room for what is announced? A message that was submitted before has its room. */
+static int check_room(const HttpRequest *r, const StoreWrite *put)
 {
-    const Client *c = http_request_client(r);
     StoreReader *reader = handlers_reader(r);
-    _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
     StoreState state = STORE_ACCEPTED;
     int64_t length = http_request_length(r);
-    if (!i)
-        return -ENOMEM;
-    int e = store_find_key(reader, c->skid, i);
-    if (e == HMSG_ERROR_NOT_FOUND)
-        return PROBLEM_LOGIN_REQUIRED;
-    if (e != 0)
-        return handler_result(e);
-    put->put.stranger = !i->name[0];
-    e = check_rate(r, put->put.stranger);
-    if (e != 0)
-        return e;
-    if (store_status(reader, c->skid, put->put.id, &state) == 0)
+    if (length <= (int64_t)MESSAGE_SIZE_MAX ||
+        store_status(reader, put->put.submitter, put->put.id, &state) == 0)
         return 0;
-    return handler_result(store_room(reader, put->put.mailbox, length > 0 ? (uint64_t)length : 0));
+    return handler_result(store_room(reader, put->put.mailbox, (uint64_t)length));
 }
 
 int handle_submit_begin(HttpRequest *r)
@@ -120,7 +107,9 @@ int handle_submit_begin(HttpRequest *r)
     if (e == 0)
         e = read_expires(r, now, &put->put.expires);
     if (e == 0)
-        e = check_parties(r, put);
+        e = check_rate(r, http_request_client(r)->guest);
+    if (e == 0)
+        e = check_room(r, put);
     if (e != 0)
         return e;
     e = sha256_new(&s->id);
@@ -170,42 +159,49 @@ static void wake_recipient(HandlerWrite *w)
         hub_mail(w->handlers->hub, w->write.put.mailbox);
 }
 
-static int put_receipt(const OnlineKey *online, const Submission *s, json_t *j)
+static int write_receipt(const OnlineKey *online, const Submission *s, Buf *ret)
 {
     const StoreWrite *put = &s->w.write;
     Receipt receipt = {.durability = DURABILITY_DISK, .iat = put->put.accepted};
     _cleanup_(jws_draft_done) JwsDraft draft = {};
-    _cleanup_(buf_done) Buf text = BUF_MAX(JWS_SIZE_MAX);
     memcpy(receipt.pin, online_key_pin(online), PIN_SIZE);
     memcpy(receipt.id, put->put.id, ID_SIZE);
     memcpy(receipt.body_sha256, s->body_sha256, SHA256_SIZE);
     memcpy(receipt.recipient, put->put.mailbox, KID_SIZE);
     memcpy(receipt.submitter, put->put.submitter, KID_SIZE);
     int e = receipt_prepare(&receipt, online_key_ec(online), &draft);
+    return e == 0 ? jws_sign_ec(&draft, online_key_ec(online), ret) : e;
+}
+
+/* One for each message, so it is put together by hand: no character of a JWS has to be escaped. */
+static int answer_receipt(HttpRequest *r, unsigned status, const OnlineKey *online, const Submission *s)
+{
+    _cleanup_(buf_done) Buf receipt = BUF_MAX(JWS_SIZE_MAX), body = BUF_MAX(RELAY_BODY_SIZE_MAX);
+    int e = write_receipt(online, s, &receipt);
     if (e == 0)
-        e = jws_sign_ec(&draft, online_key_ec(online), &text);
+        e = buf_printf(&body, "{\"receipt\":\"%s\",\"relay\":\"%s\"}", buf_text(&receipt),
+                       online_key_statement(online));
     if (e == 0)
-        e = json_put_text(j, "receipt", buf_text(&text));
-    return e == 0 ? handler_put_relay(online, j) : e;
+        http_answer_buf(r, status, "application/json", &body);
+    return e;
 }
 
 static int finish_submission(HandlerWrite *w)
 {
     _cleanup_(online_key_unrefp) OnlineKey *online = NULL;
-    _cleanup_(json_decrefp) json_t *j = json_object();
     int e = w->write.result;
     if (e == HMSG_ERROR_QUOTA_EXCEEDED && w->write.put.share)
         return PROBLEM_TOO_MANY_REQUESTS;
+    if (e == HMSG_ERROR_DENIED) /* registered no more */
+        return PROBLEM_LOGIN_REQUIRED;
     if (e == 0)
         e = handler_online(w->request, &online);
     else
         e = handler_result(e);
     if (e != 0)
         return e;
-    e = put_receipt(online, (Submission *)w, j);
-    if (e == 0)
-        http_answer_json(w->request, w->write.put.created ? 201 : 200, j);
-    return handler_result(e);
+    return handler_result(
+        answer_receipt(w->request, w->write.put.created ? 201 : 200, online, (Submission *)w));
 }
 
 static void free_write(HandlerWrite *w)

@@ -17,12 +17,16 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_ADD_MAILBOX] = "INSERT INTO mailboxes(number, next, bytes, count) VALUES(?1, 1, 0, 0)",
     [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
                          " ON m.number = i.number WHERE i.kid = ?1",
+    [SQL_FIND_PARTIES] = "SELECT m.number, m.next, m.bytes, m.count,"
+                         " (SELECT name IS NULL FROM identities WHERE skid = ?2) FROM (SELECT 1)"
+                         " LEFT JOIN identities AS i ON i.kid = ?1"
+                         " LEFT JOIN mailboxes AS m ON m.number = i.number",
     [SQL_FIND_MESSAGE] = "SELECT number, seq, state, accepted, submitter, share, size, blob FROM messages"
                          " WHERE id = ?1 AND mailbox = ?2",
     [SQL_FIND_SHARE] = "SELECT bytes, count FROM shares WHERE mailbox = ?1 AND submitter = ?2",
     [SQL_ADD_MESSAGE] =
         "INSERT INTO messages(mailbox, seq, id, submitter, share, size, accepted, expires, state,"
-        " blob, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10)",
+        " blob, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10) ON CONFLICT DO NOTHING",
     [SQL_COUNT_MAILBOX] =
         "UPDATE mailboxes SET next = next + ?2, bytes = bytes + ?3, count = count + ?4 WHERE number = ?1",
     [SQL_COUNT_SHARE] =
@@ -302,30 +306,54 @@ static bool over(int64_t bytes, int64_t n, uint64_t size, uint64_t bytes_max, ui
     return (uint64_t)n >= n_max || size > bytes_max || (uint64_t)bytes > bytes_max - size;
 }
 
-static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m,
-                        bool *ret_rollback)
+/* The mailbox, and what the submitter is. */
+static int find_parties(SqliteStore *s, const StoreWrite *w, Mailbox *ret, bool *ret_stranger)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_PARTIES];
+    bool row = false;
+    db_bind_bytes(sql, 1, w->put.mailbox, KID_SIZE);
+    db_bind_bytes(sql, 2, w->put.submitter, KID_SIZE);
+    int r = db_step(sql, &row);
+    if (r != 0)
+        return r;
+    if (!row || db_column_null(sql, 4))
+        return HMSG_ERROR_DENIED;
+    if (db_column_null(sql, 0))
+        return HMSG_ERROR_NOT_FOUND;
+    *ret = (Mailbox){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2),
+                     db_column_number(sql, 3)};
+    *ret_stranger = db_column_number(sql, 4) != 0;
+    return 0;
+}
+
+/* *ret is the limit that it is over, or 0. All guests have one share, of no name. */
+static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m, int *ret)
 {
     const StoreLimits *l = &s->limits;
     uint64_t size = w->put.size;
+    bool stranger = m->share_size == 0;
+    *ret = 0;
     if (over(mailbox->bytes, mailbox->count, size, l->mailbox_bytes, l->mailbox_messages))
-        return HMSG_ERROR_QUOTA_EXCEEDED;
-    if (l->total_bytes > 0 && (size > l->total_bytes || s->total > l->total_bytes - size))
-        return HMSG_ERROR_STORAGE_FULL;
+        *ret = HMSG_ERROR_QUOTA_EXCEEDED;
+    else if (l->total_bytes > 0 && (size > l->total_bytes || s->total > l->total_bytes - size))
+        *ret = HMSG_ERROR_STORAGE_FULL;
+    if (*ret != 0)
+        return 0;
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_SHARE];
     bool row = false;
     db_bind_number(sql, 1, mailbox->number);
     db_bind_bytes(sql, 2, m->share, m->share_size);
     int r = db_step(sql, &row);
-    if (r != 0) {
-        *ret_rollback = true;
+    if (r != 0)
         return r;
-    }
     w->put.share = over(row ? db_column_number(sql, 0) : 0, row ? db_column_number(sql, 1) : 0, size,
-                        w->put.stranger ? l->strangers_bytes : l->sender_bytes,
-                        w->put.stranger ? l->strangers_messages : l->sender_messages);
-    return w->put.share ? HMSG_ERROR_QUOTA_EXCEEDED : 0;
+                        stranger ? l->strangers_bytes : l->sender_bytes,
+                        stranger ? l->strangers_messages : l->sender_messages);
+    *ret = w->put.share ? HMSG_ERROR_QUOTA_EXCEEDED : 0;
+    return 0;
 }
 
+/* Does nothing when it is here already. */
 static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m)
 {
     DbStatement *sql = s->sql[SQL_ADD_MESSAGE];
@@ -342,48 +370,61 @@ static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, co
     else
         db_bind_bytes(sql, 10, w->put.body, w->put.size);
     int r = db_run(sql);
-    if (r == 0)
-        r = count(s, m, 1, 1);
-    if (r == 0) {
-        w->put.created = true;
-        w->put.seq = mailbox->next;
+    if (r != 0 || db_changes(s->db) == 0)
+        return r;
+    w->put.created = true;
+    w->put.seq = mailbox->next;
+    return count(s, m, 1, 1);
+}
+
+/* What was accepted before is answered as then, whatever the limits say now. */
+static int recall(SqliteStore *s, StoreWrite *w, int64_t mailbox, bool *ret_found)
+{
+    Row m = {};
+    int r = find_message(s, mailbox, w->put.id, &m);
+    *ret_found = r == 0 && m.number != 0;
+    if (*ret_found) {
+        w->put.accepted = m.accepted;
+        w->put.seq = m.seq;
     }
+    return r;
+}
+
+/* Within the limits, or *ret_limit says over which. */
+static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, bool stranger, int *ret_limit)
+{
+    Row m = {.mailbox = mailbox->number, .size = (int64_t)w->put.size};
+    bool found = false;
+    if (!stranger) {
+        memcpy(m.share, w->put.submitter, KID_SIZE);
+        m.share_size = KID_SIZE;
+    }
+    int limit = 0;
+    int r = check_limits(s, w, mailbox, &m, &limit);
+    if (r == 0 && limit == 0)
+        r = add_message(s, w, mailbox, &m);
+    if (r == 0 && !w->put.created)
+        r = recall(s, w, mailbox->number, &found);
+    if (r == 0 && !w->put.created && !found)
+        *ret_limit = limit;
     return r;
 }
 
 static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     Mailbox mailbox = {};
-    Row m = {};
+    bool stranger = false;
+    int limit = 0;
     w->put.created = w->put.share = false;
     if (w->put.size > s->limits.body_bytes)
         return HMSG_ERROR_TOO_LARGE;
-    int r = find_mailbox(s, w->put.mailbox, &mailbox);
-    if (r == HMSG_ERROR_NOT_FOUND)
+    int r = find_parties(s, w, &mailbox, &stranger);
+    if (r == HMSG_ERROR_NOT_FOUND || r == HMSG_ERROR_DENIED)
         return r;
     if (r == 0)
-        r = find_message(s, mailbox.number, w->put.id, &m);
-    if (r != 0) {
-        *ret_rollback = true;
-        return r;
-    }
-    if (m.number != 0) {
-        w->put.accepted = m.accepted;
-        w->put.seq = m.seq;
-        return 0;
-    }
-    m.mailbox = mailbox.number;
-    m.size = (int64_t)w->put.size;
-    if (!w->put.stranger) {
-        memcpy(m.share, w->put.submitter, KID_SIZE);
-        m.share_size = KID_SIZE;
-    }
-    r = check_limits(s, w, &mailbox, &m, ret_rollback);
-    if (r != 0)
-        return r;
-    r = add_message(s, w, &mailbox, &m);
+        r = put(s, w, &mailbox, stranger, &limit);
     *ret_rollback = r != 0;
-    return r;
+    return r != 0 ? r : limit;
 }
 
 /* The message is no longer waiting: its body goes, what is known of it stays until it expires. */

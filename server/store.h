@@ -89,7 +89,8 @@ typedef enum StoreKind {
  * little more than to pass it back to where it came from. result is 0 or
  *   register     HMSG_ERROR_ALREADY_EXISTS: name or a key belongs to another
  *   unregister   HMSG_ERROR_NOT_FOUND: no such key, or another name
- *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
+ *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered;
+ *                HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
  *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed
  * and nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
@@ -109,7 +110,6 @@ struct StoreWrite {
         } unregister;
         struct {
             uint8_t mailbox[KID_SIZE], id[ID_SIZE], submitter[KID_SIZE];
-            bool stranger; /* the submitter is a guest */
             const void *body;
             size_t size;
             StoreBlob *blob;  /* instead of body; belongs to the store once store_write took it */
@@ -117,7 +117,7 @@ struct StoreWrite {
             int64_t expires;
             bool created; /* out: false when it was here before */
             int64_t seq;  /* out */
-            bool share;   /* out, QUOTA_EXCEEDED: of this sender or of strangers, not of the mailbox */
+            bool share;   /* out, QUOTA_EXCEEDED: of this sender or of guests, not of the mailbox */
         } put;
         struct {
             uint8_t mailbox[KID_SIZE];

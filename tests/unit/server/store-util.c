@@ -121,13 +121,6 @@ int test_put(Store *s, uint8_t to, uint8_t from, int64_t now, const char *body, 
     return test_write(s, ret);
 }
 
-int test_put_stranger(Store *s, uint8_t to, uint8_t from, const char *body, size_t n, StoreWrite *ret)
-{
-    test_put_init(ret, to, from, 1, body, n, INT64_C(1000000));
-    ret->put.stranger = true;
-    return test_write(s, ret);
-}
-
 int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, StoreWrite *ret)
 {
     uint8_t *copy = g_memdup2(ids, n * ID_SIZE);

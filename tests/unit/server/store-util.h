@@ -24,7 +24,6 @@ void test_put_init(StoreWrite *w, uint8_t to, uint8_t from, int64_t now, const c
                    int64_t expires);
 int test_put(Store *s, uint8_t to, uint8_t from, int64_t now, const char *body, size_t n, int64_t expires,
              StoreWrite *ret);
-int test_put_stranger(Store *s, uint8_t to, uint8_t from, const char *body, size_t n, StoreWrite *ret);
 int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, StoreWrite *ret);
 
 /* The writer thread stands still in an answer between these two: what comes meanwhile is one batch. */

@@ -235,8 +235,15 @@ static void test_bad_submission(Scene *s, gconstpointer data)
     EXPECT(400, put_to(s->in_alice, bob, wrong, octets, NULL, 100));
     EXPECT(400, put_to(s->in_alice, bob, "AAAA", octets, NULL, 100));
     EXPECT(400, put_to(s->in_alice, "AAAA", right, octets, NULL, 100));
-    EXPECT(404, put_to(s->in_alice, s->alice->kid, right, octets, NULL, 100)); /* a guest's */
-    EXPECT(404, put_to(s->in_alice, s->bob->skid, right, octets, NULL, 100));
+    for (unsigned i = 0; i < 2; i++) { /* a guest's, nobody's */
+        const RsaKey *to = i == 0 ? s->alice->decrypt : s->bob->sign;
+        char to_text[HASH_TEXT_SIZE], there[HASH_TEXT_SIZE];
+        g_assert_cmpint(message_id(rsa_key_thumbprint(to), test_body(4, 100), 100, id), ==, 0);
+        base64url_encode(id, ID_SIZE, there);
+        base64url_encode(rsa_key_thumbprint(to), KID_SIZE, to_text);
+        EXPECT(404, put_to(s->in_alice, to_text, there, octets, NULL, 100));
+        EXPECT(400, put_to(s->in_alice, to_text, right, octets, NULL, 100));
+    }
     EXPECT(415, put_to(s->in_alice, bob, right, NULL, NULL, 100));
     EXPECT(415, put_to(s->in_alice, bob, right, "content-type: text/plain", NULL, 100));
     EXPECT(400, put_to(s->in_alice, bob, right, octets, "hmsg-expires: soon", 100));
@@ -377,7 +384,10 @@ static void test_gone(Scene *s, gconstpointer data)
            double_json(c, "POST", "/v1/unregistrations", json_pack("{s:s}", "request", buf_text(&text))));
     EXPECT(404, submit(s, "again", 5, NULL, 0));
     EXPECT(404, fetch(s, "hello", 5));
-    g_autofree char *target = g_strdup_printf("/v1/mailboxes/%s/messages/%s", s->bob->kid, s->bob->kid);
+    uint8_t id[ID_SIZE];
+    char id_text[HASH_TEXT_SIZE];
+    id_of(s, "x", 1, id, id_text);
+    g_autofree char *target = g_strdup_printf("/v1/mailboxes/%s/messages/%s", s->bob->kid, id_text);
     static const char *const headers[] = {"content-type: application/octet-stream", NULL};
     EXPECT(401,
            double_call(

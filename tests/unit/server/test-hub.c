@@ -124,6 +124,7 @@ static void test_sweeper(void)
     g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
     g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
     g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
     DoubleConnection *c = start(&sender, hub, 2, 10, &in);
     g_assert_cmpint(test_put(store, 1, 2, 3, "over", 4, 1000, &w), ==, 0);
     g_assert_cmpint(test_put(store, 1, 2, 3, "not yet", 7, clock_realtime() + 1000, &stays), ==, 0);

@@ -97,6 +97,7 @@ static void case_begin(Case *c)
     g_assert_cmpint(store_sqlite_open(c->folder, &c->limits, &c->store), ==, 0);
     g_assert_cmpint(store_reader_new(c->store, &c->reader), ==, 0);
     g_assert_cmpint(test_register(c->store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(c->store, 2, "bob"), ==, 0);
     g_assert_cmpint(test_put(c->store, 1, 2, 3, "before", 6, LATER, &w), ==, 0);
 }
 

@@ -123,6 +123,7 @@ static void test_put_fetch(Fixture *f, gconstpointer data)
     g_assert_cmpint(w.put.seq, ==, 2);
     g_assert_cmpint(test_put(f->store, 3, 2, 1, "guests have no mailbox", 5, LATER, &w), ==,
                     HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(test_put(f->store, 1, 9, 3, "of nobody", 9, LATER, &w), ==, HMSG_ERROR_DENIED);
     StoreMessage list[4];
     size_t n = 0;
     g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), ==, 0);
@@ -228,8 +229,8 @@ static void test_limits(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_put(f->store, 1, 2, 3, "3", 1, LATER, &w), ==, HMSG_ERROR_QUOTA_EXCEEDED);
     g_assert_true(w.put.share);
     g_assert_cmpint(test_put(f->store, 1, 2, 3, "2", 1, LATER, &w), ==, 0); /* here already */
-    g_assert_cmpint(test_put_stranger(f->store, 1, 3, "12345678", 8, &w), ==, 0);
-    g_assert_cmpint(test_put_stranger(f->store, 1, 4, "123", 3, &w), ==, HMSG_ERROR_QUOTA_EXCEEDED);
+    g_assert_cmpint(test_put(f->store, 1, 3, 3, "12345678", 8, LATER, &w), ==, 0);
+    g_assert_cmpint(test_put(f->store, 1, 4, 3, "123", 3, LATER, &w), ==, HMSG_ERROR_QUOTA_EXCEEDED);
     g_assert_true(w.put.share);
     g_assert_cmpint(test_put(f->store, 1, 1, 3, test_body(2, 60), 60, LATER, &w), ==, 0);
     g_assert_cmpint(test_put(f->store, 1, 1, 3, "5", 1, LATER, &w), ==, HMSG_ERROR_QUOTA_EXCEEDED);
@@ -247,7 +248,7 @@ static void test_limits(Fixture *f, gconstpointer data)
     StoreWrite leave = {.kind = STORE_UNREGISTER, .unregister.name = "alice"};
     memcpy(leave.unregister.skid, test_skid(1), KID_SIZE);
     g_assert_cmpint(test_write(f->store, &leave), ==, 0);
-    g_assert_cmpint(test_put(f->store, 2, 1, 3, test_body(3, 30), 30, LATER, &w), ==, 0);
+    g_assert_cmpint(test_put(f->store, 2, 2, 3, test_body(3, 30), 30, LATER, &w), ==, 0);
 }
 
 static StoreBlob *blob(Fixture *f, const char *body, size_t n)

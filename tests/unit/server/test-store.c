@@ -135,6 +135,7 @@ static void test_kill(void)
     StoreReader *reader = NULL;
     g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
     g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
     store = store_free(store);
     unsigned first = 0;
     size_t all = 0;
@@ -185,6 +186,7 @@ static void test_order(void)
     g_mutex_init(&order);
     g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
     g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
     g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
     gpointer context[] = {reader, &order, &n};
     g_autofree StoreWrite *many = g_new0(StoreWrite, 100);
