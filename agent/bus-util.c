@@ -39,6 +39,8 @@ static const char *option_type(char type)
         return "u";
     case 't':
         return "t";
+    case 'h':
+        return "h";
     default:
         return "s";
     }

@@ -24,7 +24,7 @@ typedef struct BusStrings {
     size_t n;
 } BusStrings;
 
-/* type: b bool, u uint32_t, t uint64_t, s const char *, y BusBytes (ay), Y BusBytesList (aay). What is
+/* type: b bool, u uint32_t, t uint64_t, h int, s const char *, y BusBytes (ay), Y BusBytesList (aay). What is
  * pointed at lives as long as the message. Absent options leave their field untouched. */
 typedef struct BusOption {
     const char *name;

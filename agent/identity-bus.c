@@ -4,6 +4,7 @@
 
 #include "agent/bus-util.h"
 #include "agent/identity.h"
+#include "agent/pin.h"
 #include "agent/relays.h"
 #include "agent/request.h"
 #include "agent/vtables.h"
@@ -53,10 +54,8 @@ static int call_new(Manager *m, sd_bus_message *message, Call **ret)
 }
 
 /* The work has been begun, or not: then the error is the answer. */
-static int call_begun(Call *c, int r, sd_bus_error *error)
+static int call_begun(Call *c, int r, const char *detail)
 {
-    const char *detail = NULL;
-
     if (r == 0)
         return 1;
     if (r == HMSG_ERROR_TPM_UNAVAILABLE)
@@ -121,6 +120,8 @@ static int append_identity(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = bus_append_u64(reply, "created", (uint64_t)p->created);
     if (r >= 0)
+        r = bus_append_bool(reply, "pin", p->has_pin);
+    if (r >= 0)
         r = bus_append_string(reply, "state", identity_state_name(identity_state(m->identity)));
     if (r >= 0)
         r = bus_append_string(reply, "srk_name", p->srk_name);
@@ -143,22 +144,43 @@ static void on_created(int r, const char *detail, void *userdata)
     sd_bus_message_unref(reply);
 }
 
+/* fd -1: there is none. */
+static int read_pin(int fd, Secret **ret, sd_bus_error *error)
+{
+    int r = fd < 0 ? 0 : pin_read_fd(fd, ret);
+
+    if (r == HMSG_ERROR_INVALID_ARGS)
+        sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                          "A PIN is a memfd of %u to %u bytes without control characters", PIN_SIZE_MIN,
+                          PIN_SIZE_MAX);
+    return r;
+}
+
 static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    static const BusOption options[] = {{"protection", 's', 0}};
-    const char *protection = PROTECTION;
+    struct CreateOptions {
+        const char *protection;
+        int pin;
+    } o = {PROTECTION, -1};
+    static const BusOption options[] = {
+        {"protection", 's', offsetof(struct CreateOptions, protection)},
+        {"pin", 'h', offsetof(struct CreateOptions, pin)},
+    };
+    _cleanup_(secret_freep) Secret *pin = NULL;
     Manager *m = userdata;
     Call *c = NULL;
     int r;
 
-    r = bus_read_options(message, options, ELEMENTSOF(options), &protection, error);
-    if (r == 0 && strcmp(protection, PROTECTION) != 0)
+    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r == 0 && strcmp(o.protection, PROTECTION) != 0)
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The only protection is \"tpm\"");
+    if (r == 0)
+        r = read_pin(o.pin, &pin, error);
     if (r == 0)
         r = call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    return call_begun(c, identity_create(m->identity, on_created, c, &c->work), error);
+    return call_begun(c, identity_create(m->identity, pin, on_created, c, &c->work), NULL);
 }
 
 static int method_show(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -230,7 +252,7 @@ static int export_statement(Call *c, sd_bus_error *error)
         r = identity_export_statement(identity_public(i), buf_text(&address), &input);
     if (r == 0)
         r = identity_sign_jws(i, buf_text(&input), on_statement, c, &c->work);
-    return call_begun(c, r, error);
+    return call_begun(c, r, NULL);
 }
 
 static int export_key(Call *c, bool jwk)
@@ -308,16 +330,33 @@ static void on_unlocked(int r, const char *detail, void *userdata)
 
 static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
+    struct UnlockOptions {
+        int pin;
+        bool force;
+    } o = {.pin = -1};
+    static const BusOption options[] = {
+        {"pin", 'h', offsetof(struct UnlockOptions, pin)},
+        {"force", 'b', offsetof(struct UnlockOptions, force)},
+    };
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    const char *detail = NULL;
     Manager *m = userdata;
     Call *c = NULL;
     int r;
 
-    r = bus_read_no_options(message, error);
+    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r == 0)
+        r = read_pin(o.pin, &pin, error);
     if (r == 0)
         r = call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    return call_begun(c, identity_unlock(m->identity, on_unlocked, c, &c->work), error);
+    r = identity_unlock(m->identity, pin, o.force, on_unlocked, c, &c->work);
+    if (r == HMSG_ERROR_LOCKED)
+        detail = "The identity has a PIN, which is needed to unlock it";
+    else if (r == HMSG_ERROR_INVALID_ARGS)
+        detail = "The identity has no PIN";
+    return call_begun(c, r, detail);
 }
 
 static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,

@@ -20,6 +20,7 @@
 #define FACTS_SIZE_MAX 4096u
 #define FACTS_VERSION 1
 #define FIRST_GENERATION 1u
+#define PIN_KDF "scrypt"
 
 #define SRK_TEXT_SIZE (2 * TPM_NAME_SIZE + 1)
 #define FOLDER_NAME_BYTES 12u /* of the SRK Name: algorithm and 80 bits */
@@ -62,6 +63,7 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     if (!k)
         return -ENOMEM;
     if (tpm_keyfile_use(decrypt) != TPM_KEY_DECRYPT || tpm_keyfile_use(sign) != TPM_KEY_SIGN ||
+        tpm_keyfile_needs_auth(decrypt) != tpm_keyfile_needs_auth(sign) ||
         strlen(machine) >= MACHINE_TEXT_SIZE)
         return -EBADMSG;
     k->decrypt = tpm_keyfile_ref(decrypt);
@@ -81,6 +83,7 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     memcpy(p->skid_bytes, rsa_key_thumbprint(p->sign), KID_SIZE);
     base64url_encode(p->kid_bytes, KID_SIZE, p->kid);
     base64url_encode(p->skid_bytes, KID_SIZE, p->skid);
+    p->has_pin = tpm_keyfile_needs_auth(decrypt);
     p->generation = FIRST_GENERATION;
     p->created = created;
     p->srk_name = malloc(SRK_TEXT_SIZE);
@@ -123,6 +126,38 @@ static void folder_path(const uint8_t *srk_name, const char *prefix, char ret[st
     (void)snprintf(ret, FOLDER_PATH_SIZE, "%s%s", prefix, name);
 }
 
+/* pin: how the authorization value comes from the PIN. */
+static int pin_write(const PinParameters *p, json_t *facts)
+{
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    char salt[BASE64URL_SIZE(PIN_SALT_SIZE) + 1];
+    int r = json_put_text(j, "kdf", PIN_KDF);
+
+    base64url_encode(p->salt, PIN_SALT_SIZE, salt);
+    if (r == 0)
+        r = json_put_number(j, "cost", p->cost);
+    if (r == 0)
+        r = json_put_text(j, "salt", salt);
+    return r == 0 && json_object_set(facts, "pin", j) < 0 ? -ENOMEM : r;
+}
+
+static int pin_read(const json_t *facts, PinParameters *ret)
+{
+    static const char *const names[] = {"kdf", "cost", "salt", NULL};
+    const json_t *j = json_object_get(facts, "pin");
+    int64_t cost = 0;
+    int r = json_is_object(j) ? json_check_names(j, names) : -EBADMSG;
+
+    if (r == 0)
+        r = json_expect_text(j, "kdf", PIN_KDF);
+    if (r == 0)
+        r = json_get_number(j, "cost", PIN_COST_MIN, PIN_COST_MAX, &cost);
+    if (r == 0)
+        r = json_get_bytes(j, "salt", ret->salt, PIN_SALT_SIZE);
+    ret->cost = (unsigned)cost;
+    return r;
+}
+
 static int facts_write(const IdentityKeys *k, Buf *ret)
 {
     const IdentityPublic *p = &k->public;
@@ -143,6 +178,8 @@ static int facts_write(const IdentityKeys *k, Buf *ret)
         r = json_put_number(j, "created", p->created);
     if (r == 0)
         r = json_put_text(j, "machine", k->machine);
+    if (r == 0 && p->has_pin)
+        r = pin_write(&k->pin, j);
     if (r == 0)
         r = json_write(j, ret);
     return r == 0 ? buf_append_string(ret, "\n") : r;
@@ -232,7 +269,7 @@ static int read_key(int fd, const char *name, TpmKeyFile **ret)
 static int check_facts(const json_t *j, const IdentityKeys *k)
 {
     static const char *const names[] = {"hmsg",       "srk_name", "kid",     "skid", "protection",
-                                        "generation", "created",  "machine", NULL};
+                                        "generation", "created",  "machine", "pin",  NULL};
     int64_t version = 0;
     int r = json_check_names(j, names);
 
@@ -298,6 +335,10 @@ static int read_facts(int fd, TpmKeyFile *decrypt, TpmKeyFile *sign, IdentityKey
         r = identity_keys_new(decrypt, sign, srk_name, machine, created, &k);
     if (r == 0)
         r = check_facts(j, k);
+    if (r == 0 && k->public.has_pin != json_has(j, "pin"))
+        r = -EBADMSG;
+    if (r == 0 && k->public.has_pin)
+        r = pin_read(j, &k->pin);
     if (r != 0)
         return r;
     k->public.generation = (uint64_t)generation;

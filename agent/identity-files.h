@@ -7,6 +7,7 @@
  * this machine is not taken for another machine. */
 
 #include "agent/identity.h"
+#include "agent/pin.h"
 #include "libhmsg/tpm/keyfile.h"
 
 #define MACHINE_TEXT_SIZE 33u /* 128 bits in hex and the final 0; "" when the machine has no id */
@@ -17,12 +18,14 @@ typedef struct IdentityKeys {
     IdentityPublic public;
     uint8_t srk_name[TPM_NAME_SIZE];
     char machine[MACHINE_TEXT_SIZE];
+    PinParameters pin; /* when the keys need an authorization value: public.has_pin */
 } IdentityKeys;
 
 /* A hash of /etc/machine-id that is used for nothing else (machine-id(5)). */
 void identity_machine(char ret[static MACHINE_TEXT_SIZE]);
 
-/* Takes references of its own. -EBADMSG: not a decrypt key and a sign key. */
+/* Takes references of its own. -EBADMSG: not a decrypt key and a sign key, both with an authorization value
+ * or both without; the caller sets pin when they have one. */
 int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_name[static TPM_NAME_SIZE],
                       const char *machine, int64_t created, IdentityKeys **ret);
 IdentityKeys *identity_keys_free(IdentityKeys *k);

@@ -19,6 +19,8 @@ struct Identity {
     IdentityKeys *keys; /* of this machine; NULL: none */
     bool damaged;       /* there are keys, but their files cannot be read */
     bool locked;
+    Secret *auth; /* of the keys, while they have a PIN and are not locked */
+    Workers *workers;
     uint64_t epoch;
     TpmProblem problem; /* why the TPM cannot be used */
     bool asked;         /* it has answered, or could not */
@@ -43,7 +45,8 @@ void identity_note(Identity *i, const TpmAnswer *a);
 void identity_note_srk(Identity *i, const uint8_t srk_name[static TPM_NAME_SIZE]);
 /* Takes k over as the keys of this machine. */
 void identity_take_keys(Identity *i, IdentityKeys *k);
-void identity_unlocked(Identity *i);
+/* auth: of keys with a PIN, taken over. */
+void identity_unlocked(Identity *i, Secret *auth);
 /* Tells the watchers when the state has changed, or in any case. */
 void identity_tell(Identity *i, bool always);
 /* After each job and each dispatch: the runner's clock. */

@@ -28,6 +28,11 @@ struct IdentityWork {
     bool own;          /* freed by ourselves: nobody else holds it */
     JwsDraft draft;    /* what is being signed */
     Secret *challenge; /* of unlock */
+    /* for keys with a PIN */
+    Worker *deriving;
+    PinParameters parameters; /* of create */
+    Secret *pin, *auth;
+    bool force;
 };
 
 static int work_new(Identity *i, void *userdata, IdentityWork **ret)
@@ -50,12 +55,15 @@ IdentityWork *identity_work_free(IdentityWork *w)
         return NULL;
     if (w->i) {
         (void)tpm_job_cancel(w->job);
+        (void)worker_cancel(w->deriving);
         DL_DELETE(w->i->works, w);
         if (w->i->creating == w)
             w->i->creating = NULL;
     }
     jws_draft_done(&w->draft);
     secret_free(w->challenge);
+    secret_free(w->pin);
+    secret_free(w->auth);
     free(w);
     return NULL;
 }
@@ -70,6 +78,7 @@ void identity_works_drop(Identity *i)
             continue;
         }
         w->job = tpm_job_cancel(w->job);
+        w->deriving = worker_cancel(w->deriving);
         DL_DELETE(i->works, w);
         w->i = NULL;
     }
@@ -113,17 +122,23 @@ static const char *describe(int r, const TpmProblem *p, char ret[static DETAIL_S
     return ret;
 }
 
-static void finish(IdentityWork *w, int r, const TpmProblem *p)
+static void finish_with(IdentityWork *w, int r, const char *detail)
 {
-    char detail[DETAIL_SIZE];
     Identity *i = w->i;
     bool own = w->own;
 
     if (w->done)
-        w->done(r, describe(r, p, detail), w->userdata);
+        w->done(r, detail, w->userdata);
     if (own)
         identity_work_free(w);
     identity_tell(i, false);
+}
+
+static void finish(IdentityWork *w, int r, const TpmProblem *p)
+{
+    char detail[DETAIL_SIZE];
+
+    finish_with(w, r, describe(r, p, detail));
 }
 
 static void on_probe(TpmAnswer *a, void *userdata)
@@ -167,22 +182,27 @@ int identity_probe(Identity *i, identity_done_t done, void *userdata, IdentityWo
     return probe(i, done, userdata, false, ret);
 }
 
-static int adopt(Identity *i, const TpmAnswer *a)
+static int adopt(IdentityWork *w, const TpmAnswer *a)
 {
     _cleanup_(identity_keys_freep) IdentityKeys *k = NULL;
+    Identity *i = w->i;
     int r;
 
     if (i->keys || i->damaged) /* found meanwhile */
         return HMSG_ERROR_ALREADY_EXISTS;
     r = identity_keys_new(a->decrypt_key, a->sign_key, a->srk_name, i->machine, clock_realtime(), &k);
-    if (r == 0)
+    if (r == 0) {
+        k->pin = w->parameters;
         r = identity_keys_store(i->m->data_fd, k);
+    }
     if (r == -EEXIST)
         return HMSG_ERROR_ALREADY_EXISTS;
     if (r == -ENOSPC || r == -EDQUOT)
         return HMSG_ERROR_STORAGE_FULL;
-    if (r == 0)
+    if (r == 0) {
         identity_take_keys(i, TAKE_PTR(k));
+        identity_unlocked(i, TAKE_PTR(w->auth));
+    }
     return r;
 }
 
@@ -194,14 +214,36 @@ static void on_created(TpmAnswer *a, void *userdata)
 
     i->creating = NULL;
     (void)work_answered(w, a);
-    r = a->r == 0 ? adopt(i, a) : a->r;
+    r = a->r == 0 ? adopt(w, a) : a->r;
     bool made = r == 0;
     finish(w, r, a->problem);
     if (made)
         identity_tell(i, true);
 }
 
-int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret)
+static int create_keys(IdentityWork *w)
+{
+    return tpm_runner_create_keys(w->i->runner, w->auth, on_created, w, &w->job);
+}
+
+static void on_create_derived(int r, Secret **auth, void *userdata)
+{
+    IdentityWork *w = userdata;
+
+    w->deriving = NULL;
+    if (r == 0) {
+        w->auth = TAKE_PTR(*auth);
+        r = create_keys(w);
+    }
+    if (r == 0) {
+        identity_arm(w->i);
+        return;
+    }
+    w->i->creating = NULL;
+    finish(w, r, NULL);
+}
+
+int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret)
 {
     IdentityWork *w = NULL;
     int r;
@@ -213,7 +255,12 @@ int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityW
         return r;
     w->done = done;
     i->creating = w;
-    return work_begun(w, tpm_runner_create_keys(i->runner, NULL, on_created, w, &w->job), ret);
+    if (!pin)
+        return work_begun(w, create_keys(w), ret);
+    r = pin_parameters_new(&w->parameters);
+    if (r == 0)
+        r = pin_derive_later(i->workers, &w->parameters, pin, on_create_derived, w, &w->deriving);
+    return work_begun(w, r, ret);
 }
 
 /* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
@@ -233,7 +280,7 @@ static void on_unlock_signed(TpmAnswer *a, void *userdata)
     if (r == 0)
         r = check_signature(w, a);
     if (r == 0)
-        identity_unlocked(w->i);
+        identity_unlocked(w->i, TAKE_PTR(w->auth));
     finish(w, r, a->problem);
 }
 
@@ -247,7 +294,7 @@ static void on_unlock_decrypted(TpmAnswer *a, void *userdata)
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED || (r == 0 && !secret_equal(a->secret, w->challenge)))
         r = HMSG_ERROR_TPM_UNAVAILABLE;
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, NULL, w->draft.digest, on_unlock_signed, w, &w->job);
+        r = tpm_runner_sign(i->runner, i->keys->sign, w->auth, w->draft.digest, on_unlock_signed, w, &w->job);
     if (r != 0)
         finish(w, r, a->problem);
 }
@@ -267,23 +314,98 @@ static int unlock_challenge(IdentityWork *w, Buf *ret)
     return r == 0 ? crypto_sha256(text.data, text.size, w->draft.digest) : r;
 }
 
-int identity_unlock(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret)
+static int prove(IdentityWork *w)
 {
     _cleanup_(buf_done) Buf ciphertext = BUF_MAX(RSA_SIZE_MAX);
+    Identity *i = w->i;
+    int r = unlock_challenge(w, &ciphertext);
+
+    return r == 0 ? tpm_runner_decrypt(i->runner, i->keys->decrypt, w->auth, ciphertext.data, ciphertext.size,
+                                       CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job)
+                  : r;
+}
+
+static void on_unlock_derived(int r, Secret **auth, void *userdata)
+{
+    IdentityWork *w = userdata;
+
+    w->deriving = NULL;
+    if (r == 0 && w->epoch != w->i->epoch)
+        r = HMSG_ERROR_LOCKED;
+    if (r == 0) {
+        w->auth = TAKE_PTR(*auth);
+        r = prove(w);
+    }
+    if (r == 0)
+        identity_arm(w->i);
+    else
+        finish(w, r, NULL);
+}
+
+/* What the TPM counts it counts for every key and every user of this machine. */
+static int spare_last_try(const TpmFacts *f, bool force, char detail[static DETAIL_SIZE])
+{
+    const char *why = NULL;
+
+    if (f->in_lockout)
+        why = "The TPM is locked out after wrong passwords";
+    else if (!force && f->lockout_counter + 1 >= f->lockout_max)
+        why = "One more wrong PIN would lock the TPM out, for other programs as well";
+    if (!why)
+        return 0;
+    (void)snprintf(detail, DETAIL_SIZE, "%s; it forgets one failure every %u s of %u that it counted", why,
+                   f->lockout_interval, f->lockout_counter);
+    return HMSG_ERROR_TPM_LOCKED_OUT;
+}
+
+static void on_unlock_probed(TpmAnswer *a, void *userdata)
+{
+    IdentityWork *w = userdata;
+    char detail[DETAIL_SIZE] = "";
+    int r = work_answered(w, a);
+
+    if (r == 0)
+        r = spare_last_try(a->facts, w->force, detail);
+    if (r == 0)
+        r = pin_derive_later(w->i->workers, &w->i->keys->pin, w->pin, on_unlock_derived, w, &w->deriving);
+    w->pin = secret_free(w->pin);
+    if (r != 0 && *detail)
+        finish_with(w, r, detail);
+    else if (r != 0)
+        finish(w, r, a->problem);
+}
+
+static int unlock_begin(IdentityWork *w, const Secret *pin)
+{
+    Identity *i = w->i;
+    int r;
+
+    if (pin) {
+        r = secret_new_copy(secret_bytes(pin), secret_size(pin), &w->pin);
+        return r == 0 ? tpm_runner_probe(i->runner, on_unlock_probed, w, &w->job) : r;
+    }
+    r = i->auth ? secret_new_copy(secret_bytes(i->auth), secret_size(i->auth), &w->auth) : 0;
+    return r == 0 ? prove(w) : r;
+}
+
+int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t done, void *userdata,
+                    IdentityWork **ret)
+{
     IdentityWork *w = NULL;
     int r = identity_usable(i);
 
     if (r != 0 && r != HMSG_ERROR_LOCKED)
         return r;
+    if (pin && !i->keys->public.has_pin)
+        return HMSG_ERROR_INVALID_ARGS;
+    if (!pin && i->keys->public.has_pin && i->locked)
+        return HMSG_ERROR_LOCKED;
     r = work_new(i, userdata, &w);
     if (r < 0)
         return r;
     w->done = done;
-    r = unlock_challenge(w, &ciphertext);
-    if (r == 0)
-        r = tpm_runner_decrypt(i->runner, i->keys->decrypt, NULL, ciphertext.data, ciphertext.size,
-                               CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job);
-    return work_begun(w, r, ret);
+    w->force = force;
+    return work_begun(w, unlock_begin(w, pin), ret);
 }
 
 static void on_signed(TpmAnswer *a, void *userdata)
@@ -322,7 +444,7 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
     if (r == 0)
         r = crypto_sha256(input, n, w->draft.digest);
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, NULL, w->draft.digest, on_signed, w, &w->job);
+        r = tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_signed, w, &w->job);
     return work_begun(w, r, ret);
 }
 
@@ -351,8 +473,8 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
     if (r < 0)
         return r;
     w->plaintext = done;
-    return work_begun(
-        w,
-        tpm_runner_decrypt(i->runner, i->keys->decrypt, NULL, ciphertext, size, 0, on_decrypted, w, &w->job),
-        ret);
+    return work_begun(w,
+                      tpm_runner_decrypt(i->runner, i->keys->decrypt, i->auth, ciphertext, size, 0,
+                                         on_decrypted, w, &w->job),
+                      ret);
 }

@@ -161,7 +161,8 @@ void identity_take_keys(Identity *i, IdentityKeys *k)
     identity_keys_free(i->keys);
     i->keys = k;
     i->damaged = false;
-    i->locked = false;
+    i->locked = k->public.has_pin;
+    i->auth = secret_free(i->auth);
     i->epoch++;
     tpm_runner_pin(i->runner, k->srk_name);
 }
@@ -268,8 +269,11 @@ int identity_new(Manager *m, Identity **ret)
     r = tpm_runner_new(&options, &i->runner);
     if (r == 0)
         r = make_sources(i);
+    if (r == 0)
+        r = workers_new(m->event, &i->workers);
     if (r < 0)
         return r;
+    i->locked = i->keys && i->keys->public.has_pin;
     i->told = identity_state(i);
     *ret = TAKE_PTR(i);
     return 0;
@@ -280,6 +284,8 @@ Identity *identity_free(Identity *i)
     if (!i)
         return NULL;
     identity_works_drop(i);
+    workers_free(i->workers);
+    secret_free(i->auth);
     sd_event_source_disable_unref(i->io);
     sd_event_source_disable_unref(i->deadline);
     sd_event_source_disable_unref(i->retry);
@@ -308,6 +314,7 @@ int identity_lock(Identity *i)
     if (!i->keys)
         return i->damaged ? HMSG_ERROR_TPM_UNAVAILABLE : HMSG_ERROR_NO_IDENTITY;
     i->locked = true;
+    i->auth = secret_free(i->auth);
     r = forget_sessions(i);
     identity_tell(i, true);
     return r;
@@ -321,8 +328,10 @@ int identity_forget(Identity *i)
     return r;
 }
 
-void identity_unlocked(Identity *i)
+void identity_unlocked(Identity *i, Secret *auth)
 {
+    secret_free(i->auth);
+    i->auth = auth;
     i->locked = false;
 }
 
@@ -339,6 +348,7 @@ int identity_delete(Identity *i, const char *confirm_kid)
         return r;
     i->keys = identity_keys_free(i->keys);
     i->locked = false;
+    i->auth = secret_free(i->auth);
     tpm_runner_pin(i->runner, NULL);
     r = forget_sessions(i);
     identity_tell(i, true);

@@ -38,6 +38,7 @@ typedef struct IdentityPublic {
     RsaKey *sign;
     uint64_t generation;
     int64_t created;
+    bool has_pin;
     char *srk_name; /* hex */
 } IdentityPublic;
 
@@ -69,17 +70,20 @@ const TpmFacts *identity_tpm_facts(const Identity *i);
 typedef void (*identity_changed_t)(Identity *i, void *userdata);
 int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
 
-/* ALREADY_EXISTS: also while the TPM is away or another one, and while keys are being made: a new identity is
- * never made behind the back of an old one. */
-int identity_create(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
+/* pin: NULL for none. ALREADY_EXISTS: also while the TPM is away or another one, and while keys are being
+ * made: a new identity is never made behind the back of an old one. */
+int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret);
 /* INVALID_ARGS: confirm_kid is not the kid. Works without the TPM. */
 int identity_delete(Identity *i, const char *confirm_kid);
 /* Until unlock, or the end of the agent. */
 int identity_lock(Identity *i);
 /* Erases every session key as well, but what needs one unwraps it again. Works without an identity. */
 int identity_forget(Identity *i);
-/* Decrypts and signs once for proof; also when it is not locked. */
-int identity_unlock(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
+/* Decrypts and signs once for proof; also when it is not locked. pin: what the keys have, else NULL
+ * (INVALID_ARGS); LOCKED: they have one. A wrong PIN is LOCKED as well. TPM_LOCKED_OUT: one more wrong PIN
+ * would be the last, unless force; detail says how long the TPM takes to forget one. */
+int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t done, void *userdata,
+                    IdentityWork **ret);
 
 /* Compact JWS over a statement that the agent built: input is "header.payload" (libhmsg/wire), copied. One
  * TPM signature. jws is valid during the callback. Never give this the bytes of a caller. */

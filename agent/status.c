@@ -105,6 +105,8 @@ static int check_tpm(Identity *i, sd_bus_message *reply)
 static int check_lockout(Identity *i, sd_bus_message *reply)
 {
     const TpmFacts *f = identity_tpm_facts(i);
+    const IdentityPublic *p = identity_public(i);
+    bool has_pin = p && p->has_pin;
     char text[TEXT_SIZE];
 
     if (!f)
@@ -113,11 +115,17 @@ static int check_lockout(Identity *i, sd_bus_message *reply)
         (void)snprintf(text, sizeof(text), "The TPM refuses keys with a password: %u of %u failures",
                        f->lockout_counter, f->lockout_max);
         return append_check(reply, "lockout", "warning", text,
-                            "It forgets one failure after the other; hmsg's own keys are not concerned");
+                            has_pin ? "It forgets one failure after the other, and takes no PIN until then"
+                                    : "It forgets one failure after the other; keys without a PIN are not "
+                                      "concerned");
     }
     (void)snprintf(text, sizeof(text), "%u of %u failures, one is forgotten every %u seconds",
                    f->lockout_counter, f->lockout_max, f->lockout_interval);
-    return append_check(reply, "lockout", "ok", text, NULL);
+    return append_check(reply, "lockout", "ok", text,
+                        has_pin
+                            ? "A machine that is switched off without shutting down after the PIN was used "
+                              "counts as one"
+                            : NULL);
 }
 
 static int check_identity(Identity *i, sd_bus_message *reply)

@@ -5,10 +5,12 @@
 #include "cli/cmd.h"
 #include "cli/content.h"
 #include "cli/json-util.h"
+#include "cli/pin.h"
 
 static const RenderField fields[] = {
     {"addresses", "Addresses", RENDER_TEXT},
     {"protection", "Protection", RENDER_TEXT},
+    {"pin", "PIN", RENDER_TEXT},
     {"state", "State", RENDER_TEXT},
     {"kid", "Decrypt key", RENDER_TEXT},
     {"skid", "Sign key", RENDER_TEXT},
@@ -20,12 +22,24 @@ static const RenderField fields[] = {
 
 int cmd_identity_create(Ctl *ctl)
 {
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(json_unrefp) json_t *identity = NULL;
-    int r;
+    _cleanup_(pin_done) int pin = -1;
+    int r = 0;
 
+    if (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD))
+        r = pin_get(ctl, "New PIN: ", true, &pin);
+    if (r == 0)
+        r = ctl_call_new(ctl, "Identity", "Create", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_fd(call, "pin", pin);
     if (isatty(STDERR_FILENO))
         ctl_note("The TPM makes two keys; this may take a minute.");
-    r = ctl_simple(ctl, &identity, "Identity", "Create", NULL);
+    r = ctl_call_run(ctl, call, &reply);
+    if (r == 0)
+        r = ctl_facts(ctl, reply, &identity);
     return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/cmd.h"
 #include "cli/json-util.h"
+#include "cli/pin.h"
 
 static const RenderField fields[] = {
     {"id", "ID", RENDER_TEXT},          {"direction", "DIRECTION", RENDER_TEXT},
@@ -63,9 +64,34 @@ int cmd_lock(Ctl *ctl)
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }
 
+/* Nobody is asked for what is not needed. */
+static int needs_pin(Ctl *ctl, bool *ret)
+{
+    _cleanup_(json_unrefp) json_t *identity = NULL;
+    int r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
+    const char *state = json_string_value(json_object_get(identity, "state"));
+
+    if (r == 0)
+        *ret = json_is_true(json_object_get(identity, "pin")) && state && strcmp(state, "locked") == 0;
+    return r;
+}
+
 int cmd_unlock(Ctl *ctl)
 {
-    int r = ctl_simple(ctl, NULL, "Identity", "Unlock", NULL);
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(pin_done) int pin = -1;
+    bool needed = ctl_given(ctl, OPTION_PIN_FD);
+    int r = needed ? 0 : needs_pin(ctl, &needed);
 
+    if (r == 0 && needed)
+        r = pin_get(ctl, "PIN: ", false, &pin);
+    if (r == 0)
+        r = ctl_call_new(ctl, "Identity", "Unlock", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_fd(call, "pin", pin);
+    if (ctl_given(ctl, OPTION_FORCE))
+        hmsg_call_option_bool(call, "force", true);
+    r = ctl_call_run(ctl, call, NULL);
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }

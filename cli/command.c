@@ -13,7 +13,7 @@
 #define OPTION_COLUMN 22
 
 const Command commands[] = {
-    {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create},
+    {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create, BIT(PIN) | BIT(PIN_FD)},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
     {"identity", "export", "", "Write your public keys (--format identity, pem or jwk)", cmd_identity_export,
      BIT(FORMAT) | BIT(OUTPUT)},
@@ -49,7 +49,7 @@ const Command commands[] = {
     {"session", "list", "", "List the session keys that the agent keeps", cmd_session_list},
     {"session", "flush", "[ID]", "Forget session keys", cmd_session_flush, BIT(DIRECTION), 0, 1},
     {"lock", NULL, "", "Forget all session keys and refuse to decrypt or sign", cmd_lock},
-    {"unlock", NULL, "", "Prove that the TPM works and unlock", cmd_unlock},
+    {"unlock", NULL, "", "Prove that the TPM works and unlock", cmd_unlock, BIT(PIN_FD) | BIT(FORCE)},
     {"status", NULL, "", "Show how agent, TPM and relays are", cmd_status},
     {"doctor", NULL, "", "Check the set-up and say what to do", cmd_doctor},
 };

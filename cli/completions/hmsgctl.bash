@@ -31,7 +31,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --fingerprint | --invite | --name)
+    --subject | --expires | --fingerprint | --invite | --name | --pin-fd)
         return
         ;;
     esac
@@ -51,6 +51,7 @@ _hmsgctl() {
     fi
     case $command-$current in
     identity-*)
+        [ "$verb" = create ] && words+=' --pin --pin-fd'
         [ "$verb" = export ] && words+=' --format --output'
         [ "$verb" = delete ] && words+=' --yes'
         ;;
@@ -68,6 +69,7 @@ _hmsgctl() {
     inbox-*) words+=' --sync' ;;
     read-*) words+=' --output --allow-unknown --raw' ;;
     delete-*) words+=' --yes' ;;
+    unlock-*) words+=' --pin-fd --force' ;;
     session-*) [ "$verb" = flush ] && words+=' --direction' ;;
     esac
     [[ $current == -* ]] && words+=" $all"

@@ -51,6 +51,9 @@ complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt read' -s o -l outp
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt send' -F
 complete -c hmsgctl -n '__hmsgctl_at identity delete contact' -l yes -d 'Do it without asking'
+complete -c hmsgctl -n '__hmsgctl_verb identity' -l pin -d 'Protect the keys with a PIN'
+complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l pin-fd -x -d 'Descriptor of the PIN'
+complete -c hmsgctl -n '__hmsgctl_at unlock' -l force -d 'Also the last try'
 complete -c hmsgctl -n '__hmsgctl_at register' -l list -d 'List registrations'
 complete -c hmsgctl -n '__hmsgctl_at register' -l remove -d 'Remove the address'
 complete -c hmsgctl -n '__hmsgctl_at register' -l invite -x -d Invitation

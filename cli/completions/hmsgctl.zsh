@@ -48,7 +48,7 @@ output=('(-o --output)'{-o,--output}'[write to a file]:file:_files')
 case $command in
 identity)
     _arguments $all $output '1:verb:(create show export delete)' '--format[format]:format:(identity pem jwk)' \
-        '--yes[do it without asking]'
+        '--pin[protect the keys with a PIN]' '--pin-fd[descriptor of the PIN]:descriptor:' '--yes[do it without asking]'
     ;;
 register)
     _arguments $all '--list[list registrations]' '--remove[remove the address]' \
@@ -74,6 +74,7 @@ send)
     ;;
 inbox) _arguments $all '--sync[fetch first]' ;;
 read) _arguments $all $output '--allow-unknown[open from unknown senders]' '--raw[do not escape]' '1:id:' ;;
+unlock) _arguments $all '--pin-fd[descriptor of the PIN]:descriptor:' '--force[also the last try]' ;;
 delete) _arguments $all '--yes[do it without asking]' '1:id:' ;;
 outbox) _arguments $all '1:verb:(retry cancel)' '2:id:' ;;
 session) _arguments $all '1:verb:(list flush)' '--direction[direction]:direction:(in out)' '2:id:' ;;

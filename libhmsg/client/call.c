@@ -138,6 +138,15 @@ void hmsg_call_option_number(HmsgCall *call, const char *key, uint64_t value)
     close_option(call);
 }
 
+void hmsg_call_option_fd(HmsgCall *call, const char *key, int fd)
+{
+    if (fd < 0)
+        return;
+    open_option(call, key, "h");
+    note(call, sd_bus_message_append_basic(call->m, 'h', &fd));
+    close_option(call);
+}
+
 void hmsg_call_option_bytes(HmsgCall *call, const char *key, const void *data, size_t size)
 {
     open_option(call, key, "ay");

@@ -298,7 +298,7 @@ void work_run(Work *w, Link *l)
             return;
         /* once more would be one more failure for the TPM to count */
         if (w->key && tpm_keyfile_needs_auth(w->key) && rc_is_auth(rc) && l->step >= STEP_DECRYPT) {
-            w->r = tpm_problem_set(&w->problem, TPM_REASON_WRONG_AUTH, l->conf, rc);
+            w->r = tpm_problem_set(&w->problem, TPM_REASON_WRONG_AUTH, NULL, 0);
             return;
         }
         switch (rc_remedy(rc)) {

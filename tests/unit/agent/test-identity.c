@@ -121,7 +121,7 @@ static void create(Fixture *f)
     _cleanup_(identity_work_freep) IdentityWork *w = NULL;
     g_auto(Said) s = {0};
 
-    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, &w), ==, 0);
     await(f, &s);
     g_assert_cmpint(s.r, ==, 0);
 }
@@ -243,7 +243,7 @@ static void test_epoch(Fixture *f, gconstpointer data)
     test_swtpm_freeze(f->tpm);
     g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &s, &w), ==, 0);
     g_assert_cmpint(identity_lock(i), ==, 0);
-    g_assert_cmpint(identity_unlock(i, on_done, &unlocked, &unlock), ==, 0);
+    g_assert_cmpint(identity_unlock(i, NULL, false, on_done, &unlocked, &unlock), ==, 0);
     test_swtpm_thaw(f->tpm);
     await(f, &s);
     g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
@@ -259,7 +259,7 @@ static void test_lock_during_unlock(Fixture *f, gconstpointer data)
     g_auto(Said) s = {0};
 
     create(f);
-    g_assert_cmpint(identity_unlock(f->m.identity, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, on_done, &s, &w), ==, 0);
     g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
     await(f, &s);
     g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
@@ -272,13 +272,13 @@ static void test_cancel(Fixture *f, gconstpointer data)
     IdentityWork *w = NULL;
     g_auto(Said) s = {0};
 
-    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, &w), ==, 0);
-    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, NULL), ==, HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, NULL), ==, HMSG_ERROR_ALREADY_EXISTS);
     g_assert_null(identity_work_free(w));
     g_assert_null(identity_work_free(NULL));
     create(f);
-    g_assert_cmpint(identity_create(f->m.identity, on_done, &s, &w), ==, HMSG_ERROR_ALREADY_EXISTS);
-    g_assert_cmpint(identity_unlock(f->m.identity, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, &w), ==, HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, on_done, &s, &w), ==, 0);
     identity_work_free(w);
     g_auto(Said) probed = {0};
     g_assert_cmpint(identity_probe(f->m.identity, on_done, &probed, &w), ==, 0);
@@ -294,7 +294,7 @@ static void test_free_first(Fixture *f, gconstpointer data)
     g_auto(Said) s = {0};
 
     create(f);
-    g_assert_cmpint(identity_unlock(f->m.identity, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, on_done, &s, &w), ==, 0);
     f->m.identity = identity_free(f->m.identity);
     g_assert_null(identity_work_free(w));
     g_assert_cmpuint(s.n, ==, 0);
@@ -328,6 +328,160 @@ static void test_tidy(Fixture *f, gconstpointer data)
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
 }
 
+static int unlock_with(Fixture *f, const char *text, bool force, Said *s)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    int r;
+
+    said_clear(s);
+    *s = (Said){0};
+    g_assert_cmpint(secret_new_copy(text, strlen(text), &pin), ==, 0);
+    r = identity_unlock(f->m.identity, pin, force, on_done, s, &w);
+    if (r == 0)
+        await(f, s);
+    return r == 0 ? s->r : r;
+}
+
+static void create_with(Fixture *f, const char *text)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    g_auto(Said) s = {0};
+
+    g_assert_cmpint(secret_new_copy(text, strlen(text), &pin), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, pin, on_done, &s, &w), ==, 0);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, 0);
+}
+
+static int sign(Fixture *f)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    g_auto(Said) s = {0};
+    int r = identity_sign_jws(f->m.identity, INPUT, on_jws, &s, &w);
+
+    if (r == 0)
+        await(f, &s);
+    return r == 0 ? s.r : r;
+}
+
+static void restart(Fixture *f)
+{
+    f->m.identity = identity_free(f->m.identity);
+    make(f);
+}
+
+static void test_pin(Fixture *f, gconstpointer data)
+{
+    g_auto(Said) s = {0};
+
+    create_with(f, "2580");
+    g_assert_true(identity_public(f->m.identity)->has_pin);
+    g_assert_cmpint(sign(f), ==, 0);
+    restart(f);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
+    g_assert_true(identity_public(f->m.identity)->has_pin);
+    g_assert_cmpint(sign(f), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, true, on_done, &s, NULL), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(unlock_with(f, "2581", false, &s), ==, HMSG_ERROR_LOCKED);
+    g_assert_nonnull(strstr(s.text, "PIN is wrong"));
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
+    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, 0);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
+    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(identity_forget(f->m.identity), ==, 0); /* suspend: nothing has to be typed */
+    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+    g_assert_cmpint(sign(f), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, 0);
+}
+
+/* The last try is left to the user, and costs the TPM nothing until then. */
+static void test_last_try(Fixture *f, gconstpointer data)
+{
+    g_auto(Said) s = {0};
+    int r = HMSG_ERROR_LOCKED;
+
+    create_with(f, "2580");
+    g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+    for (unsigned i = 0; i < 100 && r == HMSG_ERROR_LOCKED; i++)
+        r = unlock_with(f, "2581", false, &s);
+    g_assert_cmpint(r, ==, HMSG_ERROR_TPM_LOCKED_OUT);
+    g_assert_nonnull(strstr(s.text, "forgets one failure every"));
+    const TpmFacts *facts = identity_tpm_facts(f->m.identity);
+    g_assert_false(facts->in_lockout);
+    g_assert_cmpuint(facts->lockout_counter + 1, ==, facts->lockout_max);
+    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_TPM_LOCKED_OUT);
+    g_assert_cmpint(unlock_with(f, "2580", true, &s), ==, 0);
+    g_assert_cmpint(sign(f), ==, 0);
+}
+
+static void test_no_pin(Fixture *f, gconstpointer data)
+{
+    g_auto(Said) s = {0};
+
+    create(f);
+    g_assert_false(identity_public(f->m.identity)->has_pin);
+    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_INVALID_ARGS);
+}
+
+static void replace(const char *path, const char *from, const char *to)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_autoptr(GString) s = g_string_new(text);
+    g_assert_cmpuint(g_string_replace(s, from, to, 0), ==, 1);
+    g_assert_true(g_file_set_contents(path, s->str, -1, NULL));
+}
+
+/* Nothing of the PIN is in the files, and none of them can be had without the other. */
+static void test_pin_files(Fixture *f, gconstpointer data)
+{
+    create_with(f, "a sentence of several words");
+    g_autofree char *srk = g_strndup(identity_public(f->m.identity)->srk_name, 24);
+    g_autofree char *facts = g_build_filename(f->folder, "keys", srk, "identity.json", NULL);
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(facts, &text, NULL, NULL));
+    g_assert_nonnull(strstr(text, "\"kdf\":\"scrypt\""));
+    g_assert_null(strstr(text, "sentence"));
+    replace(facts, "\"kdf\":\"scrypt\"", "\"kdf\":\"none\"");
+    f->m.identity = identity_free(f->m.identity);
+    g_assert_cmpint(identity_new(&f->m, &f->m.identity), ==, 0);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_UNAVAILABLE);
+    replace(facts, "\"kdf\":\"none\"", "\"kdf\":\"scrypt\"");
+    restart(f);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
+}
+
+/* Neither a cancelled creation nor a cancelled unlock says anything, wherever it was. */
+static void test_pin_cancel(Fixture *f, gconstpointer data)
+{
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    IdentityWork *w = NULL;
+    g_auto(Said) s = {0};
+
+    g_assert_cmpint(secret_new_copy("2580", 4, &pin), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, pin, on_done, &s, &w), ==, 0);
+    identity_work_free(w);
+    create_with(f, "2580");
+    g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+    for (unsigned turns = 0; turns < 4; turns++) {
+        g_assert_cmpint(identity_unlock(f->m.identity, pin, false, on_done, &s, &w), ==, 0);
+        for (unsigned i = 0; i < turns && s.n == 0; i++)
+            g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
+        identity_work_free(w);
+        g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+        s.n = 0;
+    }
+    g_assert_cmpint(identity_unlock(f->m.identity, pin, false, on_done, &s, &w), ==, 0);
+    f->m.identity = identity_free(f->m.identity);
+    identity_work_free(w);
+    g_assert_cmpuint(s.n, ==, 0);
+}
+
 static void test_machine(void)
 {
     char a[MACHINE_TEXT_SIZE], b[MACHINE_TEXT_SIZE];
@@ -358,6 +512,11 @@ int main(int argc, char **argv)
         {"/agent/identity/free-first", test_free_first},
         {"/agent/identity/watchers", test_watchers},
         {"/agent/identity/tidy", test_tidy},
+        {"/agent/identity/pin", test_pin},
+        {"/agent/identity/last-try", test_last_try},
+        {"/agent/identity/no-pin", test_no_pin},
+        {"/agent/identity/pin-files", test_pin_files},
+        {"/agent/identity/pin-cancel", test_pin_cancel},
     };
     Keyring *k = NULL;
 

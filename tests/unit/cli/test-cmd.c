@@ -103,7 +103,6 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"session|flush", "Sessions.Flush {}"},
         {"session|flush|S1|--direction|in", "Sessions.Flush {direction=in,id=S1}"},
         {"lock", "Identity.Lock {}"},
-        {"unlock|--no-ask", "Identity.Unlock (no-ask) {}"},
         {"status", ".GetStatus {}"},
         {"doctor", ".Diagnose {}"},
     };
@@ -141,7 +140,7 @@ static void test_json(Fixture *f, gconstpointer data)
         "session|list",
         "session|flush",
         "lock",
-        "unlock",
+        "unlock|--pin-fd|0",
         "status",
         "doctor",
     };

@@ -4,6 +4,7 @@
  * contact or id "error-NAME", and content "error NAME", give org.hmsg.Agent1.Error.NAME; a "package" is
  * {"fake":"HEX"} of its plaintext, a "stream" begins with STREAM, a broken one with BROKEN. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -87,6 +88,18 @@ static void dump_container(Agent *a, sd_bus_message *m, char type, const char *c
         (void)printf("%c", marks[1]);
 }
 
+/* A memfd in an option with what is in it. */
+static void dump_fd(int fd, unsigned depth)
+{
+    char text[300];
+    ssize_t n = depth == 0 || fcntl(fd, F_GET_SEALS) < 0 ? -1 : pread(fd, text, sizeof(text), 0);
+
+    if (n < 0)
+        (void)printf("fd");
+    else
+        (void)printf("memfd:%.*s", (int)n, text);
+}
+
 static void dump(Agent *a, sd_bus_message *m, unsigned depth)
 {
     const char *contents;
@@ -115,7 +128,7 @@ static void dump(Agent *a, sd_bus_message *m, unsigned depth)
     } else if (type == 'h') {
         if (a->n_fds < 2)
             a->fds[a->n_fds++] = v.b;
-        (void)printf("fd");
+        dump_fd(v.b, depth);
     } else {
         (void)printf("%llu", (unsigned long long)(type == 'u' ? v.u : v.t));
     }
@@ -231,9 +244,9 @@ static int answer_read_fd(Agent *a, sd_bus_message *reply)
 
 static int append_identity(sd_bus_message *reply)
 {
-    return sd_bus_message_append(reply, "a{sv}", 5, "addresses", "as", 1, "alice@relay.test", "kid", "s",
+    return sd_bus_message_append(reply, "a{sv}", 7, "addresses", "as", 1, "alice@relay.test", "kid", "s",
                                  "KID", "skid", "s", "SKID", "fingerprint", "s", "1234 abcd", "protection",
-                                 "s", "tpm");
+                                 "s", "tpm", "pin", "b", 1, "state", "s", "locked");
 }
 
 static int append_contact(sd_bus_message *reply)

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cli/pin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "libhmsg/base/secret.h"
+
+#define PIN_MIN 4u   /* bytes, as the agent has it */
+#define PIN_MAX 256u /* bytes */
+#define LINE_SIZE (PIN_MAX + 2u)
+
+/* A terminal that does not show what is typed. Signals that would end us are taken from signal_fd, so that it
+ * is put right first. */
+typedef struct Terminal {
+    int fd, signal_fd;
+    struct termios shown;
+    sigset_t signals, mask;
+} Terminal;
+
+static int terminal_open(Terminal *t)
+{
+    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+    struct termios hidden;
+
+    *t = (Terminal){.fd = -1, .signal_fd = -1};
+    t->fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (t->fd < 0 || tcgetattr(t->fd, &t->shown) < 0) {
+        t->fd = fd_close(t->fd);
+        return -ENOTTY;
+    }
+    sigemptyset(&t->signals);
+    for (size_t i = 0; i < ELEMENTSOF(deadly); i++)
+        sigaddset(&t->signals, deadly[i]);
+    (void)sigprocmask(SIG_BLOCK, &t->signals, &t->mask);
+    t->signal_fd = signalfd(-1, &t->signals, SFD_CLOEXEC);
+    hidden = t->shown;
+    hidden.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK);
+    hidden.c_lflag |= ICANON | ECHONL | ISIG;
+    (void)tcsetattr(t->fd, TCSAFLUSH, &hidden);
+    return 0;
+}
+
+/* What was blocked meanwhile comes through. */
+static void terminal_close(Terminal *t)
+{
+    (void)tcsetattr(t->fd, TCSAFLUSH, &t->shown);
+    t->signal_fd = fd_close(t->signal_fd);
+    t->fd = fd_close(t->fd);
+    (void)sigprocmask(SIG_SETMASK, &t->mask, NULL);
+}
+
+/* One line, or a signal: then it is taken, and sent again once the terminal is right. */
+static ssize_t terminal_read(Terminal *t, const char *prompt, Secret *line)
+{
+    struct pollfd polls[] = {{.fd = t->fd, .events = POLLIN}, {.fd = t->signal_fd, .events = POLLIN}};
+    struct signalfd_siginfo info;
+
+    if (dprintf(t->fd, "%s", prompt) < 0)
+        return -errno;
+    while (poll(polls, ELEMENTSOF(polls), -1) < 0)
+        if (errno != EINTR)
+            return -errno;
+    if (polls[1].revents && read(t->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        (void)raise((int)info.ssi_signo);
+        return -ECANCELED;
+    }
+    ssize_t n = read(t->fd, secret_data(line), secret_size(line));
+    return n < 0 ? -errno : n;
+}
+
+/* All there is, to its end or as much as fits. */
+static ssize_t read_all(int fd, Secret *line)
+{
+    size_t n = 0;
+
+    while (n < secret_size(line)) {
+        ssize_t more = read(fd, secret_data(line) + n, secret_size(line) - n);
+
+        if (more < 0 && errno == EINTR)
+            continue;
+        if (more < 0)
+            return -errno;
+        if (more == 0)
+            break;
+        n += (size_t)more;
+    }
+    return (ssize_t)n;
+}
+
+/* Of a line of n bytes that was read: the size of the PIN. */
+static int check(Ctl *ctl, const Secret *line, ssize_t n, size_t *ret)
+{
+    const uint8_t *end;
+    size_t size;
+
+    if (n == -ECANCELED)
+        return ctl_fail(ctl, HMSG_ERROR_CANCELLED, "Nothing was done");
+    if (n < 0)
+        return ctl_fail(ctl, (int)n, "The PIN cannot be read: %s", error_message((int)n));
+    end = memchr(secret_bytes(line), '\n', (size_t)n);
+    size = end ? (size_t)(end - secret_bytes(line)) : (size_t)n;
+    if (size < PIN_MIN || size > PIN_MAX)
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A PIN has %u to %u bytes", PIN_MIN, PIN_MAX);
+    *ret = size;
+    return 0;
+}
+
+static int ask_twice(Ctl *ctl, Terminal *t, const Secret *line, size_t size)
+{
+    _cleanup_(secret_freep) Secret *again = NULL;
+    size_t again_size = 0;
+    int r;
+
+    r = secret_new(LINE_SIZE, &again);
+    if (r == 0)
+        r = check(ctl, again, terminal_read(t, "The same PIN again: ", again), &again_size);
+    if (r != 0)
+        return r;
+    if (again_size != size || !bytes_equal(secret_bytes(line), secret_bytes(again), size))
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "The two PINs differ");
+    return 0;
+}
+
+static int ask(Ctl *ctl, const char *prompt, bool twice, Secret *line, size_t *ret)
+{
+    Terminal t;
+    int r;
+
+    if (ctl_given(ctl, OPTION_NO_ASK) || terminal_open(&t) < 0)
+        return ctl_hint(
+            ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A PIN is needed, and there is no terminal to ask"),
+            "Write it into a pipe or file, and give the descriptor: --pin-fd 3 3<FILE.");
+    r = check(ctl, line, terminal_read(&t, prompt, line), ret);
+    if (r == 0 && twice)
+        r = ask_twice(ctl, &t, line, *ret);
+    terminal_close(&t);
+    return r;
+}
+
+static int read_fd(Ctl *ctl, const char *number, Secret *line, size_t *ret)
+{
+    char *end = NULL;
+    long fd;
+
+    errno = 0;
+    fd = strtol(number, &end, 10);
+    if (*number < '0' || *number > '9' || *end || errno != 0 || fd > INT32_MAX || fcntl((int)fd, F_GETFD) < 0)
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no open descriptor \"%s\"", number);
+    return check(ctl, line, read_all((int)fd, line), ret);
+}
+
+static int make_memfd(Ctl *ctl, const Secret *line, size_t size, int *ret)
+{
+    _cleanup_(fd_closep) int fd = memfd_create("hmsg-pin", MFD_CLOEXEC);
+
+    if (fd < 0 || write(fd, secret_bytes(line), size) != (ssize_t)size)
+        return ctl_fail(ctl, -errno, "Memory for the PIN: %s", error_message(-errno));
+    *ret = TAKE_FD(fd);
+    return 0;
+}
+
+int pin_get(Ctl *ctl, const char *prompt, bool twice, int *ret_fd)
+{
+    const char *number = ctl->options.values[OPTION_PIN_FD];
+    _cleanup_(secret_freep) Secret *line = NULL;
+    size_t size = 0;
+    int r;
+
+    r = process_harden(); /* neither a core nor a debugger of the same user */
+    if (r == 0)
+        r = secret_new(LINE_SIZE, &line);
+    if (r < 0)
+        return ctl_fail(ctl, r, "Memory that stays out of swap (ulimit -l): %s", error_message(r));
+    r = number ? read_fd(ctl, number, line, &size) : ask(ctl, prompt, twice, line, &size);
+    return r == 0 ? make_memfd(ctl, line, size, ret_fd) : r;
+}
+
+void pin_done(int *fd)
+{
+    static const uint8_t nothing[PIN_MAX];
+
+    if (*fd < 0)
+        return;
+    (void)!pwrite(*fd, nothing, sizeof(nothing), 0);
+    *fd = fd_close(*fd);
+}

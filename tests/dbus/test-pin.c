@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* An identity with a PIN, which reaches the agent in a memfd. */
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/dbus/cipher.h"
+
+#define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
+
+static int memfd_of(const char *text)
+{
+    int fd = memfd_create("pin", MFD_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
+    return fd;
+}
+
+/* The name of the error, to be freed; NULL: none. Takes over fd. */
+static char *call_with(TestAgent *a, const char *method, int fd)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new_from_array(&fd, 1); /* closes it */
+    g_autoptr(GError) error = NULL;
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_variant_dict_insert(&options, "pin", "h", 0);
+    g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, method,
+        g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL, G_DBUS_CALL_FLAGS_NONE,
+        TEST_AWAIT_SECONDS * 1000, fds, NULL, NULL, &error);
+    return reply ? NULL : g_dbus_error_get_remote_error(error);
+}
+
+static void expect_state(TestAgent *a, const char *expected)
+{
+    g_autofree char *state = agent_state(a);
+
+    g_assert_cmpstr(state, ==, expected);
+}
+
+static GByteArray *encrypt(TestAgent *a)
+{
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_autoptr(GVariant) reply = cipher_call(
+        a, "Encrypt",
+        g_variant_new("(as@ay@a{sv})", NULL, cipher_bytes("text", 4), cipher_to_self(a, &options)), NULL,
+        NULL, NULL);
+    g_autoptr(GVariant) packages = g_variant_get_child_value(reply, 0);
+    g_autoptr(GVariant) package = g_variant_get_child_value(packages, 0);
+    return cipher_array(package);
+}
+
+/* The name of the error, to be freed; NULL: it decrypts. */
+static char *decrypt(TestAgent *a, const GByteArray *p)
+{
+    char *name = NULL;
+    g_autofree char *text = NULL;
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_autoptr(GVariant) reply =
+        cipher_call(a, "Decrypt",
+                    g_variant_new("(@ay@a{sv})", cipher_bytes(p->data, p->len), g_variant_dict_end(&options)),
+                    NULL, &name, &text);
+    return name;
+}
+
+static void expect_error(char *name, const char *expected)
+{
+    g_autofree char *owned = name;
+
+    g_assert_cmpstr(owned, ==, expected);
+}
+
+static void test_pin(TestAgent *a, gconstpointer data)
+{
+    int ends[2];
+
+    agent_start(a, NULL);
+    g_assert_cmpint(pipe(ends), ==, 0);
+    expect_error(call_with(a, "Create", ends[0]), INVALID_ARGS); /* nobody will ever write to it */
+    expect_error(call_with(a, "Create", ends[1]), INVALID_ARGS);
+    expect_error(call_with(a, "Create", memfd_of("123")), INVALID_ARGS);
+    expect_error(call_with(a, "Create", memfd_of("2580")), NULL);
+    expect_state(a, "ready");
+    g_autoptr(GByteArray) p = encrypt(a);
+    agent_stop(a);
+
+    agent_start(a, NULL);
+    expect_state(a, "locked");
+    expect_error(decrypt(a, p), ERROR("Locked"));
+    agent_expect_error(a, IDENTITY, "Unlock", NULL, ERROR("Locked"));
+    expect_error(call_with(a, "Unlock", memfd_of("2581")), ERROR("Locked"));
+    expect_state(a, "locked");
+    expect_error(call_with(a, "Unlock", memfd_of("2580")), NULL);
+    expect_state(a, "ready");
+    expect_error(decrypt(a, p), NULL);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    expect_error(decrypt(a, p), ERROR("Locked"));
+    agent_stop(a);
+}
+
+static void test_without(TestAgent *a, gconstpointer data)
+{
+    agent_start(a, NULL);
+    g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
+    expect_error(call_with(a, "Unlock", memfd_of("2580")), INVALID_ARGS);
+    agent_expect_error(a, IDENTITY, "Unlock", agent_option("pin", g_variant_new_string("2580")),
+                       INVALID_ARGS);
+    agent_stop(a);
+}
+
+int main(int argc, char *argv[])
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add("/dbus/pin/pin", TestAgent, NULL, agent_set_up, test_pin, agent_tear_down);
+    g_test_add("/dbus/pin/without", TestAgent, NULL, agent_set_up, test_without, agent_tear_down);
+    return g_test_run();
+}
