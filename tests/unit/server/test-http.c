@@ -112,7 +112,7 @@ static int file_end(HttpRequest *r)
 
 static int fail_end(HttpRequest *r)
 {
-    return -EIO;
+    return -EINVAL;
 }
 
 static int exporter_end(HttpRequest *r)
