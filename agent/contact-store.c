@@ -144,14 +144,17 @@ bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b)
     return strcmp(a->kid, b->kid) == 0 && strcmp(a->skid, b->skid) == 0;
 }
 
+/* One pair of keys may have several addresses: what the user holds against one of them holds for the keys. */
+#define STRICTEST " ORDER BY blocked DESC, new_kid IS NOT NULL DESC, id LIMIT 1"
+
 static int prepare(ContactStore *s)
 {
     static const char *const where[CONTACT_COLUMN_MAX_] = {
         [CONTACT_BY_ADDRESS] = SELECT "WHERE address = ?1",
         [CONTACT_BY_NAME] = SELECT "WHERE name = ?1",
-        [CONTACT_BY_KID] = SELECT "WHERE kid = ?1 ORDER BY id LIMIT 1",
-        [CONTACT_BY_SKID] = SELECT "WHERE skid = ?1 ORDER BY id LIMIT 1",
-        [CONTACT_BY_PRESENTED_SKID] = SELECT "WHERE new_skid = ?1 ORDER BY id LIMIT 1",
+        [CONTACT_BY_KID] = SELECT "WHERE kid = ?1" STRICTEST,
+        [CONTACT_BY_SKID] = SELECT "WHERE skid = ?1" STRICTEST,
+        [CONTACT_BY_PRESENTED_SKID] = SELECT "WHERE new_skid = ?1" STRICTEST,
     };
     int r = 0;
 

@@ -161,6 +161,51 @@ static void test_guests(Fixture *f, gconstpointer data)
     outcome_clear(&o);
 }
 
+/* The same keys under two addresses: whoever is blocked under one does not get in under the other. */
+static void test_two_addresses(Fixture *f, gconstpointer data)
+{
+    static const char *const addresses[] = {"alice@relay.example", "alice@other.example"};
+    Outcome o = {0};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(addresses); i++) {
+        f->directory = (Directory){.owner = f->alice, .address = addresses[i]};
+        contacts_scene_resolve(f, addresses[i], true, &o);
+        outcome_expect(&o, CONTACT_PINNED, f->alice);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(addresses); i++) {
+        g_autofree char *kid = g_strconcat("key:", f->alice->kid, NULL);
+
+        g_assert_cmpint(contacts_block(f->m.contacts, addresses[i], true), ==, 0);
+        contacts_scene_sender(f, f->alice->skid, &o);
+        g_assert_cmpint(o.trust, ==, CONTACT_BLOCKED);
+        contacts_scene_resolve(f, kid, false, &o);
+        g_assert_cmpint(o.r, ==, HMSG_ERROR_UNTRUSTED);
+        g_assert_cmpint(contacts_block(f->m.contacts, addresses[i], false), ==, 0);
+    }
+    contacts_scene_sender(f, f->alice->skid, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->alice);
+    outcome_clear(&o);
+}
+
+/* A guest's mail does not send us to a relay that the guest chose; and a guest need not have a home. */
+static void test_homeless_guests(Fixture *f, gconstpointer data)
+{
+    Outcome o = {0};
+
+    f->directory =
+        (Directory){.owner = f->alice, .address = "alice@elsewhere.example", .guest = true, .strange = true};
+    contacts_scene_sender(f, f->alice->skid, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->alice);
+    g_assert_cmpstr(o.address, ==, "");
+    g_assert_cmpuint(f->directory.asked, ==, 1); /* for the key, nothing more */
+
+    f->directory = (Directory){.owner = f->eve, .address = "", .guest = true};
+    contacts_scene_sender(f, f->eve->skid, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->eve);
+    g_assert_cmpstr(o.address, ==, "");
+    outcome_clear(&o);
+}
+
 static void test_add(Fixture *f, gconstpointer data)
 {
     _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX), export = BUF_MAX(KEY_FILE_SIZE_MAX);
@@ -288,6 +333,8 @@ int main(int argc, char **argv)
         {"/contacts/block", test_block},
         {"/contacts/senders", test_senders},
         {"/contacts/guests", test_guests},
+        {"/contacts/two-addresses", test_two_addresses},
+        {"/contacts/homeless-guests", test_homeless_guests},
         {"/contacts/add", test_add},
         {"/contacts/bad", test_bad_recipients},
         {"/contacts/cancel", test_cancel},
