@@ -60,17 +60,20 @@ static void on_home(int r, const char *detail, const DirectoryEntry *entry, void
     contacts_request_finish(q, r, NULL);
 }
 
+/* Only at a relay that we know: a stranger's mail must not make us connect to where the stranger wants. */
 static int ask_home(ContactsRequest *q, const DirectoryEntry *entry)
 {
+    Relays *relays = q->c->m->relays;
     int r;
 
     r = contacts_pin(q->c, NULL, entry, &q->pinned);
-    if (r == 0)
-        r = address_parse(entry->identity->address, &q->address);
-    if (r == 0)
-        r = relays_lookup_name(q->c->m->relays, &q->address.relay, q->address.name, false, on_home, q,
-                               &q->lookup);
-    return r;
+    if (r != 0)
+        return r;
+    if (address_parse(entry->identity->address, &q->address) == 0 && relays_knows(relays, &q->address.relay))
+        return relays_lookup_name(relays, &q->address.relay, q->address.name, false, on_home, q, &q->lookup);
+    q->found = TAKE_PTR(q->pinned);
+    contacts_request_finish(q, 0, NULL);
+    return 0;
 }
 
 static void on_kid(int r, const char *detail, const DirectoryEntry *entry, void *userdata)

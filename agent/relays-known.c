@@ -82,6 +82,16 @@ static int known_pin(Relays *r, const Relay *relay, Search *ret, bool *ret_fixed
     return ret->found ? 0 : search_store(r, ret);
 }
 
+bool relays_knows(Relays *r, const Relay *relay)
+{
+    Relay asked = *relay;
+    bool fixed = false;
+    Search s;
+
+    asked.has_pin = false;
+    return known_pin(r, &asked, &s, &fixed) == 0 && s.found;
+}
+
 static int store_pin(Relays *r, const Relay *relay)
 {
     char key[HOST_PORT_SIZE], pin[HASH_TEXT_SIZE];

@@ -82,6 +82,11 @@ int relays_lookup_kid(Relays *r, const char *relay, const char *kid, relays_look
     return ask(false, done, userdata, ret);
 }
 
+bool relays_knows(Relays *r, const Relay *relay)
+{
+    return !current->directory.strange;
+}
+
 size_t relays_ours(Relays *r, const char *const **ret)
 {
     static const char *const ours[] = {RELAY};

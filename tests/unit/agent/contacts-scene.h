@@ -17,6 +17,7 @@ typedef struct Directory {
     const char *address;
     bool guest;
     bool home_fails; /* look-ups by name do, those by kid do not */
+    bool strange;    /* no relay has a pin */
     bool silent;     /* answers when release is called */
     RelaysRequest *held;
     unsigned asked;
