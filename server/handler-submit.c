@@ -7,6 +7,7 @@
 #include "server/handler.h"
 
 #define EXPIRES_DIGITS_MAX 12u
+#define ANSWER_ROOM 64u /* besides its two statements */
 
 /* A body that is coming in. It is kept with the request, and handed to the store with its last byte. */
 typedef struct Submission {
@@ -177,10 +178,12 @@ static int write_receipt(const OnlineKey *online, const Submission *s, Buf *ret)
 static int answer_receipt(HttpRequest *r, unsigned status, const OnlineKey *online, const Submission *s)
 {
     _cleanup_(buf_done) Buf receipt = BUF_MAX(JWS_SIZE_MAX), body = BUF_MAX(RELAY_BODY_SIZE_MAX);
+    const char *relay = online_key_statement(online);
     int e = write_receipt(online, s, &receipt);
     if (e == 0)
-        e = buf_printf(&body, "{\"receipt\":\"%s\",\"relay\":\"%s\"}", buf_text(&receipt),
-                       online_key_statement(online));
+        e = buf_reserve(&body, receipt.size + strlen(relay) + ANSWER_ROOM);
+    if (e == 0)
+        e = buf_printf(&body, "{\"receipt\":\"%s\",\"relay\":\"%s\"}", buf_text(&receipt), relay);
     if (e == 0)
         http_answer_buf(r, status, "application/json", &body);
     return e;

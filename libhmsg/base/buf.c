@@ -66,9 +66,17 @@ int buf_append_u64(Buf *b, uint64_t v)
 int buf_printf(Buf *b, const char *format, ...)
 {
     va_list ap;
+    /* Into the room that there is: to count only, without any, is slow. */
+    size_t room = b->allocated - b->size;
     va_start(ap, format);
-    int n = vsnprintf(NULL, 0, format, ap);
+    int n = vsnprintf(room > 0 ? (char *)b->data + b->size : NULL, room, format, ap);
     va_end(ap);
+    if (n >= 0 && (size_t)n < room) {
+        b->size += (size_t)n;
+        return 0;
+    }
+    if (room > 0)
+        bytes_wipe(b->data + b->size, room);
     if (n < 0)
         return -EINVAL;
     int r = buf_reserve(b, (size_t)n);

@@ -7,6 +7,8 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/statement-internal.h"
 
+#define RECEIPT_ROOM 511u /* what it needs, so that it is printed once */
+
 static const char *const durabilities[DURABILITY_MAX_] = {
     [DURABILITY_DISK] = "disk", [DURABILITY_QUORUM] = "quorum"};
 
@@ -23,7 +25,9 @@ int receipt_prepare(const Receipt *q, const EcKey *online, JwsDraft *ret)
     base64url_encode(q->body_sha256, SHA256_SIZE, body_sha256);
     base64url_encode(q->recipient, KID_SIZE, recipient);
     base64url_encode(q->submitter, KID_SIZE, submitter);
-    int r = buf_printf(&text,
+    int r = buf_reserve(&text, RECEIPT_ROOM);
+    if (r == 0)
+        r = buf_printf(&text,
                        "{\"pin\":\"%s\",\"id\":\"%s\",\"body_sha256\":\"%s\",\"recipient\":\"%s\","
                        "\"submitter\":\"%s\",\"durability\":\"%s\",\"iat\":%" PRId64 "}",
                        pin, id, body_sha256, recipient, submitter, durabilities[q->durability], q->iat);

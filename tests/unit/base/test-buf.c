@@ -34,6 +34,20 @@ static void test_printf(void)
     Buf b = BUF_MAX(8);
     g_assert_cmpint(buf_printf(&b, "%d-%s", 12, "abc"), ==, 0);
     g_assert_cmpint(buf_printf(&b, "%s", "abc"), ==, -EMSGSIZE);
+    /* what did not fit leaves nothing, what grows is whole, with room and without */
+    Buf c = BUF_MAX(1000);
+    g_assert_cmpint(
+        buf_printf(&c, "%.*s", 63, "0123456789012345678901234567890123456789012345678901234567890123"), ==,
+        0);
+    g_assert_cmpuint(c.allocated, ==, 64);
+    g_assert_cmpint(buf_printf(&c, "%s", ""), ==, 0);
+    g_assert_cmpint(buf_printf(&c, "%s", "abc"), ==, 0);
+    g_assert_cmpuint(c.size, ==, 66);
+    g_assert_cmpstr(buf_text(&c) + 60, ==, "012abc");
+    c.max = 70;
+    g_assert_cmpint(buf_printf(&c, "%100s", "abc"), ==, -EMSGSIZE);
+    g_assert_cmpuint(strlen(buf_text(&c)), ==, 66);
+    buf_done(&c);
     g_assert_cmpstr(buf_text(&b), ==, "12-abc");
     buf_done(&b);
 }
