@@ -25,11 +25,12 @@ static bool load(const char *path, Options *ret)
 
 static bool load_key(const Options *o, RelayKey **ret)
 {
-    int r = relay_key_load(o->key, o->passphrase, ret);
+    const char *file = NULL;
+    int r = relay_key_load(o->key, o->passphrase, &file, ret);
 
     if (r == 0)
         return true;
-    fprintf(stderr, "hmsg-relay: %s: %s\n", o->key, relay_key_problem(r));
+    fprintf(stderr, "hmsg-relay: %s: %s\n", file, relay_key_problem(r));
     return false;
 }
 

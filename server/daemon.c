@@ -42,10 +42,11 @@ static const char *problem_text(int r)
 static int open_key(Daemon *d)
 {
     const Options *o = d->options;
-    int r = relay_key_load(o->key, o->passphrase, &d->key);
+    const char *file = NULL;
+    int r = relay_key_load(o->key, o->passphrase, &file, &d->key);
 
     if (r != 0)
-        log_error("%s: %s", o->key, relay_key_problem(r));
+        log_error("%s: %s", file, relay_key_problem(r));
     return r;
 }
 

@@ -41,7 +41,7 @@ static int read_passphrase(const char *path, Buf *ret)
         return r;
     while (ret->size > 0 && (ret->data[ret->size - 1] == '\n' || ret->data[ret->size - 1] == '\r'))
         buf_truncate(ret, ret->size - 1);
-    return ret->size > 0 ? 0 : HMSG_ERROR_BAD_PACKAGE;
+    return ret->size > 0 ? 0 : HMSG_ERROR_INVALID_ARGS;
 }
 
 /* Only PBES2 with AES-256-CBC is good enough to hold this key (RFC 8018 section 6.2). */
@@ -68,9 +68,20 @@ static int check_encryption(const X509_SIG *sig)
     return good ? 0 : HMSG_ERROR_BAD_PACKAGE;
 }
 
+/* The cipher does not tell that a file is damaged: what was a number is another one, and the pin with it. */
+static bool is_whole(EVP_PKEY *pkey)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+    bool good = ctx && EVP_PKEY_check(ctx) == 1;
+
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
 static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
 {
     PKCS8_PRIV_KEY_INFO *info = PKCS8_decrypt(sig, buf_text(passphrase), (int)passphrase->size);
+    _cleanup_(relay_key_freep) RelayKey *k = NULL;
     EVP_PKEY *pkey;
     int r;
 
@@ -80,12 +91,16 @@ static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
     PKCS8_PRIV_KEY_INFO_free(info);
     if (!pkey)
         return HMSG_ERROR_BAD_PACKAGE;
-    r = EVP_PKEY_is_a(pkey, "RSA") ? relay_key_from_evp(pkey, ret) : HMSG_ERROR_BAD_PACKAGE;
+    r = EVP_PKEY_is_a(pkey, "RSA") ? relay_key_from_evp(pkey, &k) : HMSG_ERROR_BAD_PACKAGE;
+    if (r == 0 && !is_whole(pkey))
+        r = -EBADMSG;
     EVP_PKEY_free(pkey);
+    if (r == 0)
+        *ret = TAKE_PTR(k);
     return r;
 }
 
-int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret)
+int relay_key_load(const char *path, const char *passphrase_path, const char **ret_file, RelayKey **ret)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(KEY_FILE_SIZE_MAX);
     _cleanup_(buf_done) Buf passphrase = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
@@ -93,11 +108,17 @@ int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret
     BIO *bio;
     int r;
 
+    if (ret_file)
+        *ret_file = path;
     r = read_private(path, &text);
-    if (r == 0)
-        r = read_passphrase(passphrase_path, &passphrase);
     if (r != 0)
         return r;
+    r = read_passphrase(passphrase_path, &passphrase);
+    if (r != 0) {
+        if (ret_file)
+            *ret_file = passphrase_path;
+        return r;
+    }
     bio = BIO_new_mem_buf(buf_text(&text), (int)text.size);
     if (!bio)
         return -ENOMEM;
@@ -118,9 +139,13 @@ const char *relay_key_problem(int r)
     case HMSG_ERROR_AUTHENTICATION_FAILED:
         return "the passphrase does not open it";
     case HMSG_ERROR_DENIED:
-        return "key and passphrase must be files that only their owner can read (chmod 600)";
+        return "must be a file that only its owner can read (chmod 600)";
+    case HMSG_ERROR_INVALID_ARGS:
+        return "no passphrase is in it";
     case HMSG_ERROR_BAD_PACKAGE:
-        return "not an RSA key of 2048, 3072 or 4096 bits in PKCS#8 under AES-256, or an empty passphrase";
+        return "not an RSA key of 2048, 3072 or 4096 bits in PKCS#8 under AES-256";
+    case -EBADMSG:
+        return "the key is damaged: take it from a copy";
     default:
         return r < 0 ? strerror(-r) : error_message(r);
     }

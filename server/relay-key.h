@@ -16,7 +16,8 @@ typedef struct RelayKey RelayKey;
 int relay_key_generate(unsigned bits, RelayKey **ret);
 /* HMSG_ERROR_AUTHENTICATION_FAILED: not the passphrase. HMSG_ERROR_DENIED: others than the owner may read a
  * file. HMSG_ERROR_BAD_PACKAGE: no encrypted private RSA key of a size that is allowed. */
-int relay_key_load(const char *path, const char *passphrase_path, RelayKey **ret);
+/* *ret_file (may be NULL): which of the two an error is about. */
+int relay_key_load(const char *path, const char *passphrase_path, const char **ret_file, RelayKey **ret);
 /* What to tell people about a result of relay_key_load. Never NULL. */
 const char *relay_key_problem(int r);
 /* Writes both files, mode 0600, the passphrase being random; -EEXIST when one is there. */

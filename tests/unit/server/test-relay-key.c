@@ -43,7 +43,7 @@ static void expect_load(const Files *f, int expected)
 {
     RelayKey *k = NULL;
 
-    g_assert_cmpint(relay_key_load(f->key, f->passphrase, &k), ==, expected);
+    g_assert_cmpint(relay_key_load(f->key, f->passphrase, NULL, &k), ==, expected);
     g_assert_null(k);
     g_assert_cmpstr(relay_key_problem(expected), !=, "");
 }
@@ -61,7 +61,7 @@ static void test_save_and_load(void)
     g_assert_true(g_file_get_contents(f.key, &text, NULL, NULL));
     g_assert_true(g_str_has_prefix(text, "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
 
-    g_assert_cmpint(relay_key_load(f.key, f.passphrase, &again), ==, 0);
+    g_assert_cmpint(relay_key_load(f.key, f.passphrase, NULL, &again), ==, 0);
     g_assert_cmpmem(relay_key_pin(k), PIN_SIZE, relay_key_pin(again), PIN_SIZE);
     g_assert_true(rsa_key_equal(relay_key_public(k), relay_key_public(again)));
     (void)relay_key_free(k);
@@ -107,11 +107,26 @@ static void test_refused(void)
     write_private(f.passphrase, "another\n");
     expect_load(&f, HMSG_ERROR_AUTHENTICATION_FAILED);
     write_private(f.passphrase, "\n");
-    expect_load(&f, HMSG_ERROR_BAD_PACKAGE);
+    expect_load(&f, HMSG_ERROR_INVALID_ARGS);
+    const char *file = NULL;
+    g_assert_cmpint(relay_key_load(f.key, f.passphrase, &file, &k), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpstr(file, ==, f.passphrase);
     write_private(f.passphrase, passphrase);
-    text[strlen(text) / 2] ^= 1;
+    /* Damage that the decryption does not see: some of these are still keys, though others. */
+    for (size_t at = strlen("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"); at < strlen(text) - 60; at += 151) {
+        char was = text[at];
+
+        if (!g_ascii_isalnum(was))
+            continue;
+        text[at] = was == 'A' ? 'B' : 'A';
+        write_private(f.key, text);
+        g_assert_cmpint(relay_key_load(f.key, f.passphrase, &file, &k), !=, 0);
+        g_assert_cmpstr(file, ==, f.key);
+        text[at] = was;
+    }
     write_private(f.key, text);
-    g_assert_cmpint(relay_key_load(f.key, f.passphrase, &k), !=, 0);
+    g_assert_cmpint(relay_key_load(f.key, f.passphrase, &file, &k), ==, 0);
+    k = relay_key_free(k);
     write_private(f.key, "");
     expect_load(&f, HMSG_ERROR_BAD_PACKAGE);
     files_done(&f);
@@ -140,7 +155,7 @@ static void test_foreign_keys(void)
 
     write_private(f.passphrase, "word");
     write_key(&f, rsa, EVP_aes_256_cbc()); /* PBKDF2, what openssl pkcs8 makes */
-    g_assert_cmpint(relay_key_load(f.key, f.passphrase, &k), ==, 0);
+    g_assert_cmpint(relay_key_load(f.key, f.passphrase, NULL, &k), ==, 0);
     k = relay_key_free(k);
     write_key(&f, rsa, EVP_aes_128_cbc());
     expect_load(&f, HMSG_ERROR_BAD_PACKAGE);
