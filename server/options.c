@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,21 +44,30 @@ static const Known known[] = {
     {"limits", "message-lifetime"},
 };
 
+/* What is read, and where to say what is wrong with it. */
+typedef struct Reader {
+    const Config *config;
+    char *error;
+} Reader;
+
+static int wrong(const Reader *r, const char *section, const char *key, const char *why)
+{
+    unsigned line = config_line(r->config, section, key);
+
+    if (line > 0)
+        (void)snprintf(r->error, OPTIONS_ERROR_SIZE, "line %u: [%.100s] %.100s: %s", line, section, key, why);
+    else
+        (void)snprintf(r->error, OPTIONS_ERROR_SIZE, "[%s] %s: %s", section, key, why);
+    return HMSG_ERROR_INVALID_ARGS;
+}
+
 static int check_known(const char *section, const char *key, const char *value, void *userdata)
 {
-    char *error = userdata;
 
     for (size_t i = 0; i < ELEMENTSOF(known); i++)
         if (strcmp(section, known[i].section) == 0 && strcmp(key, known[i].key) == 0)
             return 0;
-    (void)snprintf(error, OPTIONS_ERROR_SIZE, "[%.100s] %.100s: no such setting", section, key);
-    return HMSG_ERROR_INVALID_ARGS;
-}
-
-static int wrong(char *error, const char *section, const char *key, const char *why)
-{
-    (void)snprintf(error, OPTIONS_ERROR_SIZE, "[%s] %s: %s", section, key, why);
-    return HMSG_ERROR_INVALID_ARGS;
+    return wrong(userdata, section, key, "no such setting");
 }
 
 static int get_path(const Config *c, const char *folder, const char *section, const char *key,
@@ -92,18 +102,19 @@ static int get_paths(const Config *c, const char *path, Options *o)
     return r;
 }
 
-static int get_relay(const Config *c, Options *o, char *error)
+static int get_relay(const Reader *reader, Options *o)
 {
+    const Config *c = reader->config;
     const char *host = config_get(c, "relay", "host", NULL);
     const char *listen = config_get(c, "relay", "listen", "[::]:7443");
 
     if (!host)
-        return wrong(error, "relay", "host", "is missing: the part behind @ of the relay's addresses");
+        return wrong(reader, "relay", "host", "is missing: the part behind @ of the relay's addresses");
     if (relay_parse(host, &o->relay) != 0 || o->relay.has_pin)
-        return wrong(error, "relay", "host", "is not HOST or HOST:PORT");
+        return wrong(reader, "relay", "host", "is not HOST or HOST:PORT");
     o->host_has_port = options_host_has_port(host);
     if (!listen_address_valid(listen))
-        return wrong(error, "relay", "listen", "is not ADDRESS:PORT, with an IPv6 address in brackets");
+        return wrong(reader, "relay", "listen", "is not ADDRESS:PORT, with an IPv6 address in brackets");
     o->listen = strdup(listen);
     if (o->listen && !o->host_has_port) /* port 0 is known once it listens */
         o->relay.port = (uint16_t)strtoul(strrchr(listen, ':') + 1, NULL, 10);
@@ -111,8 +122,10 @@ static int get_relay(const Config *c, Options *o, char *error)
 }
 
 /* Numbers: where, how many. */
-static int get_limits(const Config *c, Options *o, char *error)
+static int get_limits(const Reader *reader, Options *o)
 {
+    const Config *c = reader->config;
+    char why[100];
     uint64_t loops = 0, connections = 0;
     const struct {
         const char *key;
@@ -130,13 +143,16 @@ static int get_limits(const Config *c, Options *o, char *error)
 
     for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
         if (config_get_number(c, "limits", numbers[i].key, numbers[i].fallback, numbers[i].min,
-                              numbers[i].max, numbers[i].where) != 0)
-            return wrong(error, "limits", numbers[i].key, "is not a number that is allowed here");
+                              numbers[i].max, numbers[i].where) != 0) {
+            (void)snprintf(why, sizeof(why), "is not a number from %" PRIu64 " to %" PRIu64, numbers[i].min,
+                           numbers[i].max);
+            return wrong(reader, "limits", numbers[i].key, why);
+        }
     if (config_get_seconds(c, "limits", "message-lifetime", MESSAGE_EXPIRY_MAX, &o->message_lifetime) != 0 ||
         o->message_lifetime < LIFETIME_MIN || o->message_lifetime > MESSAGE_EXPIRY_MAX)
-        return wrong(error, "limits", "message-lifetime", "is not a time between 1min and 30d");
+        return wrong(reader, "limits", "message-lifetime", "is not a time between 1min and 30d");
     if (config_get_bool(c, "registration", "guests", true, &o->guests) != 0)
-        return wrong(error, "registration", "guests", "is neither yes nor no");
+        return wrong(reader, "registration", "guests", "is neither yes nor no");
     o->loops = (unsigned)loops;
     o->connections = (unsigned)connections;
     return 0;
@@ -158,18 +174,20 @@ int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR
 
     r = config_load(path, &c, &line);
     if (r == -EBADMSG)
-        (void)snprintf(error, OPTIONS_ERROR_SIZE, "line %u is not of the form key = value", line);
+        (void)snprintf(error, OPTIONS_ERROR_SIZE,
+                       "line %u is not of the form key = value, or sets a key again", line);
     else if (r != 0)
         (void)snprintf(error, OPTIONS_ERROR_SIZE, "%s", strerror(-r));
     if (r != 0)
         return r == -ENOMEM ? r : HMSG_ERROR_INVALID_ARGS;
-    r = config_each(c, check_known, error);
+    Reader reader = {c, error};
+    r = config_each(c, check_known, &reader);
     if (r == 0)
-        r = get_relay(c, &o, error);
+        r = get_relay(&reader, &o);
     if (r == 0)
         r = get_paths(c, path, &o);
     if (r == 0)
-        r = get_limits(c, &o, error);
+        r = get_limits(&reader, &o);
     if (r != 0)
         return r;
     *ret = o;

@@ -12,6 +12,7 @@ typedef struct Entry {
     char *section;
     char *key;
     char *value;
+    unsigned line;
 } Entry;
 
 struct Config {
@@ -27,13 +28,13 @@ static Entry *find(const Config *c, const char *section, const char *key)
     return NULL;
 }
 
-static int add(Config *c, const char *section, const char *key, const char *value)
+static int add(Config *c, const char *section, const char *key, const char *value, unsigned line)
 {
     Entry *entries = reallocarray(c->entries, c->n + 1, sizeof(Entry));
     if (!entries)
         return -ENOMEM;
     c->entries = entries;
-    Entry e = {strdup(section), strdup(key), strdup(value)};
+    Entry e = {strdup(section), strdup(key), strdup(value), line};
     if (!e.section || !e.key || !e.value) {
         free(e.section);
         free(e.key);
@@ -55,7 +56,7 @@ static char *strip(char *s)
 }
 
 /* section is the current one, taken over from line to line. */
-static int parse_line(Config *c, char *line, char **section)
+static int parse_line(Config *c, char *line, unsigned number, char **section)
 {
     line = strip(line);
     if (*line == 0 || *line == '#' || *line == ';')
@@ -76,7 +77,7 @@ static int parse_line(Config *c, char *line, char **section)
     char *key = strip(line), *value = strip(equals + 1);
     if (*key == 0 || find(c, *section, key))
         return -EBADMSG;
-    return add(c, *section, key, value);
+    return add(c, *section, key, value, number);
 }
 
 int config_new(Config **ret)
@@ -103,7 +104,7 @@ int config_load(const char *path, Config **ret, unsigned *ret_line)
     while (r == 0 && next) {
         char *line = strsep(&next, "\n");
         line_number++;
-        r = parse_line(c, line, &section);
+        r = parse_line(c, line, line_number, &section);
     }
     buf_done(&text);
     if (r < 0) {
@@ -135,7 +136,7 @@ int config_merge(Config *c, const Config *over)
         const Entry *o = &over->entries[i];
         Entry *e = find(c, o->section, o->key);
         if (!e) {
-            int r = add(c, o->section, o->key, o->value);
+            int r = add(c, o->section, o->key, o->value, o->line);
             if (r < 0)
                 return r;
             continue;
@@ -145,6 +146,7 @@ int config_merge(Config *c, const Config *over)
             return -ENOMEM;
         free(e->value);
         e->value = value;
+        e->line = o->line;
     }
     return 0;
 }
@@ -153,6 +155,12 @@ const char *config_get(const Config *c, const char *section, const char *key, co
 {
     const Entry *e = find(c, section, key);
     return e ? e->value : fallback;
+}
+
+unsigned config_line(const Config *c, const char *section, const char *key)
+{
+    const Entry *e = find(c, section, key);
+    return e ? e->line : 0;
 }
 
 typedef struct Unit {

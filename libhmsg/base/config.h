@@ -22,6 +22,8 @@ int config_merge(Config *c, const Config *over);
 
 /* The value, owned by c; fallback when there is none. */
 const char *config_get(const Config *c, const char *section, const char *key, const char *fallback);
+/* Where it stands, from 1; 0: there is none. */
+unsigned config_line(const Config *c, const char *section, const char *key);
 /* -EINVAL: there is a value but no whole number within min..max (suffixes K, M, G: powers of 1024). */
 int config_get_number(const Config *c, const char *section, const char *key, uint64_t fallback, uint64_t min,
                       uint64_t max, uint64_t *ret);

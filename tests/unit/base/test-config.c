@@ -26,6 +26,8 @@ static void test_values(void)
     g_assert_cmpstr(config_get(c, "a", "x", NULL), ==, "1 2");
     g_assert_cmpstr(config_get(c, "b", "x", NULL), ==, "3");
     g_assert_cmpstr(config_get(c, "b", "z", "no"), ==, "no");
+    g_assert_cmpuint(config_line(c, "b", "x"), ==, 9);
+    g_assert_cmpuint(config_line(c, "b", "z"), ==, 0);
     g_assert_cmpint(config_get_number(c, "a", "y", 0, 0, UINT64_MAX, &n), ==, 0);
     g_assert_cmpuint(n, ==, 5u << 20);
     g_assert_cmpint(config_get_number(c, "a", "y", 0, 0, 100, &n), ==, -EINVAL);

@@ -106,15 +106,16 @@ static void test_errors(void)
     expect_error("[relay]\nhost = a\nlisten = 80\n", "listen");
     expect_error("[relay]\nhost = a\nlisten = relay.example:80\n", "listen");
     expect_error("[relay]\nhost = a\nlisten = 127.0.0.1:65536\n", "listen");
-    expect_error("[relay]\nhost = a\nhots = a\n", "hots");
+    expect_error("[relay]\nhost = a\nhots = a\n", "line 3: [relay] hots");
     expect_error("[relai]\nhost = a\n", "relai");
     expect_error("[relay]\nhost = a\nhost = b\n", "line 3");
     expect_error("[relay]\nhost\n", "line 2");
     expect_error("[relay]\nhost = a\n[limits]\nthreads = 65\n", "threads");
     expect_error("[relay]\nhost = a\n[limits]\nattachment-size = 1\n", "attachment-size");
-    expect_error("[relay]\nhost = a\n[limits]\nconnections = many\n", "connections");
+    expect_error("[relay]\nhost = a\n[limits]\nconnections = many\n",
+                 "line 4: [limits] connections: is not a number from 1 to 1000000");
     expect_error("[relay]\nhost = a\n[limits]\nmessage-lifetime = 31d\n", "message-lifetime");
-    expect_error("[relay]\nhost = a\n[registration]\nguests = maybe\n", "guests");
+    expect_error("[relay]\nhost = a\n[registration]\nguests = maybe\n", "line 4: [registration] guests");
 }
 
 static void test_no_file(void)
