@@ -183,8 +183,10 @@ int http_loop_start(HttpLoop *l)
     r = -pthread_sigmask(SIG_BLOCK, &all, &before);
     if (r < 0)
         return r;
+    l->started = true; /* the thread looks at it */
     r = -pthread_create(&l->thread, NULL, loop_main, l);
-    l->started = r == 0;
+    if (r < 0)
+        l->started = false;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
 }
