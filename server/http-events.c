@@ -16,6 +16,7 @@ struct HttpEvents {
 
     pthread_mutex_t lock; /* over what follows */
     Buf out;
+    size_t charged; /* bytes of out, to the server's memory */
     size_t taken;   /* bytes of out that are sent */
     uint64_t since; /* when something was last taken, or put into an empty out */
     bool pushed;    /* something since more was called */
@@ -23,6 +24,14 @@ struct HttpEvents {
     bool scheduled; /* post is under way, with a reference */
     HttpPost post;
 };
+
+/* With the lock, or the last reference. */
+static void drop_out(HttpEvents *e)
+{
+    http_memory_give(e->request->loop->server, e->charged);
+    e->charged = e->taken = 0;
+    buf_done(&e->out);
+}
 
 HttpEvents *http_events_ref(HttpEvents *e)
 {
@@ -35,9 +44,9 @@ HttpEvents *http_events_unref(HttpEvents *e)
 {
     if (!e || atomic_fetch_sub(&e->references, 1) != 1)
         return NULL;
+    drop_out(e);
     (void)http_request_unref(e->request);
     pthread_mutex_destroy(&e->lock);
-    buf_done(&e->out);
     free(e);
     return NULL;
 }
@@ -92,7 +101,14 @@ int http_events_push(HttpEvents *e, const char *event, const char *data)
         r = buf_printf(&e->out, "event: %s\ndata: %s\n\n", event, data);
     if (r == -EMSGSIZE)
         r = -ENOBUFS;
+    if (r == 0 && !http_memory_take(e->request->loop->server, e->out.size - before)) {
+        buf_truncate(&e->out, before);
+        e->ending = true; /* who is here again asks for what he missed */
+        schedule(e);
+        r = -EPIPE;
+    }
     if (r == 0) {
+        e->charged += e->out.size - before;
         if (before == 0)
             e->since = clock_boottime();
         schedule(e);
@@ -125,8 +141,7 @@ ssize_t http_events_read(HttpEvents *e, uint8_t *to, size_t n, uint32_t *flags)
         e->since = clock_boottime();
     }
     if (e->taken == e->out.size) {
-        buf_done(&e->out); /* an idle stream keeps no memory */
-        e->taken = 0;
+        drop_out(e); /* an idle stream keeps no memory */
         if (e->pushed && e->more) {
             e->want_more = true;
             schedule(e);
@@ -151,8 +166,7 @@ void http_events_close(HttpEvents *e)
     pthread_mutex_lock(&e->lock);
     first = !e->closed;
     e->closed = true;
-    buf_done(&e->out);
-    e->taken = 0;
+    drop_out(e);
     pthread_mutex_unlock(&e->lock);
     if (first && e->closed_f)
         e->closed_f(e, e->userdata);

@@ -99,7 +99,7 @@ typedef struct HttpEvents HttpEvents;
 int http_answer_events(HttpRequest *r, void (*more)(HttpEvents *e, void *userdata),
                        void (*closed)(HttpEvents *e, void *userdata), void *userdata, HttpEvents **ret);
 /* data is one line. -ENOBUFS: HTTP_EVENTS_SIZE_MAX bytes are waiting; nothing was added, more will be called.
- * -EPIPE: the stream is closed. any thread */
+ * -EPIPE: the stream is closed, or ends since the memory for all bodies is used up. any thread */
 int http_events_push(HttpEvents *e, const char *event, const char *data);
 void http_events_end(HttpEvents *e); /* any thread */
 HttpRequest *http_events_request(HttpEvents *e);

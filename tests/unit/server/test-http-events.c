@@ -205,11 +205,11 @@ static void test_batches(void)
     g_async_queue_unref(s.opened);
 }
 
-/* A client that does not read fills the stream, not the memory, and is given up. */
-static void test_slow_listener(void)
+/* A client that does not read fills the stream, or what all clients have in memory, and is given up. */
+static void listen_slowly(uint64_t memory, int expected)
 {
     g_autofree char *data = g_strnfill(10000, 'x');
-    HttpOptions o = {.timeouts.stall = 1};
+    HttpOptions o = {.timeouts.stall = 1, .memory = memory};
     Fixture f;
     Shared s;
     int r = 0;
@@ -226,12 +226,18 @@ static void test_slow_listener(void)
     HttpEvents *e = g_async_queue_pop(s.opened);
     for (int i = 0; i < 100 && r == 0; i++)
         r = http_events_push(e, "mail", data);
-    g_assert_cmpint(r, ==, -ENOBUFS);
+    g_assert_cmpint(r, ==, expected);
     TEST_AWAIT(g_atomic_int_get(&s.closed) == 1);
     (void)http_events_unref(e);
     fixture_tls_free(ssl);
     fixture_stop(&f);
     g_async_queue_unref(s.opened);
+}
+
+static void test_slow_listener(void)
+{
+    listen_slowly(0, -ENOBUFS);
+    listen_slowly(25000, -EPIPE);
 }
 
 static void test_keepalive(void)
