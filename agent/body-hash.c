@@ -3,6 +3,8 @@
 #include <fcntl.h>
 
 #include "agent/body-hash.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
 
 #define CHUNK_SIZE 65536u
 #define SLICE_CHUNKS 16u /* 1 MiB, about a millisecond */
@@ -10,8 +12,8 @@
 struct BodyHash {
     sd_event_source *source;
     Sha256 *id, *body;
-    int fd;
-    uint64_t size;
+    int fd, copy;
+    uint64_t size, max;
     body_hash_t done;
     void *userdata;
 };
@@ -42,7 +44,11 @@ static int hash_slice(BodyHash *h, bool *ret_end)
         *ret_end = n == 0;
         if (n == 0)
             return 0;
-        r = sha256_update(h->id, chunk, (size_t)n);
+        if ((uint64_t)n > h->max - h->size)
+            return HMSG_ERROR_TOO_LARGE;
+        r = h->copy < 0 ? 0 : file_write_fd(h->copy, chunk, (size_t)n);
+        if (r == 0)
+            r = sha256_update(h->id, chunk, (size_t)n);
         if (r == 0)
             r = sha256_update(h->body, chunk, (size_t)n);
         if (r != 0)
@@ -71,14 +77,16 @@ static int on_slice(sd_event_source *source, void *userdata)
     return 0;
 }
 
-int body_hash_start(sd_event *event, const uint8_t kid[static KID_SIZE], int fd, body_hash_t done,
-                    void *userdata, BodyHash **ret)
+int body_hash_start(sd_event *event, const uint8_t kid[static KID_SIZE], int fd, int copy, uint64_t max,
+                    body_hash_t done, void *userdata, BodyHash **ret)
 {
     _cleanup_(body_hash_freep) BodyHash *h = calloc(1, sizeof(*h));
     int r;
 
     if (!h)
         return -ENOMEM;
+    h->copy = copy;
+    h->max = max;
     h->done = done;
     h->userdata = userdata;
     h->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);

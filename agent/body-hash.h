@@ -15,6 +15,7 @@ DEFINE_CLEANUP(BodyHash *, body_hash_free)
 /* id: SHA-256(kid || body); sha256: of the body. Both NULL unless r is 0. */
 typedef void (*body_hash_t)(int r, const uint8_t *id, const uint8_t *sha256, uint64_t size, void *userdata);
 
-/* From offset 0 to the end of the file; fd is duplicated. */
-int body_hash_start(sd_event *event, const uint8_t kid[static KID_SIZE], int fd, body_hash_t done,
-                    void *userdata, BodyHash **ret);
+/* From offset 0 to the end of the file; fd is duplicated. copy: an empty file that gets what is hashed, where
+ * others can still write to fd, or -1; it stays the caller's. TOO_LARGE: more than max bytes. */
+int body_hash_start(sd_event *event, const uint8_t kid[static KID_SIZE], int fd, int copy, uint64_t max,
+                    body_hash_t done, void *userdata, BodyHash **ret);

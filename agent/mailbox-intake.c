@@ -81,6 +81,22 @@ static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t 
         intake_check(k);
 }
 
+/* The courier may have kept its descriptor: what is hashed, checked and stored is a copy that is ours alone.
+ */
+static int take_over(Intake *k, const uint8_t *kid)
+{
+    _cleanup_(fd_closep) int given = TAKE_FD(k->fd);
+    Store *store = k->owner->m->store;
+    int r;
+
+    store_body_remove(store, k->file);
+    k->file[0] = 0;
+    r = store_body_create(store, k->file, &k->fd);
+    return r == 0 ? body_hash_start(k->owner->m->event, kid, given, k->fd, ATTACHMENT_SIZE_MAX, on_hashed, k,
+                                    &k->hash)
+                  : r;
+}
+
 static void on_fetched(int r, const char *detail, const RelaysResult *result, void *userdata)
 {
     Intake *k = userdata;
@@ -88,8 +104,7 @@ static void on_fetched(int r, const char *detail, const RelaysResult *result, vo
 
     k->fetch = relays_request_free(k->fetch);
     if (r == 0)
-        r = p ? body_hash_start(k->owner->m->event, p->kid_bytes, k->fd, on_hashed, k, &k->hash)
-              : HMSG_ERROR_NO_IDENTITY;
+        r = p ? take_over(k, p->kid_bytes) : HMSG_ERROR_NO_IDENTITY;
     if (r != 0)
         intake_finish(k, r, detail);
 }

@@ -214,7 +214,8 @@ static int hash_next(OutboxRequest *q)
     if (q->hashed == q->n)
         return store_all(q);
     r = base64url_decode_exact(q->targets[q->hashed].kid, HASH_TEXT_SIZE - 1, kid, KID_SIZE);
-    return r == 0 ? body_hash_start(q->owner->m->event, kid, q->fd, on_hashed, q, &q->hash) : r;
+    return r == 0 ? body_hash_start(q->owner->m->event, kid, q->fd, -1, UINT64_MAX, on_hashed, q, &q->hash)
+                  : r;
 }
 
 static int keep_stream(OutboxRequest *q)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/secret.h"
 
@@ -53,7 +54,7 @@ static void test_sizes(void)
         BodyHash *h = NULL;
         Outcome o = {0};
 
-        g_assert_cmpint(body_hash_start(event, kid, fd, on_hashed, &o, &h), ==, 0);
+        g_assert_cmpint(body_hash_start(event, kid, fd, -1, UINT64_MAX, on_hashed, &o, &h), ==, 0);
         g_assert_false(o.done);
         while (!o.done)
             g_assert_cmpint(sd_event_run(event, UINT64_MAX), >=, 0);
@@ -68,6 +69,38 @@ static void test_sizes(void)
     sd_event_unref(event);
 }
 
+/* The copy is of what was hashed, whatever becomes of the original; and there is an end to it. */
+static void test_copy(void)
+{
+    static const size_t size = 3000000;
+    g_autofree uint8_t *body = g_malloc0(size), *copied = g_malloc0(size);
+    sd_event *event = NULL;
+
+    g_assert_cmpint(sd_event_new(&event), >=, 0);
+    for (uint64_t max = size - 1; max <= size; max++) {
+        _cleanup_(fd_closep) int fd = memory(body, size);
+        _cleanup_(fd_closep) int copy = memory("", 0);
+        uint8_t id[ID_SIZE];
+        BodyHash *h = NULL;
+        Outcome o = {0};
+
+        g_assert_cmpint(body_hash_start(event, kid, fd, copy, max, on_hashed, &o, &h), ==, 0);
+        for (off_t at = 0; !o.done; at += 100000) {
+            g_assert_cmpint(sd_event_run(event, UINT64_MAX), >=, 0);
+            if (at < (off_t)size)
+                g_assert_cmpint(pwrite(fd, "x", 1, at), ==, 1);
+        }
+        (void)body_hash_free(h);
+        g_assert_cmpint(o.r, ==, max < size ? HMSG_ERROR_TOO_LARGE : 0);
+        if (o.r != 0)
+            continue;
+        g_assert_cmpint(pread(copy, copied, size, 0), ==, (ssize_t)size);
+        g_assert_cmpint(message_id(kid, copied, size, id), ==, 0);
+        g_assert_true(bytes_equal(o.id, id, ID_SIZE));
+    }
+    sd_event_unref(event);
+}
+
 static void test_cancel(void)
 {
     sd_event *event = NULL;
@@ -76,7 +109,7 @@ static void test_cancel(void)
     Outcome o = {0};
 
     g_assert_cmpint(sd_event_new(&event), >=, 0);
-    g_assert_cmpint(body_hash_start(event, kid, fd, on_hashed, &o, &h), ==, 0);
+    g_assert_cmpint(body_hash_start(event, kid, fd, -1, UINT64_MAX, on_hashed, &o, &h), ==, 0);
     (void)body_hash_free(h);
     g_assert_cmpint(sd_event_run(event, 0), ==, 0);
     g_assert_false(o.done);
@@ -87,6 +120,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/body-hash/sizes", test_sizes);
+    g_test_add_func("/body-hash/copy", test_copy);
     g_test_add_func("/body-hash/cancel", test_cancel);
     return g_test_run();
 }
