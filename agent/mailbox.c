@@ -260,6 +260,7 @@ static void on_listed(int r, const char *detail, const RelaysResult *result, voi
 {
     MailboxRelay *l = userdata;
     Mailbox *b = l->owner;
+    uint64_t before = l->listed;
 
     l->list = relays_request_free(l->list);
     l->list_result = r;
@@ -268,7 +269,8 @@ static void on_listed(int r, const char *detail, const RelaysResult *result, voi
         if (result->messages[i].seq > l->listed)
             l->listed = result->messages[i].seq;
     }
-    if (r == 0 && result->more && result->n > 0 &&
+    /* what has no place in the queue is listed again later; a page that leads no further is the last */
+    if (r == 0 && result->more && l->listed > before && !l->behind &&
         relays_list(b->m->relays, l->relay, l->listed, on_listed, l, &l->list) != 0)
         l->behind = true;
     pump(b);

@@ -138,7 +138,8 @@ int request_call_new(RelaysRequest *q, const char *member, sd_bus_message **ret)
 int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_reply_t reply);
 /* (nonce, [bytes,] exporter) of Nonce and Challenge into q->binding. */
 int request_read_nonce(RelaysRequest *q, sd_bus_message *reply, Buf *ret_middle);
-int connection_get(Relays *r, const Relay *relay, Connection **ret);
+/* end_another: when there are too many an idle one may be ended; not where one is in use further up. */
+int connection_get(Relays *r, const Relay *relay, bool end_another, Connection **ret);
 Connection *connection_find(const Relays *r, const char *text);
 /* The relay's online key out of a statement that came with an answer. AUTHENTICATION_FAILED. */
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret);
@@ -154,6 +155,9 @@ int known_confirm(RelaysRequest *q);
 int login_start(Connection *c);
 void login_lost(Connection *c, const char *reason);
 void login_stop(Connection *c);
+/* The courier closes what nobody needs, or what belongs to an identity that is no more; no answer is waited
+ * for. */
+void login_forget(Connection *c);
 /* Connects and listens where it should; called when something changed. */
 void login_keep_all(Relays *r, bool at_once);
 void login_keep(Connection *c, bool at_once);

@@ -156,7 +156,7 @@ static int on_probed(RelaysRequest *q, sd_bus_message *reply)
     log_info("The relay %s:%u is trusted from now on, by the user's word", q->asked.host, q->asked.port);
     r = store_pin(q->owner, &q->asked);
     if (r == 0)
-        r = connection_get(q->owner, &q->asked, &q->connection);
+        r = connection_get(q->owner, &q->asked, true, &q->connection);
     return r == 0 ? request_proceed(q) : r;
 }
 
@@ -199,6 +199,6 @@ int known_resolve(RelaysRequest *q)
     if (!q->asked.has_pin)
         memcpy(q->asked.pin, s.pin, PIN_SIZE);
     q->asked.has_pin = true;
-    r = connection_get(q->owner, &q->asked, &q->connection);
+    r = connection_get(q->owner, &q->asked, true, &q->connection);
     return r == 0 ? request_proceed(q) : r;
 }

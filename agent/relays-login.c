@@ -336,7 +336,7 @@ void login_keep_all(Relays *r, bool at_once)
 
     for (size_t i = 0; i < r->n_ours; i++)
         if (relay_parse(r->ours[i], &relay) == 0)
-            (void)connection_get(r, &relay, &c);
+            (void)connection_get(r, &relay, false, &c);
     DL_FOREACH (r->connections, c)
         login_keep(c, at_once);
 }
@@ -351,7 +351,7 @@ int relays_keep(Relays *r, const char *relay, bool keep)
         return 0;
     e = c ? 0 : relay_parse(relay, &parsed);
     if (e == 0 && !c)
-        e = connection_get(r, &parsed, &c);
+        e = connection_get(r, &parsed, false, &c);
     if (e != 0)
         return e;
     c->kept = keep;
@@ -364,8 +364,7 @@ void relays_hurry(Relays *r)
     login_keep_all(r, true);
 }
 
-/* Fire and forget: the courier closes what belongs to an identity that is no more. */
-static void forget(Connection *c)
+void login_forget(Connection *c)
 {
     sd_bus_message *call = NULL;
 
@@ -386,7 +385,7 @@ void relays_identity_changed(Relays *r)
         DL_FOREACH (r->connections, c) {
             if (c->state != CONNECTION_LOGGED_IN)
                 continue;
-            forget(c);
+            login_forget(c);
             login_lost(c, "The identity has changed");
         }
         (void)snprintf(r->skid, sizeof(r->skid), "%s", skid);

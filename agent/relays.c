@@ -193,6 +193,44 @@ int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_r
     return r;
 }
 
+static void connection_free(Connection *c)
+{
+    DL_DELETE(c->owner->connections, c);
+    c->owner->n_connections--;
+    login_stop(c);
+    buf_done(&c->statement);
+    (void)ec_key_free(c->online);
+    free(c);
+}
+
+/* Nothing is under way there, and nothing is to be. */
+static bool connection_is_idle(const Connection *c)
+{
+    const RelaysRequest *q;
+
+    if (c->kept || c->listening || c->login || c->listen || c->waiting || relays_is_ours(c->owner, c->text))
+        return false;
+    DL_FOREACH (c->owner->requests, q)
+        if (q->connection == c)
+            return false;
+    return true;
+}
+
+/* The oldest one: whoever writes to many relays needs few of them at a time. */
+static void end_idle(Relays *r)
+{
+    Connection *c = r->connections;
+
+    if (r->n_connections < RELAYS_CONNECTIONS_MAX)
+        return;
+    while (c && !connection_is_idle(c))
+        c = c->next;
+    if (!c)
+        return;
+    login_forget(c);
+    connection_free(c);
+}
+
 Connection *connection_find(const Relays *r, const char *text)
 {
     Connection *c;
@@ -203,7 +241,7 @@ Connection *connection_find(const Relays *r, const char *text)
     return NULL;
 }
 
-int connection_get(Relays *r, const Relay *relay, Connection **ret)
+int connection_get(Relays *r, const Relay *relay, bool end_another, Connection **ret)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(RELAY_TEXT_SIZE - 1);
     Connection *c;
@@ -214,6 +252,8 @@ int connection_get(Relays *r, const Relay *relay, Connection **ret)
         return error;
     c = connection_find(r, buf_text(&text));
     if (!c) {
+        if (end_another)
+            end_idle(r);
         if (r->n_connections >= RELAYS_CONNECTIONS_MAX)
             return HMSG_ERROR_QUOTA_EXCEEDED;
         c = calloc(1, sizeof(*c));
@@ -270,13 +310,22 @@ int connection_online(Connection *c, RelaysRequest *q, const char *statement, Ec
     return r;
 }
 
+/* Only where we are: the courier does not choose to whom we speak. */
+static bool is_logged_in(const Relays *r, const char *relay)
+{
+    const Connection *c = connection_find(r, relay);
+
+    return c && c->state == CONNECTION_LOGGED_IN;
+}
+
 static void on_mail(Relays *r, sd_bus_message *m)
 {
     RelaysMessage message = {0};
     const char *relay;
 
     if (sd_bus_message_read(m, "ststs", &relay, &message.seq, &message.id, &message.size,
-                            &message.submitter) < 0)
+                            &message.submitter) < 0 ||
+        !is_logged_in(r, relay) || !relays_is_ours(r, relay))
         return;
     for (size_t i = 0; i < r->n_watchers; i++)
         if (r->watchers[i].f.mail)
@@ -287,7 +336,7 @@ static void on_status(Relays *r, sd_bus_message *m)
 {
     const char *relay, *id, *state;
 
-    if (sd_bus_message_read(m, "sss", &relay, &id, &state) < 0)
+    if (sd_bus_message_read(m, "sss", &relay, &id, &state) < 0 || !is_logged_in(r, relay))
         return;
     for (size_t i = 0; i < r->n_watchers; i++)
         if (r->watchers[i].f.status)
@@ -400,11 +449,8 @@ Relays *relays_free(Relays *r)
         login_stop(c);
     while (r->requests)
         detach(r->requests);
-    DL_FOREACH_SAFE (r->connections, c, next) {
-        buf_done(&c->statement);
-        (void)ec_key_free(c->online);
-        free(c);
-    }
+    DL_FOREACH_SAFE (r->connections, c, next)
+        connection_free(c);
     (void)courier_link_free(r->link);
     free_ours(r);
     (void)db_statement_free(r->sql.pin_get);

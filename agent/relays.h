@@ -107,7 +107,8 @@ int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata);
 /* Stay connected to a relay where we have no mailbox, to be told what becomes of messages. */
 int relays_keep(Relays *r, const char *relay, bool keep);
 bool relays_is_listening(const Relays *r, const char *relay);
-/* Is there a pin for host and port? Without one nothing should be sent there that the user did not ask for. */
+/* Is there a pin for host and port? Without one nothing should be sent there that the user did not ask for.
+ */
 bool relays_knows(Relays *r, const Relay *relay);
 /* Try now what waits for its time. */
 void relays_hurry(Relays *r);

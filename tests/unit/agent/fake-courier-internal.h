@@ -43,6 +43,7 @@ struct FakeCourier {
     GHashTable *counts;
     GPtrArray *letters, *entries;
     uint64_t seq;
+    int kept_fd;
     Buf submitted;
     char submitted_id[HASH_TEXT_SIZE];
     unsigned n_submitted;

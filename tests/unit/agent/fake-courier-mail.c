@@ -96,7 +96,7 @@ int fake_method_list(sd_bus_message *m, void *userdata, sd_bus_error *e)
                         >=, 0);
     }
     g_assert_cmpint(sd_bus_message_close_container(reply), >=, 0);
-    g_assert_cmpint(sd_bus_message_append(reply, "b", 0), >=, 0);
+    g_assert_cmpint(sd_bus_message_append(reply, "b", f->fault == FAULT_LIST_ENDLESS), >=, 0);
     r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
     return r;
@@ -129,6 +129,8 @@ int fake_method_fetch(sd_bus_message *m, void *userdata, sd_bus_error *e)
     if (!l)
         return fake_fail(e, "NotFound", "No such message");
     g_assert_cmpint(pwrite(fd, g_bytes_get_data(l->body, &n), g_bytes_get_size(l->body), 0), >, 0);
+    if (f->fault == FAULT_FETCH_KEEP)
+        f->kept_fd = dup(fd);
     if (f->fault == FAULT_FETCH_OTHER)
         g_assert_cmpint(pwrite(fd, "x", 1, 0), ==, 1);
     return sd_bus_reply_method_return(m, "t", (uint64_t)g_bytes_get_size(l->body));
@@ -160,6 +162,8 @@ int fake_method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e)
     g_assert_cmpint(ack_mac(f->ack, f->pin, bytes->data, bytes->len / ID_SIZE, right), ==, 0);
     g_assert_true(n == SHA256_SIZE && bytes_equal(mac, right, SHA256_SIZE));
     g_assert_cmpint(sd_bus_message_new_method_return(m, &reply), >=, 0);
+    if (f->fault == FAULT_ACKNOWLEDGE_OTHER)
+        ids[0][0] = ids[0][0] == 'A' ? 'B' : 'A';
     g_assert_cmpint(sd_bus_message_append_strv(reply, ids), >=, 0);
     r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
@@ -209,6 +213,18 @@ const char *fake_courier_mail(FakeCourier *f, const void *body, size_t size)
     if (f->listening)
         tell_mail(f, l);
     return l->id;
+}
+
+void fake_courier_mail_elsewhere(FakeCourier *f, const char *relay)
+{
+    g_assert_cmpint(sd_bus_emit_signal(f->bus, "/org/hmsg/Courier1", "org.hmsg.Courier1", "Mail", "ststs",
+                                       relay, UINT64_C(1), submitter(), UINT64_C(100), submitter()),
+                    >=, 0);
+}
+
+void fake_courier_change_body(FakeCourier *f)
+{
+    g_assert_cmpint(pwrite(f->kept_fd, "x", 1, 0), ==, 1);
 }
 
 unsigned fake_courier_waiting(const FakeCourier *f)

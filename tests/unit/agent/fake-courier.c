@@ -364,6 +364,7 @@ FakeCourier *fake_courier_new(Double *d)
     Relay relay = {.host = HOST, .port = 7443, .has_pin = true};
 
     current = f;
+    f->kept_fd = -1;
     f->d = d;
     f->m = double_manager(d);
     f->folder = test_folder_new();
@@ -412,6 +413,7 @@ void fake_courier_free(FakeCourier *f)
     g_ptr_array_unref(f->entries);
     g_string_free(f->emitted, TRUE);
     buf_done(&f->submitted);
+    (void)fd_close(f->kept_fd);
     test_folder_remove(f->folder);
     g_free(f);
 }

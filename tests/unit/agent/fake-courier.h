@@ -27,6 +27,9 @@ typedef enum Fault {
     FAULT_SUBMIT_BUSY,       /* retry=7 */
     FAULT_STATUS_EARLY,      /* delivered is told before the receipt */
     FAULT_FETCH_OTHER,       /* another body than that of the id */
+    FAULT_FETCH_KEEP,        /* the descriptor of a body is kept */
+    FAULT_ACKNOWLEDGE_OTHER, /* an id is said to be acknowledged that was not asked for */
+    FAULT_LIST_ENDLESS,      /* the same page again and again, and there is more */
     FAULT_UNKNOWN_KEY,       /* Login: NotFound until a registration */
 } Fault;
 
@@ -52,6 +55,10 @@ void fake_courier_know(FakeCourier *f, const TestPerson *p, const char *name);
 
 /* A message waits; tells of it when somebody listens. Returns its id, owned by f. */
 const char *fake_courier_mail(FakeCourier *f, const void *body, size_t size);
+/* Tells of a message at another relay, to which nobody listens. */
+void fake_courier_mail_elsewhere(FakeCourier *f, const char *relay);
+/* Changes the body whose descriptor was kept. */
+void fake_courier_change_body(FakeCourier *f);
 unsigned fake_courier_waiting(const FakeCourier *f);
 unsigned fake_courier_submitted(const FakeCourier *f);
 /* The body that was submitted last. */

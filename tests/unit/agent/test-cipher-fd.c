@@ -240,9 +240,9 @@ static void test_leaves_in_progress(void)
     Scene s;
 
     scene_open(&s);
-    g_assert_cmpint(cipher_seal_fd(s.m->cipher, &s.us, 1, in, out, &plain, 0, on_progress_leave, on_left, &l,
-                                   &l.job),
-                    ==, 0);
+    g_assert_cmpint(
+        cipher_seal_fd(s.m->cipher, &s.us, 1, in, out, &plain, 0, on_progress_leave, on_left, &l, &l.job), ==,
+        0);
     double_run(s.d, &l.left);
     for (unsigned i = 0; i < 20; i++)
         double_turn(s.d);

@@ -2,11 +2,12 @@
 
 /* Mail that arrives: what gets into the inbox, what into quarantine, and what the relay may delete. */
 
-#include "agent/mailbox.h"
+#include "agent/mailbox-internal.h"
 
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/file.h"
 #include "tests/unit/agent/mail-scene.h"
 
 #define TEXT "Dear Bob"
@@ -185,6 +186,74 @@ static void test_other_body(Fixture *f, gconstpointer data)
     g_assert_cmpuint(fake_courier_waiting(f->s.courier), ==, 1); /* nothing was acknowledged */
 }
 
+/* Of a large body, which stays a file: the courier has had a descriptor of it, and does not get at ours. */
+static void test_kept_descriptor(Fixture *f, gconstpointer data)
+{
+    int64_t now = clock_realtime() - 100;
+    _cleanup_(wire_session_freep) WireSession *session = test_session_new(f->s.alice, f->s.me, now);
+    _cleanup_(buf_done) Buf plain = BUF_MAX(200000), body = BUF_MAX(PACKAGE_SIZE_MAX),
+                            bytes = BUF_MAX(PACKAGE_SIZE_MAX);
+    g_autofree char *much = g_strnfill(100000, 'm');
+    _cleanup_(fd_closep) int fd = -1;
+
+    g_assert_cmpint(mail_head_build("Plans", NULL, &plain), ==, 0);
+    g_assert_cmpint(buf_append_string(&plain, much), ==, 0);
+    g_assert_cmpint(package_build(session, 0, now, now + 3600, plain.data, plain.size, &body), ==, 0);
+    fake_courier_fault(f->s.courier, FAULT_FETCH_KEEP);
+    InboxRow row = receive(f, &body);
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+    fake_courier_change_body(f->s.courier);
+    g_assert_cmpint(inbox_body(mailbox_inbox(f->s.m->mailbox), &row, &bytes, &fd), ==, 0);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(file_read_fd(fd, &bytes), ==, 0);
+    g_assert_cmpmem(bytes.data, bytes.size, body.data, body.size);
+}
+
+/* The courier does not say to whom the agent speaks: else it would log in wherever the courier likes. */
+static void test_elsewhere(Fixture *f, gconstpointer data)
+{
+    static const char elsewhere[] = "evil.example:7443#AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    unsigned nonces = fake_courier_count(f->s.courier, "Nonce");
+
+    fake_courier_mail_elsewhere(f->s.courier, elsewhere);
+    fake_courier_mail_elsewhere(f->s.courier, "no relay at all");
+    for (int i = 0; i < 100; i++)
+        double_turn(f->s.d);
+    g_assert_cmpuint(fake_courier_count(f->s.courier, "Nonce"), ==, nonces);
+    g_assert_null(f->s.m->mailbox->relays->next); /* nothing is kept for it */
+}
+
+/* What nobody asked for is not acknowledged, and is no reason to ask again at once. */
+static void test_acknowledged_other(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+
+    fake_courier_fault(f->s.courier, FAULT_ACKNOWLEDGE_OTHER);
+    g_assert_cmpint(receive(f, &body).state, ==, INBOX_NEW);
+    for (int i = 0; i < 100; i++)
+        double_turn(f->s.d);
+    g_assert_cmpuint(fake_courier_count(f->s.courier, "Acknowledge"), ==, 1);
+}
+
+static void on_synced(int r, const char *detail, const MailboxSync *result, void *userdata)
+{
+    *(bool *)userdata = true;
+}
+
+/* A page that leads no further is the last one. */
+static void test_endless_list(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    _cleanup_(mailbox_request_freep) MailboxRequest *q = NULL;
+    bool done = false;
+
+    fake_courier_fault(f->s.courier, FAULT_LIST_ENDLESS);
+    (void)fake_courier_mail(f->s.courier, body.data, body.size);
+    g_assert_cmpint(mailbox_sync(f->s.m->mailbox, on_synced, &done, &q), ==, 0);
+    double_run(f->s.d, &done);
+    g_assert_cmpuint(fake_courier_count(f->s.courier, "List"), <=, 2);
+}
+
 static void test_locked(Fixture *f, gconstpointer data)
 {
     _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
@@ -291,12 +360,21 @@ int main(int argc, char **argv)
         const char *name;
         void (*f)(Fixture *f, gconstpointer data);
     } tests[] = {
-        {"/mailbox/arrives", test_arrives},           {"/mailbox/garbage", test_garbage},
-        {"/mailbox/replayed", test_replayed},         {"/mailbox/times", test_times},
-        {"/mailbox/senders", test_senders},           {"/mailbox/not-for-us", test_not_for_us},
-        {"/mailbox/other-body", test_other_body},     {"/mailbox/locked", test_locked},
-        {"/mailbox/tpm-fails", test_tpm_fails},       {"/mailbox/read", test_read},
+        {"/mailbox/arrives", test_arrives},
+        {"/mailbox/garbage", test_garbage},
+        {"/mailbox/replayed", test_replayed},
+        {"/mailbox/times", test_times},
+        {"/mailbox/senders", test_senders},
+        {"/mailbox/not-for-us", test_not_for_us},
+        {"/mailbox/other-body", test_other_body},
+        {"/mailbox/locked", test_locked},
+        {"/mailbox/tpm-fails", test_tpm_fails},
+        {"/mailbox/read", test_read},
         {"/mailbox/disconnected", test_disconnected},
+        {"/mailbox/kept-descriptor", test_kept_descriptor},
+        {"/mailbox/elsewhere", test_elsewhere},
+        {"/mailbox/acknowledged-other", test_acknowledged_other},
+        {"/mailbox/endless-list", test_endless_list},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "agent/courier-link.h"
-#include "agent/relays.h"
+#include "agent/relays-internal.h"
 #include "libhmsg/base/error.h"
 #include "tests/unit/agent/fake-courier.h"
 
@@ -106,6 +106,31 @@ static void test_pin(Fixture *f, gconstpointer data)
     other.pin[5] ^= 1;
     look_up(f, &other, false, &o);
     g_assert_cmpint(o.r, ==, HMSG_ERROR_UNTRUSTED);
+    outcome_clear(&o);
+}
+
+/* More relays than are spoken to at a time, one after the other; those that are kept stay. */
+static void test_many_relays(Fixture *f, gconstpointer data)
+{
+    Outcome o = {0};
+
+    for (unsigned i = 0; i < RELAYS_CONNECTIONS_MAX + 10; i++) {
+        Relay relay = f->relay;
+        Connection *c = NULL;
+
+        relay.port = (uint16_t)(10000 + i);
+        g_assert_cmpint(connection_get(f->m->relays, &relay, true, &c), ==, 0);
+        g_assert_cmpuint(f->m->relays->n_connections, <=, RELAYS_CONNECTIONS_MAX);
+        c->kept = i < RELAYS_CONNECTIONS_MAX / 2;
+    }
+    for (unsigned i = 0; i < RELAYS_CONNECTIONS_MAX / 2; i++) {
+        g_autofree char *name = g_strdup_printf("relay.example:%u#", 10000 + i);
+        g_autofree char *text = g_strconcat(name, strchr(fake_courier_relay(f->courier), '#') + 1, NULL);
+
+        g_assert_nonnull(connection_find(f->m->relays, text));
+    }
+    look_up(f, &f->relay, false, &o);
+    g_assert_cmpint(o.r, ==, 0);
     outcome_clear(&o);
 }
 
@@ -323,6 +348,7 @@ int main(int argc, char **argv)
         void (*f)(Fixture *f, gconstpointer data);
     } tests[] = {
         {"/relays/pin", test_pin},
+        {"/relays/many", test_many_relays},
         {"/relays/wrong-pin", test_wrong_pin},
         {"/relays/lies", test_lies},
         {"/relays/unreachable", test_unreachable},
