@@ -31,7 +31,7 @@ static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
 struct TpmKeyFile {
     atomic_uint references;
     TpmKeyUse use;
-    bool needs_auth;
+    bool needs_auth, guarded;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
     uint8_t spki[sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail)];
@@ -75,6 +75,7 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         if (modulus[0] < 0x80 || modulus[TPM_RSA_SIZE - 1] % 2 == 0)
             return -EBADMSG;
         k->use = use;
+        k->guarded = guarded;
         k->public_size = size;
         memcpy(k->public, public, size);
         memcpy(k->spki, spki_head, sizeof(spki_head));
@@ -281,6 +282,11 @@ TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k)
 bool tpm_keyfile_needs_auth(const TpmKeyFile *k)
 {
     return k->needs_auth;
+}
+
+bool tpm_keyfile_is_guarded(const TpmKeyFile *k)
+{
+    return k->guarded;
 }
 
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k)

@@ -37,6 +37,8 @@ TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k);
 /* emptyAuth is not TRUE in the file: the key wants an authorization value. Wrong ones are counted by the TPM.
  */
 bool tpm_keyfile_needs_auth(const TpmKeyFile *k);
+/* noDA is clear: the TPM would count them. */
+bool tpm_keyfile_is_guarded(const TpmKeyFile *k);
 /* TPM_NAME_SIZE bytes. */
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k);
 /* DER SubjectPublicKeyInfo (rsaEncryption, e = 65537), owned by k. */

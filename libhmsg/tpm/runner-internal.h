@@ -23,7 +23,14 @@ typedef struct Counter {
 
 Counter *counter_unref(Counter *c);
 
-typedef enum WorkKind { WORK_CREATE, WORK_DECRYPT, WORK_SIGN, WORK_PROBE, WORK_RANDOM } WorkKind;
+typedef enum WorkKind {
+    WORK_CREATE,
+    WORK_DECRYPT,
+    WORK_SIGN,
+    WORK_CHANGE_AUTH,
+    WORK_PROBE,
+    WORK_RANDOM
+} WorkKind;
 
 /* One job's input and result; belongs to one thread at a time. */
 typedef struct Work {
@@ -31,7 +38,8 @@ typedef struct Work {
     bool pinned;
     uint8_t pin[TPM_NAME_SIZE];
     TpmKeyFile *key;
-    Secret *auth; /* of the key, or of those to be made; NULL: none */
+    Secret *auth;     /* of the key, or of those to be made; NULL: none */
+    Secret *new_auth; /* change_auth */
     uint8_t ciphertext[TPM_RSA_SIZE];
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
     size_t plaintext_size;
@@ -92,8 +100,8 @@ typedef struct Link {
     uint8_t srk_name[TPM_NAME_SIZE];
     ESYS_TR session;
     ESYS_TR key;
-    uint8_t key_name[TPM_NAME_SIZE];
-    Step step; /* of the last command */
+    TpmKeyFile *loaded; /* of key */
+    Step step;          /* of the last command */
 } Link;
 
 /* Opens what is not open yet and finds or makes the SRK. pin: its Name as far as known, or NULL. */
@@ -101,7 +109,7 @@ TSS2_RC link_open(Link *l, const uint8_t *pin);
 /* The salted session, started when there is none, with these attributes besides continueSession. */
 TSS2_RC link_session(Link *l, TPMA_SESSION attributes);
 /* Loads the key unless it is the one that is loaded. */
-TSS2_RC link_load(Link *l, const TpmKeyFile *key);
+TSS2_RC link_load(Link *l, TpmKeyFile *key);
 /* The loaded key's authorization value (NULL: empty), which goes into the HMAC of the session and no further.
  */
 TSS2_RC link_authorize(Link *l, const Secret *auth);

@@ -38,6 +38,7 @@ void link_close(Link *l, bool broken)
     Esys_Finalize(&l->esys);
     tcti_close(TAKE_PTR(l->tcti));
     l->srk = l->session = l->key = ESYS_TR_NONE;
+    l->loaded = tpm_keyfile_free(l->loaded);
 }
 
 bool link_pause(const Link *l, int milliseconds)
@@ -181,15 +182,24 @@ TSS2_RC link_session(Link *l, TPMA_SESSION attributes)
     return Esys_TRSess_SetAttributes(l->esys, l->session, attributes | TPMA_SESSION_CONTINUESESSION, 0xff);
 }
 
+/* The same Name may come with another authorization value, which is in the sealed part. */
+static bool same_key(const TpmKeyFile *a, const TpmKeyFile *b)
+{
+    size_t n = 0, m = 0;
+    const uint8_t *p = tpm_keyfile_private(a, &n), *q = tpm_keyfile_private(b, &m);
+    return a == b || (same_name(tpm_keyfile_name(a), tpm_keyfile_name(b)) && n == m &&
+                      memcmp(p, q, n) == 0); /* public */
+}
+
 /* The blob is sealed and the loaded key's Name is checked at its use, so no session protects this command. */
-TSS2_RC link_load(Link *l, const TpmKeyFile *key)
+TSS2_RC link_load(Link *l, TpmKeyFile *key)
 {
     TPM2B_PUBLIC public = {0};
     TPM2B_PRIVATE private = {0};
     size_t size, offset = 0;
 
     l->step = STEP_LOAD;
-    if (l->key != ESYS_TR_NONE && same_name(l->key_name, tpm_keyfile_name(key)))
+    if (l->key != ESYS_TR_NONE && same_key(l->loaded, key))
         return TSS2_RC_SUCCESS;
     flush(l, &l->key);
     const uint8_t *p = tpm_keyfile_public(key, &size);
@@ -204,7 +214,8 @@ TSS2_RC link_load(Link *l, const TpmKeyFile *key)
         l->key = ESYS_TR_NONE;
         return rc;
     }
-    memcpy(l->key_name, tpm_keyfile_name(key), TPM_NAME_SIZE);
+    tpm_keyfile_free(l->loaded);
+    l->loaded = tpm_keyfile_ref(key);
     return TSS2_RC_SUCCESS;
 }
 

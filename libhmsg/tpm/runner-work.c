@@ -21,6 +21,7 @@ Work *work_free(Work *w)
     tpm_keyfile_free(w->sign_key);
     secret_free(w->secret);
     secret_free(w->auth);
+    secret_free(w->new_auth);
     bytes_wipe(w, sizeof(*w));
     free(w);
     return NULL;
@@ -173,6 +174,35 @@ static TSS2_RC do_sign(Work *w, Link *l)
     return rc;
 }
 
+static TSS2_RC do_change_auth(Work *w, Link *l)
+{
+    TPM2B_AUTH value = {.size = w->new_auth ? (uint16_t)secret_size(w->new_auth) : 0};
+    TPM2B_PRIVATE *private = NULL;
+    uint8_t blob[sizeof(TPM2B_PRIVATE)];
+    size_t size = 0, public_size;
+    TpmKeyFile **ret = tpm_keyfile_use(w->key) == TPM_KEY_DECRYPT ? &w->decrypt_key : &w->sign_key;
+
+    TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = load(w, l);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    l->step = STEP_USE;
+    if (w->new_auth)
+        memcpy(value.buffer, secret_bytes(w->new_auth), value.size);
+    rc = Esys_ObjectChangeAuth(l->esys, l->key, l->srk, SESSION(l), &value, &private);
+    bytes_wipe(&value, sizeof(value));
+    (void)link_authorize(l, NULL);
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    const uint8_t *public = tpm_keyfile_public(w->key, &public_size);
+    if (Tss2_MU_TPM2B_PRIVATE_Marshal(private, blob, sizeof(blob), &size) != TSS2_RC_SUCCESS ||
+        tpm_keyfile_from_blobs(public, public_size, blob, size, w->new_auth != NULL, ret) != 0)
+        rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+    Esys_Free(private);
+    return rc;
+}
+
 /* data_size: how many bytes are wanted; a TPM gives at most a digest's size at once. */
 static TSS2_RC do_random(Work *w, Link *l)
 {
@@ -279,6 +309,8 @@ static TSS2_RC attempt(Work *w, Link *l)
         return do_decrypt(w, l);
     case WORK_SIGN:
         return do_sign(w, l);
+    case WORK_CHANGE_AUTH:
+        return do_change_auth(w, l);
     case WORK_RANDOM:
         return do_random(w, l);
     case WORK_PROBE:

@@ -188,7 +188,7 @@ static void answer(TpmJob *j)
     a = (TpmAnswer){.r = w->r, .problem = &w->problem};
     if (w->kind == WORK_PROBE && w->r == 0)
         a.facts = &w->facts;
-    if (w->kind == WORK_CREATE && w->r == 0) {
+    if ((w->kind == WORK_CREATE || w->kind == WORK_CHANGE_AUTH) && w->r == 0) {
         a.decrypt_key = w->decrypt_key;
         a.sign_key = w->sign_key;
         a.srk_name = w->srk_name;
@@ -313,6 +313,18 @@ int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uin
         return e;
     memcpy(w->digest, digest, sizeof(w->digest));
     return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Secret *new_auth,
+                           tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    _cleanup_(work_freep) Work *w = NULL;
+    if (new_auth && (secret_size(new_auth) != TPM_AUTH_SIZE || !tpm_keyfile_is_guarded(key)))
+        return -EINVAL;
+    int e = work_new(WORK_CHANGE_AUTH, key, auth, &w);
+    if (e == 0 && new_auth)
+        e = secret_new_copy(secret_bytes(new_auth), TPM_AUTH_SIZE, &w->new_auth);
+    return e == 0 ? submit(r, TAKE_PTR(w), done, userdata, ret) : e;
 }
 
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)

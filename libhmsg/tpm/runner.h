@@ -47,7 +47,7 @@ typedef struct TpmAnswer {
     int r; /* 0, an HmsgError (TPM_UNAVAILABLE, TPM_LOCKED_OUT, LOCKED, AUTHENTICATION_FAILED) or -errno */
     const TpmProblem *problem; /* never NULL; reason NONE when r is no TPM_… error */
     Secret *secret;            /* decrypt: the plaintext; the callback may TAKE_PTR it */
-    TpmKeyFile *decrypt_key;   /* create; take a reference to keep them */
+    TpmKeyFile *decrypt_key;   /* create, change_auth; take a reference to keep them */
     TpmKeyFile *sign_key;
     const uint8_t *srk_name; /* create: the parent's Name, to be pinned */
     const uint8_t *data;     /* sign: the PSS signature (TPM_RSA_SIZE bytes); random: the bytes */
@@ -93,6 +93,11 @@ int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const 
 /* RSASSA-PSS over a SHA-256 digest. */
 int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
                     tpm_done_t done, void *userdata, TpmJob **ret);
+/* TPM2_ObjectChangeAuth: the same key under new_auth (NULL: none), as decrypt_key or sign_key of the answer.
+ * What key is now goes on under auth: whoever has a copy of its file can use that. -EINVAL: new_auth for a
+ * key of which the TPM would not count wrong ones. */
+int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Secret *new_auth,
+                           tpm_done_t done, void *userdata, TpmJob **ret);
 /* What TPM it is. The only job that does not mind a pinned Name that differs: compare facts->srk_name. */
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);

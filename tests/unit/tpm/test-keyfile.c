@@ -252,6 +252,7 @@ static void test_auth(void)
         if (r != 0)
             continue;
         g_assert_true(tpm_keyfile_needs_auth(k) == needs_auth);
+        g_assert_true(tpm_keyfile_is_guarded(k) == guarded);
         g_assert_cmpint(tpm_keyfile_to_pem(k, &pem), ==, 0);
         g_assert_cmpint(tpm_keyfile_from_pem(buf_text(&pem), pem.size, &again), ==, 0);
         assert_same(k, again);

@@ -140,6 +140,60 @@ static void test_sniffer(Fixture *f, gconstpointer data)
         g_assert_false(relay_saw(f->relay, PLAINTEXT + i, 8));
 }
 
+static TpmKeyFile *change(Fixture *f, TpmKeyFile *key, const Secret *old, const Secret *new)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(tpm_runner_change_auth(f->runner, key, old, new, answer_note, &a, NULL), ==, 0);
+    answer_await(f->runner, &a);
+    g_assert_cmpstr(a.problem.text, ==, "");
+    g_assert_cmpint(a.r, ==, 0);
+    g_assert_true((a.sign_key != NULL) != (a.decrypt_key != NULL));
+    return tpm_keyfile_ref(a.sign_key ? a.sign_key : a.decrypt_key);
+}
+
+/* The same key under another value, and under none; nobody on the way sees any. */
+static void test_change(Fixture *f, gconstpointer data)
+{
+    static const uint8_t other[] = "another authorization value ....";
+    _cleanup_(secret_freep) Secret *new = NULL;
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(secret_new_copy(other, TPM_AUTH_SIZE, &new), ==, 0);
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *changed = change(f, f->keys.sign_key, f->right, new);
+    g_assert_cmpmem(tpm_keyfile_name(changed), TPM_NAME_SIZE, tpm_keyfile_name(f->keys.sign_key),
+                    TPM_NAME_SIZE);
+    g_assert_true(tpm_keyfile_needs_auth(changed));
+    /* before the key is loaded anew, the one in the TPM must not be taken for it */
+    g_assert_cmpint(do_sign_with(f->runner, changed, new, DIGEST, &a), ==, 0);
+    g_assert_true(pss_verify(f->keys.sign_key, DIGEST, a.data, a.data_size));
+    g_assert_cmpint(do_sign_with(f->runner, changed, f->right, DIGEST, &a), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(do_sign_with(f->runner, f->keys.sign_key, f->right, DIGEST, &a), ==, 0);
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *bare = change(f, changed, new, NULL);
+    g_assert_false(tpm_keyfile_needs_auth(bare));
+    assert_signs(f->runner, bare);
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *decrypt = change(f, f->keys.decrypt_key, f->right, new);
+    g_assert_cmpint(do_decrypt_with(f->runner, decrypt, new, f->ciphertext, TPM_RSA_SIZE, 0, &a), ==, 0);
+    for (size_t i = 0; i + 8 <= TPM_AUTH_SIZE; i++)
+        g_assert_false(relay_saw(f->relay, other + i, 8));
+}
+
+static void test_change_refused(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) keys = {0};
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(
+        tpm_runner_change_auth(f->runner, f->keys.sign_key, f->wrong, f->right, answer_note, &a, NULL), ==,
+        0);
+    answer_await(f->runner, &a);
+    g_assert_cmpint(a.r, ==, HMSG_ERROR_LOCKED);
+    g_assert_null(a.sign_key);
+    g_assert_cmpint(do_create(f->runner, &keys), ==, 0);
+    g_assert_cmpint(tpm_runner_change_auth(f->runner, keys.sign_key, NULL, f->right, answer_note, &a, NULL),
+                    ==, -EINVAL);
+}
+
 static void test_wrong_size(Fixture *f, gconstpointer data)
 {
     _cleanup_(secret_freep) Secret *brief = NULL;
@@ -160,6 +214,8 @@ static void add(void)
     ADD("lockout", test_lockout);
     ADD("unguarded", test_unguarded);
     ADD("sniffer", test_sniffer);
+    ADD("change", test_change);
+    ADD("change-refused", test_change_refused);
     ADD("wrong-size", test_wrong_size);
 }
 
