@@ -328,6 +328,14 @@ static void on_unlocked(int r, const char *detail, void *userdata)
         (void)request_fail(c->request, r, detail);
 }
 
+/* Why a PIN was not even tried. */
+static const char *pin_detail(int r)
+{
+    if (r == HMSG_ERROR_LOCKED)
+        return "The identity has a PIN, which is needed";
+    return r == HMSG_ERROR_INVALID_ARGS ? "The identity has no PIN" : NULL;
+}
+
 static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     struct UnlockOptions {
@@ -339,7 +347,6 @@ static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *
         {"force", 'b', offsetof(struct UnlockOptions, force)},
     };
     _cleanup_(secret_freep) Secret *pin = NULL;
-    const char *detail = NULL;
     Manager *m = userdata;
     Call *c = NULL;
     int r;
@@ -352,11 +359,39 @@ static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *
     if (r != 0)
         return bus_fail(error, r, NULL);
     r = identity_unlock(m->identity, pin, o.force, on_unlocked, c, &c->work);
-    if (r == HMSG_ERROR_LOCKED)
-        detail = "The identity has a PIN, which is needed to unlock it";
-    else if (r == HMSG_ERROR_INVALID_ARGS)
-        detail = "The identity has no PIN";
-    return call_begun(c, r, detail);
+    return call_begun(c, r, pin_detail(r));
+}
+
+static int method_set_pin(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    struct PinOptions {
+        int pin, new_pin;
+        bool force;
+    } o = {.pin = -1, .new_pin = -1};
+    static const BusOption options[] = {
+        {"pin", 'h', offsetof(struct PinOptions, pin)},
+        {"new_pin", 'h', offsetof(struct PinOptions, new_pin)},
+        {"force", 'b', offsetof(struct PinOptions, force)},
+    };
+    _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
+    Manager *m = userdata;
+    Call *c = NULL;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r == 0)
+        r = read_pin(o.pin, &pin, error);
+    if (r == 0)
+        r = read_pin(o.new_pin, &next, error);
+    if (r == 0)
+        r = call_new(m, message, &c);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    r = identity_set_pin(m->identity, pin, next, o.force, on_unlocked, c, &c->work);
+    return call_begun(c, r,
+                      r == HMSG_ERROR_DENIED
+                          ? "The keys were made without a PIN: the TPM would not count wrong ones"
+                          : pin_detail(r));
 }
 
 static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -403,6 +438,8 @@ const sd_bus_vtable identity_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Lock", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_lock,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Unlock", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_unlock,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetPin", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_set_pin,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Addresses", "as", get_addresses, 0, 0),

@@ -220,7 +220,9 @@ static int remove_folder(int keys_fd, const char *name)
     return fsync(keys_fd) < 0 ? -errno : 0;
 }
 
-int identity_keys_store(int data_fd, const IdentityKeys *k)
+/* Makes the folder under a temporary name and moves it to its own: RENAME_NOREPLACE, or RENAME_EXCHANGE,
+ * which leaves the old one under the temporary name. */
+static int store_folder(int data_fd, const IdentityKeys *k, unsigned flags)
 {
     _cleanup_(fd_closep) int keys_fd = -1;
     _cleanup_(fd_closep) int fd = -1;
@@ -229,10 +231,6 @@ int identity_keys_store(int data_fd, const IdentityKeys *k)
 
     folder_path(k->srk_name, NEW_PREFIX, temporary);
     folder_path(k->srk_name, "", final);
-    if (mkdirat(data_fd, KEYS_FOLDER, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    if (fsync(data_fd) < 0)
-        return -errno;
     r = open_folder(data_fd, KEYS_FOLDER, &keys_fd);
     if (r == 0 && fchmod(keys_fd, 0700) < 0)
         r = -errno;
@@ -246,13 +244,27 @@ int identity_keys_store(int data_fd, const IdentityKeys *k)
     r = open_folder(keys_fd, temporary, &fd);
     if (r == 0)
         r = write_files(fd, k);
-    if (r == 0 && renameat2(keys_fd, temporary, keys_fd, final, RENAME_NOREPLACE) < 0)
+    if (r == 0 && renameat2(keys_fd, temporary, keys_fd, final, flags) < 0)
         r = -errno;
-    if (r < 0) {
+    if (r == 0 && fsync(keys_fd) < 0)
+        r = -errno;
+    if (r < 0 || flags == RENAME_EXCHANGE)
         (void)remove_folder(keys_fd, temporary);
-        return r;
-    }
-    return fsync(keys_fd) < 0 ? -errno : 0;
+    return r;
+}
+
+int identity_keys_store(int data_fd, const IdentityKeys *k)
+{
+    if (mkdirat(data_fd, KEYS_FOLDER, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    if (fsync(data_fd) < 0)
+        return -errno;
+    return store_folder(data_fd, k, RENAME_NOREPLACE);
+}
+
+int identity_keys_replace(int data_fd, const IdentityKeys *k)
+{
+    return store_folder(data_fd, k, RENAME_EXCHANGE);
 }
 
 static int read_key(int fd, const char *name, TpmKeyFile **ret)

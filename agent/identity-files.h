@@ -33,6 +33,8 @@ DEFINE_CLEANUP(IdentityKeys *, identity_keys_free)
 
 /* -EEXIST: this TPM has a folder already. */
 int identity_keys_store(int data_fd, const IdentityKeys *k);
+/* The folder there is, by another of the same keys: a reader finds one or the other, whole. */
+int identity_keys_replace(int data_fd, const IdentityKeys *k);
 /* -ENOENT: there is none for this TPM. -EBADMSG: it is damaged. */
 int identity_keys_load(int data_fd, const uint8_t srk_name[static TPM_NAME_SIZE], IdentityKeys **ret);
 /* The newest that this machine made, or may have made when it or the folder has no machine id. -ENOENT: none.

@@ -36,6 +36,30 @@ struct Identity {
     unsigned n_watchers;
 };
 
+#define IDENTITY_DETAIL_SIZE 640u
+
+struct IdentityWork {
+    IdentityWork *prev, *next;
+    Identity *i; /* NULL: the identity is gone */
+    TpmJob *job;
+    identity_done_t done;
+    identity_jws_t jws;
+    identity_plaintext_t plaintext;
+    void *userdata;
+    uint64_t epoch;
+    bool own;          /* freed by ourselves: nobody else holds it */
+    JwsDraft draft;    /* what is being signed */
+    Secret *challenge; /* of unlock */
+    /* for keys with a PIN */
+    Worker *deriving;
+    PinParameters parameters; /* of create and set_pin */
+    Secret *pin, *auth;
+    bool force;
+    bool changing; /* set_pin */
+    Secret *next_pin;
+    TpmKeyFile *changed; /* the decrypt key, under the next PIN */
+};
+
 /* identity.c */
 /* 0 when work may be begun: the keys are there and not locked. The TPM itself says whether it is there. */
 int identity_usable(const Identity *i);
@@ -52,6 +76,21 @@ void identity_tell(Identity *i, bool always);
 /* After each job and each dispatch: the runner's clock. */
 void identity_arm(Identity *i);
 
+/* identity-pin.c */
+/* What is left of identity_set_pin once the keys are unlocked. 0: it has been begun. */
+int identity_change_pin(IdentityWork *w);
+
 /* identity-tpm.c */
+int identity_work_new(Identity *i, void *userdata, IdentityWork **ret);
+/* The job that w begins with has been started, or not: r. */
+int identity_work_begun(IdentityWork *w, int r, IdentityWork **ret);
+/* 0, or why there is nothing to give out. */
+int identity_work_answered(IdentityWork *w, const TpmAnswer *a);
+/* The callback, then the watchers; w may be gone afterwards. p: of the TPM, or NULL. */
+void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p);
+void identity_work_finish_with(IdentityWork *w, int r, const char *detail);
+/* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
+ * fault can tell the key. */
+int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a);
 /* Cuts the works off an identity that is freed. */
 void identity_works_drop(Identity *i);

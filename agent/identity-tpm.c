@@ -12,30 +12,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 
-#define DETAIL_SIZE 640u
-#define UNLOCK_LABEL "hmsg/1 unlock"
-#define CHALLENGE_SIZE 32u
-
-struct IdentityWork {
-    IdentityWork *prev, *next;
-    Identity *i; /* NULL: the identity is gone */
-    TpmJob *job;
-    identity_done_t done;
-    identity_jws_t jws;
-    identity_plaintext_t plaintext;
-    void *userdata;
-    uint64_t epoch;
-    bool own;          /* freed by ourselves: nobody else holds it */
-    JwsDraft draft;    /* what is being signed */
-    Secret *challenge; /* of unlock */
-    /* for keys with a PIN */
-    Worker *deriving;
-    PinParameters parameters; /* of create */
-    Secret *pin, *auth;
-    bool force;
-};
-
-static int work_new(Identity *i, void *userdata, IdentityWork **ret)
+int identity_work_new(Identity *i, void *userdata, IdentityWork **ret)
 {
     IdentityWork *w = calloc(1, sizeof(*w));
 
@@ -64,6 +41,8 @@ IdentityWork *identity_work_free(IdentityWork *w)
     secret_free(w->challenge);
     secret_free(w->pin);
     secret_free(w->auth);
+    secret_free(w->next_pin);
+    tpm_keyfile_free(w->changed);
     free(w);
     return NULL;
 }
@@ -84,8 +63,7 @@ void identity_works_drop(Identity *i)
     }
 }
 
-/* The job that w begins with has been started, or not: r. */
-static int work_begun(IdentityWork *w, int r, IdentityWork **ret)
+int identity_work_begun(IdentityWork *w, int r, IdentityWork **ret)
 {
     if (r != 0) {
         identity_work_free(w);
@@ -97,8 +75,7 @@ static int work_begun(IdentityWork *w, int r, IdentityWork **ret)
     return 0;
 }
 
-/* 0, or why there is nothing to give out. */
-static int work_answered(IdentityWork *w, const TpmAnswer *a)
+int identity_work_answered(IdentityWork *w, const TpmAnswer *a)
 {
     w->job = NULL;
     identity_note(w->i, a);
@@ -107,7 +84,7 @@ static int work_answered(IdentityWork *w, const TpmAnswer *a)
     return w->epoch == w->i->epoch ? 0 : HMSG_ERROR_LOCKED;
 }
 
-static const char *describe(int r, const TpmProblem *p, char ret[static DETAIL_SIZE])
+static const char *describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
 {
     const char *help;
 
@@ -118,11 +95,11 @@ static const char *describe(int r, const TpmProblem *p, char ret[static DETAIL_S
     help = tpm_reason_help(p->reason);
     if (!help)
         return p->text;
-    (void)snprintf(ret, DETAIL_SIZE, "%s; %s", p->text, help);
+    (void)snprintf(ret, IDENTITY_DETAIL_SIZE, "%s; %s", p->text, help);
     return ret;
 }
 
-static void finish_with(IdentityWork *w, int r, const char *detail)
+void identity_work_finish_with(IdentityWork *w, int r, const char *detail)
 {
     Identity *i = w->i;
     bool own = w->own;
@@ -134,11 +111,11 @@ static void finish_with(IdentityWork *w, int r, const char *detail)
     identity_tell(i, false);
 }
 
-static void finish(IdentityWork *w, int r, const TpmProblem *p)
+void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p)
 {
-    char detail[DETAIL_SIZE];
+    char detail[IDENTITY_DETAIL_SIZE];
 
-    finish_with(w, r, describe(r, p, detail));
+    identity_work_finish_with(w, r, describe(r, p, detail));
 }
 
 static void on_probe(TpmAnswer *a, void *userdata)
@@ -148,14 +125,14 @@ static void on_probe(TpmAnswer *a, void *userdata)
     Identity *i = w->i;
     int r;
 
-    (void)work_answered(w, a);
+    (void)identity_work_answered(w, a);
     r = a->r; /* what the TPM is does not depend on locks */
     if (r == 0)
         identity_note_srk(i, a->facts->srk_name);
     if (r == 0 && i->problem.reason != TPM_REASON_NONE)
         r = tpm_reason_error(i->problem.reason);
     bool other = keys != i->keys;
-    finish(w, r, &i->problem);
+    identity_work_finish(w, r, &i->problem);
     if (other)
         identity_tell(i, true);
 }
@@ -163,13 +140,13 @@ static void on_probe(TpmAnswer *a, void *userdata)
 static int probe(Identity *i, identity_done_t done, void *userdata, bool own, IdentityWork **ret)
 {
     IdentityWork *w = NULL;
-    int r = work_new(i, userdata, &w);
+    int r = identity_work_new(i, userdata, &w);
 
     if (r < 0)
         return r;
     w->done = done;
     w->own = own;
-    return work_begun(w, tpm_runner_probe(i->runner, on_probe, w, &w->job), ret);
+    return identity_work_begun(w, tpm_runner_probe(i->runner, on_probe, w, &w->job), ret);
 }
 
 int identity_start(Identity *i, identity_done_t done, void *userdata)
@@ -213,10 +190,10 @@ static void on_created(TpmAnswer *a, void *userdata)
     int r;
 
     i->creating = NULL;
-    (void)work_answered(w, a);
+    (void)identity_work_answered(w, a);
     r = a->r == 0 ? adopt(w, a) : a->r;
     bool made = r == 0;
-    finish(w, r, a->problem);
+    identity_work_finish(w, r, a->problem);
     if (made)
         identity_tell(i, true);
 }
@@ -240,7 +217,7 @@ static void on_create_derived(int r, Secret **auth, void *userdata)
         return;
     }
     w->i->creating = NULL;
-    finish(w, r, NULL);
+    identity_work_finish(w, r, NULL);
 }
 
 int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret)
@@ -250,174 +227,36 @@ int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *
 
     if (i->keys || i->damaged || i->creating)
         return HMSG_ERROR_ALREADY_EXISTS;
-    r = work_new(i, userdata, &w);
+    r = identity_work_new(i, userdata, &w);
     if (r < 0)
         return r;
     w->done = done;
     i->creating = w;
     if (!pin)
-        return work_begun(w, create_keys(w), ret);
+        return identity_work_begun(w, create_keys(w), ret);
     r = pin_parameters_new(&w->parameters);
     if (r == 0)
         r = pin_derive_later(i->workers, &w->parameters, pin, on_create_derived, w, &w->deriving);
-    return work_begun(w, r, ret);
+    return identity_work_begun(w, r, ret);
 }
 
-/* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
- * fault can tell the key. */
-static int check_signature(const IdentityWork *w, const TpmAnswer *a)
+int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a)
 {
     return rsa_key_verify_ps256(w->i->keys->public.sign, w->draft.digest, a->data, a->data_size) == 0
                ? 0
                : HMSG_ERROR_TPM_UNAVAILABLE;
 }
 
-static void on_unlock_signed(TpmAnswer *a, void *userdata)
-{
-    IdentityWork *w = userdata;
-    int r = work_answered(w, a);
-
-    if (r == 0)
-        r = check_signature(w, a);
-    if (r == 0)
-        identity_unlocked(w->i, TAKE_PTR(w->auth));
-    finish(w, r, a->problem);
-}
-
-static void on_unlock_decrypted(TpmAnswer *a, void *userdata)
-{
-    IdentityWork *w = userdata;
-    Identity *i = w->i;
-    int r = work_answered(w, a);
-
-    /* what we encrypted to ourselves does not come back: these keys cannot be used */
-    if (r == HMSG_ERROR_AUTHENTICATION_FAILED || (r == 0 && !secret_equal(a->secret, w->challenge)))
-        r = HMSG_ERROR_TPM_UNAVAILABLE;
-    if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, w->auth, w->draft.digest, on_unlock_signed, w, &w->job);
-    if (r != 0)
-        finish(w, r, a->problem);
-}
-
-static int unlock_challenge(IdentityWork *w, Buf *ret)
-{
-    _cleanup_(buf_done) Buf text = BUF_MAX(sizeof(UNLOCK_LABEL) + CHALLENGE_SIZE);
-    int r = secret_new_random(CHALLENGE_SIZE, &w->challenge);
-
-    if (r == 0)
-        r = rsa_key_oaep_encrypt(w->i->keys->public.decrypt, secret_bytes(w->challenge), CHALLENGE_SIZE, ret);
-    /* no statement has this form: its hash is good for nothing else */
-    if (r == 0)
-        r = buf_append_string(&text, UNLOCK_LABEL);
-    if (r == 0)
-        r = buf_append(&text, secret_bytes(w->challenge), CHALLENGE_SIZE);
-    return r == 0 ? crypto_sha256(text.data, text.size, w->draft.digest) : r;
-}
-
-static int prove(IdentityWork *w)
-{
-    _cleanup_(buf_done) Buf ciphertext = BUF_MAX(RSA_SIZE_MAX);
-    Identity *i = w->i;
-    int r = unlock_challenge(w, &ciphertext);
-
-    return r == 0 ? tpm_runner_decrypt(i->runner, i->keys->decrypt, w->auth, ciphertext.data, ciphertext.size,
-                                       CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job)
-                  : r;
-}
-
-static void on_unlock_derived(int r, Secret **auth, void *userdata)
-{
-    IdentityWork *w = userdata;
-
-    w->deriving = NULL;
-    if (r == 0 && w->epoch != w->i->epoch)
-        r = HMSG_ERROR_LOCKED;
-    if (r == 0) {
-        w->auth = TAKE_PTR(*auth);
-        r = prove(w);
-    }
-    if (r == 0)
-        identity_arm(w->i);
-    else
-        finish(w, r, NULL);
-}
-
-/* What the TPM counts it counts for every key and every user of this machine. */
-static int spare_last_try(const TpmFacts *f, bool force, char detail[static DETAIL_SIZE])
-{
-    const char *why = NULL;
-
-    if (f->in_lockout)
-        why = "The TPM is locked out after wrong passwords";
-    else if (!force && f->lockout_counter + 1 >= f->lockout_max)
-        why = "One more wrong PIN would lock the TPM out, for other programs as well";
-    if (!why)
-        return 0;
-    (void)snprintf(detail, DETAIL_SIZE, "%s; it forgets one failure every %u s of %u that it counted", why,
-                   f->lockout_interval, f->lockout_counter);
-    return HMSG_ERROR_TPM_LOCKED_OUT;
-}
-
-static void on_unlock_probed(TpmAnswer *a, void *userdata)
-{
-    IdentityWork *w = userdata;
-    char detail[DETAIL_SIZE] = "";
-    int r = work_answered(w, a);
-
-    if (r == 0)
-        r = spare_last_try(a->facts, w->force, detail);
-    if (r == 0)
-        r = pin_derive_later(w->i->workers, &w->i->keys->pin, w->pin, on_unlock_derived, w, &w->deriving);
-    w->pin = secret_free(w->pin);
-    if (r != 0 && *detail)
-        finish_with(w, r, detail);
-    else if (r != 0)
-        finish(w, r, a->problem);
-}
-
-static int unlock_begin(IdentityWork *w, const Secret *pin)
-{
-    Identity *i = w->i;
-    int r;
-
-    if (pin) {
-        r = secret_new_copy(secret_bytes(pin), secret_size(pin), &w->pin);
-        return r == 0 ? tpm_runner_probe(i->runner, on_unlock_probed, w, &w->job) : r;
-    }
-    r = i->auth ? secret_new_copy(secret_bytes(i->auth), secret_size(i->auth), &w->auth) : 0;
-    return r == 0 ? prove(w) : r;
-}
-
-int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t done, void *userdata,
-                    IdentityWork **ret)
-{
-    IdentityWork *w = NULL;
-    int r = identity_usable(i);
-
-    if (r != 0 && r != HMSG_ERROR_LOCKED)
-        return r;
-    if (pin && !i->keys->public.has_pin)
-        return HMSG_ERROR_INVALID_ARGS;
-    if (!pin && i->keys->public.has_pin && i->locked)
-        return HMSG_ERROR_LOCKED;
-    r = work_new(i, userdata, &w);
-    if (r < 0)
-        return r;
-    w->done = done;
-    w->force = force;
-    return work_begun(w, unlock_begin(w, pin), ret);
-}
-
 static void on_signed(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
     _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
-    char detail[DETAIL_SIZE];
+    char detail[IDENTITY_DETAIL_SIZE];
     Identity *i = w->i;
-    int r = work_answered(w, a);
+    int r = identity_work_answered(w, a);
 
     if (r == 0)
-        r = check_signature(w, a);
+        r = identity_work_check_signature(w, a);
     if (r == 0)
         r = jws_finish(&w->draft, a->data, a->data_size, &jws);
     w->jws(r, describe(r, a->problem, detail), r == 0 ? buf_text(&jws) : NULL, w->userdata);
@@ -434,7 +273,7 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
         return r;
     if (n > JWS_SIZE_MAX || !strchr(input, '.') || strchr(input, '.') != strrchr(input, '.'))
         return -EINVAL;
-    r = work_new(i, userdata, &w);
+    r = identity_work_new(i, userdata, &w);
     if (r < 0)
         return r;
     w->jws = done;
@@ -445,15 +284,15 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
         r = crypto_sha256(input, n, w->draft.digest);
     if (r == 0)
         r = tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_signed, w, &w->job);
-    return work_begun(w, r, ret);
+    return identity_work_begun(w, r, ret);
 }
 
 static void on_decrypted(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
-    char detail[DETAIL_SIZE];
+    char detail[IDENTITY_DETAIL_SIZE];
     Identity *i = w->i;
-    int r = work_answered(w, a);
+    int r = identity_work_answered(w, a);
 
     w->plaintext(r, describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
     identity_tell(i, false);
@@ -469,12 +308,12 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
         return r;
     if (size != TPM_RSA_SIZE)
         return HMSG_ERROR_AUTHENTICATION_FAILED;
-    r = work_new(i, userdata, &w);
+    r = identity_work_new(i, userdata, &w);
     if (r < 0)
         return r;
     w->plaintext = done;
-    return work_begun(w,
-                      tpm_runner_decrypt(i->runner, i->keys->decrypt, i->auth, ciphertext, size, 0,
-                                         on_decrypted, w, &w->job),
-                      ret);
+    return identity_work_begun(w,
+                               tpm_runner_decrypt(i->runner, i->keys->decrypt, i->auth, ciphertext, size, 0,
+                                                  on_decrypted, w, &w->job),
+                               ret);
 }

@@ -85,6 +85,12 @@ int identity_forget(Identity *i);
 int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t done, void *userdata,
                     IdentityWork **ret);
 
+/* The same keys under another PIN (next; NULL: under none); unlocks them with pin first, of which all is true
+ * that is said of identity_unlock. A copy of the files as they were still opens with the PIN of then. DENIED:
+ * the keys were made without a PIN, so that the TPM would not count wrong ones. */
+int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force, identity_done_t done,
+                     void *userdata, IdentityWork **ret);
+
 /* Compact JWS over a statement that the agent built: input is "header.payload" (libhmsg/wire), copied. One
  * TPM signature. jws is valid during the callback. Never give this the bytes of a caller. */
 typedef void (*identity_jws_t)(int r, const char *detail, const char *jws, void *userdata);

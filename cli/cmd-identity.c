@@ -29,7 +29,7 @@ int cmd_identity_create(Ctl *ctl)
     int r = 0;
 
     if (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD))
-        r = pin_get(ctl, "New PIN: ", true, &pin);
+        r = pin_get(ctl, OPTION_PIN_FD, "New PIN: ", true, &pin);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Create", &call);
     if (r != 0)
@@ -49,6 +49,47 @@ int cmd_identity_show(Ctl *ctl)
     int r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
 
     return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+}
+
+/* The new PIN, unless it is to be removed; the one there is first, as people expect it. */
+static int get_pins(Ctl *ctl, const json_t *identity, int *ret_pin, int *ret_new)
+{
+    int r = 0;
+
+    if (json_is_true(json_object_get(identity, "pin")))
+        r = pin_get(ctl, OPTION_PIN_FD, "PIN: ", false, ret_pin);
+    if (r == 0 && !ctl_given(ctl, OPTION_REMOVE))
+        r = pin_get(ctl, OPTION_NEW_PIN_FD, "New PIN: ", true, ret_new);
+    return r;
+}
+
+int cmd_identity_pin(Ctl *ctl)
+{
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(json_unrefp) json_t *identity = NULL;
+    _cleanup_(pin_done) int pin = -1;
+    _cleanup_(pin_done) int new_pin = -1;
+    int r;
+
+    if (!ctl_given(ctl, OPTION_KEEP_KEY))
+        return ctl_hint(
+            ctl,
+            ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS,
+                     "The keys would stay the same: a copy of their files opens with the old PIN"),
+            "Say --keep-key when that is well, or make a new identity.");
+    r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
+    if (r == 0)
+        r = get_pins(ctl, identity, &pin, &new_pin);
+    if (r == 0)
+        r = ctl_call_new(ctl, "Identity", "SetPin", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_fd(call, "pin", pin);
+    hmsg_call_option_fd(call, "new_pin", new_pin);
+    if (ctl_given(ctl, OPTION_FORCE))
+        hmsg_call_option_bool(call, "force", true);
+    r = ctl_call_run(ctl, call, NULL);
+    return r == 0 ? ctl_print_nothing(ctl) : r;
 }
 
 static int write_exported(Ctl *ctl, const void *data, size_t size)

@@ -84,7 +84,7 @@ int cmd_unlock(Ctl *ctl)
     int r = needed ? 0 : needs_pin(ctl, &needed);
 
     if (r == 0 && needed)
-        r = pin_get(ctl, "PIN: ", false, &pin);
+        r = pin_get(ctl, OPTION_PIN_FD, "PIN: ", false, &pin);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Unlock", &call);
     if (r != 0)

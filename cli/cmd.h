@@ -9,6 +9,7 @@
 int cmd_identity_create(Ctl *ctl);
 int cmd_identity_show(Ctl *ctl);
 int cmd_identity_export(Ctl *ctl);
+int cmd_identity_pin(Ctl *ctl);
 int cmd_identity_delete(Ctl *ctl);
 
 /* cmd-register.c */

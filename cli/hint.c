@@ -36,6 +36,7 @@ static const struct {
     {"session", HMSG_ERROR_NOT_FOUND, "See: hmsgctl session list."},
     {"register", HMSG_ERROR_ALREADY_EXISTS, "The name is somebody else's there: choose another."},
     {"identity", HMSG_ERROR_ALREADY_EXISTS, "See: hmsgctl identity show."},
+    {"identity", HMSG_ERROR_LOCKED, "The TPM counts wrong PINs; hmsgctl doctor shows how many it takes."},
     {"unlock", HMSG_ERROR_LOCKED, "The TPM counts wrong PINs; hmsgctl doctor shows how many it takes."},
     {"unlock", HMSG_ERROR_TPM_LOCKED_OUT,
      "Wait until the TPM has forgotten one. hmsgctl unlock --force tries the last one all the same."},

@@ -130,7 +130,7 @@ static int ask_twice(Ctl *ctl, Terminal *t, const Secret *line, size_t size)
     return 0;
 }
 
-static int ask(Ctl *ctl, const char *prompt, bool twice, Secret *line, size_t *ret)
+static int ask(Ctl *ctl, OptionId from, const char *prompt, bool twice, Secret *line, size_t *ret)
 {
     Terminal t;
     int r;
@@ -138,7 +138,7 @@ static int ask(Ctl *ctl, const char *prompt, bool twice, Secret *line, size_t *r
     if (ctl_given(ctl, OPTION_NO_ASK) || terminal_open(&t) < 0)
         return ctl_hint(
             ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A PIN is needed, and there is no terminal to ask"),
-            "Write it into a pipe or file, and give the descriptor: --pin-fd 3 3<FILE.");
+            "Write it into a pipe or file, and give the descriptor: --%s 3 3<FILE.", option_infos[from].name);
     r = check(ctl, line, terminal_read(&t, prompt, line), ret);
     if (r == 0 && twice)
         r = ask_twice(ctl, &t, line, *ret);
@@ -168,9 +168,9 @@ static int make_memfd(Ctl *ctl, const Secret *line, size_t size, int *ret)
     return 0;
 }
 
-int pin_get(Ctl *ctl, const char *prompt, bool twice, int *ret_fd)
+int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd)
 {
-    const char *number = ctl->options.values[OPTION_PIN_FD];
+    const char *number = ctl->options.values[from];
     _cleanup_(secret_freep) Secret *line = NULL;
     size_t size = 0;
     int r;
@@ -180,7 +180,7 @@ int pin_get(Ctl *ctl, const char *prompt, bool twice, int *ret_fd)
         r = secret_new(LINE_SIZE, &line);
     if (r < 0)
         return ctl_fail(ctl, r, "Memory that stays out of swap (ulimit -l): %s", error_message(r));
-    r = number ? read_fd(ctl, number, line, &size) : ask(ctl, prompt, twice, line, &size);
+    r = number ? read_fd(ctl, number, line, &size) : ask(ctl, from, prompt, twice, line, &size);
     return r == 0 ? make_memfd(ctl, line, size, ret_fd) : r;
 }
 

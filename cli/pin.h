@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A PIN on its way from the user to the agent: typed on the terminal, or out of the descriptor that --pin-fd
+/* A PIN on its way from the user to the agent: typed on the terminal, or out of the descriptor that an option
  * names; never an argument or a variable of the environment. It goes to the agent as a memfd. */
 
 #include "cli/ctl.h"
 
-/* Up to the first line break. twice: a new PIN, which is typed twice. *ret_fd is for pin_done. INVALID_ARGS:
- * nobody to ask, no such descriptor, too short or too long. */
-int pin_get(Ctl *ctl, const char *prompt, bool twice, int *ret_fd);
+/* Up to the first line break. from: the option that names a descriptor. twice: a new PIN, which is typed
+ * twice. *ret_fd is for pin_done. INVALID_ARGS: nobody to ask, no such descriptor, too short or too long. */
+int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd);
 /* Overwrites and closes it. */
 void pin_done(int *fd);

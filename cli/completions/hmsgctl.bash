@@ -31,7 +31,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --fingerprint | --invite | --name | --pin-fd)
+    --subject | --expires | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd)
         return
         ;;
     esac
@@ -41,7 +41,7 @@ _hmsgctl() {
             status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
-        identity) words='create show export delete' ;;
+        identity) words='create show export pin delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
@@ -52,6 +52,7 @@ _hmsgctl() {
     case $command-$current in
     identity-*)
         [ "$verb" = create ] && words+=' --pin --pin-fd'
+        [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force'
         [ "$verb" = export ] && words+=' --format --output'
         [ "$verb" = delete ] && words+=' --yes'
         ;;

@@ -40,7 +40,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a status -d 'Show how agent, TPM a
 complete -c hmsgctl -n __fish_use_subcommand -a doctor -d 'Check the set-up'
 complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
-complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create show export delete'
+complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create show export pin delete'
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
@@ -53,9 +53,11 @@ complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt send' -F
 complete -c hmsgctl -n '__hmsgctl_at identity delete contact' -l yes -d 'Do it without asking'
 complete -c hmsgctl -n '__hmsgctl_verb identity' -l pin -d 'Protect the keys with a PIN'
 complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l pin-fd -x -d 'Descriptor of the PIN'
-complete -c hmsgctl -n '__hmsgctl_at unlock' -l force -d 'Also the last try'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l new-pin-fd -x -d 'Descriptor of the new PIN'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l keep-key -d 'Keep the keys'
+complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l force -d 'Also the last try'
 complete -c hmsgctl -n '__hmsgctl_at register' -l list -d 'List registrations'
-complete -c hmsgctl -n '__hmsgctl_at register' -l remove -d 'Remove the address'
+complete -c hmsgctl -n '__hmsgctl_at register identity' -l remove -d 'Remove the address, or the PIN'
 complete -c hmsgctl -n '__hmsgctl_at register' -l invite -x -d Invitation
 complete -c hmsgctl -n '__hmsgctl_at register contact send' -l trust-relay -d 'Accept an unknown relay'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l name -x -d 'Your own name for it'

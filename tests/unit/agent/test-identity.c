@@ -417,6 +417,49 @@ static void test_last_try(Fixture *f, gconstpointer data)
     g_assert_cmpint(sign(f), ==, 0);
 }
 
+static int set_pin(Fixture *f, const char *old, const char *new)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
+    g_auto(Said) s = {0};
+    int r;
+
+    if (old)
+        g_assert_cmpint(secret_new_copy(old, strlen(old), &pin), ==, 0);
+    if (new)
+        g_assert_cmpint(secret_new_copy(new, strlen(new), &next), ==, 0);
+    r = identity_set_pin(f->m.identity, pin, next, false, on_done, &s, &w);
+    if (r == 0)
+        await(f, &s);
+    return r == 0 ? s.r : r;
+}
+
+static void test_set_pin(Fixture *f, gconstpointer data)
+{
+    g_auto(Said) s = {0};
+
+    create_with(f, "2580");
+    g_autofree char *kid = g_strdup(identity_public(f->m.identity)->kid);
+    g_assert_cmpint(set_pin(f, NULL, "0852"), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(set_pin(f, "2580", "0852"), ==, 0);
+    g_assert_cmpint(sign(f), ==, 0);
+    restart(f);
+    g_assert_cmpstr(identity_public(f->m.identity)->kid, ==, kid);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
+    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_LOCKED);
+    /* from locked as well, and to none */
+    g_assert_cmpint(set_pin(f, "0852", NULL), ==, 0);
+    g_assert_false(identity_public(f->m.identity)->has_pin);
+    g_assert_cmpint(sign(f), ==, 0);
+    restart(f);
+    g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
+    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(set_pin(f, "0852", "2580"), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(set_pin(f, NULL, "2580"), ==, 0);
+    g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
+    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, 0);
+}
+
 static void test_no_pin(Fixture *f, gconstpointer data)
 {
     g_auto(Said) s = {0};
@@ -424,6 +467,8 @@ static void test_no_pin(Fixture *f, gconstpointer data)
     create(f);
     g_assert_false(identity_public(f->m.identity)->has_pin);
     g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(set_pin(f, NULL, "2580"), ==, HMSG_ERROR_DENIED); /* nobody would count */
+    g_assert_cmpint(sign(f), ==, 0);
 }
 
 static void replace(const char *path, const char *from, const char *to)
@@ -514,6 +559,7 @@ int main(int argc, char **argv)
         {"/agent/identity/tidy", test_tidy},
         {"/agent/identity/pin", test_pin},
         {"/agent/identity/last-try", test_last_try},
+        {"/agent/identity/set-pin", test_set_pin},
         {"/agent/identity/no-pin", test_no_pin},
         {"/agent/identity/pin-files", test_pin_files},
         {"/agent/identity/pin-cancel", test_pin_cancel},

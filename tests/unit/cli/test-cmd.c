@@ -68,6 +68,7 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"identity|show", "Identity.Show {}"},
         {"identity|export", "Identity.ExportPublic {}"},
         {"identity|export|--format|pem", "Identity.ExportPublic {format=pem}"},
+        {"identity|pin|--keep-key|--pin-fd|0|--remove", "Identity.SetPin {pin=memfd:hello}"},
         {"identity|delete|--yes", "Identity.Delete {confirm=KID}"},
         {"register|alice@relay.test#PIN", "Mail.Register alice@relay.test#PIN {}"},
         {"register|a@b|--trust-relay|--invite=X", "Mail.Register a@b {invite=X,trust_relay=true}"},

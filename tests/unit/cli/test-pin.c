@@ -113,6 +113,20 @@ static void test_new(Fixture *f, gconstpointer data)
     expect_last(f, "Identity.Create {pin=memfd:2580}");
 }
 
+static void test_change(Fixture *f, gconstpointer data)
+{
+    start(f, "identity pin --keep-key");
+    type(f, "PIN: ", "2580\n");
+    type(f, "New PIN: ", "0852\n");
+    type(f, "The same PIN again: ", "0852\n");
+    g_assert_cmpint(end(f), ==, 0);
+    g_assert_null(strstr(f->shown->str, "0852"));
+    expect_last(f, "Identity.SetPin {pin=memfd:2580,new_pin=memfd:0852}");
+    start(f, "identity pin --remove"); /* the keys would stay the same */
+    g_assert_cmpint(WEXITSTATUS(end(f)), ==, 2);
+    expect_last(f, "Identity.SetPin {pin=memfd:2580,new_pin=memfd:0852}");
+}
+
 static void test_refused(Fixture *f, gconstpointer data)
 {
     start(f, "identity create --pin");
@@ -178,6 +192,7 @@ int main(int argc, char *argv[])
     g_test_init(&argc, &argv, NULL);
     ADD("typed", test_typed);
     ADD("new", test_new);
+    ADD("change", test_change);
     ADD("refused", test_refused);
     ADD("interrupted", test_interrupted);
     ADD("descriptor", test_descriptor);
