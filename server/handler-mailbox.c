@@ -78,6 +78,11 @@ int handle_list(HttpRequest *r)
     return e;
 }
 
+static void end_transfer(void *data)
+{
+    (void)transfer_end(data);
+}
+
 /* GET /v1/mailbox/messages/{id} */
 int handle_fetch(HttpRequest *r)
 {
@@ -93,10 +98,18 @@ int handle_fetch(HttpRequest *r)
         e = handler_result(store_fetch(handlers_reader(r), c->kid, id, &body, &fd, &size));
     if (e != 0)
         return e;
-    if (fd >= 0)
-        http_answer_fd(r, 200, OCTETS, fd, size);
-    else
+    if (fd < 0) {
         http_answer_buf(r, 200, OCTETS, &body);
+        return 0;
+    }
+    Transfer *transfer = NULL;
+    e = transfer_begin(handlers_of(r)->transfers, c->skid, &transfer);
+    if (e != 0) {
+        (void)fd_close(fd);
+        return e;
+    }
+    http_request_set_data(r, transfer, end_transfer);
+    http_answer_fd(r, 200, OCTETS, fd, size);
     return 0;
 }
 

@@ -14,13 +14,15 @@ typedef struct Submission {
     HandlerWrite w;
     Buf body; /* until it is larger than MESSAGE_SIZE_MAX */
     StoreBlob *blob;
-    Sha256 *id, *hash; /* over kid and body; over the body */
+    Transfer *transfer; /* of the blob */
+    Sha256 *id, *hash;  /* over kid and body; over the body */
     uint8_t body_sha256[SHA256_SIZE];
 } Submission;
 
 static Submission *submission_free(Submission *s)
 {
     (void)store_blob_free(s->blob);
+    (void)transfer_end(s->transfer);
     (void)sha256_free(s->id);
     (void)sha256_free(s->hash);
     buf_done(&s->body);
@@ -87,6 +89,12 @@ static int check_room(const HttpRequest *r, const StoreWrite *put)
     return handler_result(store_room(reader, put->put.mailbox, (uint64_t)length));
 }
 
+static int begin_blob(HttpRequest *r, Submission *s)
+{
+    int e = transfer_begin(handlers_of(r)->transfers, s->w.write.put.submitter, &s->transfer);
+    return e == 0 ? handler_result(store_blob_new(handlers_of(r)->store, &s->blob)) : e;
+}
+
 int handle_submit_begin(HttpRequest *r)
 {
     _cleanup_(submission_freep) Submission *s = calloc(1, sizeof(*s));
@@ -118,13 +126,15 @@ int handle_submit_begin(HttpRequest *r)
         e = sha256_new(&s->hash);
     if (e == 0)
         e = sha256_update(s->id, put->put.mailbox, KID_SIZE);
-    if (e == 0 && http_request_length(r) > (int64_t)MESSAGE_SIZE_MAX)
-        e = store_blob_new(handlers_of(r)->store, &s->blob);
+    if (e != 0)
+        return handler_result(e);
+    if (http_request_length(r) > (int64_t)MESSAGE_SIZE_MAX)
+        e = begin_blob(r, s);
     Submission **slot = e == 0 ? calloc(1, sizeof(Submission *)) : NULL;
     if (e == 0 && !slot)
         e = -ENOMEM;
     if (e != 0)
-        return handler_result(e);
+        return e;
     *slot = TAKE_PTR(s);
     http_request_set_data(r, slot, slot_free);
     return 0;
@@ -133,9 +143,9 @@ int handle_submit_begin(HttpRequest *r)
 /* What was kept in memory goes into a file first. */
 static int spill(HttpRequest *r, Submission *s)
 {
-    int e = store_blob_new(handlers_of(r)->store, &s->blob);
+    int e = begin_blob(r, s);
     if (e == 0)
-        e = store_blob_append(s->blob, s->body.data, s->body.size);
+        e = handler_result(store_blob_append(s->blob, s->body.data, s->body.size));
     if (e == 0)
         buf_done(&s->body);
     return e;
@@ -147,10 +157,13 @@ int handle_submit_data(HttpRequest *r, const void *data, size_t n)
     int e = sha256_update(s->id, data, n);
     if (e == 0)
         e = sha256_update(s->hash, data, n);
-    if (e == 0 && !s->blob && n > MESSAGE_SIZE_MAX - s->body.size)
+    if (e != 0)
+        return handler_result(e);
+    if (!s->blob && n > MESSAGE_SIZE_MAX - s->body.size)
         e = spill(r, s);
-    if (e == 0)
-        e = s->blob ? store_blob_append(s->blob, data, n) : buf_append(&s->body, data, n);
+    if (e != 0)
+        return e;
+    e = s->blob ? store_blob_append(s->blob, data, n) : buf_append(&s->body, data, n);
     return handler_result(e);
 }
 

@@ -11,6 +11,7 @@
 #include "server/limiter.h"
 #include "server/store.h"
 #include "server/sweeper.h"
+#include "server/transfers.h"
 
 #define OCTETS "application/octet-stream"
 
@@ -24,6 +25,7 @@ struct Handlers {
     unsigned n_readers;
     Hub *hub;
     Limiter *limiter;
+    Transfers *transfers;
     Sweeper *sweeper;
 };
 Handlers *handlers_ref(Handlers *h);
@@ -44,7 +46,7 @@ int handler_hash(const HttpRequest *r, unsigned index, uint8_t ret[static KID_SI
 /* Answers 429 (and returns PROBLEM_TOO_MANY_REQUESTS) when the client's address did this too often. */
 int handler_limit(HttpRequest *r, LimitKind kind);
 
-/* The current online key; PROBLEM_UNAVAILABLE when there is none. */
+/* The current online key; PROBLEM_UNAVAILABLE when there is none, or its time is over. */
 int handler_online(const HttpRequest *r, OnlineKey **ret);
 /* Adds the binding of an identity, signed now, and the relay's statement: "binding", "relay". */
 int handler_put_binding(const OnlineKey *online, const StoreIdentity *i, json_t *j);

@@ -79,6 +79,7 @@ void handlers_unref(Handlers *h)
     free(h->readers);
     h->hub = hub_free(h->hub);
     h->limiter = limiter_free(h->limiter);
+    h->transfers = transfers_unref(h->transfers);
     free(h);
 }
 
@@ -138,6 +139,8 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
     if (r == 0)
         r = limiter_new(rates, &h->limiter);
     if (r == 0)
+        r = transfers_new(&h->transfers);
+    if (r == 0)
         r = sweeper_start(h->store, h->hub, SWEEP_INTERVAL_MS, &h->sweeper);
     if (r == 0)
         *ret = TAKE_PTR(made);
@@ -179,10 +182,10 @@ int handler_limit(HttpRequest *r, LimitKind kind)
 
 int handler_online(const HttpRequest *r, OnlineKey **ret)
 {
-    OnlineKey *o = relay_key_online(handlers_of(r)->key);
-    if (!o)
+    _cleanup_(online_key_unrefp) OnlineKey *o = relay_key_online(handlers_of(r)->key);
+    if (!o || online_key_expires(o) <= clock_realtime())
         return PROBLEM_UNAVAILABLE;
-    *ret = o;
+    *ret = TAKE_PTR(o);
     return 0;
 }
 

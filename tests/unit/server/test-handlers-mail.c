@@ -7,6 +7,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
+#include "server/handler.h"
 #include "tests/unit/server/handlers-util.h"
 #include "tests/unit/server/store-util.h"
 
@@ -259,6 +260,34 @@ static void test_bad_submission(Scene *s, gconstpointer data)
     EXPECT(201, put_to(s->in_alice, bob, right, octets, "hmsg-expires: 99999999999", 100));
 }
 
+/* One user has so many large bodies under way, in and out; little ones go on. */
+static void test_transfers(Scene *s, gconstpointer data)
+{
+    const TestPerson *both[] = {s->alice, s->bob};
+    Transfer *held[G_N_ELEMENTS(both)][TRANSFERS_MAX];
+    const size_t large = 100000;
+    EXPECT(201, submit(s, test_body(1, large), large, NULL, 0));
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++)
+        for (size_t i = 0; i < TRANSFERS_MAX; i++)
+            g_assert_cmpint(
+                transfer_begin(s->relay.handlers->transfers, rsa_key_thumbprint(both[p]->sign), &held[p][i]),
+                ==, 0);
+    EXPECT(429, submit(s, test_body(2, large), large, NULL, 0));
+    EXPECT(429, submit(s, test_body(2, large), large, NULL, 8192));
+    EXPECT(429, fetch(s, test_body(1, large), large));
+    EXPECT(201, submit(s, "little", 6, NULL, 0));
+    EXPECT(200, fetch(s, "little", 6));
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++)
+        held[p][0] = transfer_end(held[p][0]);
+    for (unsigned i = 0; i < 3; i++) { /* each ends with its request */
+        EXPECT(201, submit(s, test_body(2 + i, large), large, NULL, i == 1 ? 8192 : 0));
+        EXPECT(200, fetch(s, test_body(1, large), large));
+    }
+    for (size_t p = 0; p < G_N_ELEMENTS(both); p++)
+        for (size_t i = 1; i < TRANSFERS_MAX; i++)
+            held[p][i] = transfer_end(held[p][i]);
+}
+
 static void test_bad_acknowledgement(Scene *s, gconstpointer data)
 {
     static const char path[] = "/v1/mailbox/acknowledgements";
@@ -402,6 +431,7 @@ int main(int argc, char **argv)
     ADD("delivery", test_delivery);
     ADD("list", test_list);
     ADD("bad-submission", test_bad_submission);
+    ADD("transfers", test_transfers);
     ADD("bad-acknowledgement", test_bad_acknowledgement);
     ADD("full", test_full);
     ADD("events", test_events);

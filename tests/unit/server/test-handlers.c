@@ -299,6 +299,17 @@ static void test_unregistration(TestRelay *f, gconstpointer data)
     g_assert_cmpuint(test_register_person(f, c, eve, "alice"), ==, 201);
 }
 
+/* Nothing is signed with an online key that nobody believes any more. */
+static void test_stale_key(TestRelay *f, gconstpointer data)
+{
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    int64_t now = clock_realtime();
+    g_assert_cmpint(relay_key_renew(f->key, now - (int64_t)RELAY_STATEMENT_LIFETIME_MAX), ==, 0);
+    EXPECT(503, double_json(c, "GET", "/v1/relay", NULL));
+    g_assert_cmpint(relay_key_renew(f->key, now), ==, 0);
+    EXPECT(200, double_json(c, "GET", "/v1/relay", NULL));
+}
+
 static void test_rate(TestRelay *f, gconstpointer data)
 {
     g_autoptr(DoubleConnection) c = test_relay_connect(f);
@@ -324,6 +335,7 @@ int main(int argc, char **argv)
     ADD("policy", test_policy);
     ADD("login", test_login_ways);
     ADD("unregistration", test_unregistration);
+    ADD("stale-key", test_stale_key);
     ADD("rate", test_rate);
     return g_test_run();
 }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/transfers.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "server/problem.h"
+
+struct Transfer {
+    Transfers *all;
+    Transfer *next, **at;
+    uint8_t user[KID_SIZE];
+};
+
+struct Transfers {
+    pthread_mutex_t lock;
+    size_t refs; /* the owner's and one for each transfer */
+    Transfer *first;
+};
+
+int transfers_new(Transfers **ret)
+{
+    Transfers *t = calloc(1, sizeof(*t));
+    if (!t)
+        return -ENOMEM;
+    (void)pthread_mutex_init(&t->lock, NULL);
+    t->refs = 1;
+    *ret = t;
+    return 0;
+}
+
+Transfers *transfers_unref(Transfers *t)
+{
+    if (!t)
+        return NULL;
+    (void)pthread_mutex_lock(&t->lock);
+    size_t left = --t->refs;
+    (void)pthread_mutex_unlock(&t->lock);
+    if (left > 0)
+        return NULL;
+    (void)pthread_mutex_destroy(&t->lock);
+    free(t);
+    return NULL;
+}
+
+/* With the lock. There are never more transfers than files may be open. */
+static bool is_full(const Transfers *t, const uint8_t *user)
+{
+    unsigned n = 0;
+    for (const Transfer *x = t->first; x; x = x->next)
+        n += memcmp(x->user, user, KID_SIZE) == 0; /* public */
+    return n >= TRANSFERS_MAX;
+}
+
+int transfer_begin(Transfers *t, const uint8_t user[static KID_SIZE], Transfer **ret)
+{
+    Transfer *x = calloc(1, sizeof(*x));
+    if (!x)
+        return -ENOMEM;
+    x->all = t;
+    memcpy(x->user, user, KID_SIZE);
+    (void)pthread_mutex_lock(&t->lock);
+    bool full = is_full(t, user);
+    if (!full) {
+        t->refs++;
+        x->next = t->first;
+        x->at = &t->first;
+        if (x->next)
+            x->next->at = &x->next;
+        t->first = x;
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+    if (full) {
+        free(x);
+        return PROBLEM_TOO_MANY_REQUESTS;
+    }
+    *ret = x;
+    return 0;
+}
+
+Transfer *transfer_end(Transfer *x)
+{
+    if (!x)
+        return NULL;
+    Transfers *t = x->all;
+    (void)pthread_mutex_lock(&t->lock);
+    *x->at = x->next;
+    if (x->next)
+        x->next->at = x->at;
+    (void)pthread_mutex_unlock(&t->lock);
+    free(x);
+    (void)transfers_unref(t);
+    return NULL;
+}
