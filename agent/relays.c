@@ -315,7 +315,7 @@ static bool is_logged_in(const Relays *r, const char *relay)
 {
     const Connection *c = connection_find(r, relay);
 
-    return c && c->state == CONNECTION_LOGGED_IN;
+    return c && (c->listening || c->state == CONNECTION_LOGGED_IN);
 }
 
 static void on_mail(Relays *r, sd_bus_message *m)
