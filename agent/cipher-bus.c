@@ -241,6 +241,7 @@ static int method_encrypt(sd_bus_message *message, void *userdata, sd_bus_error 
     Call *c;
     int r;
 
+    (void)sd_bus_message_sensitive(message);
     r = bus_read_strings(message, &names, error);
     if (r == 0)
         r = bus_read_bytes(message, &plaintext);
@@ -365,6 +366,7 @@ static int append_opened(sd_bus_message *reply, const Buf *plaintext, const Open
 {
     int r;
 
+    (void)sd_bus_message_sensitive(reply);
     r = append_bytes(reply, plaintext);
     return r < 0 ? r : append_info(reply, info, false);
 }

@@ -225,6 +225,7 @@ static int method_send(sd_bus_message *message, void *userdata, sd_bus_error *er
     Options o = {0};
     int r;
 
+    (void)sd_bus_message_sensitive(message);
     r = bus_read_strings(message, &recipients, error);
     if (r == 0)
         r = bus_read_bytes(message, &content);
@@ -249,6 +250,7 @@ static int method_send_fd(sd_bus_message *message, void *userdata, sd_bus_error 
     Options o = {0};
     int r;
 
+    (void)sd_bus_message_sensitive(message); /* the subject */
     r = bus_read_strings(message, &recipients, error);
     if (r == 0)
         r = sd_bus_message_read_basic(message, 'h', &source);
@@ -405,6 +407,8 @@ static void on_read(int r, const char *detail, const OpenInfo *info, const MailH
         return;
     }
     r = request_reply_new(c->request, &reply);
+    if (r >= 0)
+        (void)sd_bus_message_sensitive(reply);
     if (r >= 0 && content)
         r = sd_bus_message_append_array(reply, 'y', buf_text(content), content->size);
     if (r >= 0)

@@ -8,6 +8,7 @@
 
 #define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define SESSION(l) (l)->session, ESYS_TR_NONE, ESYS_TR_NONE
+#define STACK_WIPED 32768u /* bytes, more than the TSS takes for a command */
 #define BUSY_PAUSE_MS 20
 #define ROOM_TRIES 6 /* the first makes room at once, the others wait for other programs */
 #define ROOM_PAUSE_MS 200
@@ -36,6 +37,13 @@ static void wipe_response(Link *l)
     if (Esys_GetSysContext(l->esys, &sys) == TSS2_RC_SUCCESS &&
         Tss2_Sys_GetRpBuffer(sys, &size, &parameters) == TSS2_RC_SUCCESS)
         bytes_wipe((uint8_t *)(uintptr_t)parameters, size);
+}
+
+/* It decrypts parameters on the stack, and leaves them there. */
+__attribute__((noinline)) static void wipe_stack(void)
+{
+    uint8_t below[STACK_WIPED];
+    bytes_wipe(below, sizeof(below));
 }
 
 static TSS2_RC create_key(Link *l, TpmKeyUse use, const Secret *auth, TpmKeyFile **ret)
@@ -131,6 +139,7 @@ static TSS2_RC do_decrypt(Work *w, Link *l)
     if (rc == TSS2_RC_SUCCESS) {
         take_plaintext(w, message);
         wipe_response(l);
+        wipe_stack();
         return rc;
     }
     bool ask = false;
@@ -223,6 +232,7 @@ static TSS2_RC do_random(Work *w, Link *l)
         Esys_Free(bytes);
         wipe_response(l);
     }
+    wipe_stack();
     return rc;
 }
 
