@@ -72,9 +72,13 @@ static char *describe(const GDBusInterfaceInfo *i)
         add_arguments(text, "", (*s)->args);
         g_ptr_array_add(lines, g_string_free(text, FALSE));
     }
-    for (GDBusPropertyInfo **p = i->properties; p && *p; p++)
-        g_ptr_array_add(lines,
-                        g_strdup_printf("property %s %s %d", (*p)->name, (*p)->signature, (*p)->flags));
+    for (GDBusPropertyInfo **p = i->properties; p && *p; p++) {
+        const char *emits = g_dbus_annotation_info_lookup((*p)->annotations,
+                                                          "org.freedesktop.DBus.Property.EmitsChangedSignal");
+
+        g_ptr_array_add(lines, g_strdup_printf("property %s %s %d %s", (*p)->name, (*p)->signature,
+                                               (*p)->flags, emits ? emits : "true"));
+    }
     g_ptr_array_sort(lines, compare_lines);
     g_ptr_array_add(lines, NULL);
     return g_strjoinv("\n", (char **)lines->pdata);
