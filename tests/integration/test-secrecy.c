@@ -303,7 +303,7 @@ static Secret *open_session(const Fixture *f)
     return keys;
 }
 
-/* A bit for each needle that is there, from the second on; the first bit for what is always there. */
+/* A bit for each needle that is there, behind that of one which always is. */
 static uint64_t find_in_memory(int looker, int pid, const GPtrArray *needles)
 {
     /* the first is there, or nothing was looked at */
@@ -319,38 +319,32 @@ static uint64_t find_in_memory(int looker, int pid, const GPtrArray *needles)
         memcpy(q.needles[q.n], needle, size);
         q.sizes[q.n++] = size;
     }
-    if (looker >= 0) {
-        g_assert_cmpint(write(looker, &q, sizeof(q)), ==, sizeof(q));
-        g_assert_cmpint(read(looker, &found, sizeof(found)), ==, sizeof(found));
-    }
+    g_assert_cmpint(write(looker, &q, sizeof(q)), ==, sizeof(q));
+    g_assert_cmpint(read(looker, &found, sizeof(found)), ==, sizeof(found));
     return found;
 }
 
 static void check_memory(int looker, int pid, const GPtrArray *needles)
 {
-    uint64_t found = find_in_memory(looker, pid, needles);
-
-    if (found == UINT64_MAX)
-        g_test_message("only root may look into the memory of process %d", pid);
+    if (looker >= 0)
+        g_assert_cmpuint(find_in_memory(looker, pid, needles), ==, 1);
     else
-        g_assert_cmpuint(found, ==, 1);
+        g_test_message("only root may look into the memory of process %d", pid);
 }
 
-/* What was sent, read, encrypted and decrypted, and the keys for it, are gone from the agents' memory; of the
- * encodings of a text only the text itself is looked for, since the agents had to see the others. */
+/* What was sent, read, encrypted and decrypted, and the keys for it, are gone from the agents' memory. */
 static void check_agents(Fixture *f, int looker, const Secret *keys)
 {
     g_autoptr(GPtrArray) needles = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     SceneUser *const both[] = {f->alice, f->bob};
     g_autofree char *package = NULL;
 
-    g_assert_cmpint(scene_ctl(f->alice, TEXT, &package, NULL, "encrypt", "-r", scene_address(f->bob), NULL),
-                    ==, 0);
+    (void)scene_ctl(f->alice, TEXT, &package, NULL, "encrypt", "-r", scene_address(f->bob), NULL);
+    g_assert_nonnull(strstr(package, "protected"));
     g_ptr_array_add(needles, g_bytes_new_static(TEXT, strlen(TEXT)));
-    g_ptr_array_add(needles, g_bytes_new(secret_bytes(keys), 32));
-    g_ptr_array_add(needles, g_bytes_new(secret_bytes(keys) + 32, 32));
-    for (size_t i = 0; looker >= 0 && i < G_N_ELEMENTS(both); i++)
-        /* a call's answer is sent before its memory is wiped */
+    for (size_t i = 0; i < 2; i++)
+        g_ptr_array_add(needles, g_bytes_new(secret_bytes(keys) + 32 * i, 32));
+    for (size_t i = 0; looker >= 0 && i < G_N_ELEMENTS(both); i++) /* soon after the answer */
         TEST_AWAIT(find_in_memory(looker, scene_agent_pid(both[i]), needles) == 1);
 }
 
