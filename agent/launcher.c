@@ -8,33 +8,50 @@
 #include <sys/wait.h>
 
 #include "agent/launcher.h"
+#include "agent/pinentry.h"
 
 enum {
     LAUNCH_COURIER = 1, /* the closed list */
+    LAUNCH_PINENTRY,
 };
 
 #define PASSED_FD 3
+
+typedef struct Programs {
+    const char *courier, *pinentry;
+} Programs;
+
+/* What is sent to the launcher; the text may be shorter. */
+typedef struct Order {
+    uint8_t what;
+    char text[PINENTRY_TEXT_MAX];
+} Order;
 
 struct Launcher {
     int fd;
     pid_t pid;
 };
 
-/* In the grandchild; comes back only when the program cannot be started. */
-static void child_exec(const char *program, int fd)
+/* In the grandchild: it ends with the launcher, which ends with the agent. */
+static bool child_begin(void)
 {
-    static const char *const environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", NULL};
-    const char *argv[] = {program, NULL};
     sigset_t none;
-    int null;
 
-    /* ends with the launcher, which ends with the agent */
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
-        return;
+        return false;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGINT, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
+    return true;
+}
+
+/* Comes back only when the program cannot be started. */
+static void child_exec(const char *program, int fd)
+{
+    static const char *const environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", NULL};
+    const char *argv[] = {program, NULL};
+    int null;
 
     null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
@@ -50,14 +67,14 @@ static void child_exec(const char *program, int fd)
 }
 
 /* One order: which program, and the socket for it. 1: go on, 0: the agent is gone. */
-static int serve_one(int fd, const char *courier)
+static int serve_one(int fd, const Programs *programs)
 {
     union {
         struct cmsghdr header;
         uint8_t space[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    uint8_t what = 0;
-    struct iovec iov = {&what, sizeof(what)};
+    Order order = {0};
+    struct iovec iov = {&order, sizeof(order) - 1}; /* the text ends with a 0 */
     struct msghdr message = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     _cleanup_(fd_closep) int passed = -1;
@@ -73,28 +90,35 @@ static int serve_one(int fd, const char *courier)
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
         c->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(&passed, CMSG_DATA(c), sizeof(passed));
-    if (what != LAUNCH_COURIER || passed < 0)
+    if ((order.what != LAUNCH_COURIER && order.what != LAUNCH_PINENTRY) || passed < 0)
         return 1;
     /* a failure is told by the closing of the socket */
     if (fork() == 0) {
-        child_exec(courier, passed);
+        if (child_begin()) {
+            fd_close(fd);
+            if (order.what == LAUNCH_COURIER)
+                child_exec(programs->courier, passed);
+            else
+                pinentry_ask(programs->pinentry, order.text, passed);
+        }
         _exit(127);
     }
     return 1;
 }
 
-static void launcher_run(int fd, const char *courier)
+static void launcher_run(int fd, const Programs *programs)
 {
     signal(SIGINT, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* nobody waits: no zombies */
     (void)prctl(PR_SET_NAME, "hmsg-launcher");
-    while (serve_one(fd, courier) > 0)
+    while (serve_one(fd, programs) > 0)
         ;
     _exit(0);
 }
 
-int launcher_new(const char *courier, Launcher **ret)
+int launcher_new(const char *courier, const char *pinentry, Launcher **ret)
 {
+    const Programs programs = {courier, pinentry};
     _cleanup_(launcher_freep) Launcher *l = NULL;
     int pair[2];
 
@@ -114,7 +138,7 @@ int launcher_new(const char *courier, Launcher **ret)
     }
     if (l->pid == 0) {
         fd_close(pair[0]);
-        launcher_run(pair[1], courier);
+        launcher_run(pair[1], &programs);
     }
     fd_close(pair[1]);
     l->fd = pair[0];
@@ -134,20 +158,30 @@ Launcher *launcher_free(Launcher *l)
     return NULL;
 }
 
-int launcher_start_courier(Launcher *l, int *ret_fd)
+static int send_order(const Launcher *l, const Order *order, size_t size, int fd)
 {
     union {
         struct cmsghdr header;
         uint8_t space[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    uint8_t what = LAUNCH_COURIER;
-    struct iovec iov = {&what, sizeof(what)};
+    struct iovec iov = {(void *)(uintptr_t)order, size};
     struct msghdr message = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    return sendmsg(l->fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int start(Launcher *l, const Order *order, size_t size, int *ret_fd)
+{
     _cleanup_(fd_closep) int ours = -1;
     _cleanup_(fd_closep) int theirs = -1;
-    struct cmsghdr *c;
     int pair[2];
+    int r;
 
     if (!l || l->fd < 0)
         return -EPIPE;
@@ -155,14 +189,26 @@ int launcher_start_courier(Launcher *l, int *ret_fd)
         return -errno;
     ours = pair[0];
     theirs = pair[1];
+    r = send_order(l, order, size, theirs);
+    if (r == 0)
+        *ret_fd = TAKE_FD(ours);
+    return r;
+}
 
-    c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &theirs, sizeof(theirs));
-    if (sendmsg(l->fd, &message, MSG_NOSIGNAL) < 0)
-        return -errno;
-    *ret_fd = TAKE_FD(ours);
-    return 0;
+int launcher_start_courier(Launcher *l, int *ret_fd)
+{
+    const Order order = {.what = LAUNCH_COURIER};
+
+    return start(l, &order, 1, ret_fd);
+}
+
+int launcher_ask_pin(Launcher *l, const char *text, int *ret_fd)
+{
+    Order order = {.what = LAUNCH_PINENTRY};
+    size_t n = strlen(text);
+
+    if (n >= sizeof(order.text))
+        return -EINVAL;
+    memcpy(order.text, text, n);
+    return start(l, &order, 1 + n, ret_fd);
 }

@@ -10,11 +10,14 @@
 
 typedef struct Launcher Launcher;
 
-/* Forks. courier: the program's path, copied. To be called once, while the process has one thread. */
-int launcher_new(const char *courier, Launcher **ret);
+/* Forks. courier and pinentry: the programs' paths. To be called once, while the process has one thread. */
+int launcher_new(const char *courier, const char *pinentry, Launcher **ret);
 Launcher *launcher_free(Launcher *l); /* ends the process and what it started */
 DEFINE_CLEANUP(Launcher *, launcher_free)
 
 /* Starts a courier; *ret_fd is our end of the stream socket that it has as fd 3, non-blocking, close-on-exec.
  * The end of the file there means that the courier is gone (or could not be started). -EPIPE: no launcher. */
 int launcher_start_courier(Launcher *l, int *ret_fd);
+/* Has a child of the launcher ask for a PIN (pinentry_ask, which says what comes over *ret_fd); it has the
+ * environment that the agent was started with, where the screen is named. */
+int launcher_ask_pin(Launcher *l, const char *text, int *ret_fd);

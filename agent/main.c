@@ -130,6 +130,8 @@ static int complete_places(Places *p)
     if (r >= 0)
         r = set_from_environment(&p->courier, "HMSG_COURIER");
     if (r >= 0)
+        r = set_from_environment(&p->pinentry, "HMSG_PINENTRY");
+    if (r >= 0)
         r = set_from_environment(&p->bus_address, "DBUS_SESSION_BUS_ADDRESS");
     if (r >= 0)
         r = set_from_environment(&p->system_bus_address, "DBUS_SYSTEM_BUS_ADDRESS");
@@ -141,6 +143,8 @@ static int complete_places(Places *p)
         r = string_printf(&p->tcti, "%s", TPM_TCTI_DEFAULT);
     if (r >= 0 && !p->courier)
         r = string_printf(&p->courier, "%s", HMSG_LIBEXECDIR "/hmsg-courier");
+    if (r >= 0 && !p->pinentry)
+        r = string_printf(&p->pinentry, "/usr/bin/pinentry");
     /* set by ourselves: sd_bus_open_user() gives up in a process that changed its security context */
     if (r >= 0 && !p->bus_address)
         r = string_printf(&p->bus_address, "unix:path=/run/user/%u/bus", (unsigned)getuid());
@@ -155,6 +159,7 @@ static void places_done(Places *p)
     free(p->data_dir);
     free(p->tcti);
     free(p->courier);
+    free(p->pinentry);
     free(p->bus_address);
     free(p->system_bus_address);
 }
@@ -169,7 +174,7 @@ static int run(Places *places)
     /* first of all, for the launcher too: who can trace it gets the sockets that pass through it */
     r = process_harden();
     if (r >= 0)
-        r = launcher_new(places->courier, &launcher);
+        r = launcher_new(places->courier, places->pinentry, &launcher);
     if (r < 0) {
         log_error("The launcher: %s", strerror(-r));
         return r;

@@ -43,8 +43,9 @@ typedef struct Places {
     char *tcti;        /* of tss2-tctildr: "device:/dev/tpmrm0" */
     char *bus_address; /* of the session bus */
     char *system_bus_address;
-    char *courier; /* the program */
-    bool trace;    /* log at debug level */
+    char *courier;  /* the program */
+    char *pinentry; /* the program */
+    bool trace;     /* log at debug level */
 } Places;
 
 typedef struct Manager {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cmd.h"
@@ -76,22 +77,41 @@ static int needs_pin(Ctl *ctl, bool *ret)
     return r;
 }
 
-int cmd_unlock(Ctl *ctl)
+static int unlock(Ctl *ctl, int pin)
 {
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
-    _cleanup_(pin_done) int pin = -1;
-    bool needed = ctl_given(ctl, OPTION_PIN_FD);
-    int r = needed ? 0 : needs_pin(ctl, &needed);
+    int r = ctl_call_new(ctl, "Identity", "Unlock", &call);
 
-    if (r == 0 && needed)
-        r = pin_get(ctl, OPTION_PIN_FD, "PIN: ", false, &pin);
-    if (r == 0)
-        r = ctl_call_new(ctl, "Identity", "Unlock", &call);
     if (r != 0)
         return r;
     hmsg_call_option_fd(call, "pin", pin);
     if (ctl_given(ctl, OPTION_FORCE))
         hmsg_call_option_bool(call, "force", true);
-    r = ctl_call_run(ctl, call, NULL);
+    return ctl_call_run(ctl, call, NULL);
+}
+
+/* Where the agent's pinentry can ask. */
+static bool has_screen(const Ctl *ctl)
+{
+    return !ctl_given(ctl, OPTION_NO_ASK) && (getenv("WAYLAND_DISPLAY") || getenv("DISPLAY"));
+}
+
+int cmd_unlock(Ctl *ctl)
+{
+    _cleanup_(pin_done) int pin = -1;
+    bool needed = ctl_given(ctl, OPTION_PIN_FD);
+    int r = needed ? 0 : needs_pin(ctl, &needed);
+
+    if (r == 0 && needed && !ctl_given(ctl, OPTION_PIN_FD) && has_screen(ctl)) {
+        r = unlock(ctl, -1);
+        needed = r == HMSG_ERROR_LOCKED && pin_can_ask(); /* then on the terminal */
+        if (!needed)
+            return r == 0 ? ctl_print_nothing(ctl) : r;
+        r = 0;
+    }
+    if (r == 0 && needed)
+        r = pin_get(ctl, OPTION_PIN_FD, "PIN: ", false, &pin);
+    if (r == 0)
+        r = unlock(ctl, pin);
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }

@@ -184,6 +184,13 @@ int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd
     return r == 0 ? make_memfd(ctl, line, size, ret_fd) : r;
 }
 
+bool pin_can_ask(void)
+{
+    _cleanup_(fd_closep) int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+    return fd >= 0;
+}
+
 void pin_done(int *fd)
 {
     static const uint8_t nothing[PIN_MAX];

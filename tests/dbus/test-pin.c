@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/dbus/cipher.h"
@@ -106,6 +107,35 @@ static void test_pin(TestAgent *a, gconstpointer data)
     agent_stop(a);
 }
 
+/* The agent asks by pinentry, when the caller allows that it asks. */
+static void test_prompt(TestAgent *a, gconstpointer data)
+{
+    g_autofree char *program = g_build_filename(a->folder, "pinentry", NULL);
+    static const char script[] = "#!/bin/sh\n"
+                                 "echo OK\n"
+                                 "while read -r line; do\n"
+                                 "[ \"$line\" != GETPIN ] || echo D 2580\n"
+                                 "echo OK\n"
+                                 "done\n";
+
+    g_assert_true(g_file_set_contents(program, script, -1, NULL));
+    g_assert_cmpint(chmod(program, 0700), ==, 0);
+    g_setenv("HMSG_PINENTRY", program, TRUE);
+    agent_start(a, NULL);
+    expect_error(call_with(a, "Create", memfd_of("2580")), NULL);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    agent_expect_error(a, IDENTITY, "Unlock", NULL, ERROR("Locked"));
+    expect_state(a, "locked");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, "Unlock", g_variant_new("(a{sv})", NULL), NULL,
+        G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, TEST_AWAIT_SECONDS * 1000, NULL, &error);
+    g_assert_no_error(error);
+    expect_state(a, "ready");
+    agent_stop(a);
+    g_unsetenv("HMSG_PINENTRY");
+}
+
 static void test_without(TestAgent *a, gconstpointer data)
 {
     agent_start(a, NULL);
@@ -120,6 +150,7 @@ int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/dbus/pin/pin", TestAgent, NULL, agent_set_up, test_pin, agent_tear_down);
+    g_test_add("/dbus/pin/prompt", TestAgent, NULL, agent_set_up, test_prompt, agent_tear_down);
     g_test_add("/dbus/pin/without", TestAgent, NULL, agent_set_up, test_without, agent_tear_down);
     return g_test_run();
 }

@@ -80,7 +80,7 @@ static void test_clean(Fixture *f, gconstpointer data)
 
     g_assert_cmpint(dup2(STDERR_FILENO, LEAK_FD), ==, LEAK_FD); /* not close-on-exec */
     g_setenv("HMSG_TEST_LEAK", "leak", TRUE);
-    g_assert_cmpint(launcher_new(f->program, &l), ==, 0);
+    g_assert_cmpint(launcher_new(f->program, f->program, &l), ==, 0);
     g_assert_cmpint(launcher_start_courier(l, &fd), ==, 0);
     g_autofree char *answer = read_answer(fd);
     g_assert_nonnull(strstr(answer, "end\n"));
@@ -99,7 +99,7 @@ static void test_several(Fixture *f, gconstpointer data)
     _cleanup_(fd_closep) int first = -1;
     _cleanup_(fd_closep) int second = -1;
 
-    g_assert_cmpint(launcher_new(f->program, &l), ==, 0);
+    g_assert_cmpint(launcher_new(f->program, f->program, &l), ==, 0);
     g_assert_cmpint(launcher_start_courier(l, &first), ==, 0);
     g_assert_cmpint(launcher_start_courier(l, &second), ==, 0);
     g_autofree char *a = read_answer(first);
@@ -119,7 +119,7 @@ static void test_missing(Fixture *f, gconstpointer data)
     _cleanup_(fd_closep) int fd = -1;
 
     g_assert_cmpint(g_unlink(f->program), ==, 0);
-    g_assert_cmpint(launcher_new(f->program, &l), ==, 0);
+    g_assert_cmpint(launcher_new(f->program, f->program, &l), ==, 0);
     g_assert_cmpint(launcher_start_courier(l, &fd), ==, 0);
     g_autofree char *answer = read_answer(fd);
     g_assert_cmpstr(answer, ==, "");
@@ -130,7 +130,7 @@ static void test_end(Fixture *f, gconstpointer data)
     Launcher *l = NULL;
     _cleanup_(fd_closep) int fd = -1;
 
-    g_assert_cmpint(launcher_new(f->program, &l), ==, 0);
+    g_assert_cmpint(launcher_new(f->program, f->program, &l), ==, 0);
     g_assert_cmpint(launcher_start_courier(l, &fd), ==, 0);
     g_autofree char *answer = read_answer(fd);
     g_assert_null(launcher_free(l));

@@ -2,10 +2,11 @@
 
 /* Mail that arrives: what gets into the inbox, what into quarantine, and what the relay may delete. */
 
-#include "agent/mailbox-internal.h"
+#include "agent/mailbox.h"
 
 #include <string.h>
 
+#include "agent/mailbox-internal.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/file.h"
 #include "tests/unit/agent/mail-scene.h"

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/pinentry.h"
+
+#include <assuan.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/pin.h"
+
+/* Assuan: a percent sign and what ends a line are escaped; there is none in our own texts. */
+#define COMMAND_SIZE (PINENTRY_TEXT_MAX + 32u)
+
+typedef struct Answer {
+    Secret *pin;
+    size_t size;
+    bool too_long;
+} Answer;
+
+static gpg_error_t take_data(void *userdata, const void *data, size_t n)
+{
+    Answer *a = userdata;
+
+    if (n > secret_size(a->pin) - a->size) {
+        a->too_long = true;
+        return 0;
+    }
+    memcpy(secret_data(a->pin) + a->size, data, n);
+    a->size += n;
+    return 0;
+}
+
+static gpg_error_t say(assuan_context_t ctx, const char *command, const char *text, Answer *a)
+{
+    char line[COMMAND_SIZE];
+
+    (void)snprintf(line, sizeof(line), "%s%s%s", command, *text ? " " : "", text);
+    return assuan_transact(ctx, line, a ? take_data : NULL, a, NULL, NULL, NULL, NULL);
+}
+
+static gpg_error_t converse(assuan_context_t ctx, const char *program, const char *text, Answer *a)
+{
+    const char *argv[] = {program, NULL};
+    assuan_fd_t none[] = {ASSUAN_INVALID_FD};
+    gpg_error_t e = assuan_pipe_connect(ctx, program, argv, none, NULL, NULL, 0);
+
+    if (!e)
+        e = say(ctx, "SETTITLE", "hmsg", NULL);
+    if (!e)
+        e = say(ctx, "SETDESC", text, NULL);
+    if (!e)
+        e = say(ctx, "SETPROMPT", "PIN:", NULL);
+    if (e)
+        return e;
+    assuan_begin_confidential(ctx);
+    e = say(ctx, "GETPIN", "", a);
+    assuan_end_confidential(ctx);
+    return e;
+}
+
+static bool is_cancelled(gpg_error_t e)
+{
+    return gpg_err_code(e) == GPG_ERR_CANCELED || gpg_err_code(e) == GPG_ERR_FULLY_CANCELED;
+}
+
+/* The default action of SIGIO is the end, and that of pinentry the end of its input. */
+static void end_with(int fd)
+{
+    sigset_t io;
+
+    (void)signal(SIGCHLD, SIG_DFL); /* libassuan waits for its child */
+    (void)signal(SIGIO, SIG_DFL);
+    sigemptyset(&io);
+    sigaddset(&io, SIGIO);
+    (void)sigprocmask(SIG_UNBLOCK, &io, NULL);
+    if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETFL, O_ASYNC) < 0)
+        return;
+}
+
+static void send_all(int fd, const void *data, size_t n)
+{
+    const char *p = data;
+
+    while (n > 0) {
+        ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            return;
+        p += sent;
+        n -= (size_t)sent;
+    }
+}
+
+void pinentry_ask(const char *program, const char *text, int fd)
+{
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    assuan_context_t ctx = NULL;
+    Answer a = {0};
+    gpg_error_t e = GPG_ERR_ENOMEM;
+    char status = PINENTRY_FAILED;
+
+    end_with(fd);
+    if (secret_new(PIN_SIZE_MAX, &pin) == 0 && assuan_new(&ctx) == 0) {
+        a.pin = pin;
+        e = converse(ctx, program, text, &a);
+    }
+    (void)fcntl(fd, F_SETFL, 0);
+    if (!e && !a.too_long)
+        status = PINENTRY_PIN;
+    else if (is_cancelled(e))
+        status = PINENTRY_CANCELLED;
+    send_all(fd, &status, 1);
+    if (status == PINENTRY_PIN)
+        send_all(fd, secret_bytes(pin), a.size);
+    assuan_release(ctx);
+}
