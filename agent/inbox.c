@@ -28,6 +28,7 @@ typedef enum Query {
     Q_EACH,
     Q_NEXT,
     Q_UNREAD,
+    Q_UNCHECKED,
     Q_INSERT,
     Q_UPDATE,
     Q_READ,
@@ -52,6 +53,7 @@ static const char *const queries[Q_MAX_] = {
     [Q_EACH] = "SELECT " COLUMNS " FROM inbox WHERE serial > ?1 ORDER BY serial",
     [Q_NEXT] = "SELECT " COLUMNS " FROM inbox WHERE state = ?1 AND serial > ?2 ORDER BY serial LIMIT 1",
     [Q_UNREAD] = "SELECT count(*) FROM inbox WHERE state IN (0, 1)",
+    [Q_UNCHECKED] = "SELECT count(*), total(size) FROM inbox WHERE state = 0",
     [Q_INSERT] = "INSERT INTO inbox(id, relay, state, skid, submitter, received, size, file, reason,"
                  " acknowledged, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [Q_UPDATE] = "UPDATE inbox SET state = ?2, skid = ?3, reason = ?4,"
@@ -410,6 +412,19 @@ int inbox_count_unread(Inbox *i, uint64_t *ret)
     r = db_step(s, &row);
     if (r == 0)
         *ret = row ? (uint64_t)db_column_number(s, 0) : 0;
+    return r;
+}
+
+int inbox_has_room(Inbox *i, bool *ret)
+{
+    _cleanup_(db_resetp) DbStatement *s = i->q[Q_UNCHECKED];
+    bool row = false;
+    int r;
+
+    r = db_step(s, &row);
+    if (r == 0)
+        *ret = !row || (db_column_number(s, 0) < (int64_t)INBOX_UNCHECKED_MAX &&
+                        db_column_number(s, 1) < (int64_t)INBOX_UNCHECKED_BYTES_MAX);
     return r;
 }
 

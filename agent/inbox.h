@@ -9,7 +9,10 @@
 
 #define INBOX_QUARANTINE_MAX 256u              /* messages; the oldest go first */
 #define INBOX_QUARANTINE_BYTES_MAX (64u << 20) /* of their bodies together */
-#define INBOX_DONE_SECONDS (31u * 86400u)      /* ids are remembered; longer than a relay keeps a message */
+/* Of what nobody could look at yet, and so anybody can have sent; more waits at the relay. */
+#define INBOX_UNCHECKED_MAX 8192u
+#define INBOX_UNCHECKED_BYTES_MAX (1ull << 30)
+#define INBOX_DONE_SECONDS (31u * 86400u) /* ids are remembered; longer than a relay keeps a message */
 
 typedef enum InboxState {
     INBOX_UNCHECKED, /* as it came: the agent was locked, or could not ask */
@@ -71,6 +74,8 @@ int inbox_each(Inbox *i, uint64_t after, int (*f)(const InboxRow *row, void *use
 /* The oldest row in this state behind serial after; NOT_FOUND. */
 int inbox_next(Inbox *i, InboxState state, int64_t after, InboxRow *ret);
 int inbox_count_unread(Inbox *i, uint64_t *ret);
+/* For one more that is not checked. */
+int inbox_has_room(Inbox *i, bool *ret);
 
 /* At most n ids that relay may delete: 43 characters and a 0 each. */
 int inbox_due(Inbox *i, const char *relay, char (*ret)[HASH_TEXT_SIZE], size_t max, size_t *ret_n);

@@ -109,12 +109,25 @@ static void on_fetched(int r, const char *detail, const RelaysResult *result, vo
         intake_finish(k, r, detail);
 }
 
+/* A relay, or strangers while we are locked, must not fill the disk with what is checked later. */
+static int check_room(Intake *k)
+{
+    bool room = false;
+    int r;
+
+    if (k->row.size > ATTACHMENT_SIZE_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    r = inbox_has_room(k->owner->inbox, &room);
+    return r == 0 && !room ? HMSG_ERROR_QUOTA_EXCEEDED : r;
+}
+
 void intake_fetch(Intake *k)
 {
     int r;
 
-    r = k->row.size > ATTACHMENT_SIZE_MAX ? HMSG_ERROR_TOO_LARGE
-                                          : store_body_create(k->owner->m->store, k->file, &k->fd);
+    r = check_room(k);
+    if (r == 0)
+        r = store_body_create(k->owner->m->store, k->file, &k->fd);
     if (r == 0)
         r = relays_fetch(k->owner->m->relays, k->row.relay, k->row.id, k->fd, on_fetched, k, &k->fetch);
     if (r != 0)

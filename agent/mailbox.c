@@ -132,8 +132,9 @@ static void on_settled(Intake *k, int r, const char *detail)
     if (r == 0 && k->row.state == INBOX_UNCHECKED)
         try_later(b);
     if (r != 0 && fresh && r != HMSG_ERROR_NOT_FOUND) {
-        log_info("A message could not be fetched: %s", detail);
         l = mailbox_relay(b, relay);
+        if (!l || !l->behind) /* once, not for each that waits */
+            log_info("A message could not be fetched: %s", detail);
         if (l)
             l->behind = true;
         try_later(b);

@@ -273,6 +273,35 @@ static void test_locked(Fixture *f, gconstpointer data)
     g_assert_cmpint(row.state, ==, INBOX_NEW);
 }
 
+/* While nothing can be checked not everything is taken in: it stays at the relay. */
+static void test_no_room(Fixture *f, gconstpointer data)
+{
+    _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+    Inbox *inbox = mailbox_inbox(f->s.m->mailbox);
+    _cleanup_(mailbox_request_freep) MailboxRequest *q = NULL;
+    StoreBody large = {.bytes = BUF_MAX(10)};
+    InboxRow row = {
+        .state = INBOX_UNCHECKED, .size = INBOX_UNCHECKED_BYTES_MAX, .acknowledge = INBOX_ACK_DONE};
+    bool done = false;
+
+    double_lock(f->s.d);
+    memset(row.id, 'L', sizeof(row.id) - 1);
+    memset(row.submitter, 'S', sizeof(row.submitter) - 1);
+    g_strlcpy(row.relay, fake_courier_relay(f->s.courier), sizeof(row.relay));
+    g_assert_cmpint(inbox_put(inbox, &row, &large, NULL), ==, 0);
+    (void)fake_courier_mail(f->s.courier, body.data, body.size);
+    for (int i = 0; i < 100; i++)
+        double_turn(f->s.d);
+    g_assert_cmpuint(fake_courier_count(f->s.courier, "Fetch"), ==, 0);
+    g_assert_cmpuint(fake_courier_waiting(f->s.courier), ==, 1);
+
+    g_assert_cmpint(inbox_delete(inbox, row.id), ==, 0);
+    g_assert_cmpint(mailbox_sync(f->s.m->mailbox, on_synced, &done, &q), ==, 0);
+    double_run(f->s.d, &done);
+    while (fake_courier_waiting(f->s.courier) > 0)
+        double_turn(f->s.d);
+}
+
 /* A TPM in trouble might have lost the key: the relay keeps its copy until we know. */
 static void test_tpm_fails(Fixture *f, gconstpointer data)
 {
@@ -376,6 +405,7 @@ int main(int argc, char **argv)
         {"/mailbox/elsewhere", test_elsewhere},
         {"/mailbox/acknowledged-other", test_acknowledged_other},
         {"/mailbox/endless-list", test_endless_list},
+        {"/mailbox/no-room", test_no_room},
     };
 
     g_test_init(&argc, &argv, NULL);
