@@ -39,14 +39,19 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
     return 0;
 }
 
+/* One message each time, so that a client which never stops does not keep the loop from the others. */
 static int on_begin(sd_event_source *source, void *userdata)
 {
     Channel *c = userdata;
+    Channels *owner = c->owner;
     sd_bus *bus = sd_bus_ref(c->bus); /* the channel may be closed by what is in it */
+    Channel *there;
+    int r;
 
-    c->begin = sd_event_source_disable_unref(c->begin);
-    while (sd_bus_process(bus, NULL) > 0)
-        ;
+    r = sd_bus_process(bus, NULL);
+    DL_SEARCH_SCALAR(owner->list, there, bus, bus);
+    if (there && r <= 0)
+        there->begin = sd_event_source_disable_unref(there->begin);
     sd_bus_unref(bus);
     return 0;
 }
@@ -56,8 +61,10 @@ static int on_begin(sd_event_source *source, void *userdata)
 static int on_connected(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     Channel *c = userdata;
+    int r;
 
-    return sd_event_add_defer(c->owner->m->event, &c->begin, on_begin, c);
+    r = sd_event_add_defer(c->owner->m->event, &c->begin, on_begin, c);
+    return r < 0 ? r : sd_event_source_set_enabled(c->begin, SD_EVENT_ON);
 }
 
 static int match_local(Channel *c, const char *member, sd_bus_message_handler_t handler)
