@@ -272,6 +272,38 @@ static void test_slow_header(void)
     fixture_stop(&f);
 }
 
+/* After a greeting, the same frames over and over, whose answers nobody reads, until the server has closed.
+ */
+static void flood(const char *begin, size_t begin_size, const char *frame, size_t frame_size)
+{
+    HttpOptions o = options();
+    Fixture f;
+    bool open = true;
+
+    fixture_start(&f, &o);
+    SSL *ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
+    g_assert_cmpint(SSL_write(ssl, PREFACE EMPTY_SETTINGS, sizeof(PREFACE EMPTY_SETTINGS) - 1), >, 0);
+    if (begin_size > 0)
+        g_assert_cmpint(SSL_write(ssl, begin, (int)begin_size), >, 0);
+    /* it reads on until its answers fill both sockets' buffers */
+    for (unsigned i = 0; i < 10000000 && open; i++)
+        open = SSL_write(ssl, frame, (int)frame_size) > 0;
+    g_assert_false(open);
+    fixture_tls_free(ssl);
+    TEST_AWAIT(http_server_connections(f.server) == 0);
+    fixture_stop(&f);
+}
+
+static void test_floods(void)
+{
+    static const char headers[] = UNFINISHED_HEADERS, continuation[] = "\0\0\0\11\0\0\0\0\1",
+                      ping[] = "\0\0\10\6\0\0\0\0\0pingping", settings[] = EMPTY_SETTINGS;
+
+    flood(headers, sizeof(headers) - 1, continuation, sizeof(continuation) - 1);
+    flood(NULL, 0, ping, sizeof(ping) - 1);
+    flood(NULL, 0, settings, sizeof(settings) - 1);
+}
+
 /* Quick at first, then nothing. */
 static ssize_t on_first(nghttp2_session *session, int32_t stream, uint8_t *to, size_t n, uint32_t *flags,
                         nghttp2_data_source *source, void *userdata)
@@ -542,6 +574,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/http/not-http2", test_not_http2);
     g_test_add_func("/server/http/slow-body", test_slow_body);
     g_test_add_func("/server/http/slow-header", test_slow_header);
+    g_test_add_func("/server/http/floods", test_floods);
     g_test_add_func("/server/http/slower-body", test_slower_body);
     g_test_add_func("/server/http/slow-reader", test_slow_reader);
     g_test_add_func("/server/http/memory", test_memory);
