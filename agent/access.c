@@ -7,6 +7,7 @@
 #include "agent/access.h"
 #include "agent/bus-util.h"
 #include "agent/request.h"
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
 
@@ -24,9 +25,10 @@ struct Client {
 
 struct Access {
     Manager *m;
-    uid_t uid;        /* ours */
-    Client *names;    /* by name */
-    Client *channels; /* by channel */
+    uid_t uid;          /* ours */
+    uint64_t last_call; /* CLOCK_BOOTTIME */
+    Client *names;      /* by name */
+    Client *channels;   /* by channel */
     sd_bus_slot *filter_slot;
     sd_bus_slot *gone_slot;
 };
@@ -122,7 +124,10 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
     r = access_client(a, m, &c);
     if (r < 0)
         return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");
-    return client_check(a, c, error);
+    r = client_check(a, c, error);
+    if (r >= 0)
+        a->last_call = clock_boottime();
+    return r;
 }
 
 static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -171,6 +176,11 @@ Access *access_free(Access *a)
     }
     free(a);
     return NULL;
+}
+
+uint64_t access_last_call(const Access *a)
+{
+    return a->last_call;
 }
 
 int access_watch_bus(Access *a, sd_bus *bus)

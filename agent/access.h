@@ -19,5 +19,8 @@ int access_watch_channel(Access *a, sd_bus *channel, const Client *rights);
 /* The channel is closed: its client leaves. */
 void access_channel_closed(Access *a, sd_bus *channel);
 
+/* When a program of the user last called, CLOCK_BOOTTIME in µs; 0: none has. */
+uint64_t access_last_call(const Access *a);
+
 /* The client of a call; -ENXIO: it has left. */
 int access_client(Access *a, sd_bus_message *call, Client **ret);

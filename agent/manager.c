@@ -9,6 +9,7 @@
 
 #include "agent/channel.h"
 #include "agent/cipher.h"
+#include "agent/expiry.h"
 #include "agent/identity.h"
 #include "agent/key-cache.h"
 #include "agent/keyring.h"
@@ -169,6 +170,8 @@ static int make_objects(Manager *m)
     if (r == 0)
         r = logind_new(m, &m->logind);
     if (r == 0)
+        r = expiry_new(m, &m->expiry);
+    if (r == 0)
         r = mail_start(m);
     return r;
 }
@@ -279,6 +282,7 @@ Manager *manager_free(Manager *m)
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
     mail_stop(m);
+    m->expiry = expiry_free(m->expiry);
     m->logind = logind_free(m->logind);
     m->key_cache = key_cache_free(m->key_cache);
     m->cipher = cipher_free(m->cipher);

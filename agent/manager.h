@@ -14,6 +14,7 @@ typedef struct Access Access;
 typedef struct Channels Channels;
 typedef struct Cipher Cipher;
 typedef struct Contacts Contacts;
+typedef struct Expiry Expiry;
 typedef struct Identity Identity;
 typedef struct KeyCache KeyCache;
 typedef struct Keyring Keyring;
@@ -66,6 +67,7 @@ typedef struct Manager {
     Cipher *cipher;
     KeyCache *key_cache;
     Logind *logind;
+    Expiry *expiry;
     /* the mail half; made by mail_start(), in this order */
     Store *store;
     Contacts *contacts;
