@@ -21,9 +21,17 @@ typedef struct Work {
     uint8_t chunk[CHUNK_SIZE];
 } Work;
 
+/* The same, of what is read before it is known whether it is a stream. */
+typedef struct Gather {
+    FdIo source;
+    Buf content;
+    bool end;
+} Gather;
+
 struct MailPump {
     Worker *worker;
     mail_pump_t done;
+    mail_gathered_t gathered;
     void *userdata;
 };
 
@@ -157,6 +165,72 @@ int mail_pump_split(Workers *workers, int source, int destination, mail_pump_t d
                     MailPump **ret)
 {
     return start(workers, NULL, source, destination, done, userdata, ret);
+}
+
+static void gather_free(void *context)
+{
+    Gather *g = context;
+
+    if (!g)
+        return;
+    fd_io_done(&g->source);
+    buf_done(&g->content);
+    free(g);
+}
+
+static void gather_freep(Gather **g)
+{
+    gather_free(*g);
+}
+
+static int gather_run(void *context, int stop_fd)
+{
+    Gather *g = context;
+    uint8_t chunk[CHUNK_SIZE];
+    int r = 0;
+
+    while (r == 0 && !g->end && g->content.size < g->content.max) {
+        size_t room = g->content.max - g->content.size;
+        ssize_t n = fd_io_read(&g->source, chunk, room < sizeof(chunk) ? room : sizeof(chunk), stop_fd);
+
+        g->end = n == 0;
+        r = n < 0 ? (int)n : buf_append(&g->content, chunk, (size_t)n);
+    }
+    bytes_wipe(chunk, sizeof(chunk));
+    return r;
+}
+
+static void gather_done(int r, void *context, void *userdata)
+{
+    _cleanup_(gather_freep) Gather *g = context;
+    MailPump *p = userdata;
+
+    p->worker = NULL;
+    p->gathered(r, &g->content, g->end, p->userdata);
+}
+
+int mail_pump_gather(Workers *workers, int source, size_t max, mail_gathered_t done, void *userdata,
+                     MailPump **ret)
+{
+    static const WorkerTask task = {.run = gather_run, .done = gather_done, .free_context = gather_free};
+    _cleanup_(mail_pump_freep) MailPump *p = calloc(1, sizeof(*p));
+    _cleanup_(gather_freep) Gather *g = calloc(1, sizeof(*g));
+    int r;
+
+    if (!p || !g)
+        return -ENOMEM;
+    g->source = FD_IO_NONE;
+    g->content = BUF_MAX(max);
+    p->gathered = done;
+    p->userdata = userdata;
+    r = fd_io_open(source, false, &g->source);
+    if (r == 0)
+        r = worker_start(workers, &task, g, p, &p->worker);
+    if (r != 0)
+        return r;
+    (void)TAKE_PTR(g);
+    *ret = TAKE_PTR(p);
+    return 0;
 }
 
 int mail_pipe(int ret_fds[static 2])

@@ -22,5 +22,10 @@ int mail_pump_join(Workers *workers, const Buf *begin, int source, int destinati
 /* Reads a head from source and writes what is behind it. BAD_PACKAGE: there is none. */
 int mail_pump_split(Workers *workers, int source, int destination, mail_pump_t done, void *userdata,
                     MailPump **ret);
+/* Reads source to its end, or until there are max bytes of it; the rest stays for mail_pump_join. content is
+ * the callback's to change. */
+typedef void (*mail_gathered_t)(int r, Buf *content, bool end, void *userdata);
+int mail_pump_gather(Workers *workers, int source, size_t max, mail_gathered_t done, void *userdata,
+                     MailPump **ret);
 /* Both ends of a pipe, close-on-exec. */
 int mail_pipe(int ret_fds[static 2]);

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <utlist.h>
 
@@ -17,7 +16,6 @@
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/secret.h"
 
-#define GATHER_CHUNK_SIZE 65536u
 #define DETAIL_SIZE 512u
 
 /* One recipient: what is needed to encrypt and to deliver. */
@@ -48,7 +46,7 @@ struct OutboxRequest {
     int fd;
     uint64_t expected;
     size_t hashed;
-    sd_event_source *later, *readable;
+    sd_event_source *later;
     ContactsRequest *ask;
     CipherJob *job;
     MailPump *pump;
@@ -69,7 +67,6 @@ void outbox_request_detach(OutboxRequest *q)
     DL_DELETE(q->owner->requests, q);
     q->owner = NULL;
     q->later = sd_event_source_disable_unref(q->later);
-    q->readable = sd_event_source_disable_unref(q->readable);
     q->ask = contacts_request_free(q->ask);
     q->job = cipher_job_free(q->job);
     q->pump = mail_pump_free(q->pump);
@@ -333,60 +330,28 @@ static int seal(OutboxRequest *q)
                        on_packages, q, &q->job);
 }
 
-/* Reads once. 1: there is more; 0: enough, or the end. */
-static int gather_some(OutboxRequest *q)
-{
-    uint8_t chunk[GATHER_CHUNK_SIZE];
-    ssize_t n;
-    int r;
-
-    n = read(q->source, chunk, sizeof(chunk));
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? 1 : -errno;
-    if (n == 0) {
-        q->source = fd_close(q->source);
-        return 0;
-    }
-    r = buf_append(&q->plaintext, chunk, (size_t)n);
-    bytes_wipe(chunk, sizeof(chunk));
-    if (r < 0)
-        return r;
-    q->large = q->plaintext.size > PLAINTEXT_SIZE_MAX;
-    return q->large ? 0 : 1;
-}
-
-static int on_readable(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static void on_gathered(int r, Buf *content, bool end, void *userdata)
 {
     OutboxRequest *q = userdata;
-    int r;
 
-    r = gather_some(q);
-    if (r == 1)
-        return 0;
-    q->readable = sd_event_source_disable_unref(q->readable);
+    q->pump = mail_pump_free(q->pump);
     if (r == 0)
+        r = buf_append(&q->plaintext, content->data, content->size);
+    if (r == 0) {
+        if (end)
+            q->source = fd_close(q->source);
+        q->large = !end || q->plaintext.size > PLAINTEXT_SIZE_MAX;
         r = seal(q);
+    }
     if (r != 0)
         finish(q, r, NULL);
-    return 0;
 }
 
-/* What never blocks is read at once. */
-static int gather_now(OutboxRequest *q)
-{
-    int r;
-
-    do
-        r = gather_some(q);
-    while (r == 1);
-    return r == 0 ? seal(q) : r;
-}
-
-/* Up to what a package holds; if there is more it becomes a stream. */
+/* Up to what a package holds; if there is more it becomes a stream. In a thread: also a file may keep us
+ * waiting, on a network or of another program's making. */
 static int gather(OutboxRequest *q)
 {
     struct stat st;
-    int r;
 
     if (q->source < 0)
         return seal(q);
@@ -394,12 +359,10 @@ static int gather(OutboxRequest *q)
         return -errno;
     if (S_ISREG(st.st_mode)) {
         q->expected = (uint64_t)st.st_size;
-        return q->expected > ATTACHMENT_SIZE_MAX ? HMSG_ERROR_TOO_LARGE : gather_now(q);
+        if (q->expected > ATTACHMENT_SIZE_MAX)
+            return HMSG_ERROR_TOO_LARGE;
     }
-    r = sd_event_add_io(q->owner->m->event, &q->readable, q->source, EPOLLIN, on_readable, q);
-    if (r == -EPERM) /* /dev/null and the like */
-        return gather_now(q);
-    return r < 0 ? r : 0;
+    return mail_pump_gather(q->owner->workers, q->source, PLAINTEXT_SIZE_MAX + 1, on_gathered, q, &q->pump);
 }
 
 static bool is_target(const OutboxRequest *q, const char *kid)
@@ -556,7 +519,7 @@ int outbox_send_fd(Outbox *o, const OutboxSend *what, int source, outbox_progres
     _cleanup_(outbox_request_freep) OutboxRequest *q = NULL;
     int r;
 
-    r = request_new(o, what, PLAINTEXT_SIZE_MAX + GATHER_CHUNK_SIZE, done, userdata, &q);
+    r = request_new(o, what, PLAINTEXT_SIZE_MAX + 1, done, userdata, &q);
     if (r != 0)
         return r;
     q->progress = progress;

@@ -18,6 +18,7 @@ typedef struct Fixture {
     int r;
     MailHead head;
     uint64_t size;
+    bool end;
 } Fixture;
 
 static void set_up(Fixture *f, gconstpointer data)
@@ -57,6 +58,52 @@ static int memory(const void *data, size_t n)
     g_assert_cmpint(file_write_fd(fd, data, n), ==, 0);
     g_assert_cmpint(lseek(fd, 0, SEEK_SET), ==, 0);
     return fd;
+}
+
+static void on_gathered(int r, Buf *content, bool end, void *userdata)
+{
+    Fixture *f = userdata;
+
+    f->done = true;
+    f->r = r;
+    f->size = content->size;
+    f->end = end;
+    g_strlcpy(f->head.subject, buf_text(content), sizeof(f->head.subject));
+}
+
+/* So much of a source, the rest stays; and one that gives nothing holds nobody up. */
+static void test_gather(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        size_t max, size;
+        bool end;
+    } cases[] = {{4, 4, false}, {10, 10, false}, {11, 10, true}, {1000, 10, true}};
+    int silent[2];
+    char rest[16];
+    MailPump *p = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        _cleanup_(fd_closep) int fd = memory("0123456789", 10);
+
+        f->done = false;
+        g_assert_cmpint(mail_pump_gather(f->workers, fd, cases[i].max, on_gathered, f, &p), ==, 0);
+        run(f);
+        p = mail_pump_free(p);
+        g_assert_cmpint(f->r, ==, 0);
+        g_assert_cmpuint(f->size, ==, cases[i].size);
+        g_assert_true(f->end == cases[i].end);
+        g_assert_true(strncmp(f->head.subject, "0123456789", cases[i].size) == 0);
+        g_assert_cmpint(read(fd, rest, sizeof(rest)), ==, (ssize_t)(10 - cases[i].size));
+    }
+    g_assert_cmpint(pipe(silent), ==, 0);
+    f->done = false;
+    g_assert_cmpint(mail_pump_gather(f->workers, silent[0], 100, on_gathered, f, &p), ==, 0);
+    g_assert_cmpint(sd_event_run(f->event, 1000), ==, 0);
+    p = mail_pump_free(p);
+    g_assert_false(f->done);
+    g_assert_cmpint(mail_pump_gather(f->workers, silent[1], 100, on_gathered, f, &p), ==, -EBADF);
+    close(silent[0]);
+    close(silent[1]);
 }
 
 /* A head is put before a content that is read from a file, and taken off it again. */
@@ -147,5 +194,6 @@ int main(int argc, char **argv)
     g_test_add("/mail-pump/no-head", Fixture, NULL, set_up, test_no_head, tear_down);
     g_test_add("/mail-pump/full", Fixture, NULL, set_up, test_full, tear_down);
     g_test_add("/mail-pump/cancel", Fixture, NULL, set_up, test_cancel, tear_down);
+    g_test_add("/mail-pump/gather", Fixture, NULL, set_up, test_gather, tear_down);
     return g_test_run();
 }
