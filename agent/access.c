@@ -6,6 +6,7 @@
 
 #include "agent/access.h"
 #include "agent/bus-util.h"
+#include "agent/channel.h"
 #include "agent/request.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
@@ -121,6 +122,8 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
     if (sd_bus_message_is_method_call(m, NULL, NULL) <= 0)
         return 0;
+    if (a->m->channels)
+        channels_check(a->m->channels, sd_bus_message_get_bus(m));
     r = access_client(a, m, &c);
     if (r < 0)
         return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");

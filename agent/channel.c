@@ -5,12 +5,13 @@
 
 #include "agent/channel.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
 
 typedef struct Channel {
     struct Channel *prev, *next;
     Channels *owner;
     sd_bus *bus;
-    sd_event_source *begin;
+    sd_event_source *begin, *end;
 } Channel;
 
 struct Channels {
@@ -28,6 +29,7 @@ static void channel_close(Channel *c)
     DL_DELETE(owner->list, c);
     owner->n--;
     sd_event_source_disable_unref(c->begin);
+    sd_event_source_disable_unref(c->end);
     sd_bus_detach_event(c->bus);
     sd_bus_close_unref(c->bus);
     free(c);
@@ -170,15 +172,39 @@ int channels_open(Channels *channels, sd_bus_message *call, int *ret_fd)
     return 0;
 }
 
-int channels_each(Channels *channels, int (*f)(sd_bus *bus, void *userdata), void *userdata)
+static int on_end(sd_event_source *source, void *userdata)
+{
+    channel_close(userdata);
+    return 0;
+}
+
+/* What waits for a client that does not read lies in our memory. It is cut off from the loop, not from within
+ * what may be a call of its own. */
+static bool is_stuck(Channel *c)
+{
+    uint64_t n = 0;
+
+    if (!c->end && sd_bus_get_n_queued_write(c->bus, &n) >= 0 && n > CHANNEL_UNREAD_MAX) {
+        log_info("A client does not read what it asked for: its channel is closed");
+        (void)sd_event_add_defer(c->owner->m->event, &c->end, on_end, c);
+    }
+    return c->end;
+}
+
+void channels_each(Channels *channels, int (*f)(sd_bus *bus, void *userdata), void *userdata)
 {
     Channel *c;
 
-    DL_FOREACH (channels->list, c) {
-        int r = f(c->bus, userdata);
+    DL_FOREACH (channels->list, c)
+        if (!is_stuck(c))
+            (void)f(c->bus, userdata);
+}
 
-        if (r != 0)
-            return r;
-    }
-    return 0;
+void channels_check(Channels *channels, sd_bus *bus)
+{
+    Channel *c;
+
+    DL_SEARCH_SCALAR(channels->list, c, bus, bus);
+    if (c)
+        (void)is_stuck(c);
 }

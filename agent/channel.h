@@ -5,7 +5,8 @@
 
 #include "agent/access.h"
 
-#define CHANNELS_MAX 64u /* open at a time */
+#define CHANNELS_MAX 64u         /* open at a time */
+#define CHANNEL_UNREAD_MAX 1024u /* messages besides what the socket holds; who reads no more is cut off */
 
 int channels_new(Manager *m, Channels **ret);
 Channels *channels_free(Channels *c);
@@ -14,5 +15,7 @@ DEFINE_CLEANUP(Channels *, channels_free)
 /* The client's end of a new channel for the caller of call. QUOTA_EXCEEDED: too many are open. */
 int channels_open(Channels *c, sd_bus_message *call, int *ret_fd);
 
-/* Calls f for the bus of each open channel until it returns non-zero; returns that. */
-int channels_each(Channels *c, int (*f)(sd_bus *bus, void *userdata), void *userdata);
+/* Calls f for the bus of each channel whose client reads; an error on one is none of the others'. */
+void channels_each(Channels *c, int (*f)(sd_bus *bus, void *userdata), void *userdata);
+/* A call has come on bus: ends its channel, later, when its client has left too much unread. */
+void channels_check(Channels *c, sd_bus *bus);

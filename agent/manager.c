@@ -348,7 +348,7 @@ int manager_emit(Manager *m, const char *interface, const char *member, const ch
     if (m->bus)
         r = emit_on(m->bus, &e);
     if (r >= 0 && m->channels)
-        r = channels_each(m->channels, emit_on, &e);
+        channels_each(m->channels, emit_on, &e);
     va_end(ap);
     return r;
 }
@@ -370,6 +370,6 @@ int manager_emit_property(Manager *m, const char *interface, const char *propert
     if (m->bus)
         r = emit_property_on(m->bus, &e);
     if (r >= 0 && m->channels)
-        r = channels_each(m->channels, emit_property_on, &e);
+        channels_each(m->channels, emit_property_on, &e);
     return r;
 }

@@ -332,6 +332,29 @@ static void test_channel_begin(TestAgent *a, gconstpointer data)
     close(fd);
 }
 
+static int on_never(sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    return 0;
+}
+
+/* Answers that nobody reads do not gather without end. */
+static void test_channel_unread(TestAgent *a, gconstpointer data)
+{
+    int r = 0;
+
+    agent_start(a, NULL);
+    sd_bus *bus = channel_bus(open_channel(a));
+    for (unsigned i = 0; r >= 0 && i < 50 * CHANNEL_UNREAD_MAX; i++) {
+        r = sd_bus_call_method_async(bus, NULL, NULL, AGENT_PATH, AGENT, "GetStatus", on_never, NULL, "a{sv}",
+                                     0);
+        r = r < 0 ? r : sd_bus_flush(bus);
+    }
+    g_assert_cmpint(r, <, 0);
+    sd_bus_close_unref(bus);
+    g_autofree char *state = agent_state(a);
+    g_assert_cmpstr(state, ==, "none");
+}
+
 static void test_channel_limit(TestAgent *a, gconstpointer data)
 {
     int fds[CHANNELS_MAX];
@@ -565,6 +588,7 @@ int main(int argc, char **argv)
     add("/dbus/agent/other-user", test_other_user);
     add("/dbus/agent/channel", test_channel);
     add("/dbus/agent/channel-begin", test_channel_begin);
+    add("/dbus/agent/channel-unread", test_channel_unread);
     add("/dbus/agent/channel-limit", test_channel_limit);
     add("/dbus/agent/garbage", test_garbage);
     add("/dbus/agent/client-leaves", test_client_leaves);
