@@ -139,7 +139,7 @@ static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
     const char *name;
     Client *c;
 
-    if (sd_bus_message_read_basic(m, 's', &name) < 0)
+    if (!bus_is_broadcast(m) || sd_bus_message_read_basic(m, 's', &name) < 0)
         return 0;
     HASH_FIND_STR(a->names, name, c);
     if (c) {

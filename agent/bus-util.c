@@ -240,3 +240,8 @@ int bus_append_u64(sd_bus_message *m, const char *key, uint64_t value)
 {
     return sd_bus_message_append(m, "{sv}", key, "t", value);
 }
+
+bool bus_is_broadcast(sd_bus_message *m)
+{
+    return !sd_bus_message_get_destination(m);
+}

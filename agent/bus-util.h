@@ -45,6 +45,10 @@ int bus_read_strings(sd_bus_message *m, BusStrings *ret, sd_bus_error *error);
  * function can `return bus_fail(error, r, detail)`. */
 int bus_fail(sd_bus_error *error, int r, const char *detail);
 
+/* The bus sends a broadcast signal on to us only when its sender is who our match names; one that is
+ * addressed to us comes from anybody, and sd-bus takes any sender for the one with the well-known name. */
+bool bus_is_broadcast(sd_bus_message *m);
+
 /* {sv} entries of an open a{sv}. */
 int bus_append_string(sd_bus_message *m, const char *key, const char *value);
 int bus_append_strings(sd_bus_message *m, const char *key, const char *const *values, size_t n);

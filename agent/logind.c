@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/bus-util.h"
 #include "agent/identity.h"
 #include "agent/logind.h"
 #include "libhmsg/base/error.h"
@@ -217,6 +218,12 @@ static int on_owner(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return greet(userdata);
 }
 
+/* Any user of the machine could lock the keys of another. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    return sd_bus_message_is_signal(m, NULL, NULL) > 0 && !bus_is_broadcast(m);
+}
+
 static int connect_bus(Logind *l);
 
 static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
@@ -296,6 +303,8 @@ static int connect_bus(Logind *l)
         r = sd_bus_start(l->bus);
     if (r >= 0)
         r = sd_bus_attach_event(l->bus, l->m->event, SD_EVENT_PRIORITY_NORMAL);
+    if (r >= 0)
+        r = sd_bus_add_filter(l->bus, NULL, on_message, l);
     if (r >= 0)
         r = add_matches(l);
     if (r >= 0)

@@ -179,6 +179,38 @@ static void test_leave(Fixture *f, gconstpointer data)
     g_assert_cmpstr(a.text, ==, "here");
 }
 
+/* Nobody says of another that it has left. */
+static void test_forged_leave(Fixture *f, gconstpointer data)
+{
+    sd_bus *forger = connect_bus(f);
+    sd_bus_message *m = NULL;
+    const char *server, *client;
+    g_auto(Answer) a = {0};
+
+    begin(f->client, &a);
+    RUN_UNTIL(f, f->waiting);
+    g_assert_cmpint(sd_bus_get_unique_name(f->m.bus, &server), >=, 0);
+    g_assert_cmpint(sd_bus_get_unique_name(f->client, &client), >=, 0);
+    g_assert_cmpint(sd_bus_message_new_signal(forger, &m, "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                              "NameOwnerChanged"),
+                    >=, 0);
+    g_assert_cmpint(sd_bus_message_set_destination(m, server), >=, 0);
+    g_assert_cmpint(sd_bus_message_append(m, "sss", client, client, ""), >=, 0);
+    g_assert_cmpint(sd_bus_send(forger, m, NULL), >=, 0);
+    sd_bus_message_unref(m);
+    /* a call of the same client is heard after it */
+    Request *first = g_steal_pointer(&f->waiting);
+    g_auto(Answer) b = {0};
+    begin(forger, &b);
+    RUN_UNTIL(f, f->waiting);
+    g_assert_cmpuint(f->cancelled, ==, 0);
+    g_assert_cmpint(request_reply(first, "s", "here"), ==, 0);
+    request_free(first);
+    RUN_UNTIL(f, a.n);
+    g_assert_cmpstr(a.text, ==, "here");
+    sd_bus_close_unref(forger);
+}
+
 /* The end of the agent cancels as well. */
 static void test_end(Fixture *f, gconstpointer data)
 {
@@ -273,6 +305,7 @@ int main(int argc, char **argv)
     add("/agent/access/fail", test_fail);
     add("/agent/access/unanswered", test_unanswered);
     add("/agent/access/leave", test_leave);
+    add("/agent/access/forged-leave", test_forged_leave);
     add("/agent/access/end", test_end);
     add("/agent/access/quota", test_quota);
     add("/agent/access/progress", test_progress);

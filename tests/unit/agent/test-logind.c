@@ -291,6 +291,51 @@ static void test_late(Scene *s, gconstpointer data)
     AWAIT(s->n_forget == 1);
 }
 
+/* The only other client of this bus. */
+static void say_forged(sd_bus *forger, const char *to, const char *path, const char *interface,
+                       const char *member, const char *types, ...)
+{
+    sd_bus_message *m = NULL;
+    va_list ap;
+
+    check(sd_bus_message_new_signal(forger, &m, path, interface, member));
+    check(sd_bus_message_set_destination(m, to));
+    va_start(ap, types);
+    check(sd_bus_message_appendv(m, types, ap));
+    va_end(ap);
+    check(sd_bus_send(forger, m, NULL));
+    check(sd_bus_flush(forger));
+    sd_bus_message_unref(m);
+}
+
+/* Anybody may send us signals: only those of logind count. */
+static void test_forged(Scene *s, gconstpointer data)
+{
+    sd_bus *forger = NULL;
+
+    logind_appears(s);
+    check(start(s));
+    AWAIT(s->n_inhibit == 1);
+    settle(s);
+    check(sd_bus_new(&forger));
+    check(sd_bus_set_address(forger, test_bus_address(s->bus)));
+    check(sd_bus_set_bus_client(forger, true));
+    check(sd_bus_start(forger));
+    for (unsigned i = 1; i < 5; i++) { /* unique names: ours is among them */
+        g_autofree char *to = g_strdup_printf(":1.%u", i);
+
+        say_forged(forger, to, LOGIN1_PATH, LOGIN1 ".Manager", "PrepareForSleep", "b", 1);
+        say_forged(forger, to, OURS, LOGIN1 ".Session", "Lock", "");
+        say_forged(forger, to, "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss",
+                   LOGIN1, "", ":1.9");
+    }
+    settle(s);
+    g_assert_cmpuint(s->n_forget, ==, 0);
+    g_assert_cmpuint(s->n_inhibit, ==, 1);
+    g_assert_true(inhibitor_is_held(s));
+    sd_bus_flush_close_unref(forger);
+}
+
 static void test_no_bus(Scene *s, gconstpointer data)
 {
     g_free(s->m.places.system_bus_address);
@@ -329,6 +374,7 @@ int main(int argc, char *argv[])
     ADD("logout", test_logout);
     ADD("failure", test_failure);
     ADD("late", test_late);
+    ADD("forged", test_forged);
     ADD("no-bus", test_no_bus);
     ADD("bus-ends", test_bus_ends);
     ADD("config", test_config);
