@@ -25,13 +25,12 @@
 #define SRK_TEXT_SIZE (2 * TPM_NAME_SIZE + 1)
 #define FOLDER_NAME_BYTES 12u /* of the SRK Name: algorithm and 80 bits */
 #define FOLDER_NAME_SIZE (2 * FOLDER_NAME_BYTES + 1)
-#define NEW_PREFIX ".new-" /* while it is being made */
-#define OLD_PREFIX ".old-" /* while it is being removed */
+#define NEW_PREFIX ".new-"   /* while it is being made */
+#define OLD_PREFIX ".old-"   /* while it is being removed */
+#define FOLDER_FILES_MAX 64u /* three, and what is left of them */
 #define FOLDER_PATH_SIZE (sizeof(NEW_PREFIX) + FOLDER_NAME_SIZE)
 
 #define MACHINE_APPLICATION SD_ID128_MAKE(5d, 1f, 0a, c2, 7e, 93, 4b, 60, 8d, 14, e6, 2b, 90, f5, 3c, 77)
-
-static const char *const file_names[] = {DECRYPT_FILE, SIGN_FILE, FACTS_FILE};
 
 void identity_machine(char ret[static MACHINE_TEXT_SIZE])
 {
@@ -205,16 +204,45 @@ static int write_files(int fd, const IdentityKeys *k)
     return r;
 }
 
+/* Calls f for what is in the folder, until it fails; takes over fd. */
+static int each_entry(int fd, unsigned max, int (*f)(int fd, const char *name, void *userdata),
+                      void *userdata)
+{
+    unsigned n = 0;
+    struct dirent *entry;
+    DIR *folder;
+    int r = 0;
+
+    folder = fdopendir(fd);
+    if (!folder) {
+        fd_close(fd);
+        return -ENOMEM;
+    }
+    while (r == 0 && n < max && (entry = readdir(folder))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        r = f(fd, entry->d_name, userdata);
+        n++;
+    }
+    closedir(folder);
+    return r;
+}
+
+static int remove_file(int fd, const char *name, void *userdata)
+{
+    return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* With the temporary files that file_write_atomic leaves behind when it is killed. */
 static int remove_folder(int keys_fd, const char *name)
 {
-    _cleanup_(fd_closep) int fd = -1;
+    int fd = -1;
     int r = open_folder(keys_fd, name, &fd);
 
+    if (r == 0)
+        r = each_entry(fd, FOLDER_FILES_MAX, remove_file, NULL);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < ELEMENTSOF(file_names); i++)
-        if (unlinkat(fd, file_names[i], 0) < 0 && errno != ENOENT)
-            return -errno;
     if (unlinkat(keys_fd, name, AT_REMOVEDIR) < 0)
         return -errno;
     return fsync(keys_fd) < 0 ? -errno : 0;
@@ -246,8 +274,11 @@ static int store_folder(int data_fd, const IdentityKeys *k, unsigned flags)
         r = write_files(fd, k);
     if (r == 0 && renameat2(keys_fd, temporary, keys_fd, final, flags) < 0)
         r = -errno;
-    if (r == 0 && fsync(keys_fd) < 0)
+    if (r == 0 && fsync(keys_fd) < 0) {
         r = -errno;
+        if (flags == RENAME_EXCHANGE) /* the PIN of before is what holds, as the caller will say */
+            (void)renameat2(keys_fd, temporary, keys_fd, final, flags);
+    }
     if (r < 0 || flags == RENAME_EXCHANGE)
         (void)remove_folder(keys_fd, temporary);
     return r;
@@ -408,26 +439,11 @@ int identity_keys_load(int data_fd, const uint8_t srk_name[static TPM_NAME_SIZE]
 static int each_folder(int data_fd, int (*f)(int keys_fd, const char *name, void *userdata), void *userdata)
 {
     int fd = -1;
-    unsigned n = 0;
-    struct dirent *entry;
-    DIR *folder;
     int r = open_folder(data_fd, KEYS_FOLDER, &fd);
 
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    folder = fdopendir(fd);
-    if (!folder) {
-        fd_close(fd);
-        return -ENOMEM;
-    }
-    while (r == 0 && n < KEY_FOLDERS_MAX && (entry = readdir(folder))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        r = f(fd, entry->d_name, userdata);
-        n++;
-    }
-    closedir(folder);
-    return r;
+    return each_entry(fd, KEY_FOLDERS_MAX, f, userdata);
 }
 
 typedef struct MachineSearch {
