@@ -339,6 +339,8 @@ static const char *pin_detail(int r)
 {
     if (r == HMSG_ERROR_LOCKED)
         return "The identity has a PIN, which is needed";
+    if (r == HMSG_ERROR_QUOTA_EXCEEDED)
+        return "Another PIN is being tried";
     return r == HMSG_ERROR_INVALID_ARGS ? "The identity has no PIN" : NULL;
 }
 
@@ -352,8 +354,10 @@ static void on_prompted(int r, const Secret *pin, void *userdata)
         detail = "No pinentry could ask for the PIN";
     else if (r == HMSG_ERROR_INVALID_ARGS)
         detail = "The PIN is too short";
-    if (r == 0)
+    if (r == 0) {
         r = identity_unlock(c->m->identity, pin, c->force, on_unlocked, c, &c->work);
+        detail = pin_detail(r);
+    }
     (void)call_begun(c, r, detail);
 }
 

@@ -28,6 +28,7 @@ struct Identity {
     bool has_facts;
     IdentityWork *works;
     IdentityWork *creating;
+    IdentityWork *trying; /* a PIN */
     IdentityState told; /* what the watchers know */
     struct {
         identity_changed_t changed;

@@ -36,6 +36,8 @@ IdentityWork *identity_work_free(IdentityWork *w)
         DL_DELETE(w->i->works, w);
         if (w->i->creating == w)
             w->i->creating = NULL;
+        if (w->i->trying == w)
+            w->i->trying = NULL;
     }
     jws_draft_done(&w->draft);
     secret_free(w->challenge);
@@ -104,6 +106,8 @@ void identity_work_finish_with(IdentityWork *w, int r, const char *detail)
     Identity *i = w->i;
     bool own = w->own;
 
+    if (i->trying == w)
+        i->trying = NULL;
     if (w->done)
         w->done(r, detail, w->userdata);
     if (own)

@@ -126,6 +126,7 @@ static int unlock_begin(IdentityWork *w, const Secret *pin)
     int r;
 
     if (pin) {
+        i->trying = w;
         r = secret_new_copy(secret_bytes(pin), secret_size(pin), &w->pin);
         return r == 0 ? tpm_runner_probe(i->runner, on_unlock_probed, w, &w->job) : r;
     }
@@ -142,6 +143,9 @@ static int check_pin(const Identity *i, const Secret *pin, bool needed)
         return r;
     if (pin && !i->keys->public.has_pin)
         return HMSG_ERROR_INVALID_ARGS;
+    /* what the TPM has counted must be known before the next one is tried */
+    if (pin && i->trying)
+        return HMSG_ERROR_QUOTA_EXCEEDED;
     return !pin && i->keys->public.has_pin && needed ? HMSG_ERROR_LOCKED : 0;
 }
 

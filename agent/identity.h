@@ -81,7 +81,8 @@ int identity_lock(Identity *i);
 int identity_forget(Identity *i);
 /* Decrypts and signs once for proof; also when it is not locked. pin: what the keys have, else NULL
  * (INVALID_ARGS); LOCKED: they have one. A wrong PIN is LOCKED as well. TPM_LOCKED_OUT: one more wrong PIN
- * would be the last, unless force; detail says how long the TPM takes to forget one. */
+ * would be the last, unless force; detail says how long the TPM takes to forget one. QUOTA_EXCEEDED: another
+ * PIN is being tried. */
 int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t done, void *userdata,
                     IdentityWork **ret);
 

@@ -316,11 +316,13 @@ static void test_tidy(Fixture *f, gconstpointer data)
     g_autofree char *new = g_build_filename(keys, ".new-000b00", NULL);
     g_autofree char *old = g_build_filename(keys, ".old-000b00", NULL);
     g_autofree char *file = g_build_filename(old, "sign.pem", NULL);
+    g_autofree char *half = g_build_filename(new, ".decrypt.pem.0123456789abcdef", NULL);
 
     create(f);
     g_assert_cmpint(g_mkdir_with_parents(new, 0700), ==, 0);
     g_assert_cmpint(g_mkdir_with_parents(old, 0700), ==, 0);
     g_assert_true(g_file_set_contents(file, "x", 1, NULL));
+    g_assert_true(g_file_set_contents(half, "x", 1, NULL));
     f->m.identity = identity_free(f->m.identity);
     make(f);
     g_assert_false(g_file_test(new, G_FILE_TEST_EXISTS));
@@ -415,6 +417,23 @@ static void test_last_try(Fixture *f, gconstpointer data)
     g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_TPM_LOCKED_OUT);
     g_assert_cmpint(unlock_with(f, "2580", true, &s), ==, 0);
     g_assert_cmpint(sign(f), ==, 0);
+}
+
+/* One at a time: else many would be on their way before the TPM has counted the first. */
+static void test_one_try(Fixture *f, gconstpointer data)
+{
+    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    g_auto(Said) s = {0};
+    g_auto(Said) other = {0};
+
+    create_with(f, "2580");
+    g_assert_cmpint(secret_new_copy("2581", 4, &pin), ==, 0);
+    g_assert_cmpint(identity_unlock(f->m.identity, pin, false, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(unlock_with(f, "2580", false, &other), ==, HMSG_ERROR_QUOTA_EXCEEDED);
+    await(f, &s);
+    g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(unlock_with(f, "2580", false, &other), ==, 0);
 }
 
 static int set_pin(Fixture *f, const char *old, const char *new)
@@ -559,6 +578,7 @@ int main(int argc, char **argv)
         {"/agent/identity/tidy", test_tidy},
         {"/agent/identity/pin", test_pin},
         {"/agent/identity/last-try", test_last_try},
+        {"/agent/identity/one-try", test_one_try},
         {"/agent/identity/set-pin", test_set_pin},
         {"/agent/identity/no-pin", test_no_pin},
         {"/agent/identity/pin-files", test_pin_files},
