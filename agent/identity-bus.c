@@ -353,7 +353,7 @@ static void on_prompted(int r, const Secret *pin, void *userdata)
     if (r == HMSG_ERROR_LOCKED)
         detail = "No pinentry could ask for the PIN";
     else if (r == HMSG_ERROR_INVALID_ARGS)
-        detail = "The PIN is too short";
+        detail = "The PIN is too short or too long";
     if (r == 0) {
         r = identity_unlock(c->m->identity, pin, c->force, on_unlocked, c, &c->work);
         detail = pin_detail(r);

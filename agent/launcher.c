@@ -24,7 +24,7 @@ typedef struct Programs {
 /* What is sent to the launcher; the text may be shorter. */
 typedef struct Order {
     uint8_t what;
-    char text[PINENTRY_TEXT_MAX];
+    char text[PINENTRY_TEXT_MAX + 1];
 } Order;
 
 struct Launcher {

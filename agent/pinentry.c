@@ -4,9 +4,11 @@
 #include <assuan.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,11 +44,18 @@ static gpg_error_t say(assuan_context_t ctx, const char *command, const char *te
     return assuan_transact(ctx, line, a ? take_data : NULL, a, NULL, NULL, NULL, NULL);
 }
 
+/* In pinentry's process, before it is one: it ends with us. One that shows its window does not read, so that
+ * the end of its input tells it nothing. */
+static void end_with_parent(void *userdata, int reserved)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+}
+
 static gpg_error_t converse(assuan_context_t ctx, const char *program, const char *text, Answer *a)
 {
     const char *argv[] = {program, NULL};
     assuan_fd_t none[] = {ASSUAN_INVALID_FD};
-    gpg_error_t e = assuan_pipe_connect(ctx, program, argv, none, NULL, NULL, 0);
+    gpg_error_t e = assuan_pipe_connect(ctx, program, argv, none, end_with_parent, NULL, 0);
 
     if (!e)
         e = say(ctx, "SETTITLE", "hmsg", NULL);
@@ -67,9 +76,10 @@ static bool is_cancelled(gpg_error_t e)
     return gpg_err_code(e) == GPG_ERR_CANCELED || gpg_err_code(e) == GPG_ERR_FULLY_CANCELED;
 }
 
-/* The default action of SIGIO is the end, and that of pinentry the end of its input. */
+/* The default action of SIGIO is the end. */
 static void end_with(int fd)
 {
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
     sigset_t io;
 
     (void)signal(SIGCHLD, SIG_DFL); /* libassuan waits for its child */
@@ -79,6 +89,8 @@ static void end_with(int fd)
     (void)sigprocmask(SIG_UNBLOCK, &io, NULL);
     if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETFL, O_ASYNC) < 0)
         return;
+    if (poll(&p, 1, 0) > 0) /* closed before there was a signal for it */
+        _exit(0);
 }
 
 static void send_all(int fd, const void *data, size_t n)
@@ -111,7 +123,9 @@ void pinentry_ask(const char *program, const char *text, int fd)
         e = converse(ctx, program, text, &a);
     }
     (void)fcntl(fd, F_SETFL, 0);
-    if (!e && !a.too_long)
+    if (a.too_long)
+        a.size = 0; /* no PIN */
+    if (!e)
         status = PINENTRY_PIN;
     else if (is_cancelled(e))
         status = PINENTRY_CANCELLED;

@@ -37,7 +37,7 @@ static int read_answer(const Prompt *p, Secret **ret)
         return HMSG_ERROR_CANCELLED;
     if (p->size < 1 || answer[0] != PINENTRY_PIN)
         return HMSG_ERROR_LOCKED;
-    if (p->size < 1 + PIN_SIZE_MIN)
+    if (p->size < 1 + PIN_SIZE_MIN) /* too long as well: then nothing of it is sent */
         return HMSG_ERROR_INVALID_ARGS;
     return secret_new_copy(answer + 1, p->size - 1, ret);
 }
@@ -76,6 +76,8 @@ int prompt_pin(sd_event *event, Launcher *l, const char *text, prompt_done_t don
     r = secret_new(1 + PIN_SIZE_MAX + 1, &p->answer);
     if (r == 0)
         r = launcher_ask_pin(l, text, &p->fd);
+    if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN) /* the launcher is gone */
+        return HMSG_ERROR_LOCKED;
     if (r == 0)
         r = sd_event_add_io(event, &p->source, p->fd, EPOLLIN, on_readable, p);
     if (r < 0)

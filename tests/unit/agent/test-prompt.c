@@ -5,6 +5,9 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/pin.h"
 #include "agent/pinentry.h"
@@ -108,7 +111,7 @@ static void test_refused(Fixture *f, gconstpointer data)
     g_assert_cmpint(ask(f, "echo nonsense"), ==, HMSG_ERROR_LOCKED);
     g_assert_cmpint(ask(f, "echo D 123; echo OK"), ==, HMSG_ERROR_INVALID_ARGS);
     g_assert_cmpint(ask(f, "echo OK"), ==, HMSG_ERROR_INVALID_ARGS);
-    g_assert_cmpint(ask(f, user), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(ask(f, user), ==, HMSG_ERROR_INVALID_ARGS);
 }
 
 static void test_missing(Fixture *f, gconstpointer data)
@@ -135,7 +138,7 @@ static void test_cancel(Fixture *f, gconstpointer data)
     g_autofree char *log = g_strconcat(f->program, ".log", NULL);
     g_autofree char *text = NULL;
 
-    begin(f, "read -r more");
+    begin(f, data);
     TEST_AWAIT(pid_of(path) > 0);
     pid_t pid = pid_of(path);
     TEST_AWAIT((g_free(g_steal_pointer(&text)), g_file_get_contents(log, &text, NULL, NULL)) &&
@@ -147,13 +150,43 @@ static void test_cancel(Fixture *f, gconstpointer data)
 
 static void test_long_text(Fixture *f, gconstpointer data)
 {
-    g_autofree char *text = g_strnfill(PINENTRY_TEXT_MAX, 'x');
+    g_autofree char *text = g_strnfill(PINENTRY_TEXT_MAX + 1, 'x');
 
     g_assert_cmpint(prompt_pin(f->event, f->launcher, text, on_done, f, &f->prompt), ==, -EINVAL);
     g_assert_null(f->prompt);
+    text[PINENTRY_TEXT_MAX] = 0;
+    g_assert_cmpint(prompt_pin(f->event, f->launcher, text, on_done, f, &f->prompt), ==, 0);
+    while (!f->done)
+        g_assert_cmpint(sd_event_run(f->event, UINT64_MAX), >=, 0);
 }
 
-#define ADD(path, test) g_test_add("/agent/prompt/" path, Fixture, NULL, set_up, test, tear_down)
+/* Given up before anybody could be asked: nobody is. */
+static void test_cancel_at_once(Fixture *f, gconstpointer data)
+{
+    int pair[2], status = 0;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    close(pair[0]);
+    pid_t pid = fork();
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0) {
+        pinentry_ask("/bin/cat", TEXT, pair[1]); /* says nothing, and does not end */
+        _exit(1);
+    }
+    close(pair[1]);
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+}
+
+/* Nobody who could ask. */
+static void test_no_launcher(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(prompt_pin(f->event, NULL, TEXT, on_done, f, &f->prompt), ==, HMSG_ERROR_LOCKED);
+    g_assert_null(f->prompt);
+}
+
+#define ADD_DATA(path, data, test) g_test_add("/agent/prompt/" path, Fixture, data, set_up, test, tear_down)
+#define ADD(path, test) ADD_DATA(path, NULL, test)
 
 int main(int argc, char *argv[])
 {
@@ -161,7 +194,10 @@ int main(int argc, char *argv[])
     ADD("pin", test_pin);
     ADD("refused", test_refused);
     ADD("missing", test_missing);
-    ADD("cancel", test_cancel);
+    ADD_DATA("cancel", "read -r more", test_cancel);
+    ADD_DATA("cancel-shown", "exec sleep 1000", test_cancel); /* does not read */
+    ADD("cancel-at-once", test_cancel_at_once);
+    ADD("no-launcher", test_no_launcher);
     ADD("long-text", test_long_text);
     return g_test_run();
 }
