@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Locks the identity by itself: when no program has called the agent for some time, and some time after it was
- * unlocked in any case, as agent.conf [lock] idle and lifetime say. By default neither happens. */
+/* Locks the identity by itself: when no program has called the agent for some time, and some time after it
+ * was unlocked in any case, as agent.conf [lock] idle and lifetime say. By default neither happens. */
 
 #include "agent/manager.h"
 

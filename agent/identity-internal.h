@@ -29,7 +29,7 @@ struct Identity {
     IdentityWork *works;
     IdentityWork *creating;
     IdentityWork *trying; /* a PIN */
-    IdentityState told; /* what the watchers know */
+    IdentityState told;   /* what the watchers know */
     struct {
         identity_changed_t changed;
         void *userdata;

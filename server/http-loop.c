@@ -215,6 +215,8 @@ void http_loop_join(HttpLoop *l)
     if (l->started)
         (void)pthread_join(l->thread, NULL);
     l->started = false;
+    while (l->posts) /* connections that were passed on too late are closed */
+        run_posts(l);
 }
 
 HttpLoop *http_loop_free(HttpLoop *l)
@@ -222,8 +224,6 @@ HttpLoop *http_loop_free(HttpLoop *l)
     if (!l)
         return NULL;
     http_loop_join(l);
-    while (l->posts)
-        run_posts(l);
     http_accept_stop(l);
     (void)sd_event_source_disable_unref(l->sweep);
     (void)sd_event_unref(l->event);

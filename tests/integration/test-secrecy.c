@@ -332,6 +332,12 @@ static void check_memory(int looker, int pid, const GPtrArray *needles)
         g_test_message("only root may look into the memory of process %d", pid);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define KEEPS_WHAT_WAS_FREED true /* to find who uses it: stack frames, too */
+#else
+#define KEEPS_WHAT_WAS_FREED false
+#endif
+
 /* What was sent, read, encrypted and decrypted, and the keys for it, are gone from the agents' memory. */
 static void check_agents(Fixture *f, int looker, const Secret *keys)
 {
@@ -344,7 +350,11 @@ static void check_agents(Fixture *f, int looker, const Secret *keys)
     g_ptr_array_add(needles, g_bytes_new_static(TEXT, strlen(TEXT)));
     for (size_t i = 0; i < 2; i++)
         g_ptr_array_add(needles, g_bytes_new(secret_bytes(keys) + 32 * i, 32));
-    for (size_t i = 0; looker >= 0 && i < G_N_ELEMENTS(both); i++) /* soon after the answer */
+    if (looker < 0 || KEEPS_WHAT_WAS_FREED) {
+        g_test_message("nobody looks into the memory of the agents");
+        return;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(both); i++) /* soon after the answer */
         TEST_AWAIT(find_in_memory(looker, scene_agent_pid(both[i]), needles) == 1);
 }
 
