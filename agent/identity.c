@@ -307,6 +307,17 @@ static int forget_sessions(Identity *i)
     return r;
 }
 
+static void forget_auth(Identity *i)
+{
+    if (!i->auth)
+        return;
+    i->auth = secret_free(i->auth);
+    if (tpm_runner_forget(i->runner) == 0)
+        identity_arm(i);
+    else
+        log_warning("What the PIN became may stay in memory until the TPM has been idle");
+}
+
 int identity_lock(Identity *i)
 {
     int r;
@@ -314,7 +325,7 @@ int identity_lock(Identity *i)
     if (!i->keys)
         return i->damaged ? HMSG_ERROR_TPM_UNAVAILABLE : HMSG_ERROR_NO_IDENTITY;
     i->locked = true;
-    i->auth = secret_free(i->auth);
+    forget_auth(i);
     r = forget_sessions(i);
     identity_tell(i, true);
     return r;
@@ -348,7 +359,7 @@ int identity_delete(Identity *i, const char *confirm_kid)
         return r;
     i->keys = identity_keys_free(i->keys);
     i->locked = false;
-    i->auth = secret_free(i->auth);
+    forget_auth(i);
     tpm_runner_pin(i->runner, NULL);
     r = forget_sessions(i);
     identity_tell(i, true);

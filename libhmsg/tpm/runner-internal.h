@@ -29,7 +29,8 @@ typedef enum WorkKind {
     WORK_SIGN,
     WORK_CHANGE_AUTH,
     WORK_PROBE,
-    WORK_RANDOM
+    WORK_RANDOM,
+    WORK_FORGET,
 } WorkKind;
 
 /* One job's input and result; belongs to one thread at a time. */
@@ -115,7 +116,7 @@ TSS2_RC link_load(Link *l, TpmKeyFile *key);
 TSS2_RC link_authorize(Link *l, const Secret *auth);
 /* Makes room: flushes the loaded key, and what earlier processes of ours left in a TPM without manager. */
 void link_reclaim(Link *l, const uint8_t *pin);
-/* Flushes (unless the connection is broken) and disconnects. */
+/* Flushes (unless the connection is broken), disconnects, and wipes what the TSS has freed. */
 void link_close(Link *l, bool broken);
 /* Waits; false when cancelled meanwhile. */
 bool link_pause(const Link *l, int milliseconds);

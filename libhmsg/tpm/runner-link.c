@@ -10,6 +10,11 @@
 /* TPM 2.0 Part 2, section 7.4; the TSS's own macros shift into the sign. */
 #define TRANSIENT_FIRST 0x80000000u
 #define LOADED_SESSION_FIRST 0x02000000u
+#define WIPE_LARGE 65536u
+#define WIPE_LARGE_COUNT 16u
+#define WIPE_SIZE_MAX 4096u
+#define WIPE_STEP 16u /* malloc's */
+#define WIPE_COUNT 2u /* of each size */
 #define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
 
@@ -23,6 +28,28 @@ static void flush(Link *l, ESYS_TR *object)
     if (*object != ESYS_TR_NONE && Esys_FlushContext(l->esys, *object) != TSS2_RC_SUCCESS)
         (void)Esys_TR_Close(l->esys, object);
     *object = ESYS_TR_NONE;
+}
+
+static size_t wipe_blocks(size_t size, size_t count, void **blocks)
+{
+    size_t n = 0;
+
+    while (n < count && (blocks[n] = malloc(size)))
+        bytes_wipe(blocks[n++], size);
+    return n;
+}
+
+/* The TSS frees without wiping, and its sessions have held authorization values: takes what is free in the
+ * heap of this thread, from large pieces to small ones, and wipes that. */
+static void wipe_freed(void)
+{
+    void *blocks[WIPE_LARGE_COUNT + WIPE_SIZE_MAX / WIPE_STEP * WIPE_COUNT];
+    size_t n = wipe_blocks(WIPE_LARGE, WIPE_LARGE_COUNT, blocks);
+
+    for (size_t size = WIPE_SIZE_MAX; size > 0; size -= WIPE_STEP)
+        n += wipe_blocks(size, WIPE_COUNT, blocks + n);
+    while (n > 0)
+        free(blocks[--n]);
 }
 
 void link_close(Link *l, bool broken)
@@ -39,6 +66,7 @@ void link_close(Link *l, bool broken)
     tcti_close(TAKE_PTR(l->tcti));
     l->srk = l->session = l->key = ESYS_TR_NONE;
     l->loaded = tpm_keyfile_free(l->loaded);
+    wipe_freed();
 }
 
 bool link_pause(const Link *l, int milliseconds)

@@ -334,6 +334,10 @@ void work_run(Work *w, Link *l)
     bool fresh = false;
     unsigned tries = 0;
 
+    if (w->kind == WORK_FORGET) {
+        link_close(l, false);
+        return;
+    }
     for (;;) {
         TSS2_RC rc = attempt(w, l);
         if (rc == TSS2_RC_SUCCESS)

@@ -346,6 +346,13 @@ int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, T
     return submit(r, w, done, userdata, ret);
 }
 
+int tpm_runner_forget(TpmRunner *r)
+{
+    Work *w = NULL;
+    int e = r->worker ? work_new(WORK_FORGET, NULL, NULL, &w) : 0;
+    return w ? submit(r, w, NULL, NULL, NULL) : e;
+}
+
 TpmJob *tpm_job_cancel(TpmJob *j)
 {
     if (!j)

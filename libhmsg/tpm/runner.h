@@ -102,6 +102,9 @@ int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, co
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);
 
+/* Ends the session after the jobs before it: of authorization values nothing is left in memory then. */
+int tpm_runner_forget(TpmRunner *r);
+
 /* Its callback is not called any more. What the TPM is doing already goes on. Takes NULL, returns NULL. */
 TpmJob *tpm_job_cancel(TpmJob *j);
 DEFINE_CLEANUP(TpmJob *, tpm_job_cancel)

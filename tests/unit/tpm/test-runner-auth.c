@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Keys with an authorization value: what a PIN becomes. A man in the middle looks on. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "tests/unit/tpm/relay.h"
 #include "tests/unit/tpm/util.h"
@@ -140,6 +145,94 @@ static void test_sniffer(Fixture *f, gconstpointer data)
         g_assert_false(relay_saw(f->relay, PLAINTEXT + i, 8));
 }
 
+#define MASK 0x5a /* so that the test itself does not hold what it looks for */
+
+static bool holds(const uint8_t *bytes, size_t n, const uint8_t masked[static TPM_AUTH_SIZE])
+{
+    for (size_t at = 0; at + TPM_AUTH_SIZE <= n; at++) {
+        size_t i = 0;
+
+        while (i < TPM_AUTH_SIZE / 2 && (bytes[at + i] ^ MASK) == masked[i])
+            i++;
+        if (i == TPM_AUTH_SIZE / 2)
+            return true;
+    }
+    return false;
+}
+
+/* In a region of our own memory that can be written to. */
+static bool is_in_memory(const uint8_t masked[static TPM_AUTH_SIZE])
+{
+    static uint8_t bytes[1024 * 1024];
+    FILE *maps = fopen("/proc/self/maps", "re");
+    int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    unsigned long begin, end;
+    char line[512];
+    bool found = false;
+
+    g_assert_nonnull(maps);
+    g_assert_cmpint(memory, >=, 0);
+    while (fgets(line, sizeof(line), maps))
+        if (sscanf(line, "%lx-%lx rw", &begin, &end) == 2 && strstr(line, " rw"))
+            for (unsigned long at = begin; at < end; at += sizeof(bytes) - TPM_AUTH_SIZE) {
+                ssize_t n = pread(memory, bytes, MIN(end - at, sizeof(bytes)), (off_t)at);
+
+                found = found || (n > 0 && holds(bytes, (size_t)n, masked));
+            }
+    close(memory);
+    (void)fclose(maps);
+    return found;
+}
+
+static void random_value(Secret **ret, uint8_t masked[static TPM_AUTH_SIZE])
+{
+    g_assert_cmpint(secret_new_random(TPM_AUTH_SIZE, ret), ==, 0);
+    for (size_t i = 0; i < TPM_AUTH_SIZE; i++)
+        masked[i] = secret_bytes(*ret)[i] ^ MASK;
+}
+
+/* The caller has erased a value: it is in no memory of ours. */
+G_GNUC_UNUSED static void test_erased(Fixture *f, gconstpointer data)
+{
+    Secret *auth = NULL, *next = NULL;
+    uint8_t masked[TPM_AUTH_SIZE], masked_next[TPM_AUTH_SIZE];
+    g_auto(Answer) keys = {0};
+    g_auto(Answer) changed = {0};
+    g_auto(Answer) a = {0};
+
+    random_value(&auth, masked);
+    random_value(&next, masked_next);
+    g_assert_true(is_in_memory(masked));
+    g_assert_cmpint(do_create_with(f->runner, auth, &keys), ==, 0);
+    g_assert_cmpint(do_decrypt_with(f->runner, keys.decrypt_key, auth, f->ciphertext, TPM_RSA_SIZE, 0, &a),
+                    ==, HMSG_ERROR_AUTHENTICATION_FAILED); /* it is for another key */
+    g_assert_cmpint(do_sign_with(f->runner, keys.sign_key, auth, DIGEST, &a), ==, 0);
+    g_assert_cmpint(tpm_runner_change_auth(f->runner, keys.sign_key, auth, next, answer_note, &changed, NULL),
+                    ==, 0);
+    auth = secret_free(auth);
+    next = secret_free(next);
+    answer_await(f->runner, &changed);
+    g_assert_cmpint(changed.r, ==, 0);
+    g_assert_cmpint(tpm_runner_forget(f->runner), ==, 0);
+    struct pollfd answered = {.fd = tpm_runner_fd(f->runner), .events = POLLIN};
+    while (tpm_runner_next_deadline(f->runner) != UINT64_MAX) {
+        g_assert_cmpint(poll(&answered, 1, -1), ==, 1);
+        g_assert_cmpint(tpm_runner_dispatch(f->runner), ==, 0);
+    }
+    g_assert_false(is_in_memory(masked));
+    g_assert_false(is_in_memory(masked_next));
+    assert_works(f);
+}
+
+/* Nothing is begun for it. */
+static void test_nothing_to_forget(Fixture *f, gconstpointer data)
+{
+    _cleanup_(tpm_runner_freep) TpmRunner *r = runner_new(relay_tcti(f->relay));
+
+    g_assert_cmpint(tpm_runner_forget(r), ==, 0);
+    g_assert_cmpuint(tpm_runner_count(r, 0), ==, 0);
+}
+
 static TpmKeyFile *change(Fixture *f, TpmKeyFile *key, const Secret *old, const Secret *new)
 {
     g_auto(Answer) a = {0};
@@ -214,6 +307,10 @@ static void add(void)
     ADD("lockout", test_lockout);
     ADD("unguarded", test_unguarded);
     ADD("sniffer", test_sniffer);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they keep what is freed */
+    ADD("erased", test_erased);
+#endif
+    ADD("nothing-to-forget", test_nothing_to_forget);
     ADD("change", test_change);
     ADD("change-refused", test_change_refused);
     ADD("wrong-size", test_wrong_size);
