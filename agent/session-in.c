@@ -77,7 +77,8 @@ static int read_config(SessionIn *s)
     if (r < 0)
         log_error("agent.conf: [%s] idle and lifetime are durations, as 15min or 8h", CONFIG_SECTION);
     /* more than a month is a slip of the pen, and would not fit the kernel's time-outs */
-    if (r >= 0 && (s->idle == 0 || s->absolute == 0 || s->absolute > SESSION_RETENTION)) {
+    if (r >= 0 && (s->idle == 0 || s->idle > SESSION_RETENTION || s->absolute == 0 ||
+                   s->absolute > SESSION_RETENTION)) {
         log_error("agent.conf: [%s] idle and lifetime are above 0 and at most 30 d", CONFIG_SECTION);
         r = -EINVAL;
     }

@@ -227,6 +227,8 @@ static void test_config(void)
     session_in_free(s);
     configure(d, "[sessions]\nidle = 0\n");
     g_assert_cmpint(session_in_new(double_manager(d), &s), ==, -EINVAL);
+    configure(d, "[sessions]\nidle = 18446744073710s\n"); /* in µs more than 64 bits */
+    g_assert_cmpint(session_in_new(double_manager(d), &s), ==, -EINVAL);
     configure(d, "[sessions]\nlifetime = 60d\n");
     g_assert_cmpint(session_in_new(double_manager(d), &s), ==, -EINVAL);
     configure(d, "[sessions]\nidle = soon\n");
