@@ -93,7 +93,7 @@ static int spare_last_try(const TpmFacts *f, bool force, char detail[static IDEN
 
     if (f->in_lockout)
         why = "The TPM is locked out after wrong passwords";
-    else if (!force && f->lockout_counter + 1 >= f->lockout_max)
+    else if (!force && (uint64_t)f->lockout_counter + 1 >= f->lockout_max)
         why = "One more wrong PIN would lock the TPM out, for other programs as well";
     if (!why)
         return 0;
