@@ -6,7 +6,7 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* The socket to it; -1: the test was not root. */
+/* The socket to it; -1: the test was not root, or root may not look. */
 int looker_start(void);
 /* A bit for each needle (GBytes) that is in the memory of pid, behind that of one which always is: 1 when
  * none is there. */
