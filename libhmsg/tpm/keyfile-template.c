@@ -64,17 +64,36 @@ static int marshal(const TPM2B_PUBLIC *public, uint8_t *ret, size_t *ret_size)
     return 0;
 }
 
-bool tpm_template_is_srk(const TPM2B_PUBLIC *public)
+static bool same_area(const TPM2B_PUBLIC *x, const TPM2B_PUBLIC *y)
 {
     uint8_t a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
     size_t a_size, b_size;
+    return marshal(x, a, &a_size) == 0 && marshal(y, b, &b_size) == 0 && a_size == b_size &&
+           memcmp(a, b, a_size) == 0; /* public */
+}
+
+bool tpm_template_is_key(const TPM2B_PUBLIC *public)
+{
+    TPM2B_PUBLIC template;
+    if (public->publicArea.type != TPM2_ALG_RSA)
+        return false;
+    for (unsigned i = 0; i < 4; i++) {
+        tpm_template_key(i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN, i % 2 != 0, &template);
+        template.publicArea.unique.rsa = public->publicArea.unique.rsa;
+        if (same_area(public, &template))
+            return true;
+    }
+    return false;
+}
+
+bool tpm_template_is_srk(const TPM2B_PUBLIC *public)
+{
     TPM2B_PUBLIC template;
     if (public->publicArea.type != TPM2_ALG_ECC)
         return false;
     tpm_template_srk(&template);
     template.publicArea.unique.ecc = public->publicArea.unique.ecc;
-    return marshal(public, a, &a_size) == 0 && marshal(&template, b, &b_size) == 0 && a_size == b_size &&
-           memcmp(a, b, a_size) == 0; /* public */
+    return same_area(public, &template);
 }
 
 int tpm_public_name(const TPM2B_PUBLIC *public, uint8_t ret[static TPM_NAME_SIZE])

@@ -257,31 +257,18 @@ TSS2_RC link_authorize(Link *l, const Secret *auth)
     return rc;
 }
 
-static bool same_area(const TPM2B_PUBLIC *x, const TPM2B_PUBLIC *y)
-{
-    uint8_t a[sizeof(TPMT_PUBLIC)], b[sizeof(TPMT_PUBLIC)];
-    size_t a_size = 0, b_size = 0;
-    return Tss2_MU_TPMT_PUBLIC_Marshal(&x->publicArea, a, sizeof(a), &a_size) == TSS2_RC_SUCCESS &&
-           Tss2_MU_TPMT_PUBLIC_Marshal(&y->publicArea, b, sizeof(b), &b_size) == TSS2_RC_SUCCESS &&
-           a_size == b_size && memcmp(a, b, a_size) == 0; /* public */
-}
-
 /* Is this object the SRK, or of the shape of our keys? */
 static bool is_ours(Link *l, ESYS_TR object, const uint8_t *pin)
 {
-    TPM2B_PUBLIC *public = NULL, template;
+    TPM2B_PUBLIC *public = NULL;
     uint8_t name[TPM_NAME_SIZE];
     const uint8_t *expected = l->srk != ESYS_TR_NONE ? l->srk_name : pin;
     bool ours = false;
 
     if (Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL) != TSS2_RC_SUCCESS)
         return false;
-    if (public->publicArea.type == TPM2_ALG_RSA)
-        for (unsigned i = 0; i < 4 && !ours; i++) {
-            tpm_template_key(i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN, i % 2 != 0, &template);
-            template.publicArea.unique.rsa = public->publicArea.unique.rsa;
-            ours = same_area(public, &template);
-        }
+    if (tpm_template_is_key(public))
+        ours = true;
     else if (tpm_template_is_srk(public))
         ours = tpm_public_name(public, name) == 0 && expected && same_name(name, expected);
     Esys_Free(public);
