@@ -53,7 +53,8 @@ struct IdentityWork {
     Secret *challenge; /* of unlock */
     /* for keys with a PIN */
     Worker *deriving;
-    PinParameters parameters; /* of create and set_pin */
+    int (*derived)(IdentityWork *w); /* what follows */
+    PinParameters parameters;        /* of create and set_pin */
     Secret *pin, *auth;
     bool force;
     bool changing; /* set_pin */
@@ -90,6 +91,10 @@ int identity_work_answered(IdentityWork *w, const TpmAnswer *a);
 /* The callback, then the watchers; w may be gone afterwards. p: of the TPM, or NULL. */
 void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p);
 void identity_work_finish_with(IdentityWork *w, int r, const char *detail);
+/* The authorization value of pin in a thread, into w->auth; then goes on with the next step, unless the keys
+ * were locked meanwhile. */
+int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const Secret *pin,
+                         int (*then)(IdentityWork *w));
 /* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
  * fault can tell the key. */
 int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a);

@@ -65,23 +65,6 @@ static int change_keys(IdentityWork *w)
                                   &w->job);
 }
 
-static void on_next_derived(int r, Secret **auth, void *userdata)
-{
-    IdentityWork *w = userdata;
-
-    w->deriving = NULL;
-    if (r == 0 && w->epoch != w->i->epoch)
-        r = HMSG_ERROR_LOCKED;
-    if (r == 0) {
-        w->auth = TAKE_PTR(*auth);
-        r = change_keys(w);
-    }
-    if (r == 0)
-        identity_arm(w->i);
-    else
-        identity_work_finish(w, r, NULL);
-}
-
 int identity_change_pin(IdentityWork *w)
 {
     int r;
@@ -90,7 +73,7 @@ int identity_change_pin(IdentityWork *w)
         return change_keys(w);
     r = pin_parameters_new(&w->parameters);
     if (r == 0)
-        r = pin_derive_later(w->i->workers, &w->parameters, w->next_pin, on_next_derived, w, &w->deriving);
+        r = identity_work_derive(w, &w->parameters, w->next_pin, change_keys);
     w->next_pin = secret_free(w->next_pin);
     return r;
 }

@@ -106,6 +106,8 @@ void identity_work_finish_with(IdentityWork *w, int r, const char *detail)
     Identity *i = w->i;
     bool own = w->own;
 
+    if (i->creating == w)
+        i->creating = NULL;
     if (i->trying == w)
         i->trying = NULL;
     if (w->done)
@@ -193,7 +195,6 @@ static void on_created(TpmAnswer *a, void *userdata)
     Identity *i = w->i;
     int r;
 
-    i->creating = NULL;
     (void)identity_work_answered(w, a);
     r = a->r == 0 ? adopt(w, a) : a->r;
     bool made = r == 0;
@@ -207,21 +208,28 @@ static int create_keys(IdentityWork *w)
     return tpm_runner_create_keys(w->i->runner, w->auth, on_created, w, &w->job);
 }
 
-static void on_create_derived(int r, Secret **auth, void *userdata)
+static void on_derived(int r, Secret **auth, void *userdata)
 {
     IdentityWork *w = userdata;
 
     w->deriving = NULL;
+    if (r == 0 && w->i->creating != w && w->epoch != w->i->epoch) /* keys in the making are not locked */
+        r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         w->auth = TAKE_PTR(*auth);
-        r = create_keys(w);
+        r = w->derived(w);
     }
-    if (r == 0) {
+    if (r == 0)
         identity_arm(w->i);
-        return;
-    }
-    w->i->creating = NULL;
-    identity_work_finish(w, r, NULL);
+    else
+        identity_work_finish(w, r, NULL);
+}
+
+int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const Secret *pin,
+                         int (*then)(IdentityWork *w))
+{
+    w->derived = then;
+    return pin_derive_later(w->i->workers, parameters, pin, on_derived, w, &w->deriving);
 }
 
 int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret)
@@ -240,7 +248,7 @@ int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *
         return identity_work_begun(w, create_keys(w), ret);
     r = pin_parameters_new(&w->parameters);
     if (r == 0)
-        r = pin_derive_later(i->workers, &w->parameters, pin, on_create_derived, w, &w->deriving);
+        r = identity_work_derive(w, &w->parameters, pin, create_keys);
     return identity_work_begun(w, r, ret);
 }
 

@@ -69,23 +69,6 @@ static int prove(IdentityWork *w)
                   : r;
 }
 
-static void on_unlock_derived(int r, Secret **auth, void *userdata)
-{
-    IdentityWork *w = userdata;
-
-    w->deriving = NULL;
-    if (r == 0 && w->epoch != w->i->epoch)
-        r = HMSG_ERROR_LOCKED;
-    if (r == 0) {
-        w->auth = TAKE_PTR(*auth);
-        r = prove(w);
-    }
-    if (r == 0)
-        identity_arm(w->i);
-    else
-        identity_work_finish(w, r, NULL);
-}
-
 /* What the TPM counts it counts for every key and every user of this machine. */
 static int spare_last_try(const TpmFacts *f, bool force, char detail[static IDENTITY_DETAIL_SIZE])
 {
@@ -112,7 +95,7 @@ static void on_unlock_probed(TpmAnswer *a, void *userdata)
     if (r == 0)
         r = spare_last_try(a->facts, w->force, detail);
     if (r == 0)
-        r = pin_derive_later(w->i->workers, &w->i->keys->pin, w->pin, on_unlock_derived, w, &w->deriving);
+        r = identity_work_derive(w, &w->i->keys->pin, w->pin, prove);
     w->pin = secret_free(w->pin);
     if (r != 0 && *detail)
         identity_work_finish_with(w, r, detail);
