@@ -22,7 +22,7 @@ typedef struct Call {
     Request *request;
     IdentityWork *work;
     Prompt *prompt;
-    bool force; /* of Unlock */
+    bool force; /* of Unlock and SetPin */
 } Call;
 
 static Call *call_free(Call *c)
@@ -373,30 +373,47 @@ static int ask_pin(Call *c)
     return prompt_pin(c->m->event, c->m->launcher, text, on_prompted, c, &c->prompt);
 }
 
+/* Of Unlock, but for the last, and SetPin. */
+typedef struct PinOptions {
+    int pin, new_pin;
+    bool force;
+} PinOptions;
+
+/* The call with its PINs, each NULL when it is absent. */
+static int call_with_pins(sd_bus_message *message, Manager *m, bool two, Call **ret, Secret **ret_pin,
+                          Secret **ret_new, sd_bus_error *error)
+{
+    static const BusOption options[] = {
+        {"pin", 'h', offsetof(PinOptions, pin)},
+        {"force", 'b', offsetof(PinOptions, force)},
+        {"new_pin", 'h', offsetof(PinOptions, new_pin)},
+    };
+    PinOptions o = {.pin = -1, .new_pin = -1};
+    int r;
+
+    r = bus_read_options(message, options, two ? ELEMENTSOF(options) : 2, &o, error);
+    if (r == 0)
+        r = read_pin(o.pin, ret_pin, error);
+    if (r == 0)
+        r = read_pin(o.new_pin, ret_new, error);
+    if (r == 0)
+        r = call_new(m, message, ret);
+    if (r == 0)
+        (*ret)->force = o.force;
+    return r;
+}
+
 static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    struct UnlockOptions {
-        int pin;
-        bool force;
-    } o = {.pin = -1};
-    static const BusOption options[] = {
-        {"pin", 'h', offsetof(struct UnlockOptions, pin)},
-        {"force", 'b', offsetof(struct UnlockOptions, force)},
-    };
-    _cleanup_(secret_freep) Secret *pin = NULL;
+    _cleanup_(secret_freep) Secret *pin = NULL, *none = NULL;
     Manager *m = userdata;
     Call *c = NULL;
     int r;
 
-    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
-    if (r == 0)
-        r = read_pin(o.pin, &pin, error);
-    if (r == 0)
-        r = call_new(m, message, &c);
+    r = call_with_pins(message, m, false, &c, &pin, &none, error);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    c->force = o.force;
-    r = identity_unlock(m->identity, pin, o.force, on_unlocked, c, &c->work);
+    r = identity_unlock(m->identity, pin, c->force, on_unlocked, c, &c->work);
     if (r == HMSG_ERROR_LOCKED && sd_bus_message_get_allow_interactive_authorization(message) > 0)
         r = ask_pin(c);
     return call_begun(c, r, pin_detail(r));
@@ -404,30 +421,15 @@ static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *
 
 static int method_set_pin(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    struct PinOptions {
-        int pin, new_pin;
-        bool force;
-    } o = {.pin = -1, .new_pin = -1};
-    static const BusOption options[] = {
-        {"pin", 'h', offsetof(struct PinOptions, pin)},
-        {"new_pin", 'h', offsetof(struct PinOptions, new_pin)},
-        {"force", 'b', offsetof(struct PinOptions, force)},
-    };
     _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
     Manager *m = userdata;
     Call *c = NULL;
     int r;
 
-    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
-    if (r == 0)
-        r = read_pin(o.pin, &pin, error);
-    if (r == 0)
-        r = read_pin(o.new_pin, &next, error);
-    if (r == 0)
-        r = call_new(m, message, &c);
+    r = call_with_pins(message, m, true, &c, &pin, &next, error);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    r = identity_set_pin(m->identity, pin, next, o.force, on_unlocked, c, &c->work);
+    r = identity_set_pin(m->identity, pin, next, c->force, on_unlocked, c, &c->work);
     return call_begun(c, r,
                       r == HMSG_ERROR_DENIED
                           ? "The keys were made without a PIN: the TPM would not count wrong ones"
