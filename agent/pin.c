@@ -71,7 +71,7 @@ static int scrypt(EVP_KDF_CTX *ctx, const PinParameters *p, const Secret *pin, S
     };
 
     memcpy(salt, p->salt, sizeof(salt));
-    return EVP_KDF_derive(ctx, secret_data(auth), PIN_AUTH_SIZE, params) == 1 ? 0 : -ENOMEM;
+    return EVP_KDF_derive(ctx, secret_data(auth), TPM_AUTH_SIZE, params) == 1 ? 0 : -ENOMEM;
 }
 
 int pin_derive(const PinParameters *p, const Secret *pin, Secret **ret)
@@ -83,7 +83,7 @@ int pin_derive(const PinParameters *p, const Secret *pin, Secret **ret)
 
     if (p->cost < PIN_COST_MIN || p->cost > PIN_COST_MAX)
         return -EINVAL;
-    r = secret_new(PIN_AUTH_SIZE, &auth);
+    r = secret_new(TPM_AUTH_SIZE, &auth);
     if (r < 0)
         return r;
     kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_SCRYPT, NULL);

@@ -7,6 +7,7 @@
 
 #include "agent/worker.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/tpm/runner.h"
 
 #define PIN_SIZE_MIN 4u   /* bytes */
 #define PIN_SIZE_MAX 256u /* bytes: it may be a sentence */
@@ -14,7 +15,6 @@
 #define PIN_COST_DEFAULT 15u /* log2 of N: 32 MiB, about a tenth of a second */
 #define PIN_COST_MIN 14u
 #define PIN_COST_MAX 18u
-#define PIN_AUTH_SIZE 32u
 
 typedef struct PinParameters {
     unsigned cost;
@@ -28,7 +28,7 @@ int pin_parameters_new(PinParameters *ret);
  * INVALID_ARGS: none, or no PIN of PIN_SIZE_MIN..PIN_SIZE_MAX bytes without control characters. */
 int pin_read_fd(int fd, Secret **ret);
 
-/* PIN_AUTH_SIZE bytes. Takes its time; the event loop uses pin_derive_later. */
+/* TPM_AUTH_SIZE bytes. Takes its time; the event loop uses pin_derive_later. */
 int pin_derive(const PinParameters *p, const Secret *pin, Secret **ret);
 
 /* The same in a thread. auth is NULL unless r is 0; the callback may TAKE_PTR it. */

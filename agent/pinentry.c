@@ -2,17 +2,16 @@
 #include "agent/pinentry.h"
 
 #include <assuan.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/pin.h"
+#include "libhmsg/base/file.h"
 
 /* Assuan: a percent sign and what ends a line are escaped; there is none in our own texts. */
 #define COMMAND_SIZE (PINENTRY_TEXT_MAX + 32u)
@@ -93,22 +92,6 @@ static void end_with(int fd)
         _exit(0);
 }
 
-static void send_all(int fd, const void *data, size_t n)
-{
-    const char *p = data;
-
-    while (n > 0) {
-        ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
-
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent <= 0)
-            return;
-        p += sent;
-        n -= (size_t)sent;
-    }
-}
-
 void pinentry_ask(const char *program, const char *text, int fd)
 {
     _cleanup_(secret_freep) Secret *pin = NULL;
@@ -129,8 +112,7 @@ void pinentry_ask(const char *program, const char *text, int fd)
         status = PINENTRY_PIN;
     else if (is_cancelled(e))
         status = PINENTRY_CANCELLED;
-    send_all(fd, &status, 1);
-    if (status == PINENTRY_PIN)
-        send_all(fd, secret_bytes(pin), a.size);
+    if (file_write_fd(fd, &status, 1) == 0 && status == PINENTRY_PIN)
+        (void)file_write_fd(fd, secret_bytes(pin), a.size);
     assuan_release(ctx);
 }

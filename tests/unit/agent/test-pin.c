@@ -24,7 +24,7 @@ static void test_derive(void)
     const PinParameters p = {.cost = PIN_COST_MIN, .salt = "0123456789abcde"};
     PinParameters q = p;
     _cleanup_(secret_freep) Secret *pin = pin_of("1234"), *auth = NULL, *other = NULL, *salted = NULL;
-    uint8_t expected[PIN_AUTH_SIZE];
+    uint8_t expected[TPM_AUTH_SIZE];
 
     g_assert_cmpint(pin_derive(&p, pin, &auth), ==, 0);
     g_assert_cmpint(EVP_PBE_scrypt("1234", 4, p.salt, PIN_SALT_SIZE, UINT64_C(1) << PIN_COST_MIN, 8, 1,
