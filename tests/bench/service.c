@@ -15,7 +15,10 @@ struct Echo {
     sd_bus *peer;
 };
 
-static int method_echo(sd_bus_message *call, void *userdata, sd_bus_error *error)
+/* What an answer consists of, given the bytes of the call. */
+typedef int (*append_t)(sd_bus_message *reply, const void *data, size_t size);
+
+static int answer(sd_bus_message *call, bool has_options, append_t append)
 {
     sd_bus_message *reply = NULL;
     const void *data = NULL;
@@ -23,18 +26,30 @@ static int method_echo(sd_bus_message *call, void *userdata, sd_bus_error *error
     int r;
 
     r = sd_bus_message_read_array(call, 'y', &data, &size);
+    if (r >= 0 && has_options)
+        r = sd_bus_message_skip(call, "a{sv}");
     if (r >= 0)
         r = sd_bus_message_new_method_return(call, &reply);
     if (r >= 0)
-        r = sd_bus_message_append_array(reply, 'y', data, size);
+        r = append(reply, data, size);
     if (r >= 0)
         r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
     return r;
 }
 
+static int append_same(sd_bus_message *reply, const void *data, size_t size)
+{
+    return sd_bus_message_append_array(reply, 'y', data, size);
+}
+
+static int method_echo(sd_bus_message *call, void *userdata, sd_bus_error *error)
+{
+    return answer(call, false, append_same);
+}
+
 /* What Decrypt of a message answers, of the same types and sizes, without having opened anything. */
-static int append_answer(sd_bus_message *reply)
+static int append_opened(sd_bus_message *reply, const void *data, size_t size)
 {
     static const uint8_t plaintext[ANSWER_PLAINTEXT];
     static const char kid[] = "0123456789abcdefghijklmnopqrstuvwxyz0123456";
@@ -50,22 +65,7 @@ static int append_answer(sd_bus_message *reply)
 
 static int method_answer(sd_bus_message *call, void *userdata, sd_bus_error *error)
 {
-    sd_bus_message *reply = NULL;
-    const void *data = NULL;
-    size_t size = 0;
-    int r;
-
-    r = sd_bus_message_read_array(call, 'y', &data, &size);
-    if (r >= 0)
-        r = sd_bus_message_skip(call, "a{sv}");
-    if (r >= 0)
-        r = sd_bus_message_new_method_return(call, &reply);
-    if (r >= 0)
-        r = append_answer(reply);
-    if (r >= 0)
-        r = sd_bus_send(NULL, reply, NULL);
-    sd_bus_message_unref(reply);
-    return r;
+    return answer(call, true, append_opened);
 }
 
 static const sd_bus_vtable echo_vtable[] = {

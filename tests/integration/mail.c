@@ -14,6 +14,19 @@ char *mail_send(SceneUser *u, const char *to, const char *text)
     return g_strstrip(out);
 }
 
+void mail_pair_open(MailPair *p)
+{
+    p->scene = scene_new();
+    scene_relay_start(p->scene);
+    p->alice = scene_user_new(p->scene, "alice");
+    p->bob = scene_user_new(p->scene, "bob");
+}
+
+void mail_pair_close(MailPair *p, gconstpointer data)
+{
+    scene_free(p->scene);
+}
+
 const char *mail_fact(const json_t *record, const char *key)
 {
     const char *text = json_string_value(json_object_get(record, key));

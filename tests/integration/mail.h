@@ -5,6 +5,14 @@
 
 #include "tests/lib/scene.h"
 
+/* Two users of a relay, neither registered. */
+typedef struct MailPair {
+    Scene *scene;
+    SceneUser *alice, *bob;
+} MailPair;
+void mail_pair_open(MailPair *p);
+void mail_pair_close(MailPair *p, gconstpointer data); /* for g_test_add */
+
 /* A text of a record; "" when it has none of that name. */
 const char *mail_fact(const json_t *record, const char *key);
 

@@ -12,25 +12,12 @@
 #define COURIERS 6 /* the pause before the next doubles */
 #define LARGE_SIZE (2 * 1024 * 1024)
 
-typedef struct Pair {
-    Scene *scene;
-    SceneUser *alice, *bob;
-} Pair;
-
-static void set_up(Pair *p, gconstpointer data)
+static void set_up(MailPair *p, gconstpointer data)
 {
-    p->scene = scene_new();
-    scene_relay_start(p->scene);
-    p->alice = scene_user_new(p->scene, "alice");
-    p->bob = scene_user_new(p->scene, "bob");
+    mail_pair_open(p);
     scene_user_register(p->alice);
     scene_user_register(p->bob);
     scene_ctl_expect(p->alice, 0, "contact", "add", scene_address(p->bob), NULL);
-}
-
-static void tear_down(Pair *p, gconstpointer data)
-{
-    scene_free(p->scene);
 }
 
 static size_t count_states(SceneUser *u, const char *state)
@@ -53,14 +40,14 @@ static json_int_t relay_messages(const Scene *s)
     return n;
 }
 
-static void send_number(Pair *p, size_t number)
+static void send_number(MailPair *p, size_t number)
 {
     g_autofree char *text = g_strdup_printf("number %zu", number);
     g_autofree char *id = mail_send(p->alice, scene_address(p->bob), text);
 }
 
 /* The numbers below n arrive, each once, and nothing is left behind. */
-static void check_numbers(Pair *p, size_t n)
+static void check_numbers(MailPair *p, size_t n)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
@@ -80,7 +67,7 @@ static void check_numbers(Pair *p, size_t n)
 }
 
 /* The relay dies while messages are being submitted and others wait. */
-static void test_relay_submitting(Pair *p, gconstpointer data)
+static void test_relay_submitting(MailPair *p, gconstpointer data)
 {
     scene_agent_stop(p->bob);
     for (size_t i = 0; i < ROUNDS; i++) {
@@ -104,7 +91,7 @@ static void test_relay_submitting(Pair *p, gconstpointer data)
 }
 
 /* The relay dies while Bob fetches and acknowledges. */
-static void test_relay_fetching(Pair *p, gconstpointer data)
+static void test_relay_fetching(MailPair *p, gconstpointer data)
 {
     for (size_t i = 0; i < ROUNDS; i++) {
         send_number(p, i);
@@ -118,7 +105,7 @@ static void test_relay_fetching(Pair *p, gconstpointer data)
     check_numbers(p, ROUNDS);
 }
 
-static void test_recipient(Pair *p, gconstpointer data)
+static void test_recipient(MailPair *p, gconstpointer data)
 {
     g_autofree char *large = mail_file(p->scene, "large.bin", LARGE_SIZE);
     g_autofree char *got = scene_path(p->scene, "got.bin");
@@ -156,7 +143,7 @@ static void test_recipient(Pair *p, gconstpointer data)
     g_assert_cmpuint(mail_count(p->bob, NULL), ==, ROUNDS);
 }
 
-static void test_sender(Pair *p, gconstpointer data)
+static void test_sender(MailPair *p, gconstpointer data)
 {
     g_autofree char *large = mail_file(p->scene, "large.bin", LARGE_SIZE);
 
@@ -184,7 +171,7 @@ static void test_sender(Pair *p, gconstpointer data)
 }
 
 /* A courier dies, in the middle of work or of nothing: another takes its place. */
-static void test_courier(Pair *p, gconstpointer data)
+static void test_courier(MailPair *p, gconstpointer data)
 {
     SceneUser *const both[] = {p->alice, p->bob};
 
@@ -202,7 +189,7 @@ static void test_courier(Pair *p, gconstpointer data)
 }
 
 /* Nothing has to be asked for. */
-static void test_relay_away(Pair *p, gconstpointer data)
+static void test_relay_away(MailPair *p, gconstpointer data)
 {
     scene_relay_stop(p->scene);
     send_number(p, 0);
@@ -221,7 +208,7 @@ static void test_relay_away(Pair *p, gconstpointer data)
 }
 
 /* It hangs: connections stay, nothing comes. */
-static void test_relay_frozen(Pair *p, gconstpointer data)
+static void test_relay_frozen(MailPair *p, gconstpointer data)
 {
     scene_relay_signal(p->scene, SIGSTOP);
     send_number(p, 0);
@@ -238,7 +225,7 @@ int main(int argc, char **argv)
 {
     static const struct {
         const char *path;
-        void (*test)(Pair *, gconstpointer);
+        void (*test)(MailPair *, gconstpointer);
     } tests[] = {
         {"/loss/relay/submitting", test_relay_submitting},
         {"/loss/relay/fetching", test_relay_fetching},
@@ -251,6 +238,6 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
-        g_test_add(tests[i].path, Pair, NULL, set_up, tests[i].test, tear_down);
+        g_test_add(tests[i].path, MailPair, NULL, set_up, tests[i].test, mail_pair_close);
     return g_test_run();
 }

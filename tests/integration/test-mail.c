@@ -12,28 +12,15 @@
 #define TEXT "Dear Bob,\nhere are the plans.\n"
 #define SUBJECT "The plans for the boathouse"
 
-typedef struct Pair {
-    Scene *scene;
-    SceneUser *alice, *bob;
-} Pair;
-
-static void set_up(Pair *p, gconstpointer data)
+static void set_up(MailPair *p, gconstpointer data)
 {
-    p->scene = scene_new();
-    scene_relay_start(p->scene);
-    p->alice = scene_user_new(p->scene, "alice");
-    p->bob = scene_user_new(p->scene, "bob");
+    mail_pair_open(p);
     scene_user_register(p->alice);
     scene_user_register(p->bob);
 }
 
-static void tear_down(Pair *p, gconstpointer data)
-{
-    scene_free(p->scene);
-}
-
 /* A program of a user's that goes on, with its output in a file of the scene. */
-static TestProcess *start_monitor(Pair *p, SceneUser *u, const char *name, char **ret_log)
+static TestProcess *start_monitor(MailPair *p, SceneUser *u, const char *name, char **ret_log)
 {
     g_autofree char *program = g_build_filename(g_getenv("HMSG_BUILD"), "cli", "hmsgctl", NULL);
     const char *const argv[] = {program, "monitor", "--json", NULL};
@@ -61,7 +48,7 @@ static bool log_has(const char *log, const char *first, const char *second, cons
     return false;
 }
 
-static void test_offline(Pair *p, gconstpointer data)
+static void test_offline(MailPair *p, gconstpointer data)
 {
     g_autofree char *file = mail_file(p->scene, "plans.bin", FILE_SIZE);
     g_autofree char *got = scene_path(p->scene, "got.bin");
@@ -85,7 +72,7 @@ static void test_offline(Pair *p, gconstpointer data)
     TEST_AWAIT(mail_relay_holds(p->scene, 0, 0));
 }
 
-static void test_online(Pair *p, gconstpointer data)
+static void test_online(MailPair *p, gconstpointer data)
 {
     g_autofree char *sent_log = NULL;
     g_autofree char *got_log = NULL;
@@ -109,7 +96,7 @@ static void test_online(Pair *p, gconstpointer data)
 }
 
 /* Many at once arrive all, each once. */
-static void test_many(Pair *p, gconstpointer data)
+static void test_many(MailPair *p, gconstpointer data)
 {
     enum { N = 40 };
 
@@ -130,7 +117,7 @@ static void test_many(Pair *p, gconstpointer data)
     TEST_AWAIT(mail_relay_holds(p->scene, 0, 0));
 }
 
-static void test_recipients(Pair *p, gconstpointer data)
+static void test_recipients(MailPair *p, gconstpointer data)
 {
     SceneUser *carol = scene_user_new(p->scene, "carol");
     g_autofree char *file = mail_file(p->scene, "small.bin", 1000);
@@ -175,7 +162,7 @@ static void test_recipients(Pair *p, gconstpointer data)
     }
 }
 
-static void test_subject(Pair *p, gconstpointer data)
+static void test_subject(MailPair *p, gconstpointer data)
 {
     scene_ctl_expect(p->alice, 0, "send", "-r", scene_address(p->bob), "--subject", SUBJECT, NULL);
     g_autofree char *text = mail_await(p->bob, 1);
@@ -192,7 +179,7 @@ static void test_subject(Pair *p, gconstpointer data)
 }
 
 /* In the outbox, for want of a relay; at the relay, for want of Bob. */
-static void test_expires(Pair *p, gconstpointer data)
+static void test_expires(MailPair *p, gconstpointer data)
 {
     scene_agent_stop(p->bob);
     scene_ctl_expect(p->alice, 0, "contact", "add", scene_address(p->bob), NULL);
@@ -220,7 +207,7 @@ static void test_expires(Pair *p, gconstpointer data)
     scene_ctl_expect(p->alice, 2, "send", "--expires", "0", "-r", scene_address(p->bob), NULL);
 }
 
-static void test_delete(Pair *p, gconstpointer data)
+static void test_delete(MailPair *p, gconstpointer data)
 {
     g_autofree char *id = mail_send(p->alice, scene_address(p->bob), TEXT);
     g_autofree char *text = mail_await(p->bob, 1);
@@ -241,7 +228,7 @@ static void test_delete(Pair *p, gconstpointer data)
 }
 
 /* What no relay has can be taken back. */
-static void test_cancel(Pair *p, gconstpointer data)
+static void test_cancel(MailPair *p, gconstpointer data)
 {
     scene_ctl_expect(p->alice, 0, "contact", "add", scene_address(p->bob), NULL);
     scene_relay_stop(p->scene);
@@ -259,7 +246,7 @@ static void test_cancel(Pair *p, gconstpointer data)
 }
 
 /* The mailbox goes with all that waits in it. */
-static void test_unregister(Pair *p, gconstpointer data)
+static void test_unregister(MailPair *p, gconstpointer data)
 {
     scene_agent_stop(p->bob);
     g_autofree char *id = mail_send(p->alice, scene_address(p->bob), TEXT);
@@ -283,7 +270,7 @@ int main(int argc, char **argv)
 {
     static const struct {
         const char *path;
-        void (*test)(Pair *, gconstpointer);
+        void (*test)(MailPair *, gconstpointer);
     } tests[] = {
         {"/mail/offline", test_offline},
         {"/mail/online", test_online},
@@ -298,6 +285,6 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
-        g_test_add(tests[i].path, Pair, NULL, set_up, tests[i].test, tear_down);
+        g_test_add(tests[i].path, MailPair, NULL, set_up, tests[i].test, mail_pair_close);
     return g_test_run();
 }

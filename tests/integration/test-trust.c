@@ -10,23 +10,10 @@
 #define OTHER_PIN "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #define UNTRUSTED 8
 
-typedef struct Pair {
-    Scene *scene;
-    SceneUser *alice, *bob;
-} Pair;
-
-static void set_up(Pair *p, gconstpointer data)
+static void set_up(MailPair *p, gconstpointer data)
 {
-    p->scene = scene_new();
-    scene_relay_start(p->scene);
-    p->alice = scene_user_new(p->scene, "alice");
-    p->bob = scene_user_new(p->scene, "bob");
+    mail_pair_open(p);
     scene_user_register(p->bob);
-}
-
-static void tear_down(Pair *p, gconstpointer data)
-{
-    scene_free(p->scene);
 }
 
 static char *without_pin(const char *address)
@@ -70,7 +57,7 @@ static void expect_trust(SceneUser *u, const char *who, const char *expected)
         err_;                                                                                                \
     })
 
-static void test_unknown_relay(Pair *p, gconstpointer data)
+static void test_unknown_relay(MailPair *p, gconstpointer data)
 {
     g_autofree char *bob = without_pin(scene_address(p->bob));
     g_autofree char *alice = without_pin(scene_address(p->alice));
@@ -105,7 +92,7 @@ static void test_unknown_relay(Pair *p, gconstpointer data)
 }
 
 /* An address with the pin needs no other word, and what it says of the relay stays. */
-static void test_pinned_relay(Pair *p, gconstpointer data)
+static void test_pinned_relay(MailPair *p, gconstpointer data)
 {
     g_autofree char *bob = without_pin(scene_address(p->bob));
     g_autofree char *wrong = g_strconcat(bob, "#" OTHER_PIN, NULL);
@@ -120,7 +107,7 @@ static void test_pinned_relay(Pair *p, gconstpointer data)
 }
 
 /* A relay that has another key than the address says is left before it is told anything. */
-static void test_wrong_pin(Pair *p, gconstpointer data)
+static void test_wrong_pin(MailPair *p, gconstpointer data)
 {
     g_autoptr(FakeRelay) relay = fake_relay_new(&(FakeRelayOptions){0});
     g_autofree char *bob = g_strdup_printf("bob@%s#" OTHER_PIN, fake_relay_host_port(relay));
@@ -156,7 +143,7 @@ static void replace_keys(SceneUser *u)
     scene_ctl_expect(u, 0, "register", scene_address(u), NULL);
 }
 
-static void test_changed_key(Pair *p, gconstpointer data)
+static void test_changed_key(MailPair *p, gconstpointer data)
 {
     g_autofree char *bob = without_pin(scene_address(p->bob));
     g_autofree char *alice = without_pin(scene_address(p->alice));
@@ -199,7 +186,7 @@ static void test_changed_key(Pair *p, gconstpointer data)
     g_assert_cmpstr(text, ==, "Welcome back");
 }
 
-static void test_block(Pair *p, gconstpointer data)
+static void test_block(MailPair *p, gconstpointer data)
 {
     g_autofree char *bob = without_pin(scene_address(p->bob));
     g_autofree char *alice = without_pin(scene_address(p->alice));
@@ -226,7 +213,7 @@ static void test_block(Pair *p, gconstpointer data)
 }
 
 /* Each has a mailbox at a relay of their own, and is a guest at the other's. */
-static void test_guests(Pair *p, gconstpointer data)
+static void test_guests(MailPair *p, gconstpointer data)
 {
     g_autoptr(Scene) other = scene_new();
 
@@ -273,7 +260,7 @@ int main(int argc, char **argv)
 {
     static const struct {
         const char *path;
-        void (*test)(Pair *, gconstpointer);
+        void (*test)(MailPair *, gconstpointer);
     } tests[] = {
         {"/trust/relay/unknown", test_unknown_relay}, {"/trust/relay/pinned", test_pinned_relay},
         {"/trust/relay/wrong-pin", test_wrong_pin},   {"/trust/contact/changed", test_changed_key},
@@ -282,6 +269,6 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
-        g_test_add(tests[i].path, Pair, NULL, set_up, tests[i].test, tear_down);
+        g_test_add(tests[i].path, MailPair, NULL, set_up, tests[i].test, mail_pair_close);
     return g_test_run();
 }

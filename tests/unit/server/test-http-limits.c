@@ -160,6 +160,13 @@ static void submit(nghttp2_session *session, const char *method, const char *pat
     g_assert_cmpint(nghttp2_submit_request(session, NULL, fields, G_N_ELEMENTS(fields), body, NULL), >, 0);
 }
 
+/* Until the stream is closed. */
+static void finish(nghttp2_session *session, const Exchange *x)
+{
+    while (!x->closed)
+        g_assert_cmpint(nghttp2_session_send(session) + nghttp2_session_recv(session), ==, 0);
+}
+
 /* The relay and its client see the same TLS exporter (RFC 9266). */
 static void test_exporter(void)
 {
@@ -175,8 +182,7 @@ static void test_exporter(void)
     g_assert_nonnull(x.ssl);
     nghttp2_session *session = client_new(&x);
     submit(session, "GET", "/v1/exporter", NULL);
-    while (!x.closed)
-        g_assert_cmpint(nghttp2_session_send(session) + nghttp2_session_recv(session), ==, 0);
+    finish(session, &x);
     g_assert_cmpint(SSL_export_keying_material(x.ssl, exporter, sizeof(exporter), label, strlen(label),
                                                (const unsigned char *)"", 0, 1),
                     ==, 1);
@@ -247,8 +253,7 @@ static void test_slow_body(void)
     x.ssl = fixture_tls(&f, TLS1_3_VERSION, "\2h2");
     nghttp2_session *session = client_new(&x);
     submit(session, "PUT", "/v1/put", &never);
-    while (!x.closed)
-        g_assert_cmpint(nghttp2_session_send(session) + nghttp2_session_recv(session), ==, 0);
+    finish(session, &x);
     g_assert_cmpuint(x.error, ==, NGHTTP2_CANCEL);
     nghttp2_session_del(session);
     fixture_tls_free(x.ssl);
@@ -332,8 +337,7 @@ static void test_slower_body(void)
     nghttp2_session *session = client_new(&x);
     gint64 begin = g_get_monotonic_time();
     submit(session, "PUT", "/v1/put", &first);
-    while (!x.closed)
-        g_assert_cmpint(nghttp2_session_send(session) + nghttp2_session_recv(session), ==, 0);
+    finish(session, &x);
     g_assert_cmpuint(x.error, ==, NGHTTP2_CANCEL);
     /* what came first does not count for ever */
     g_assert_cmpint(g_get_monotonic_time() - begin, <, 60000 / HTTP_BODY_RATE_MIN * G_USEC_PER_SEC);
