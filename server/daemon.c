@@ -162,6 +162,7 @@ static int serve(Daemon *d)
     d->http.n_routes = n_routes;
     d->http.context = d->handlers;
     d->http.connections = d->options->connections;
+    d->http.address_connections = d->options->address_connections;
     r = http_server_new(d->fds, d->n_fds, d->tls, &d->http, &d->server);
     if (r < 0)
         log_error("Cannot serve: %s", strerror(-r));

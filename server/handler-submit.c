@@ -62,15 +62,16 @@ static int read_expires(const HttpRequest *r, int64_t now, int64_t *ret)
     return 0;
 }
 
-/* How often this sender, and all guests where he is, may. */
-static int check_rate(HttpRequest *r, bool stranger)
+/* How often this sender may, and if he is a stranger, all of them where he is, and all into this mailbox. */
+static int check_rate(HttpRequest *r, const uint8_t *mailbox)
 {
     const Client *c = http_request_client(r);
     Limiter *l = handlers_of(r)->limiter;
     uint64_t now = clock_boottime();
     unsigned retry = 0;
     if (limiter_take(l, LIMIT_SUBMIT, c->skid, KID_SIZE, now, &retry) &&
-        (!stranger || limiter_take_address(l, LIMIT_STRANGERS, &c->peer, now, &retry)))
+        (!c->guest || (limiter_take_address(l, LIMIT_STRANGERS, &c->peer, now, &retry) &&
+                       limiter_take(l, LIMIT_MAILBOX, mailbox, KID_SIZE, now, &retry))))
         return 0;
     http_answer_problem(r, PROBLEM_TOO_MANY_REQUESTS, NULL, retry);
     return PROBLEM_TOO_MANY_REQUESTS;
@@ -116,7 +117,7 @@ int handle_submit_begin(HttpRequest *r)
     if (e == 0)
         e = read_expires(r, now, &put->put.expires);
     if (e == 0)
-        e = check_rate(r, http_request_client(r)->guest);
+        e = check_rate(r, put->put.mailbox);
     if (e == 0)
         e = check_room(r, put);
     if (e != 0)

@@ -16,7 +16,6 @@
 #define REGISTER_RATE 60u
 #define LOOKUP_BURST 1000u
 #define LOOKUP_RATE 3000u
-#define STRANGERS_FACTOR 4u /* guests of one address against one sender */
 
 static const HttpRoute routes[] = {
     {.method = "GET", .pattern = "/v1/relay", .end = handle_relay},
@@ -124,7 +123,8 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
         [LIMIT_REGISTER] = {REGISTER_BURST, REGISTER_RATE},
         [LIMIT_LOOKUP] = {LOOKUP_BURST, LOOKUP_RATE},
         [LIMIT_SUBMIT] = {sends, sends},
-        [LIMIT_STRANGERS] = {STRANGERS_FACTOR * sends, STRANGERS_FACTOR * sends},
+        [LIMIT_STRANGERS] = {o->stranger_rate, o->stranger_rate},
+        [LIMIT_MAILBOX] = {o->stranger_rate, o->stranger_rate},
     };
     Handlers *h = calloc(1, sizeof(*h));
     if (!h)

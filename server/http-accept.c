@@ -20,6 +20,12 @@ typedef struct Passed {
     socklen_t peer_size;
 } Passed;
 
+void http_accept_leave(HttpServer *s, const struct sockaddr_storage *peer)
+{
+    peers_leave(s->peers, peer);
+    atomic_fetch_sub(&s->connections, 1);
+}
+
 static void run_passed(HttpPost *p)
 {
     Passed *x = (Passed *)(void *)p;
@@ -28,7 +34,7 @@ static void run_passed(HttpPost *p)
         http_connection_open(x->loop, x->fd, &x->peer, x->peer_size);
     else {
         (void)fd_close(x->fd);
-        atomic_fetch_sub(&x->loop->server->connections, 1);
+        http_accept_leave(x->loop->server, &x->peer);
     }
     free(x);
 }
@@ -38,7 +44,8 @@ static void pass_on(HttpServer *s, int fd, const struct sockaddr_storage *peer, 
     HttpLoop *to = s->loops[s->next++ % s->n_loops];
     Passed *x = calloc(1, sizeof(*x));
 
-    if (!x) {
+    if (!x || !peers_enter(s->peers, peer)) {
+        free(x);
         (void)fd_close(fd);
         return;
     }

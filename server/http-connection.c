@@ -92,7 +92,7 @@ void http_connection_open(HttpLoop *l, int fd, const struct sockaddr_storage *pe
 
     if (!c) {
         (void)fd_close(fd);
-        atomic_fetch_sub(&l->server->connections, 1);
+        http_accept_leave(l->server, peer);
         return;
     }
     c->loop = l;
@@ -140,9 +140,9 @@ void http_connection_close(HttpConnection *c)
     SSL_free(c->ssl);
     ERR_clear_error();
     (void)fd_close(c->fd);
+    http_accept_leave(c->loop->server, &c->client.peer);
     client_done(&c->client);
     buf_done(&c->out);
-    atomic_fetch_sub(&c->loop->server->connections, 1);
     free(c);
 }
 

@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "server/http-server.h"
+#include "server/peers.h"
 #include "server/route.h"
 
 struct ssl_st;
@@ -33,6 +34,7 @@ struct HttpServer {
     int fds[HTTP_LISTEN_MAX];
     size_t n_fds;
     atomic_uint connections;
+    Peers *peers; /* of the connections */
     atomic_uint_fast64_t memory; /* of bodies */
     uint64_t memory_max;
     HttpLoop *loops[HTTP_LOOPS_MAX];
@@ -126,6 +128,9 @@ struct HttpRequest {
     HttpAnswer answer;
     HttpPost post; /* of the answer; holds a reference */
 };
+
+/* http-accept.c: the connection of this peer is over. */
+void http_accept_leave(HttpServer *s, const struct sockaddr_storage *peer);
 
 /* http-loop.c */
 int http_loop_new(HttpServer *s, unsigned index, HttpLoop **ret);

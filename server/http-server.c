@@ -37,7 +37,8 @@ int http_server_new(const int *fds, size_t n_fds, Tls *tls, const HttpOptions *o
     s->tls = tls;
     memcpy(s->fds, fds, n_fds * sizeof(*fds));
     s->n_fds = n_fds;
-    while (r >= 0 && s->n_loops < o->loops) {
+    r = peers_new(o->address_connections, &s->peers);
+    while (r == 0 && s->n_loops < o->loops) {
         r = http_loop_new(s, s->n_loops, &s->loops[s->n_loops]);
         if (r >= 0)
             s->n_loops++;
@@ -70,6 +71,7 @@ HttpServer *http_server_free(HttpServer *s)
     http_server_stop(s);
     for (unsigned i = 0; i < s->n_loops; i++)
         s->loops[i] = http_loop_free(s->loops[i]);
+    s->peers = peers_free(s->peers);
     free(s);
     return NULL;
 }

@@ -27,9 +27,10 @@ typedef struct HttpTimeouts {
 typedef struct HttpOptions {
     const HttpRoute *routes;
     size_t n_routes;
-    void *context;        /* for http_request_context */
-    unsigned loops;       /* 1..HTTP_LOOPS_MAX */
-    unsigned connections; /* at a time, of all loops */
+    void *context;                /* for http_request_context */
+    unsigned loops;               /* 1..HTTP_LOOPS_MAX */
+    unsigned connections;         /* at a time, of all loops */
+    unsigned address_connections; /* of one address; 0: no limit of its own */
     HttpTimeouts timeouts;
     uint64_t memory; /* 0: HTTP_MEMORY_MAX */
 } HttpOptions;

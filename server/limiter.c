@@ -2,16 +2,21 @@
 #include "server/limiter.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "libhmsg/wire/crypto.h"
+#include "server/peers.h"
 
 #define SETS 2048u
 #define WAYS 4u
 #define MINUTE 60000000u /* microseconds */
-#define PREFIX_SIZE 8u   /* bytes of an IPv6 address that name a client */
+/* Bytes of an address that name a client, and those that name the network of strangers: what one of them can
+ * easily have all of. */
+#define ADDRESS_V4_SIZE 4u
+#define ADDRESS_V6_SIZE 8u
+#define NETWORK_V4_SIZE 3u
+#define NETWORK_V6_SIZE 6u
 
 /* due: when the client would have used up what it took at its steady rate (the "generic cell rate
  * algorithm"). It may lie in the future by the burst. */
@@ -96,19 +101,9 @@ bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint
 bool limiter_take_address(Limiter *l, LimitKind kind, const struct sockaddr_storage *address, uint64_t now,
                           unsigned *ret_retry)
 {
-    union {
-        struct sockaddr_storage any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } u = {.any = *address};
-    switch (address->ss_family) {
-    case AF_INET:
-        return limiter_take(l, kind, &u.v4.sin_addr, sizeof(u.v4.sin_addr), now, ret_retry);
-    case AF_INET6:
-        if (IN6_IS_ADDR_V4MAPPED(&u.v6.sin6_addr))
-            return limiter_take(l, kind, &u.v6.sin6_addr.s6_addr[12], 4, now, ret_retry);
-        return limiter_take(l, kind, &u.v6.sin6_addr, PREFIX_SIZE, now, ret_retry);
-    default:
-        return limiter_take(l, kind, "", 0, now, ret_retry);
-    }
+    const bool network = kind == LIMIT_STRANGERS;
+    uint8_t prefix[PEER_PREFIX_SIZE];
+    size_t n = peer_prefix(address, network ? NETWORK_V4_SIZE : ADDRESS_V4_SIZE,
+                           network ? NETWORK_V6_SIZE : ADDRESS_V6_SIZE, prefix);
+    return limiter_take(l, kind, prefix, n, now, ret_retry);
 }

@@ -14,7 +14,8 @@ typedef enum LimitKind {
     LIMIT_REGISTER,  /* registrations of an address */
     LIMIT_LOOKUP,    /* questions to the directory of an address */
     LIMIT_SUBMIT,    /* messages of a sender */
-    LIMIT_STRANGERS, /* messages of all guests of an address together */
+    LIMIT_STRANGERS, /* messages of all guests of a network together */
+    LIMIT_MAILBOX,   /* messages of all guests together into a mailbox */
     LIMIT_KIND_MAX_,
 } LimitKind;
 
@@ -32,6 +33,7 @@ DEFINE_CLEANUP(Limiter *, limiter_free)
  * until the next one. */
 bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint64_t now,
                   unsigned *ret_retry);
-/* The same for an address: IPv6 clients are told apart by the first 64 bits only. */
+/* The same for an address: IPv6 clients are told apart by the first 64 bits only. Strangers are told apart by
+ * the first 24 bits, of IPv6 48: what one of them can have without effort. */
 bool limiter_take_address(Limiter *l, LimitKind kind, const struct sockaddr_storage *address, uint64_t now,
                           unsigned *ret_retry);

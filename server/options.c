@@ -16,6 +16,8 @@
 #define MAILBOX_SIZE_DEFAULT (1024ull * 1024 * 1024)
 #define MAILBOX_MESSAGES_DEFAULT 10000u
 #define SENDER_RATE_DEFAULT 600u
+#define STRANGER_RATE_DEFAULT 600u
+#define ADDRESS_CONNECTIONS_DEFAULT 1000u
 #define STORE_SIZE_DEFAULT 0u
 #define SIZE_LIMIT_MAX (1ull << 50)
 #define COUNT_LIMIT_MAX (1ull << 32)
@@ -36,11 +38,13 @@ static const Known known[] = {
     {"registration", "guests"},
     {"limits", "threads"},
     {"limits", "connections"},
+    {"limits", "connections-per-address"},
     {"limits", "attachment-size"},
     {"limits", "mailbox-size"},
     {"limits", "mailbox-messages"},
     {"limits", "store-size"},
     {"limits", "sender-rate"},
+    {"limits", "stranger-rate"},
     {"limits", "message-lifetime"},
 };
 
@@ -126,7 +130,7 @@ static int get_limits(const Reader *reader, Options *o)
 {
     const Config *c = reader->config;
     char why[100];
-    uint64_t loops = 0, connections = 0;
+    uint64_t loops = 0, connections = 0, of_address = 0;
     const struct {
         const char *key;
         uint64_t fallback, min, max;
@@ -134,11 +138,13 @@ static int get_limits(const Reader *reader, Options *o)
     } numbers[] = {
         {"threads", 0, 0, LOOPS_MAX, &loops},
         {"connections", CONNECTIONS_DEFAULT, 1, CONNECTIONS_MAX, &connections},
+        {"connections-per-address", ADDRESS_CONNECTIONS_DEFAULT, 0, CONNECTIONS_MAX, &of_address},
         {"attachment-size", ATTACHMENT_SIZE_MAX, MESSAGE_SIZE_MAX, SIZE_LIMIT_MAX, &o->attachment_size},
         {"mailbox-size", MAILBOX_SIZE_DEFAULT, MESSAGE_SIZE_MAX, SIZE_LIMIT_MAX, &o->mailbox_size},
         {"mailbox-messages", MAILBOX_MESSAGES_DEFAULT, 1, COUNT_LIMIT_MAX, &o->mailbox_messages},
         {"store-size", STORE_SIZE_DEFAULT, 0, SIZE_LIMIT_MAX, &o->store_size},
         {"sender-rate", SENDER_RATE_DEFAULT, 1, COUNT_LIMIT_MAX, &o->sender_rate},
+        {"stranger-rate", STRANGER_RATE_DEFAULT, 1, COUNT_LIMIT_MAX, &o->stranger_rate},
     };
 
     for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
@@ -155,6 +161,7 @@ static int get_limits(const Reader *reader, Options *o)
         return wrong(reader, "registration", "guests", "is neither yes nor no");
     o->loops = (unsigned)loops;
     o->connections = (unsigned)connections;
+    o->address_connections = (unsigned)of_address;
     return 0;
 }
 

@@ -18,12 +18,15 @@ typedef struct Options {
     char *invite;   /* [registration] invite: file with a word that new users must give; NULL: open to all */
     bool guests;    /* [registration] guests */
     unsigned loops; /* [limits] threads; 0: one for each core */
-    unsigned connections;      /* [limits] connections */
-    uint64_t attachment_size;  /* [limits] attachment-size: largest body */
-    uint64_t mailbox_size;     /* [limits] mailbox-size: bytes of all messages of one mailbox */
-    uint64_t mailbox_messages; /* [limits] mailbox-messages */
-    uint64_t store_size;       /* [limits] store-size: bytes of all messages; 0: what the disk holds */
-    uint64_t sender_rate;      /* [limits] sender-rate: messages per minute of one sender */
+    unsigned connections;         /* [limits] connections */
+    unsigned address_connections; /* [limits] connections-per-address; 0: as many as connections */
+    uint64_t attachment_size;     /* [limits] attachment-size: largest body */
+    uint64_t mailbox_size;        /* [limits] mailbox-size: bytes of all messages of one mailbox */
+    uint64_t mailbox_messages;    /* [limits] mailbox-messages */
+    uint64_t store_size;          /* [limits] store-size: bytes of all messages; 0: what the disk holds */
+    uint64_t sender_rate;         /* [limits] sender-rate: messages per minute of one sender */
+    uint64_t
+        stranger_rate; /* [limits] stranger-rate: the same of all guests of a network, and into a mailbox */
     uint64_t message_lifetime; /* [limits] message-lifetime: seconds until a message expires */
 } Options;
 

@@ -308,6 +308,22 @@ static void test_bad_acknowledgement(Scene *s, gconstpointer data)
     EXPECT(200, fetch(s, "hello", 5));
 }
 
+/* Strangers have a budget of their own, which leaves members theirs. */
+static void test_stranger_rate(Scene *s, gconstpointer data)
+{
+    s->relay.options.stranger_rate = 2;
+    restart(s);
+    EXPECT(201, submit(s, "1", 1, NULL, 0));
+    EXPECT(201, submit(s, "2", 1, NULL, 0));
+    g_autoptr(DoubleAnswer) a = submit(s, "3", 1, NULL, 0);
+    g_assert_cmpuint(a->status, ==, 429);
+    g_assert_cmpuint(a->retry, >=, 1);
+    DoubleConnection *guest = s->in_alice;
+    s->in_alice = s->in_bob;
+    EXPECT(201, submit(s, "3", 1, NULL, 0));
+    s->in_alice = guest;
+}
+
 static void test_full(Scene *s, gconstpointer data)
 {
     s->relay.options.mailbox_messages = 4;
@@ -434,6 +450,7 @@ int main(int argc, char **argv)
     ADD("transfers", test_transfers);
     ADD("bad-acknowledgement", test_bad_acknowledgement);
     ADD("full", test_full);
+    ADD("stranger-rate", test_stranger_rate);
     ADD("events", test_events);
     ADD("slow-events", test_slow_events);
     ADD("many-streams", test_many_streams);

@@ -9,7 +9,7 @@
 #define START (1000u * (uint64_t)SECOND)
 
 static const LimitRate rates[LIMIT_KIND_MAX_] = {
-    [LIMIT_NONCE] = {3, 60}, [LIMIT_REGISTER] = {1, 6}, [LIMIT_LOOKUP] = {5, 0}};
+    [LIMIT_NONCE] = {3, 60}, [LIMIT_REGISTER] = {1, 6}, [LIMIT_LOOKUP] = {5, 0}, [LIMIT_STRANGERS] = {1, 6}};
 
 static void test_rate(void)
 {
@@ -71,6 +71,25 @@ static void test_addresses(void)
     }
 }
 
+/* Strangers gain nothing from more addresses of one network. */
+static void test_strangers(void)
+{
+    _cleanup_(limiter_freep) Limiter *l = NULL;
+    static const struct {
+        const char *text;
+        bool ok;
+    } takes[] = {
+        {"192.0.2.1", true},   {"192.0.2.200", false},        {"192.0.3.1", true},
+        {"2001:db8::1", true}, {"2001:db8:0:ffff::1", false}, {"2001:db8:1::1", true},
+    };
+    g_assert_cmpint(limiter_new(rates, &l), ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(takes); i++) {
+        struct sockaddr_storage a = address(takes[i].text);
+        unsigned retry = 0;
+        g_assert_cmpint(limiter_take_address(l, LIMIT_STRANGERS, &a, START, &retry), ==, takes[i].ok);
+    }
+}
+
 /* Memory is fixed: many clients push out those who are at rest, not the one who is busy. */
 static void test_many(void)
 {
@@ -92,6 +111,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/limiter/rate", test_rate);
     g_test_add_func("/limiter/addresses", test_addresses);
+    g_test_add_func("/limiter/strangers", test_strangers);
     g_test_add_func("/limiter/many", test_many);
     return g_test_run();
 }

@@ -38,6 +38,8 @@ static void test_defaults(void)
     g_assert_null(o.invite);
     g_assert_true(o.guests);
     g_assert_cmpuint(o.loops, ==, 0);
+    g_assert_cmpuint(o.address_connections, ==, 1000);
+    g_assert_cmpuint(o.stranger_rate, ==, 600);
     g_assert_cmpuint(o.attachment_size, ==, 256u << 20);
     g_assert_cmpuint(o.message_lifetime, ==, 30 * 86400);
     options_done(&o);
@@ -52,7 +54,8 @@ static void test_all(void)
     g_assert_null(load("[relay]\nhost = [2001:db8::1]:443\nlisten = 127.0.0.1:0\ndata = /var/lib/relay\n"
                        "[identity]\nkey = keys/a.pem\npassphrase = credential:word\n"
                        "[registration]\ninvite = invite\nguests = no\n"
-                       "[limits]\nthreads = 3\nconnections = 5\nattachment-size = 1M\nmailbox-size = 2G\n"
+                       "[limits]\nthreads = 3\nconnections = 5\nconnections-per-address = 4\nstranger-rate = "
+                       "6\nattachment-size = 1M\nmailbox-size = 2G\n"
                        "mailbox-messages = 7\nstore-size = 9G\nsender-rate = 11\nmessage-lifetime = 2d\n",
                        &o));
     g_assert_cmpstr(o.relay.host, ==, "[2001:db8::1]");
@@ -65,6 +68,8 @@ static void test_all(void)
     g_assert_false(o.guests);
     g_assert_cmpuint(o.loops, ==, 3);
     g_assert_cmpuint(o.connections, ==, 5);
+    g_assert_cmpuint(o.address_connections, ==, 4);
+    g_assert_cmpuint(o.stranger_rate, ==, 6);
     g_assert_cmpuint(o.attachment_size, ==, 1u << 20);
     g_assert_cmpuint(o.mailbox_size, ==, 2ull << 30);
     g_assert_cmpuint(o.mailbox_messages, ==, 7);
