@@ -212,6 +212,81 @@ static void test_trailer_of_another(void)
     g_assert_false(verified);
 }
 
+/* The same sender, the same recipients, the same content, and still nothing of one stream fits into another.
+ */
+static void test_mixed(void)
+{
+    enum { SIZE = 3 * STREAM_CHUNK_SIZE + 100 };
+    const TestPerson *const to[] = {bob, eve};
+    g_autofree uint8_t *plain = content(SIZE);
+
+    for (size_t n = 1; n <= 2; n++) {
+        _cleanup_(buf_done) Buf a = make(alice, to, n, plain, SIZE), b = make(alice, to, n, plain, SIZE);
+        _cleanup_(buf_done) Buf mixed = BUF_MAX(2 * ROOM);
+        size_t header = 0, other = 0, last = SIZE % STREAM_CHUNK_SIZE + STREAM_TAG_SIZE;
+
+        g_assert_cmpint(stream_header_size(a.data, &header), ==, 0);
+        g_assert_cmpint(stream_header_size(b.data, &other), ==, 0);
+        size_t first = header + STREAM_PREFIX_SIZE, from = other + STREAM_PREFIX_SIZE;
+
+        /* the header of the other, with and without its salt and commitment */
+        for (size_t prefix = 0; prefix <= STREAM_PREFIX_SIZE; prefix += STREAM_PREFIX_SIZE) {
+            buf_clear(&mixed);
+            g_assert_cmpint(buf_append(&mixed, b.data, other + prefix), ==, 0);
+            g_assert_cmpint(buf_append(&mixed, a.data + header + prefix, a.size - header - prefix), ==, 0);
+            expect_refused(&mixed, bob, plain, SIZE);
+        }
+        /* each chunk of the other, the last one too */
+        for (size_t i = 0; i < 4; i++) {
+            size_t size = i < 3 ? STREAM_SEALED_CHUNK_SIZE : last, at = i * STREAM_SEALED_CHUNK_SIZE;
+
+            buf_clear(&mixed);
+            g_assert_cmpint(buf_append(&mixed, a.data, a.size), ==, 0);
+            memcpy(mixed.data + first + at, b.data + from + at, size);
+            expect_refused(&mixed, bob, plain, SIZE);
+        }
+        /* a chunk twice: each whole one, and the last one */
+        for (size_t i = 0; i < 4; i++) {
+            size_t size = i < 3 ? STREAM_SEALED_CHUNK_SIZE : last, at = first + i * STREAM_SEALED_CHUNK_SIZE;
+
+            buf_clear(&mixed);
+            g_assert_cmpint(buf_append(&mixed, a.data, at + size), ==, 0);
+            g_assert_cmpint(buf_append(&mixed, a.data + at, a.size - at), ==, 0);
+            expect_refused(&mixed, bob, plain, SIZE);
+        }
+        /* one stream behind the other */
+        buf_clear(&mixed);
+        g_assert_cmpint(buf_append(&mixed, a.data, a.size), ==, 0);
+        g_assert_cmpint(buf_append(&mixed, b.data, b.size), ==, 0);
+        expect_refused(&mixed, bob, plain, SIZE);
+    }
+}
+
+/* Without its signature, or with it twice, a stream for several is not read at all. */
+static void test_trailer_stripped(void)
+{
+    enum { SIZE = 1000 };
+    const TestPerson *const to[] = {bob, eve};
+    g_autofree uint8_t *plain = content(SIZE);
+    _cleanup_(buf_done) Buf stream = make(alice, to, 2, plain, SIZE);
+    size_t whole = stream.size, trailer = 0, header = 0;
+
+    for (size_t i = 0; i < 4; i++)
+        trailer = trailer << 8 | stream.data[12 + i];
+    g_assert_cmpint(stream_header_size(stream.data, &header), ==, 0);
+    g_assert_cmpuint(whole, ==, header + STREAM_PREFIX_SIZE + SIZE + STREAM_TAG_SIZE + trailer);
+    stream.size -= trailer;
+    expect_refused(&stream, bob, plain, SIZE);
+    memset(stream.data + 12, 0, 4); /* which says that there is none: another header, so other keys */
+    expect_refused(&stream, bob, plain, SIZE);
+    stream.data[14] = (uint8_t)(trailer >> 8);
+    stream.data[15] = (uint8_t)trailer;
+    stream.size = whole;
+    g_autofree uint8_t *copy = g_memdup2(stream.data + whole - trailer, trailer);
+    g_assert_cmpint(buf_append(&stream, copy, trailer), ==, 0);
+    expect_refused(&stream, bob, plain, SIZE);
+}
+
 static void test_header_limits(void)
 {
     uint8_t preamble[STREAM_PREAMBLE_SIZE] = "hmsgstr1";
@@ -257,6 +332,8 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/damaged", test_damaged);
     g_test_add_func("/stream/chunks", test_chunks);
     g_test_add_func("/stream/trailer-of-another", test_trailer_of_another);
+    g_test_add_func("/stream/mixed", test_mixed);
+    g_test_add_func("/stream/trailer-stripped", test_trailer_stripped);
     g_test_add_func("/stream/header-limits", test_header_limits);
     g_test_add_func("/stream/kinds", test_kinds);
     status = g_test_run();
