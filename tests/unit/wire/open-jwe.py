@@ -1,0 +1,30 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""open-jwe.py KEY.pem PACKAGE: renames the members of a package as docs/protocol.md says, and has jwcrypto decrypt
+the JWE, which is an implementation that shares nothing with ours. Exit 77: there is no jwcrypto."""
+import json
+import sys
+
+try:
+    from jwcrypto import jwe, jwk
+except ImportError:
+    sys.exit(77)
+
+
+def main():
+    with open(sys.argv[1], 'rb') as text:
+        key = jwk.JWK.from_pem(text.read())
+    with open(sys.argv[2], encoding='utf-8') as text:
+        package = json.load(text)
+    names = {'protected': 'protected', 'encrypted_aes_key': 'encrypted_key', 'iv': 'iv', 'ciphertext': 'ciphertext',
+             'mac': 'tag'}
+    token = jwe.JWE(algs=['RSA-OAEP-256', 'A256CBC-HS512'])
+    token.deserialize(json.dumps({new: package[old] for old, new in names.items()}))
+    try:
+        token.decrypt(key)
+    except jwe.InvalidJWEData:
+        sys.exit(5)
+    sys.stdout.buffer.write(token.payload)
+
+
+main()
