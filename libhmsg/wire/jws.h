@@ -21,6 +21,7 @@ typedef enum JwsType {
     JWS_BINDING,  /* hmsg-binding+jwt */
     JWS_RECEIPT,  /* hmsg-receipt+jwt */
     JWS_STREAM,   /* hmsg-stream+jwt */
+    JWS_ROTATE,   /* hmsg-rotate+jwt */
     JWS_TYPE_MAX_,
 } JwsType;
 

@@ -45,6 +45,25 @@ int identity_statement_prepare(const IdentityStatement *s, JwsDraft *ret);
 int identity_statement_parse(const char *text, size_t n, int64_t now, IdentityStatement *ret);
 void identity_statement_done(IdentityStatement *s);
 
+/* Rotation: the old sign key names the keys that follow it. It is made once for each rotation, whatever
+ * addresses the identity has; the statement of the new keys for each address names, by `previous`, the one
+ * that it follows there. */
+typedef struct RotateStatement {
+    uint8_t skid[KID_SIZE]; /* who signs */
+    uint8_t next_skid[KID_SIZE];
+    uint8_t next_kid[KID_SIZE];
+    uint64_t generation; /* of the new keys */
+    int64_t iat;
+} RotateStatement;
+int rotate_statement_prepare(const RotateStatement *s, JwsDraft *ret);
+int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64_t now, RotateStatement *ret);
+/* Whether s, which was parsed with the sign key of from, leads from one parsed identity statement to the
+ * next: both sides agree, the address is the same, the generation greater and no key used again. Else
+ * HMSG_ERROR_AUTHENTICATION_FAILED. That `from` holds the keys that are pinned or registered is for the
+ * caller to compare. */
+int rotate_statement_check(const RotateStatement *s, const IdentityStatement *from,
+                           const IdentityStatement *to);
+
 /* What ties a request to one TLS connection of one relay. */
 typedef struct RequestBinding {
     uint8_t pin[PIN_SIZE];
