@@ -87,6 +87,8 @@ bool tcti_is_bare(const char *conf);
 
 /* A TCTI around another that counts, and whose waits end when cancel_fd becomes readable (runner-tcti.c). */
 int tcti_open(const char *conf, int cancel_fd, Counter *counter, TSS2_TCTI_CONTEXT **ret);
+/* Did the last command go out? Then the TPM may have carried it out, whatever became of the answer. */
+bool tcti_sent(const TSS2_TCTI_CONTEXT *t);
 void tcti_close(TSS2_TCTI_CONTEXT *t);
 
 /* The connection, and what we have in the TPM (runner-link.c). Used by the thread alone. */

@@ -198,8 +198,8 @@ TSS2_RC link_session(Link *l, TPMA_SESSION attributes)
 {
     static const TPMT_SYM_DEF aes = {.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
 
+    l->step = STEP_SESSION;
     if (l->session == ESYS_TR_NONE) {
-        l->step = STEP_SESSION;
         TSS2_RC rc = Esys_StartAuthSession(l->esys, l->srk, ESYS_TR_NONE, NO_SESSION, NULL, TPM2_SE_HMAC,
                                            &aes, TPM2_ALG_SHA256, &l->session);
         if (rc != TSS2_RC_SUCCESS) {

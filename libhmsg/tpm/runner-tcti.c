@@ -15,6 +15,7 @@ typedef struct Tcti {
     TSS2_TCTI_CONTEXT *inner;
     int cancel_fd;
     Counter *counter;
+    bool sent;
 } Tcti;
 
 Counter *counter_unref(Counter *c)
@@ -44,10 +45,13 @@ static bool cancelled(const Tcti *t)
 static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *command)
 {
     Tcti *t = (Tcti *)context;
+    t->sent = false;
     if (cancelled(t))
         return TSS2_TCTI_RC_IO_ERROR;
     count(t->counter, command, size);
-    return Tss2_Tcti_Transmit(t->inner, size, command);
+    TSS2_RC rc = Tss2_Tcti_Transmit(t->inner, size, command);
+    t->sent = rc == TSS2_RC_SUCCESS; /* refused by a stale connection: the TPM has not got all of it */
+    return rc;
 }
 
 /* Until there is an answer to read. A TCTI that has nothing to poll is left to block. */
@@ -98,6 +102,11 @@ int tcti_open(const char *conf, int cancel_fd, Counter *counter, TSS2_TCTI_CONTE
     t->counter = counter;
     *ret = (TSS2_TCTI_CONTEXT *)t;
     return 0;
+}
+
+bool tcti_sent(const TSS2_TCTI_CONTEXT *t)
+{
+    return ((const Tcti *)t)->sent;
 }
 
 void tcti_close(TSS2_TCTI_CONTEXT *t)

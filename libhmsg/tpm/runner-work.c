@@ -329,6 +329,12 @@ static TSS2_RC attempt(Work *w, Link *l)
     }
 }
 
+/* Was the last command one that tried an authorization value? */
+static bool is_guarded_use(const Work *w, const Link *l)
+{
+    return w->key && tpm_keyfile_needs_auth(w->key) && l->step >= STEP_DECRYPT;
+}
+
 void work_run(Work *w, Link *l)
 {
     bool fresh = false;
@@ -343,14 +349,16 @@ void work_run(Work *w, Link *l)
         if (rc == TSS2_RC_SUCCESS)
             return;
         /* once more would be one more failure for the TPM to count */
-        if (w->key && tpm_keyfile_needs_auth(w->key) && rc_is_auth(rc) && l->step >= STEP_DECRYPT) {
+        bool once = is_guarded_use(w, l);
+        if (once && rc_is_auth(rc)) {
             w->r = tpm_problem_set(&w->problem, TPM_REASON_WRONG_AUTH, NULL, 0);
             return;
         }
         switch (rc_remedy(rc)) {
         case REMEDY_FRESH:
+            once = once && rc_plain(rc) == 0 && tcti_sent(l->tcti); /* it may have counted it already */
             link_close(l, rc_plain(rc) == 0);
-            if (!fresh && link_pause(l, 0)) {
+            if (!fresh && !once && link_pause(l, 0)) {
                 fresh = true;
                 continue;
             }

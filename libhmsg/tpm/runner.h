@@ -85,7 +85,8 @@ uint64_t tpm_runner_next_deadline(TpmRunner *r);
  * ones. */
 int tpm_runner_create_keys(TpmRunner *r, const Secret *auth, tpm_done_t done, void *userdata, TpmJob **ret);
 /* For both: auth (NULL: none) is the key's authorization value. A wrong one is HMSG_ERROR_LOCKED with
- * TPM_REASON_WRONG_AUTH, never tried twice, and of no consequence only for keys without one. */
+ * TPM_REASON_WRONG_AUTH, never tried twice, and of no consequence only for keys without one. Nor is it tried
+ * again when the answer was lost or cannot be believed: then it is TPM_UNAVAILABLE. */
 /* RSAES-OAEP (RFC 8017) in the TPM. AUTHENTICATION_FAILED: it does not decrypt, or its plaintext has not
  * plaintext_size bytes (0: any size); the caller goes on with random bytes. */
 int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,

@@ -32,6 +32,7 @@ struct Relay {
     Rule rules[RULES_MAX];
     guint32 tamper_code;
     size_t tamper_offset;
+    guint32 cut_code;
     bool start_up;
 };
 
@@ -121,7 +122,7 @@ static bool started_up(Relay *r, int up)
     return !wanted || (write_message(up, startup, sizeof(startup)) && read_message(r, up, answer) == HEAD);
 }
 
-/* The answer to one command; 0: the TPM is gone. */
+/* The answer to one command; 0: the TPM is gone, or the answer. */
 static size_t answer_to(Relay *r, int up, const guint8 *command, size_t size, guint8 *answer)
 {
     guint32 code = get_u32(command + 6);
@@ -150,6 +151,10 @@ static size_t answer_to(Relay *r, int up, const guint8 *command, size_t size, gu
     if (code == r->tamper_code && r->tamper_offset < n) {
         answer[r->tamper_offset] ^= 1;
         r->tamper_code = 0;
+    }
+    if (code == r->cut_code) {
+        r->cut_code = 0;
+        n = 0;
     }
     g_mutex_unlock(&r->lock);
     return n;
@@ -280,6 +285,13 @@ void relay_tamper(Relay *r, guint32 command_code, size_t offset)
     g_mutex_lock(&r->lock);
     r->tamper_code = command_code;
     r->tamper_offset = offset;
+    g_mutex_unlock(&r->lock);
+}
+
+void relay_cut(Relay *r, guint32 command_code)
+{
+    g_mutex_lock(&r->lock);
+    r->cut_code = command_code;
     g_mutex_unlock(&r->lock);
 }
 

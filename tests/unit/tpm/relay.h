@@ -22,6 +22,8 @@ const char *relay_tcti(const Relay *r);
 void relay_refuse(Relay *r, guint32 command_code, guint32 rc, unsigned times);
 /* The next answer to this command has another byte at the offset. */
 void relay_tamper(Relay *r, guint32 command_code, size_t offset);
+/* The next answer to this command is lost, and the connection with it. */
+void relay_cut(Relay *r, guint32 command_code);
 /* Resets the TPM, and starts it up before the next command. */
 void relay_reset(Relay *r);
 /* Were these bytes in any command or answer? */

@@ -13,6 +13,8 @@
 #define RIGHT ((const uint8_t *)"the right authorization value ..")
 #define WRONG ((const uint8_t *)"the wrong authorization value ..")
 
+#define CIPHERTEXT_IN_ANSWER 20u /* head, size of the parameters, size of the plaintext, some bytes */
+
 typedef struct Fixture {
     TestSwtpm *tpm;
     Relay *relay;
@@ -95,6 +97,48 @@ static void test_wrong(Fixture *f, gconstpointer data)
     g_auto(Answer) a = {0};
     g_assert_cmpint(do_sign_with(f->runner, f->keys.sign_key, f->wrong, DIGEST, &a), ==, HMSG_ERROR_LOCKED);
     g_assert_cmpuint(a.data_size, ==, 0);
+}
+
+/* The TPM may have counted it when its answer is lost or not to be believed: once is enough. */
+static void test_lost_answer(Fixture *f, gconstpointer data)
+{
+    const Secret *const auth[] = {f->wrong, f->right};
+    g_auto(Answer) a = {0};
+
+    assert_works(f); /* the first use since it started is answered RETRY: the TPM notes that there was one */
+    uint64_t before = tpm_runner_count(f->runner, CC_RSA_DECRYPT);
+    for (size_t i = 0; i < G_N_ELEMENTS(auth); i++) {
+        relay_cut(f->relay, CC_RSA_DECRYPT);
+        g_assert_cmpint(decrypt(f, auth[i], &a), ==, HMSG_ERROR_TPM_UNAVAILABLE);
+        g_assert_cmpint(a.problem.reason, ==, TPM_REASON_NO_ANSWER);
+        g_assert_cmpuint(tpm_runner_count(f->runner, CC_RSA_DECRYPT), ==, before + i + 1);
+        g_assert_cmpuint(failures(f), ==, 1);
+    }
+    relay_cut(f->relay, CC_SIGN);
+    g_assert_cmpint(do_sign_with(f->runner, f->keys.sign_key, f->wrong, DIGEST, &a), ==,
+                    HMSG_ERROR_TPM_UNAVAILABLE);
+    g_assert_cmpuint(failures(f), ==, 2);
+    assert_works(f);
+    before = tpm_runner_count(f->runner, CC_RSA_DECRYPT);
+    relay_tamper(f->relay, CC_RSA_DECRYPT, CIPHERTEXT_IN_ANSWER);
+    g_assert_cmpint(decrypt(f, f->right, &a), ==, HMSG_ERROR_TPM_UNAVAILABLE);
+    g_assert_null(a.secret);
+    g_assert_cmpuint(tpm_runner_count(f->runner, CC_RSA_DECRYPT), ==, before + 1);
+    assert_works(f);
+}
+
+/* What never went out cannot have been counted, so a connection that has gone stale is no error. */
+static void test_stale_connection(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) a = {0};
+
+    f->runner = tpm_runner_free(f->runner);
+    f->runner = runner_new(test_swtpm_tcti(f->tpm));
+    assert_works(f);
+    g_assert_cmpint(decrypt(f, f->right, &a), ==, 0); /* the key is in the TPM, its use comes next */
+    test_swtpm_stop(f->tpm);
+    test_swtpm_start(f->tpm);
+    assert_works(f);
 }
 
 static void test_lockout(Fixture *f, gconstpointer data)
@@ -304,6 +348,8 @@ static void add(void)
 {
     ADD("right", test_right);
     ADD("wrong", test_wrong);
+    ADD("lost-answer", test_lost_answer);
+    ADD("stale-connection", test_stale_connection);
     ADD("lockout", test_lockout);
     ADD("unguarded", test_unguarded);
     ADD("sniffer", test_sniffer);
