@@ -10,10 +10,10 @@ static void check(const Buf *out, bool lines)
     for (size_t i = 0; i < out->size; i++) {
         uint8_t c = out->data[i];
 
-        fuzz_check(c >= 0x20 || (lines && (c == '\n' || c == '\t')), "no control character");
-        fuzz_check(c != 0x7f, "no delete");
+        fuzz_must(c >= 0x20 || (lines && (c == '\n' || c == '\t')), "no control character");
+        fuzz_must(c != 0x7f, "no delete");
         /* C1 controls, which some terminals act on */
-        fuzz_check(c != 0xc2 || i + 1 >= out->size || out->data[i + 1] >= 0xa0, "no C1 control");
+        fuzz_must(c != 0xc2 || i + 1 >= out->size || out->data[i + 1] >= 0xa0, "no C1 control");
     }
 }
 

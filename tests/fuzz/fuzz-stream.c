@@ -63,8 +63,8 @@ static void read_stream(const Sample *s, const uint8_t *data, size_t size)
     uint8_t *out = calloc(1, size + 1);
     fuzz_check(out != NULL, "memory");
     if (stream_open(r, data + at, size - at, true, out, &made) == 0)
-        fuzz_check(made == CONTENT && bytes_equal(out, s->content, CONTENT), "only the content comes out");
-    fuzz_check(!stream_reader_verified(r), "an anonymous stream is nobody's");
+        fuzz_must(made == CONTENT && bytes_equal(out, s->content, CONTENT), "only the content comes out");
+    fuzz_must(!stream_reader_verified(r), "an anonymous stream is nobody's");
     free(out);
 }
 
