@@ -37,6 +37,12 @@ static const struct {
     [TPM_REASON_KEY] = {HMSG_ERROR_TPM_UNAVAILABLE,
                         "the TPM does not take this key: another TPM made it, or its file is damaged",
                         "restore the key file, or make a new identity"},
+    [TPM_REASON_NV_AUTH] = {HMSG_ERROR_TPM_UNAVAILABLE,
+                            "the TPM's owner hierarchy has a password, so no counter can be made",
+                            "make the identity with \"--generation none\""},
+    [TPM_REASON_NV_ROOM] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM has no room left for a counter",
+                            "remove what is not needed with tpm2_nvundefine"},
+    [TPM_REASON_DESTROYED] = {HMSG_ERROR_NOT_FOUND, "this generation of the keys was destroyed", NULL},
     [TPM_REASON_OTHER] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM refuses", NULL},
 };
 

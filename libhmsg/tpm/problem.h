@@ -19,6 +19,9 @@ typedef enum TpmReason {
     TPM_REASON_WRONG_AUTH,   /* the key's authorization value is another one */
     TPM_REASON_OWNER_AUTH,   /* the owner hierarchy has a password, and there is no persistent SRK */
     TPM_REASON_KEY,          /* the key was not made by this TPM, or its file is damaged */
+    TPM_REASON_NV_AUTH,      /* no counter: the owner hierarchy has a password */
+    TPM_REASON_NV_ROOM,      /* no counter: no NV memory is left */
+    TPM_REASON_DESTROYED,    /* the counter is gone, and with it the keys that are bound to it */
     TPM_REASON_OTHER,        /* see the response code */
     TPM_REASON_MAX_,
 } TpmReason;

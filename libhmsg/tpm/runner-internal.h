@@ -30,6 +30,10 @@ typedef enum WorkKind {
     WORK_CHANGE_AUTH,
     WORK_PROBE,
     WORK_RANDOM,
+    WORK_COUNTER_NEW,
+    WORK_COUNTER_READ,
+    WORK_COUNTER_RAISE,
+    WORK_COUNTER_REMOVE,
     WORK_FORGET,
 } WorkKind;
 
@@ -45,6 +49,10 @@ typedef struct Work {
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
     size_t plaintext_size;
     uint8_t digest[32];
+    TpmCounter counter; /* counter_new: what was made */
+    bool counter_defined;
+    uint64_t raise_to;
+    uint64_t value; /* of the counter */
 
     int r;
     TpmProblem problem;
@@ -60,7 +68,17 @@ Work *work_free(Work *w);
 DEFINE_CLEANUP(Work *, work_free)
 
 /* What the TPM was doing when it refused: the same code means different things. */
-typedef enum Step { STEP_OPEN, STEP_SRK, STEP_SESSION, STEP_LOAD, STEP_CREATE, STEP_DECRYPT, STEP_USE } Step;
+typedef enum Step {
+    STEP_OPEN,
+    STEP_SRK,
+    STEP_SESSION,
+    STEP_LOAD,
+    STEP_CREATE,
+    STEP_DEFINE,
+    STEP_COUNTER,
+    STEP_DECRYPT,
+    STEP_USE,
+} Step;
 
 /* What to do about a response code (runner-error.c). */
 typedef enum Remedy {
@@ -122,6 +140,9 @@ void link_reclaim(Link *l, const uint8_t *pin);
 void link_close(Link *l, bool broken);
 /* Waits; false when cancelled meanwhile. */
 bool link_pause(const Link *l, int milliseconds);
+
+/* The work on counters (runner-counter.c). */
+TSS2_RC counter_run(Work *w, Link *l);
 
 /* Does the work, with all remedies (runner-work.c). */
 void work_run(Work *w, Link *l);

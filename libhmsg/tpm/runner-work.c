@@ -323,6 +323,11 @@ static TSS2_RC attempt(Work *w, Link *l)
         return do_change_auth(w, l);
     case WORK_RANDOM:
         return do_random(w, l);
+    case WORK_COUNTER_NEW:
+    case WORK_COUNTER_READ:
+    case WORK_COUNTER_RAISE:
+    case WORK_COUNTER_REMOVE:
+        return counter_run(w, l);
     case WORK_PROBE:
     default:
         return do_probe(w, l);

@@ -197,6 +197,9 @@ static void answer(TpmJob *j)
         a.data = w->data;
         a.data_size = w->data_size;
     }
+    if (w->kind == WORK_COUNTER_NEW && w->r == 0)
+        a.counter = &w->counter;
+    a.counter_value = w->r == 0 ? w->value : 0;
     a.secret = TAKE_PTR(w->secret);
     j->done(&a, j->userdata);
     secret_free(a.secret);
@@ -344,6 +347,41 @@ int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, T
         return e;
     w->data_size = n;
     return submit(r, w, done, userdata, ret);
+}
+
+static int start_counter(TpmRunner *r, WorkKind kind, const TpmCounter *c, uint64_t to, tpm_done_t done,
+                         void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = work_new(kind, NULL, NULL, &w);
+    if (e != 0)
+        return e;
+    if (c)
+        w->counter = *c;
+    w->raise_to = to;
+    return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_counter_new(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    return start_counter(r, WORK_COUNTER_NEW, NULL, 0, done, userdata, ret);
+}
+
+int tpm_runner_counter_read(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    return start_counter(r, WORK_COUNTER_READ, c, 0, done, userdata, ret);
+}
+
+int tpm_runner_counter_raise(TpmRunner *r, const TpmCounter *c, uint64_t to, tpm_done_t done, void *userdata,
+                             TpmJob **ret)
+{
+    return start_counter(r, WORK_COUNTER_RAISE, c, to, done, userdata, ret);
+}
+
+int tpm_runner_counter_remove(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata,
+                              TpmJob **ret)
+{
+    return start_counter(r, WORK_COUNTER_REMOVE, c, 0, done, userdata, ret);
 }
 
 int tpm_runner_forget(TpmRunner *r)

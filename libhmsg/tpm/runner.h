@@ -18,6 +18,16 @@
 #define TPM_RANDOM_MAX 1024u             /* bytes */
 #define TPM_AUTH_SIZE 32u                /* bytes of an authorization value */
 
+#define TPM_COUNTER_RAISE_MAX 64u /* steps of one raise */
+
+/* A counter in the TPM's NV memory (TPM 2.0 Part 1, section 37.2.4), which only goes up: keys are bound to
+ * its value. Without auth nobody but the owner of the TPM can raise or remove it. auth is a secret: wipe it.
+ */
+typedef struct TpmCounter {
+    uint32_t index;
+    uint8_t auth[TPM_AUTH_SIZE];
+} TpmCounter;
+
 typedef struct TpmRunner TpmRunner;
 typedef struct TpmJob TpmJob;
 
@@ -52,7 +62,9 @@ typedef struct TpmAnswer {
     const uint8_t *srk_name; /* create: the parent's Name, to be pinned */
     const uint8_t *data;     /* sign: the PSS signature (TPM_RSA_SIZE bytes); random: the bytes */
     size_t data_size;
-    const TpmFacts *facts; /* probe */
+    const TpmFacts *facts;     /* probe */
+    const TpmCounter *counter; /* counter_new */
+    uint64_t counter_value;    /* counter_…; after counter_remove of no meaning */
 } TpmAnswer;
 
 /* Called exactly once for each job that is not cancelled, from tpm_runner_dispatch, never from the function
@@ -102,6 +114,17 @@ int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, co
 /* What TPM it is. The only job that does not mind a pinned Name that differs: compare facts->srk_name. */
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);
+
+/* A new counter with a random index and authorization value. TPM_REASON_NV_AUTH, TPM_REASON_NV_ROOM. */
+int tpm_runner_counter_new(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
+/* These refuse with TPM_REASON_DESTROYED when the index is gone or has another authorization value. */
+int tpm_runner_counter_read(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret);
+/* Until its value is to or more; may be repeated. -ERANGE: more than TPM_COUNTER_RAISE_MAX steps. */
+int tpm_runner_counter_raise(TpmRunner *r, const TpmCounter *c, uint64_t to, tpm_done_t done, void *userdata,
+                             TpmJob **ret);
+/* Removes the index; where the owner hierarchy has a password, raises it by one instead. */
+int tpm_runner_counter_remove(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata,
+                              TpmJob **ret);
 
 /* Ends the session after the jobs before it: of authorization values nothing is left in memory then. */
 int tpm_runner_forget(TpmRunner *r);

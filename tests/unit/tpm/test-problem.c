@@ -11,6 +11,7 @@ static void test_errors(void)
         g_assert_cmpint(tpm_reason_error(reason), ==,
                         reason == TPM_REASON_LOCKED_OUT   ? HMSG_ERROR_TPM_LOCKED_OUT
                         : reason == TPM_REASON_WRONG_AUTH ? HMSG_ERROR_LOCKED
+                        : reason == TPM_REASON_DESTROYED  ? HMSG_ERROR_NOT_FOUND
                                                           : HMSG_ERROR_TPM_UNAVAILABLE);
     g_assert_cmpint(tpm_reason_error(TPM_REASON_MAX_), ==, HMSG_ERROR_TPM_UNAVAILABLE);
 }

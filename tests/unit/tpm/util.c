@@ -40,6 +40,9 @@ void answer_note(TpmAnswer *answer, void *userdata)
     a->data_size = answer->data_size;
     if (answer->facts)
         a->facts = *answer->facts;
+    if (answer->counter)
+        a->counter = *answer->counter;
+    a->counter_value = answer->counter_value;
 }
 
 static void turn(TpmRunner *r)

@@ -35,6 +35,8 @@ typedef struct Answer {
     uint8_t data[TPM_RANDOM_MAX];
     size_t data_size;
     TpmFacts facts;
+    TpmCounter counter;
+    uint64_t counter_value;
 } Answer;
 
 void answer_clear(Answer *a);
