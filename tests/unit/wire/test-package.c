@@ -271,6 +271,71 @@ static void test_resigned(void)
     json_decref(e);
 }
 
+/* Puts members of one package into another. */
+static void expect_mixed(const Buf *into, const Buf *from, const char *const *names, size_t n)
+{
+    _cleanup_(buf_done) Buf mixed = BUF_MAX(PACKAGE_SIZE_MAX), out = BUF_MAX(PLAINTEXT_SIZE_MAX);
+    json_t *a = NULL, *b = NULL;
+
+    g_assert_cmpint(json_parse_object(buf_text(into), into->size, &a), ==, 0);
+    g_assert_cmpint(json_parse_object(buf_text(from), from->size, &b), ==, 0);
+    for (size_t i = 0; i < n; i++)
+        g_assert_cmpint(json_object_set(a, names[i], json_object_get(b, names[i])), ==, 0);
+    g_assert_cmpint(json_write(a, &mixed), ==, 0);
+    g_assert_cmpint(open_text(buf_text(&mixed), mixed.size, &out), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpuint(out.size, ==, 0);
+    json_decref(a);
+    json_decref(b);
+}
+
+/* Two sessions of one sender to one recipient, and a second package of the first: what is of one fits into no
+ * other. */
+static void test_swapped(void)
+{
+    _cleanup_(wire_session_freep) WireSession *s = test_session_new(alice, bob, NOW);
+    _cleanup_(buf_done) Buf first = build(s, 0, 0, TEXT, strlen(TEXT)), other = alice_to_bob(),
+                            second = build(s, 1, 0, TEXT, strlen(TEXT));
+    static const char *const of_session[] = {"signature", "encrypted_aes_key", "protected"};
+    static const char *const of_package[] = {"protected", "iv", "ciphertext", "mac"};
+    _cleanup_(buf_done) Buf encoded = BUF_MAX(64);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(of_session); i++)
+        expect_mixed(&first, &other, of_session + i, 1);
+    expect_mixed(&first, &other, of_session, 2);
+    for (size_t i = 0; i < G_N_ELEMENTS(of_package); i++) {
+        expect_mixed(&first, &second, of_package + i, 1);
+        expect_mixed(&first, &other, of_package + i, 1);
+    }
+    /* all of the other's session, and the first one's content */
+    expect_mixed(&first, &other, of_session, G_N_ELEMENTS(of_session));
+    g_assert_cmpint(base64url_append(&encoded, s->statement.sid, SESSION_ID_SIZE), ==, 0);
+    g_autofree char *edited = edit(&other, true, "sid", json_string(buf_text(&encoded)));
+    _cleanup_(buf_done) Buf out = BUF_MAX(PLAINTEXT_SIZE_MAX);
+    g_assert_cmpint(open_text(edited, strlen(edited), &out), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+}
+
+/* Eve, to whom Alice wrote, knows the keys of that session, encrypts them to Bob and passes it all on as what
+ * Alice wrote to him. */
+static void test_passed_on(void)
+{
+    _cleanup_(wire_session_freep) WireSession *to_eve = test_session_new(alice, eve, NOW);
+    _cleanup_(buf_done) Buf original = build(to_eve, 0, 0, TEXT, strlen(TEXT));
+    _cleanup_(buf_done) Buf key = BUF_MAX(RSA_SIZE_MAX), out = BUF_MAX(PLAINTEXT_SIZE_MAX);
+
+    g_assert_cmpint(open_text(buf_text(&original), original.size, &out), ==, HMSG_ERROR_NOT_FOR_US);
+    g_assert_cmpint(rsa_key_oaep_encrypt(bob->decrypt, secret_bytes(to_eve->keys), SESSION_KEYS_SIZE, &key),
+                    ==, 0);
+    /* the keys are the right ones, the MAC is right: only the statement says that it was for Eve */
+    (void)rsa_key_free(to_eve->recipient);
+    to_eve->recipient = rsa_key_ref(bob->decrypt);
+    memcpy(to_eve->statement.kid, rsa_key_thumbprint(bob->decrypt), KID_SIZE);
+    buf_clear(&to_eve->encrypted_key);
+    g_assert_cmpint(buf_append(&to_eve->encrypted_key, key.data, key.size), ==, 0);
+    _cleanup_(buf_done) Buf forged = build(to_eve, 0, 0, TEXT, strlen(TEXT));
+    g_assert_cmpint(open_text(buf_text(&forged), forged.size, &out), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpuint(out.size, ==, 0);
+}
+
 static void test_anonymous(void)
 {
     _cleanup_(wire_session_freep) WireSession *s = test_session_new(NULL, bob, NOW);
@@ -424,6 +489,8 @@ int main(int argc, char **argv)
         {"/package/edited", test_edited},
         {"/package/duplicate-names", test_duplicate_names},
         {"/package/resigned", test_resigned},
+        {"/package/swapped", test_swapped},
+        {"/package/passed-on", test_passed_on},
         {"/package/anonymous", test_anonymous},
         {"/package/one-error", test_one_error},
         {"/package/array", test_array},
