@@ -236,6 +236,19 @@ static void on_statement(int r, const char *detail, const char *jws, void *userd
         (void)request_fail(c->request, r, detail);
 }
 
+static void on_csr(int r, const char *detail, const char *pem, void *userdata)
+{
+    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
+    _cleanup_(call_freep) Call *c = userdata;
+
+    if (r == 0)
+        r = buf_append_string(&exported, pem);
+    if (r == 0)
+        r = send_exported(c, &exported);
+    if (r != 0)
+        (void)request_fail(c->request, r, detail);
+}
+
 /* Stops at the first. */
 static int take_address(const char *address, const char *relay, const char *state, const char *error,
                         void *userdata)
@@ -245,53 +258,113 @@ static int take_address(const char *address, const char *relay, const char *stat
     return r < 0 ? r : 1;
 }
 
-static int export_statement(Call *c, sd_bus_error *error)
+static int first_address(Call *c, Buf *ret)
+{
+    int r = c->m->relays ? relays_each_registration(c->m->relays, take_address, ret) : 0;
+
+    return r < 0 ? r : 0;
+}
+
+static int export_statement(Call *c)
 {
     _cleanup_(buf_done) Buf input = BUF_MAX(JWS_SIZE_MAX);
     _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
     Identity *i = c->m->identity;
-    int r = 0;
+    int r = first_address(c, &address);
 
-    if (c->m->relays)
-        r = relays_each_registration(c->m->relays, take_address, &address);
-    if (r >= 0)
+    if (r == 0)
         r = identity_export_statement(identity_public(i), buf_text(&address), &input);
     if (r == 0)
         r = identity_sign_jws(i, buf_text(&input), on_statement, c, &c->work);
     return call_begun(c, r, NULL);
 }
 
-static int export_key(Call *c, bool jwk)
+/* subject: NULL for the first address. */
+static int export_csr(Call *c, const char *subject)
+{
+    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
+    int r = subject ? 0 : first_address(c, &address);
+
+    if (r == 0)
+        r = identity_sign_csr(c->m->identity, subject ? subject : buf_text(&address), on_csr, c, &c->work);
+    return call_begun(
+        c, r,
+        r == HMSG_ERROR_INVALID_ARGS
+            ? "A certificate request needs a subject of 1 to 64 characters, none of them a control"
+            : NULL);
+}
+
+static int export_key(Call *c, KeyTextForm form)
 {
     _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
     int r;
 
-    r = identity_export_key(identity_public(c->m->identity), jwk, &exported);
+    r = identity_export_key(identity_public(c->m->identity), form, &exported);
     if (r == 0)
         r = send_exported(c, &exported);
     call_free(c);
     return r < 0 ? r : 1;
 }
 
+typedef enum ExportFormat {
+    EXPORT_IDENTITY,
+    EXPORT_PEM,
+    EXPORT_JWK,
+    EXPORT_OPENSSH,
+    EXPORT_CSR
+} ExportFormat;
+
+static int read_format(const char *text, ExportFormat *ret)
+{
+    static const char *const names[] = {"identity", "pem", "jwk", "openssh", "csr"};
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++)
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (ExportFormat)i;
+            return 0;
+        }
+    return HMSG_ERROR_INVALID_ARGS;
+}
+
 static int method_export(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    static const BusOption options[] = {{"format", 's', 0}};
-    const char *format = "identity";
+    struct ExportOptions {
+        const char *format, *subject;
+    } o = {"identity", NULL};
+    static const BusOption options[] = {
+        {"format", 's', offsetof(struct ExportOptions, format)},
+        {"subject", 's', offsetof(struct ExportOptions, subject)},
+    };
+    ExportFormat format = EXPORT_IDENTITY;
     Manager *m = userdata;
     Call *c = NULL;
     int r;
 
-    r = bus_read_options(message, options, ELEMENTSOF(options), &format, error);
-    bool jwk = strcmp(format, "jwk") == 0, pem = strcmp(format, "pem") == 0;
-    if (r == 0 && !jwk && !pem && strcmp(format, "identity") != 0)
-        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The formats are identity, pem and jwk");
+    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r == 0 && read_format(o.format, &format) != 0)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS,
+                        "The formats are identity, pem, jwk, openssh and csr");
+    if (r == 0 && o.subject && format != EXPORT_CSR)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "Only a certificate request has a subject");
     if (r == 0 && !identity_public(m->identity))
         r = HMSG_ERROR_NO_IDENTITY;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    return jwk || pem ? export_key(c, jwk) : export_statement(c, error);
+    switch (format) {
+    case EXPORT_PEM:
+        return export_key(c, KEY_TEXT_PEM);
+    case EXPORT_JWK:
+        return export_key(c, KEY_TEXT_JWK);
+    case EXPORT_OPENSSH:
+        return export_key(c, KEY_TEXT_OPENSSH);
+    case EXPORT_CSR:
+        return export_csr(c, o.subject);
+    case EXPORT_IDENTITY:
+    default:
+        return export_statement(c);
+    }
 }
 
 static int method_delete(sd_bus_message *message, void *userdata, sd_bus_error *error)

@@ -2,13 +2,21 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/identity.h"
+#include "agent/identity-internal.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/statement.h"
 
-int identity_export_key(const IdentityPublic *p, bool jwk, Buf *ret)
+int identity_export_key(const IdentityPublic *p, KeyTextForm form, Buf *ret)
 {
-    return jwk ? rsa_key_to_jwk(p->decrypt, false, ret) : rsa_key_to_pem(p->decrypt, ret);
+    switch (form) {
+    case KEY_TEXT_JWK:
+        return rsa_key_to_jwk(p->decrypt, false, ret);
+    case KEY_TEXT_OPENSSH:
+        return rsa_key_to_openssh(p->decrypt, ret);
+    case KEY_TEXT_PEM:
+    default:
+        return rsa_key_to_pem(p->decrypt, ret);
+    }
 }
 
 int identity_export_statement(const IdentityPublic *p, const char *address, Buf *ret_input)
@@ -27,4 +35,38 @@ int identity_export_statement(const IdentityPublic *p, const char *address, Buf 
     memcpy(s.address, address, n + 1);
     r = identity_statement_prepare(&s, &draft);
     return r == 0 ? buf_append(ret_input, draft.input.data, draft.input.size) : r;
+}
+
+static void on_csr_signed(TpmAnswer *a, void *userdata)
+{
+    IdentityWork *w = userdata;
+    _cleanup_(buf_done) Buf pem = BUF_MAX(CSR_PEM_MAX);
+    char detail[IDENTITY_DETAIL_SIZE];
+    Identity *i = w->i;
+    int r = identity_work_answered(w, a);
+
+    if (r == 0)
+        r = identity_work_check_signature(w, a);
+    if (r == 0)
+        r = csr_finish(w->csr, a->data, a->data_size, &pem);
+    w->jws(r, identity_work_describe(r, a->problem, detail), r == 0 ? buf_text(&pem) : NULL, w->userdata);
+    identity_tell(i, false);
+}
+
+int identity_sign_csr(Identity *i, const char *name, identity_jws_t done, void *userdata, IdentityWork **ret)
+{
+    IdentityWork *w = NULL;
+    int r = identity_usable(i);
+
+    if (r == 0)
+        r = identity_work_new(i, userdata, &w);
+    if (r != 0)
+        return r;
+    w->jws = done;
+    r = csr_new(i->keys->public.sign, name, &w->csr);
+    if (r == 0) {
+        memcpy(w->draft.digest, csr_digest(w->csr), SHA256_SIZE);
+        r = tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_csr_signed, w, &w->job);
+    }
+    return identity_work_begun(w, r, ret);
 }

@@ -5,6 +5,7 @@
 
 #include "agent/identity-files.h"
 #include "agent/identity.h"
+#include "libhmsg/wire/csr.h"
 
 #define IDENTITY_WATCHERS_MAX 8u
 
@@ -50,6 +51,7 @@ struct IdentityWork {
     uint64_t epoch;
     bool own;          /* freed by ourselves: nobody else holds it */
     JwsDraft draft;    /* what is being signed */
+    Csr *csr;          /* the same, of a certificate request */
     Secret *challenge; /* of unlock */
     /* for keys with a PIN */
     Worker *deriving;
@@ -88,6 +90,8 @@ int identity_work_new(Identity *i, void *userdata, IdentityWork **ret);
 int identity_work_begun(IdentityWork *w, int r, IdentityWork **ret);
 /* 0, or why there is nothing to give out. */
 int identity_work_answered(IdentityWork *w, const TpmAnswer *a);
+/* A sentence about r; may be in ret. */
+const char *identity_work_describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE]);
 /* The callback, then the watchers; w may be gone afterwards. p: of the TPM, or NULL. */
 void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p);
 void identity_work_finish_with(IdentityWork *w, int r, const char *detail);

@@ -40,6 +40,7 @@ IdentityWork *identity_work_free(IdentityWork *w)
             w->i->trying = NULL;
     }
     jws_draft_done(&w->draft);
+    csr_free(w->csr);
     secret_free(w->challenge);
     secret_free(w->pin);
     secret_free(w->auth);
@@ -86,7 +87,7 @@ int identity_work_answered(IdentityWork *w, const TpmAnswer *a)
     return w->epoch == w->i->epoch ? 0 : HMSG_ERROR_LOCKED;
 }
 
-static const char *describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
+const char *identity_work_describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
 {
     const char *help;
 
@@ -121,7 +122,7 @@ void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p)
 {
     char detail[IDENTITY_DETAIL_SIZE];
 
-    identity_work_finish_with(w, r, describe(r, p, detail));
+    identity_work_finish_with(w, r, identity_work_describe(r, p, detail));
 }
 
 static void on_probe(TpmAnswer *a, void *userdata)
@@ -271,7 +272,7 @@ static void on_signed(TpmAnswer *a, void *userdata)
         r = identity_work_check_signature(w, a);
     if (r == 0)
         r = jws_finish(&w->draft, a->data, a->data_size, &jws);
-    w->jws(r, describe(r, a->problem, detail), r == 0 ? buf_text(&jws) : NULL, w->userdata);
+    w->jws(r, identity_work_describe(r, a->problem, detail), r == 0 ? buf_text(&jws) : NULL, w->userdata);
     identity_tell(i, false);
 }
 
@@ -306,7 +307,7 @@ static void on_decrypted(TpmAnswer *a, void *userdata)
     Identity *i = w->i;
     int r = identity_work_answered(w, a);
 
-    w->plaintext(r, describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
+    w->plaintext(r, identity_work_describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
     identity_tell(i, false);
 }
 

@@ -104,7 +104,11 @@ typedef void (*identity_plaintext_t)(int r, const char *detail, const Secret *pl
 int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
                       void *userdata, IdentityWork **ret);
 
-/* What ExportPublic gives out: the decrypt key as PEM or JWK, appended; and the input of identity_sign_jws
+/* A certificate request of the sign key for name (libhmsg/wire/csr.h), as PEM in jws. One TPM signature. */
+int identity_sign_csr(Identity *i, const char *name, identity_jws_t done, void *userdata, IdentityWork **ret);
+
+typedef enum KeyTextForm { KEY_TEXT_PEM, KEY_TEXT_JWK, KEY_TEXT_OPENSSH } KeyTextForm;
+/* What ExportPublic gives out: the decrypt key as text, appended; and the input of identity_sign_jws
  * for the exported identity (export_write takes the JWS). address: "" while there is none. */
-int identity_export_key(const IdentityPublic *p, bool jwk, Buf *ret);
+int identity_export_key(const IdentityPublic *p, KeyTextForm form, Buf *ret);
 int identity_export_statement(const IdentityPublic *p, const char *address, Buf *ret_input);

@@ -111,6 +111,16 @@ static int write_exported(Ctl *ctl, const void *data, size_t size)
     return r == 0 && !output_is_stdout(out) ? ctl_print_nothing(ctl) : r;
 }
 
+static bool is_export_format(const char *text)
+{
+    static const char *const formats[] = {"identity", "pem", "jwk", "openssh", "csr"};
+
+    for (size_t i = 0; i < ELEMENTSOF(formats); i++)
+        if (strcmp(text, formats[i]) == 0)
+            return true;
+    return false;
+}
+
 int cmd_identity_export(Ctl *ctl)
 {
     const char *format = ctl->options.values[OPTION_FORMAT];
@@ -120,13 +130,14 @@ int cmd_identity_export(Ctl *ctl)
     size_t size;
     int r;
 
-    if (format && strcmp(format, "identity") != 0 && strcmp(format, "pem") != 0 && strcmp(format, "jwk") != 0)
+    if (format && !is_export_format(format))
         return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no format \"%s\"", format),
-                        "The formats are identity, pem and jwk.");
+                        "The formats are identity, pem, jwk, openssh and csr.");
     r = ctl_call_new(ctl, "Identity", "ExportPublic", &call);
     if (r != 0)
         return r;
     hmsg_call_option_string(call, "format", format);
+    hmsg_call_option_string(call, "subject", ctl->options.values[OPTION_SUBJECT]);
     r = ctl_call_run(ctl, call, &reply);
     if (r != 0)
         return r;

@@ -15,8 +15,8 @@
 const Command commands[] = {
     {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create, BIT(PIN) | BIT(PIN_FD)},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
-    {"identity", "export", "", "Write your public keys (--format identity, pem or jwk)", cmd_identity_export,
-     BIT(FORMAT) | BIT(OUTPUT)},
+    {"identity", "export", "", "Write your public keys (--format identity, pem, jwk, openssh or csr)",
+     cmd_identity_export, BIT(FORMAT) | BIT(SUBJECT) | BIT(OUTPUT)},
     {"identity", "pin", "", "Change the PIN of your keys, or remove it (--remove)", cmd_identity_pin,
      BIT(KEEP_KEY) | BIT(REMOVE) | BIT(PIN_FD) | BIT(NEW_PIN_FD) | BIT(FORCE)},
     {"identity", "delete", "", "Destroy your keys, and what is encrypted to them", cmd_identity_delete,

@@ -23,7 +23,7 @@ _hmsgctl() {
         ;;
     --format)
         words='hmsg stream seed'
-        [ "$command" = identity ] && words='identity pem jwk'
+        [ "$command" = identity ] && words='identity pem jwk openssh csr'
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         return
         ;;
@@ -53,7 +53,7 @@ _hmsgctl() {
     identity-*)
         [ "$verb" = create ] && words+=' --pin --pin-fd'
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force'
-        [ "$verb" = export ] && words+=' --format --output'
+        [ "$verb" = export ] && words+=' --format --subject --output'
         [ "$verb" = delete ] && words+=' --yes'
         ;;
     register-*) words+=' --list --remove --trust-relay --invite' ;;

@@ -45,7 +45,8 @@ complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block a
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
 
-complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk' -d Format
+complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
+complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg stream seed' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt read' -s o -l output -r -F -d 'Write to a file'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'

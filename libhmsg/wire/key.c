@@ -118,6 +118,38 @@ int rsa_key_to_jwk(const RsaKey *k, bool for_signing, Buf *ret)
     return r == 0 ? buf_append_string(ret, "\"}\n") : r;
 }
 
+/* RFC 4251 section 5: a length of four bytes, most significant first, then the bytes. */
+static int append_ssh_string(Buf *b, const void *data, size_t n)
+{
+    const uint8_t length[] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+    int r = buf_append(b, length, sizeof(length));
+    return r == 0 ? buf_append(b, data, n) : r;
+}
+
+int rsa_key_to_openssh(const RsaKey *k, Buf *ret)
+{
+    static const uint8_t exponent[] = {1, 0, 1}; /* RSA_EXPONENT */
+    _cleanup_(buf_done) Buf blob = BUF_MAX(RSA_SIZE_MAX + 64);
+    char kid[HASH_TEXT_SIZE];
+    uint8_t modulus[1 + RSA_SIZE_MAX] = {0}; /* an mpint whose highest bit is set has a 0 before it */
+    BIGNUM *n = NULL;
+    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1)
+        return -ENOMEM;
+    int size = BN_bn2bin(n, modulus + 1);
+    BN_free(n);
+    base64url_encode(k->thumbprint, KID_SIZE, kid);
+    int r = append_ssh_string(&blob, "ssh-rsa", 7);
+    if (r == 0)
+        r = append_ssh_string(&blob, exponent, sizeof(exponent));
+    if (r == 0)
+        r = append_ssh_string(&blob, modulus, 1 + (size_t)size);
+    if (r == 0)
+        r = buf_append_string(ret, "ssh-rsa ");
+    if (r == 0)
+        r = base64_append(ret, blob.data, blob.size);
+    return r == 0 ? buf_printf(ret, " hmsg:%s\n", kid) : r;
+}
+
 int rsa_key_from_evp(EVP_PKEY *pkey, RsaKey **ret)
 {
     uint8_t *der = NULL;

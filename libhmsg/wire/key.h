@@ -27,6 +27,8 @@ const uint8_t *rsa_key_spki(const RsaKey *k, size_t *ret_size);
 int rsa_key_to_pem(const RsaKey *k, Buf *ret);
 /* A JWK with kid, use and alg, and a line feed behind it; appended. */
 int rsa_key_to_jwk(const RsaKey *k, bool for_signing, Buf *ret);
+/* "ssh-rsa", the key in base64 (RFC 4253 section 6.6) and the kid as comment; with a line feed, appended. */
+int rsa_key_to_openssh(const RsaKey *k, Buf *ret);
 unsigned rsa_key_bits(const RsaKey *k);
 size_t rsa_key_size(const RsaKey *k); /* bytes of a signature or OAEP ciphertext */
 /* RFC 7638 SHA-256 thumbprint of {"e","kty","n"}, KID_SIZE bytes: kid or skid. */

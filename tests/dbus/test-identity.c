@@ -2,6 +2,8 @@
 #include "agent/identity-files.h"
 
 #include <glib/gstdio.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -127,6 +129,48 @@ static void test_export(TestAgent *a, gconstpointer data)
     g_assert_cmpstr(identity->identity.address, ==, ""); /* no mailbox yet */
     agent_expect_error(a, IDENTITY, "ExportPublic", agent_option("format", g_variant_new_string("der")),
                        INVALID_ARGS);
+}
+
+static GVariant *csr_options(const char *subject)
+{
+    GVariantBuilder options;
+
+    g_variant_builder_init(&options, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&options, "{sv}", "format", g_variant_new_string("csr"));
+    if (subject)
+        g_variant_builder_add(&options, "{sv}", "subject", g_variant_new_string(subject));
+    return g_variant_builder_end(&options);
+}
+
+/* The TPM has signed it with the sign key. */
+static void test_export_csr(TestAgent *a, gconstpointer data)
+{
+    _cleanup_(rsa_key_freep) RsaKey *key = NULL;
+    uint8_t skid[KID_SIZE];
+
+    agent_start(a, NULL);
+    g_free(create(a));
+    agent_expect_error(a, IDENTITY, "ExportPublic", csr_options(NULL), INVALID_ARGS); /* no address yet */
+    agent_expect_error(a, IDENTITY, "ExportPublic", csr_options("a\nb"), INVALID_ARGS);
+    agent_expect_error(a, IDENTITY, "ExportPublic", agent_option("subject", g_variant_new_string("Alice")),
+                       INVALID_ARGS);
+    g_autoptr(GVariant) reply = agent_call(a, IDENTITY, "ExportPublic", csr_options("Alice"));
+    g_autoptr(GVariant) bytes = g_variant_get_child_value(reply, 0);
+    gsize n = 0;
+    const void *text = g_variant_get_fixed_array(bytes, &n, 1);
+    BIO *bio = BIO_new_mem_buf(text, (int)n);
+    X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
+    g_assert_nonnull(request);
+    EVP_PKEY *pkey = X509_REQ_get0_pubkey(request);
+    g_assert_cmpint(X509_REQ_verify(request, pkey), ==, 1);
+    g_assert_cmpint(rsa_key_from_evp(pkey, &key), ==, 0);
+    g_autofree char *shown = agent_fact(a, IDENTITY, "Show", "skid");
+    g_assert_cmpint(base64url_decode_exact(shown, strlen(shown), skid, sizeof(skid)), ==, 0);
+    g_assert_cmpmem(rsa_key_thumbprint(key), KID_SIZE, skid, KID_SIZE);
+    X509_REQ_free(request);
+    BIO_free(bio);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    agent_expect_error(a, IDENTITY, "ExportPublic", csr_options("Alice"), "org.hmsg.Agent1.Error.Locked");
 }
 
 static void test_delete(TestAgent *a, gconstpointer data)
@@ -367,6 +411,7 @@ int main(int argc, char **argv)
     add("/dbus/identity/none", test_none);
     add("/dbus/identity/create", test_create);
     add("/dbus/identity/export", test_export);
+    add("/dbus/identity/export-csr", test_export_csr);
     add("/dbus/identity/delete", test_delete);
     add("/dbus/identity/lock", test_lock);
     add("/dbus/identity/unlock-without-tpm", test_unlock_without_tpm);

@@ -2,6 +2,7 @@
 #include "libhmsg/wire/key.h"
 
 #include <glib.h>
+#include <openssl/bn.h>
 #include <openssl/ec.h>
 #include <openssl/rsa.h>
 #include <string.h>
@@ -52,6 +53,30 @@ static void test_texts(void)
     g_assert_false(rsa_key_equal(person->sign, person->decrypt));
     g_assert_cmpint(buf_printf(&spaced, "\n \t%s\r\n\n", buf_text(&pem)), ==, 0);
     g_assert_cmpint(rsa_key_from_pem(buf_text(&spaced), spaced.size, &from_spaced), ==, 0);
+}
+
+/* RFC 4253 section 6.6, read back by hand. */
+static void test_openssh(void)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(KEY_FILE_SIZE_MAX), blob = BUF_MAX(KEY_FILE_SIZE_MAX);
+    static const uint8_t head[] = "\0\0\0\7ssh-rsa\0\0\0\3\1\0\1\0\0\1\1"; /* e, then 257 bytes of n */
+    BIGNUM *n = NULL;
+    uint8_t modulus[256];
+
+    g_assert_cmpint(rsa_key_to_openssh(person->decrypt, &text), ==, 0);
+    g_auto(GStrv) words = g_strsplit(buf_text(&text), " ", 0);
+    g_assert_cmpuint(g_strv_length(words), ==, 3);
+    g_assert_cmpstr(words[0], ==, "ssh-rsa");
+    g_autofree char *comment = g_strdup_printf("hmsg:%s\n", person->kid);
+    g_assert_cmpstr(words[2], ==, comment);
+    g_assert_cmpint(base64_decode(words[1], strlen(words[1]), &blob), ==, 0);
+    g_assert_cmpuint(blob.size, ==, sizeof(head) - 1 + 257);
+    g_assert_cmpmem(blob.data, sizeof(head) - 1, head, sizeof(head) - 1);
+    g_assert_cmpuint(blob.data[sizeof(head) - 1], ==, 0);
+    g_assert_cmpint(EVP_PKEY_get_bn_param(person->decrypt_private, "n", &n), ==, 1);
+    g_assert_cmpint(BN_bn2binpad(n, modulus, sizeof(modulus)), ==, sizeof(modulus));
+    g_assert_cmpmem(blob.data + sizeof(head), sizeof(modulus), modulus, sizeof(modulus));
+    BN_free(n);
 }
 
 static void refuse_jwk(const char *text)
@@ -227,6 +252,7 @@ int main(int argc, char **argv)
     person = test_person_new();
     g_test_add_func("/key/thumbprint", test_thumbprint);
     g_test_add_func("/key/texts", test_texts);
+    g_test_add_func("/key/openssh", test_openssh);
     g_test_add_func("/key/jwk-refused", test_jwk_refused);
     g_test_add_func("/key/sizes", test_sizes);
     g_test_add_func("/key/spki-flipped", test_spki_flipped);
