@@ -59,7 +59,8 @@ struct IdentityWork {
     PinParameters parameters;        /* of create and set_pin */
     Secret *pin, *auth;
     bool force;
-    bool changing; /* set_pin */
+    bool then_lock; /* create: somebody has locked meanwhile */
+    bool changing;  /* set_pin */
     Secret *next_pin;
     TpmKeyFile *changed; /* the decrypt key, under the next PIN */
 };
@@ -75,6 +76,8 @@ void identity_note_srk(Identity *i, const uint8_t srk_name[static TPM_NAME_SIZE]
 void identity_take_keys(Identity *i, IdentityKeys *k);
 /* auth: of keys with a PIN, taken over. */
 void identity_unlocked(Identity *i, Secret *auth);
+/* identity_lock without a word to the watchers; there are keys. */
+int identity_lock_keys(Identity *i);
 /* Tells the watchers when the state has changed, or in any case. */
 void identity_tell(Identity *i, bool always);
 /* After each job and each dispatch: the runner's clock. */

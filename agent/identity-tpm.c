@@ -186,6 +186,8 @@ static int adopt(IdentityWork *w, const TpmAnswer *a)
     if (r == 0) {
         identity_take_keys(i, TAKE_PTR(k));
         identity_unlocked(i, TAKE_PTR(w->auth));
+        if (w->then_lock)
+            r = identity_lock_keys(i);
     }
     return r;
 }

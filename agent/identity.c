@@ -318,15 +318,22 @@ static void forget_auth(Identity *i)
         log_warning("What the PIN became may stay in memory until the TPM has been idle");
 }
 
+int identity_lock_keys(Identity *i)
+{
+    i->locked = true;
+    forget_auth(i);
+    return forget_sessions(i);
+}
+
 int identity_lock(Identity *i)
 {
     int r;
 
-    if (!i->keys)
+    if (i->creating)
+        i->creating->then_lock = true;
+    else if (!i->keys)
         return i->damaged ? HMSG_ERROR_TPM_UNAVAILABLE : HMSG_ERROR_NO_IDENTITY;
-    i->locked = true;
-    forget_auth(i);
-    r = forget_sessions(i);
+    r = i->keys ? identity_lock_keys(i) : forget_sessions(i);
     identity_tell(i, true);
     return r;
 }

@@ -75,7 +75,7 @@ int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
 int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret);
 /* INVALID_ARGS: confirm_kid is not the kid. Works without the TPM. */
 int identity_delete(Identity *i, const char *confirm_kid);
-/* Until unlock, or the end of the agent. */
+/* Until unlock, or the end of the agent. Keys in the making are locked once they are made. */
 int identity_lock(Identity *i);
 /* Erases every session key as well, but what needs one unwraps it again. Works without an identity. */
 int identity_forget(Identity *i);

@@ -9,6 +9,8 @@
 
 #include "tests/dbus/cipher.h"
 
+#define PAUSES 8u
+#define PAUSE 3000u /* µs */
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
 
 static int memfd_of(const char *text)
@@ -107,6 +109,135 @@ static void test_pin(TestAgent *a, gconstpointer data)
     agent_stop(a);
 }
 
+/* A call that is on its way. */
+typedef struct Going {
+    GVariant *reply; /* NULL: it failed */
+    char *error;
+    bool done;
+} Going;
+
+static void going_clear(Going *g)
+{
+    g_clear_pointer(&g->reply, g_variant_unref);
+    g_clear_pointer(&g->error, g_free);
+    g->done = false;
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Going, going_clear)
+
+static void on_reply(GObject *source, GAsyncResult *result, gpointer userdata)
+{
+    Going *g = userdata;
+    g_autoptr(GError) error = NULL;
+
+    g->reply =
+        g_dbus_connection_call_with_unix_fd_list_finish(G_DBUS_CONNECTION(source), NULL, result, &error);
+    g->error = error ? g_dbus_error_get_remote_error(error) : NULL;
+    g->done = true;
+}
+
+static void begin(TestAgent *a, const char *interface, const char *method, GVariant *arguments, int fd,
+                  Going *g)
+{
+    g_autoptr(GUnixFDList) fds = fd >= 0 ? g_unix_fd_list_new_from_array(&fd, 1) : NULL;
+
+    g_dbus_connection_call_with_unix_fd_list(a->client, AGENT_NAME, AGENT_PATH, interface, method, arguments,
+                                             NULL, G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, fds,
+                                             NULL, on_reply, g);
+}
+
+static void await(const Going *g)
+{
+    while (!g->done)
+        g_main_context_iteration(NULL, TRUE);
+}
+
+/* Somebody locks while the keys are being made: they are locked once they are there. */
+static void test_lock_during_create(TestAgent *a, gconstpointer data)
+{
+    const char *pin = data;
+    g_auto(Going) create = {0};
+    GVariantDict options;
+
+    agent_start(a, NULL);
+    test_swtpm_freeze(a->tpm);
+    g_variant_dict_init(&options, NULL);
+    if (pin)
+        g_variant_dict_insert(&options, "pin", "h", 0);
+    begin(a, IDENTITY, "Create", g_variant_new("(@a{sv})", g_variant_dict_end(&options)),
+          pin ? memfd_of(pin) : -1, &create);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    test_swtpm_thaw(a->tpm);
+    await(&create);
+    g_assert_cmpstr(create.error, ==, NULL);
+    expect_state(a, "locked");
+    if (pin) {
+        agent_expect_error(a, IDENTITY, "Unlock", NULL, ERROR("Locked"));
+        expect_error(call_with(a, "Unlock", memfd_of("2581")), ERROR("Locked"));
+        expect_error(call_with(a, "Unlock", memfd_of(pin)), NULL);
+    } else
+        g_variant_unref(agent_call(a, IDENTITY, "Unlock", NULL));
+    expect_state(a, "ready");
+    g_autoptr(GByteArray) p = encrypt(a);
+    expect_error(decrypt(a, p), NULL);
+    agent_stop(a);
+}
+
+static void begin_decrypt(TestAgent *a, const GByteArray *p, Going *g)
+{
+    GVariantDict options;
+
+    going_clear(g);
+    g_variant_dict_init(&options, NULL);
+    begin(a, CIPHER, "Decrypt",
+          g_variant_new("(@ay@a{sv})", cipher_bytes(p->data, p->len), g_variant_dict_end(&options)), -1, g);
+}
+
+/* The whole text, or Locked; true when it is the text. */
+static bool finishes(const Going *g)
+{
+    await(g);
+    if (!g->reply) {
+        g_assert_cmpstr(g->error, ==, ERROR("Locked"));
+        return false;
+    }
+    g_autoptr(GVariant) bytes = g_variant_get_child_value(g->reply, 0);
+    g_autoptr(GByteArray) text = cipher_array(bytes);
+    g_assert_cmpmem(text->data, text->len, "text", 4);
+    return true;
+}
+
+static void test_lock_during_decrypt(TestAgent *a, gconstpointer data)
+{
+    g_auto(Going) g = {0};
+
+    agent_start(a, NULL);
+    expect_error(call_with(a, "Create", memfd_of("2580")), NULL);
+    g_autoptr(GByteArray) p = encrypt(a);
+    /* the TPM is still at it */
+    test_swtpm_freeze(a->tpm);
+    begin_decrypt(a, p, &g);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    test_swtpm_thaw(a->tpm);
+    g_assert_false(finishes(&g));
+    expect_error(call_with(a, "Unlock", memfd_of("2580")), NULL);
+    /* the key is in the cache already */
+    expect_error(decrypt(a, p), NULL);
+    begin_decrypt(a, p, &g);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    (void)finishes(&g);
+    expect_error(decrypt(a, p), ERROR("Locked"));
+    /* wherever it is */
+    for (unsigned pause = 0; pause < PAUSES; pause++) {
+        expect_error(call_with(a, "Unlock", memfd_of("2580")), NULL);
+        begin_decrypt(a, p, &g);
+        g_usleep(pause * PAUSE);
+        g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+        (void)finishes(&g);
+        expect_error(decrypt(a, p), ERROR("Locked"));
+    }
+    agent_stop(a);
+}
+
 /* The agent asks by pinentry, when the caller allows that it asks. */
 static void test_prompt(TestAgent *a, gconstpointer data)
 {
@@ -150,6 +281,12 @@ int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/dbus/pin/pin", TestAgent, NULL, agent_set_up, test_pin, agent_tear_down);
+    g_test_add("/dbus/pin/lock-during-create", TestAgent, "2580", agent_set_up, test_lock_during_create,
+               agent_tear_down);
+    g_test_add("/dbus/pin/lock-during-create-without", TestAgent, NULL, agent_set_up, test_lock_during_create,
+               agent_tear_down);
+    g_test_add("/dbus/pin/lock-during-decrypt", TestAgent, NULL, agent_set_up, test_lock_during_decrypt,
+               agent_tear_down);
     g_test_add("/dbus/pin/prompt", TestAgent, NULL, agent_set_up, test_prompt, agent_tear_down);
     g_test_add("/dbus/pin/without", TestAgent, NULL, agent_set_up, test_without, agent_tear_down);
     return g_test_run();
