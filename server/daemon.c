@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <time.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
 #include "server/daemon.h"
+#include "server/health.h"
 #include "server/http-server.h"
 #include "server/listen.h"
+#include "server/monitor.h"
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
 #define RENEW_CHECK_ACCURACY 5000000u
@@ -29,10 +33,20 @@ struct Daemon {
     HttpOptions http;
     HttpServer *server;
     sd_event *event;
+    Health health;
+    Monitor *monitor;
     int fds[HTTP_LISTEN_MAX];
     size_t n_fds;
     char *address_path;
 };
+
+static uint64_t now_monotonic(void)
+{
+    struct timespec t = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 static const char *problem_text(int r)
 {
@@ -95,6 +109,24 @@ static int on_renew(sd_event_source *source, uint64_t usec, void *userdata)
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* SIGHUP. What is wrong leaves all as it was. */
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    Daemon *d = userdata;
+    _cleanup_(options_done) Options o = {0};
+    char error[OPTIONS_ERROR_SIZE] = "out of memory";
+
+    (void)sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_monotonic());
+    if (options_load(d->options->config, &o, error) != 0)
+        log_error("%s: %s", d->options->config, error);
+    else {
+        handlers_reload(d->handlers, &o);
+        log_info("Took over the guests, rates and message-lifetime of %s", d->options->config);
+    }
+    (void)sd_notify(false, "READY=1");
+    return 0;
+}
+
 static int prepare_loop(Daemon *d)
 {
     sigset_t signals;
@@ -103,6 +135,7 @@ static int prepare_loop(Daemon *d)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return -errno;
     r = sd_event_new(&d->event);
@@ -192,6 +225,28 @@ static int tell_address(Daemon *d)
     return r;
 }
 
+static int monitor(Daemon *d)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    uint16_t port = 0;
+    int r;
+
+    if (!d->options->monitor)
+        return 0;
+    d->health = (Health){d->server, d->handlers, d->key};
+    r = listen_open(d->options->monitor, &fd);
+    if (r == 0)
+        r = listen_port(fd, &port);
+    if (r == 0)
+        r = monitor_new(d->event, fd, health_answer, &d->health, &d->monitor);
+    if (r == 0) {
+        fd = -1; /* the monitor's */
+        log_info("Monitoring on port %u", port);
+    } else
+        log_error("Cannot listen on %s: %s", d->options->monitor, strerror(-r));
+    return r;
+}
+
 int daemon_new(Options *o, Daemon **ret)
 {
     _cleanup_(daemon_freep) Daemon *d = calloc(1, sizeof(*d));
@@ -215,6 +270,8 @@ int daemon_new(Options *o, Daemon **ret)
     if (r == 0)
         r = serve(d);
     if (r == 0)
+        r = sd_event_add_signal(d->event, NULL, SIGHUP, on_reload, d) < 0 ? -ENOMEM : monitor(d);
+    if (r == 0)
         r = tell_address(d);
     if (r == 0)
         *ret = TAKE_PTR(d);
@@ -237,6 +294,7 @@ Daemon *daemon_free(Daemon *d)
 {
     if (!d)
         return NULL;
+    d->monitor = monitor_free(d->monitor);
     /* clients get their answers, then the store finishes what it has, then what it answered is let go */
     if (d->server)
         http_server_stop(d->server);

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The relay as a running service: owns its key, sockets, handlers and server, renews what expires, and ends
- * on SIGTERM or SIGINT. It logs what goes wrong. */
+ * on SIGTERM or SIGINT; SIGHUP makes it read its configuration again. It logs what goes wrong. */
 
 #include "server/handlers.h"
 

@@ -118,7 +118,7 @@ static int check_policy(HttpRequest *r, const RegisterRequest *q, const Identity
     if (!known)
         return -ENOMEM;
     if (q->method == REGISTER_GUEST) {
-        if (handlers_of(r)->options->guests)
+        if (atomic_load(&handlers_of(r)->guests))
             return 0;
         http_answer_problem(r, PROBLEM_REFUSED, "This relay takes no guests", 0);
         return PROBLEM_REFUSED;

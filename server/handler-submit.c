@@ -44,7 +44,7 @@ static void slot_free(void *data)
 static int read_expires(const HttpRequest *r, int64_t now, int64_t *ret)
 {
     const char *text = http_request_header(r, "hmsg-expires");
-    int64_t latest = now + (int64_t)handlers_of(r)->options->message_lifetime, t = 0;
+    int64_t latest = now + (int64_t)atomic_load(&handlers_of(r)->message_lifetime), t = 0;
     if (latest > now + (int64_t)MESSAGE_EXPIRY_MAX)
         latest = now + (int64_t)MESSAGE_EXPIRY_MAX;
     if (!text) {

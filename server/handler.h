@@ -23,6 +23,9 @@ struct Handlers {
     Store *store;
     StoreReader **readers; /* one for each loop */
     unsigned n_readers;
+    StoreReader *watch; /* of handlers_counts and _ready */
+    atomic_bool guests; /* these two of the options can change */
+    atomic_uint_fast64_t message_lifetime;
     Hub *hub;
     Limiter *limiter;
     Transfers *transfers;

@@ -76,6 +76,7 @@ void handlers_unref(Handlers *h)
     for (unsigned i = 0; i < h->n_readers; i++)
         h->readers[i] = store_reader_free(h->readers[i]);
     free(h->readers);
+    h->watch = store_reader_free(h->watch);
     h->hub = hub_free(h->hub);
     h->limiter = limiter_free(h->limiter);
     h->transfers = transfers_unref(h->transfers);
@@ -112,26 +113,34 @@ static int open_store(Handlers *h, unsigned n_loops)
     h->n_readers = n_loops;
     for (unsigned i = 0; r == 0 && i < n_loops; i++)
         r = store_reader_new(h->store, &h->readers[i]);
-    return r;
+    return r == 0 ? store_reader_new(h->store, &h->watch) : r;
 }
 
-int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret)
+static void read_rates(const Options *o, LimitRate ret[static LIMIT_KIND_MAX_])
 {
-    const uint64_t sends = o->sender_rate;
     const LimitRate rates[LIMIT_KIND_MAX_] = {
         [LIMIT_NONCE] = {NONCE_BURST, NONCE_RATE},
         [LIMIT_REGISTER] = {REGISTER_BURST, REGISTER_RATE},
         [LIMIT_LOOKUP] = {LOOKUP_BURST, LOOKUP_RATE},
-        [LIMIT_SUBMIT] = {sends, sends},
+        [LIMIT_SUBMIT] = {o->sender_rate, o->sender_rate},
         [LIMIT_STRANGERS] = {o->stranger_rate, o->stranger_rate},
         [LIMIT_MAILBOX] = {o->stranger_rate, o->stranger_rate},
     };
+    memcpy(ret, rates, sizeof(rates));
+}
+
+int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret)
+{
+    LimitRate rates[LIMIT_KIND_MAX_];
     Handlers *h = calloc(1, sizeof(*h));
     if (!h)
         return -ENOMEM;
     atomic_init(&h->refs, 1);
     _cleanup_(handlers_freep) Handlers *made = h;
     h->options = o;
+    atomic_init(&h->guests, o->guests);
+    atomic_init(&h->message_lifetime, o->message_lifetime);
+    read_rates(o, rates);
     h->key = key;
     int r = open_store(h, n_loops);
     if (r == 0)
@@ -145,6 +154,27 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
     if (r == 0)
         *ret = TAKE_PTR(made);
     return r;
+}
+
+int handlers_counts(Handlers *h, StoreCounts *ret)
+{
+    return store_counts(h->watch, ret);
+}
+
+int handlers_ready(Handlers *h)
+{
+    static const uint8_t nobody[KID_SIZE];
+    int r = store_room(h->watch, nobody, 0);
+    return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
+}
+
+void handlers_reload(Handlers *h, const Options *o)
+{
+    LimitRate rates[LIMIT_KIND_MAX_];
+    read_rates(o, rates);
+    limiter_set(h->limiter, rates);
+    atomic_store(&h->guests, o->guests);
+    atomic_store(&h->message_lifetime, o->message_lifetime);
 }
 
 StoreReader *handlers_reader(const HttpRequest *r)

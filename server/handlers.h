@@ -6,6 +6,7 @@
 #include "server/http.h"
 #include "server/options.h"
 #include "server/relay-key.h"
+#include "server/store.h"
 
 typedef struct Handlers Handlers;
 
@@ -14,6 +15,11 @@ typedef struct Handlers Handlers;
 int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret);
 /* The server calls these with Handlers as http_request_context. */
 const HttpRoute *handlers_routes(size_t *ret_n);
+/* On one thread, not one of the loops': what the store holds; whether it can be read at all. */
+int handlers_counts(Handlers *h, StoreCounts *ret);
+int handlers_ready(Handlers *h);
+/* Any thread: takes over what o says of guests, rates and the lifetime of messages. */
+void handlers_reload(Handlers *h, const Options *o);
 /* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests. */
 Handlers *handlers_free(Handlers *h);
 DEFINE_CLEANUP(Handlers *, handlers_free)

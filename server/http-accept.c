@@ -47,6 +47,7 @@ static void pass_on(HttpServer *s, int fd, const struct sockaddr_storage *peer, 
     if (!x || !peers_enter(s->peers, peer)) {
         free(x);
         (void)fd_close(fd);
+        atomic_fetch_add(&s->refused, 1);
         return;
     }
     atomic_fetch_add(&s->connections, 1);
@@ -86,9 +87,10 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
         socklen_t size = sizeof(peer);
         int client = accept4(fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-        if (client >= 0 && atomic_load(&s->connections) >= s->options->connections)
+        if (client >= 0 && atomic_load(&s->connections) >= s->options->connections) {
             client = fd_close(client);
-        else if (client >= 0) {
+            atomic_fetch_add(&s->refused, 1);
+        } else if (client >= 0) {
             set_options(client);
             pass_on(s, client, &peer, size);
         } else if (errno == EAGAIN)

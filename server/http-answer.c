@@ -9,6 +9,7 @@
 #include "libhmsg/wire/json.h"
 #include "server/http-internal.h"
 
+#define COMPLAINT_INTERVAL 1000000u /* microseconds */
 #define FIELDS_MAX 6u
 #define NUMBER_SIZE 24u
 #define ANSWER_SIZE_MAX (16u * 1024u * 1024u) /* of a body in memory */
@@ -150,6 +151,8 @@ static bool answer(HttpRequest *r, HttpAnswer *a)
     }
     if (a->status < 400)
         charge(r, a);
+    if (a->status < HTTP_STATUS_MAX)
+        atomic_fetch_add(&r->loop->server->answers[a->status], 1);
     r->answer = *a;
     r->post.run = run_answer;
     (void)http_request_ref(r);
@@ -192,6 +195,19 @@ bool http_answer_stream(HttpRequest *r, HttpEvents *e)
                   &(HttpAnswer){.status = 200, .content_type = "text/event-stream", .fd = -1, .events = e});
 }
 
+/* Why requests fail that are right, for the log: one in so much time stands for many. No id is in a pattern.
+ */
+static void complain(HttpRequest *r, Problem p)
+{
+    HttpServer *s = r->loop->server;
+    uint64_t now = clock_boottime(), last = atomic_load(&s->complained);
+
+    if (!r->route || (last != 0 && now < last + COMPLAINT_INTERVAL) ||
+        !atomic_compare_exchange_strong(&s->complained, &last, now))
+        return;
+    log_warning("%s %s: %u %s", r->route->method, r->route->pattern, problem_status(p), problem_name(p));
+}
+
 static void answer_problem(HttpRequest *r, Problem p, const char *detail, unsigned retry_after,
                            const char *allow)
 {
@@ -201,6 +217,8 @@ static void answer_problem(HttpRequest *r, Problem p, const char *detail, unsign
     a.failed = problem_write(p, detail, &a.body) != 0;
     a.size = a.body.size;
     a.retry_after = problem_retry(p) && retry_after == 0 ? PROBLEM_RETRY_DEFAULT : retry_after;
+    if (p == PROBLEM_FULL || p == PROBLEM_UNAVAILABLE)
+        complain(r, p);
     (void)snprintf(a.allow, sizeof(a.allow), "%s", allow);
     (void)answer(r, &a);
 }

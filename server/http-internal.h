@@ -35,7 +35,10 @@ struct HttpServer {
     size_t n_fds;
     atomic_uint connections;
     Peers *peers; /* of the connections */
-    atomic_uint_fast64_t memory; /* of bodies */
+    atomic_uint_fast64_t refused;
+    atomic_uint_fast64_t answers[HTTP_STATUS_MAX];
+    atomic_uint_fast64_t complained; /* when a refusal was logged, CLOCK_BOOTTIME */
+    atomic_uint_fast64_t memory;     /* of bodies */
     uint64_t memory_max;
     HttpLoop *loops[HTTP_LOOPS_MAX];
     unsigned n_loops;

@@ -76,6 +76,15 @@ HttpServer *http_server_free(HttpServer *s)
     return NULL;
 }
 
+void http_server_counts(HttpServer *s, HttpCounts *ret)
+{
+    ret->connections = atomic_load(&s->connections);
+    ret->refused = atomic_load(&s->refused);
+    ret->memory = atomic_load(&s->memory);
+    for (unsigned i = 0; i < HTTP_STATUS_MAX; i++)
+        ret->answers[i] = atomic_load(&s->answers[i]);
+}
+
 unsigned http_server_connections(HttpServer *s)
 {
     return atomic_load(&s->connections);

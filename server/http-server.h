@@ -47,4 +47,14 @@ void http_server_stop(HttpServer *s);
 HttpServer *http_server_free(HttpServer *s);
 DEFINE_CLEANUP(HttpServer *, http_server_free)
 
-unsigned http_server_connections(HttpServer *s); /* open now; any thread */
+#define HTTP_STATUS_MAX 600u
+
+typedef struct HttpCounts {
+    unsigned connections;              /* open now */
+    uint64_t refused;                  /* connections, since the start */
+    uint64_t memory;                   /* bytes of bodies under way */
+    uint64_t answers[HTTP_STATUS_MAX]; /* by status, since the start */
+} HttpCounts;
+
+void http_server_counts(HttpServer *s, HttpCounts *ret); /* any thread */
+unsigned http_server_connections(HttpServer *s);         /* open now; any thread */

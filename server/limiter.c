@@ -56,6 +56,13 @@ Limiter *limiter_free(Limiter *l)
     return NULL;
 }
 
+void limiter_set(Limiter *l, const LimitRate rates[static LIMIT_KIND_MAX_])
+{
+    (void)pthread_mutex_lock(&l->lock);
+    memcpy(l->rates, rates, sizeof(l->rates));
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
 static Entry *find(Limiter *l, uint64_t tag)
 {
     Entry *set = l->sets[tag % SETS], *least = set;
@@ -88,12 +95,12 @@ bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint
     const Chunk chunks[] = {{&which, 1}, {client, n}};
     uint8_t hash[SHA256_SIZE];
     uint64_t tag = 0;
-    if (l->rates[kind].per_minute == 0 ||
-        crypto_hmac_sha256(l->key, sizeof(l->key), chunks, ELEMENTSOF(chunks), hash) != 0)
+    if (crypto_hmac_sha256(l->key, sizeof(l->key), chunks, ELEMENTSOF(chunks), hash) != 0)
         return true;
     memcpy(&tag, hash, sizeof(tag));
     (void)pthread_mutex_lock(&l->lock);
-    bool ok = take(find(l, tag), &l->rates[kind], now, ret_retry);
+    const LimitRate *rate = &l->rates[kind];
+    bool ok = rate->per_minute == 0 || take(find(l, tag), rate, now, ret_retry);
     (void)pthread_mutex_unlock(&l->lock);
     return ok;
 }

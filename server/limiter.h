@@ -28,6 +28,8 @@ typedef struct Limiter Limiter;
 int limiter_new(const LimitRate rates[static LIMIT_KIND_MAX_], Limiter **ret);
 Limiter *limiter_free(Limiter *l);
 DEFINE_CLEANUP(Limiter *, limiter_free)
+/* Other rates from now on; what was taken counts on. */
+void limiter_set(Limiter *l, const LimitRate rates[static LIMIT_KIND_MAX_]);
 
 /* One more for the client that is named by n bytes; now in microseconds. False: too many, *ret_retry seconds
  * until the next one. */

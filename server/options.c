@@ -36,6 +36,7 @@ static const Known known[] = {
     {"identity", "passphrase"},
     {"registration", "invite"},
     {"registration", "guests"},
+    {"monitor", "listen"},
     {"limits", "threads"},
     {"limits", "connections"},
     {"limits", "connections-per-address"},
@@ -111,6 +112,7 @@ static int get_relay(const Reader *reader, Options *o)
     const Config *c = reader->config;
     const char *host = config_get(c, "relay", "host", NULL);
     const char *listen = config_get(c, "relay", "listen", "[::]:7443");
+    const char *monitor = config_get(c, "monitor", "listen", NULL);
 
     if (!host)
         return wrong(reader, "relay", "host", "is missing: the part behind @ of the relay's addresses");
@@ -120,6 +122,13 @@ static int get_relay(const Reader *reader, Options *o)
     if (!listen_address_valid(listen))
         return wrong(reader, "relay", "listen", "is not ADDRESS:PORT, with an IPv6 address in brackets");
     o->listen = strdup(listen);
+    if (monitor && !listen_address_valid(monitor))
+        return wrong(reader, "monitor", "listen", "is not ADDRESS:PORT, with an IPv6 address in brackets");
+    if (monitor) {
+        o->monitor = strdup(monitor);
+        if (!o->monitor)
+            return -ENOMEM;
+    }
     if (o->listen && !o->host_has_port) /* port 0 is known once it listens */
         o->relay.port = (uint16_t)strtoul(strrchr(listen, ':') + 1, NULL, 10);
     return o->listen ? 0 : -ENOMEM;
@@ -197,6 +206,9 @@ int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR
         r = get_limits(&reader, &o);
     if (r != 0)
         return r;
+    o.config = strdup(path);
+    if (!o.config)
+        return -ENOMEM;
     *ret = o;
     o = (Options){0};
     return 0;
@@ -204,7 +216,9 @@ int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR
 
 void options_done(Options *o)
 {
+    free(o->config);
     free(o->listen);
+    free(o->monitor);
     free(o->data);
     free(o->key);
     free(o->passphrase);

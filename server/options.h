@@ -11,8 +11,10 @@
 typedef struct Options {
     Relay relay;        /* [relay] host: the part behind @ of its addresses, without pin */
     bool host_has_port; /* else the port of its addresses is the one that it listens on */
+    char *config;       /* where it was read from */
     char *listen;       /* [relay] listen: ADDR:PORT; port 0: a free one */
     char *data;         /* [relay] data: folder */
+    char *monitor;      /* [monitor] listen: ADDR:PORT; NULL: none */
     char *key;          /* [identity] key */
     char *passphrase;   /* [identity] passphrase: file */
     char *invite;   /* [registration] invite: file with a word that new users must give; NULL: open to all */

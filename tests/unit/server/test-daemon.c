@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <glib.h>
 #include <glib/gstdio.h>
+#include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -126,9 +128,103 @@ static void test_notify(void)
     TestProcess *relay = start(&p, variable);
     expect_notice(fd, "READY=1");
     expect_answer(await_address(&p));
+    test_process_signal(relay, SIGHUP);
+    char text[256] = "";
+    g_assert_cmpint(recv(fd, text, sizeof(text) - 1, 0), >, 0);
+    g_assert_true(g_regex_match_simple("^RELOADING=1\nMONOTONIC_USEC=[0-9]+$", text, 0, 0));
+    expect_notice(fd, "READY=1");
     (void)test_process_stop(relay);
     expect_notice(fd, "STOPPING=1");
     close(fd);
+    place_done(&p);
+}
+
+static char *ask(int port, const char *path)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET,
+                               .sin_port = g_htons((guint16)port),
+                               .sin_addr.s_addr = g_htonl(INADDR_LOOPBACK)};
+    g_autofree char *request = g_strdup_printf("GET %s HTTP/1.1\r\n\r\n", path);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char text[16384] = "";
+    size_t size = 0;
+    ssize_t n;
+
+    g_assert_cmpint(connect(fd, (const struct sockaddr *)(const void *)&name, sizeof(name)), ==, 0);
+    g_assert_cmpint(write(fd, request, strlen(request)), ==, (ssize_t)strlen(request));
+    while ((n = read(fd, text + size, sizeof(text) - 1 - size)) > 0)
+        size += (size_t)n;
+    close(fd);
+    return g_strdup(text);
+}
+
+static void append_config(const Place *p, const char *more)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(p->config, &text, NULL, NULL));
+    g_autofree char *all = g_strconcat(text, more, NULL);
+    g_assert_true(g_file_set_contents(p->config, all, -1, NULL));
+}
+
+static bool log_has(const char *path, const char *part)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, part);
+}
+
+/* Whoever looks after it sees how it is, and that a request was refused. */
+static void test_monitor(void)
+{
+    Place p = place_new();
+    g_autofree char *relay = program(), *log = g_build_filename(p.folder, "log", NULL), *text = NULL;
+    const char *const argv[] = {relay, "serve", "--config", p.config, NULL};
+
+    append_config(&p, "\n[monitor]\nlisten = 127.0.0.1:0\n");
+    TestProcess *process = test_process_start(argv, NULL, log);
+    expect_answer(await_address(&p));
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    const char *found = strstr(text, "Monitoring on port ");
+    g_assert_nonnull(found);
+    int port = (int)g_ascii_strtoull(found + strlen("Monitoring on port "), NULL, 10);
+    static const struct {
+        const char *path, *status, *part;
+    } cases[] = {
+        {"/healthz", "HTTP/1.1 200 ", "\r\n\r\nok\n"},
+        {"/readyz", "HTTP/1.1 200 ", "\r\n\r\nready\n"},
+        {"/metrics", "HTTP/1.1 200 ", "\nhmsg_relay_answers_total{status=\"401\"} 1\n"},
+        {"/metrics", "HTTP/1.1 200 ", "\nhmsg_relay_messages 0\n"},
+        {"/v1/relay", "HTTP/1.1 404 ", ""},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *answer = ask(port, cases[i].path);
+        g_assert_true(g_str_has_prefix(answer, cases[i].status));
+        g_assert_nonnull(strstr(answer, cases[i].part));
+    }
+    (void)test_process_stop(process);
+    place_done(&p);
+}
+
+/* SIGHUP reads the configuration again; what is wrong is told, and changes nothing. */
+static void test_reload(void)
+{
+    Place p = place_new();
+    g_autofree char *relay = program(), *log = g_build_filename(p.folder, "log", NULL);
+    const char *const argv[] = {relay, "serve", "--config", p.config, NULL};
+    TestProcess *process = test_process_start(argv, NULL, log);
+
+    expect_answer(await_address(&p));
+    append_config(&p, "\n[limits]\nsender-rate = 7\n");
+    test_process_signal(process, SIGHUP);
+    TEST_AWAIT(log_has(log, "Took over"));
+    append_config(&p, "nonsense = 1\n");
+    test_process_signal(process, SIGHUP);
+    TEST_AWAIT(log_has(log, "no such setting"));
+    expect_answer(await_address(&p));
+    int status = test_process_stop(process);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 0);
     place_done(&p);
 }
 
@@ -196,6 +292,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/daemon/serve", test_serve);
     g_test_add_func("/server/daemon/notify", test_notify);
+    g_test_add_func("/server/daemon/monitor", test_monitor);
+    g_test_add_func("/server/daemon/reload", test_reload);
     g_test_add_func("/server/daemon/hardened", test_hardened);
     g_test_add_func("/server/daemon/few-files", test_few_files);
     g_test_add_func("/server/daemon/bad-config", test_bad_config);

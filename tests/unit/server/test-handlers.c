@@ -184,6 +184,23 @@ static void test_bad_registration(TestRelay *f, gconstpointer data)
     EXPECT(405, double_json(c, "DELETE", "/v1/registrations", NULL));
 }
 
+/* While it runs. */
+static void test_reload(TestRelay *f, gconstpointer data)
+{
+    const TestPerson *alice = test_person(0);
+    Options o = f->options;
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    o.guests = false;
+    handlers_reload(f->handlers, &o);
+    g_assert_cmpuint(test_register_person(f, c, alice, ""), ==, 403);
+    handlers_reload(f->handlers, &f->options);
+    g_assert_cmpuint(test_register_person(f, c, alice, ""), ==, 201);
+    StoreCounts counts = {};
+    g_assert_cmpint(handlers_ready(f->handlers), ==, 0);
+    g_assert_cmpint(handlers_counts(f->handlers, &counts), ==, 0);
+    g_assert_cmpuint(counts.identities, ==, 1);
+}
+
 static void test_policy(TestRelay *f, gconstpointer data)
 {
     const TestPerson *alice = test_person(0);
@@ -191,6 +208,7 @@ static void test_policy(TestRelay *f, gconstpointer data)
     g_assert_true(g_file_set_contents(invite, "sesame\n", -1, NULL));
     f->options.guests = false;
     f->options.invite = invite;
+    test_relay_restart(f);
     g_autoptr(DoubleConnection) c = test_relay_connect(f);
     g_assert_cmpuint(test_register_person(f, c, alice, ""), ==, 403);
     g_assert_cmpuint(test_register_person(f, c, alice, "alice"), ==, 403);
@@ -332,6 +350,7 @@ int main(int argc, char **argv)
     ADD("relay", test_relay);
     ADD("registration", test_registration);
     ADD("bad-registration", test_bad_registration);
+    ADD("reload", test_reload);
     ADD("policy", test_policy);
     ADD("login", test_login_ways);
     ADD("unregistration", test_unregistration);

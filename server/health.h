@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* How the relay is, for whoever looks after it: /healthz, /readyz and /metrics of its monitor. No id, address
+ * or name is told. Used on one thread. */
+
+#include "server/handlers.h"
+#include "server/http-server.h"
+
+typedef struct Health {
+    HttpServer *server;
+    Handlers *handlers;
+    RelayKey *key;
+} Health;
+
+/* A MonitorAnswer; userdata is a Health. /healthz: 200 while the program runs its main loop. /readyz: 200
+ * when it can take messages and prove it, else 503. /metrics: the text format of Prometheus, version 0.0.4.
+ */
+unsigned health_answer(void *userdata, const char *path, Buf *body);
