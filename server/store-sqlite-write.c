@@ -34,7 +34,8 @@ static const char *const texts[SQL_WRITE_MAX_] = {
         " ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes, count = count + excluded.count",
     [SQL_DROP_SHARE] = "DELETE FROM shares WHERE mailbox = ?1 AND submitter = ?2 AND count <= 0",
     [SQL_END_MESSAGE] =
-        "UPDATE messages SET state = ?2, expires = expires + ?3, blob = NULL, body = NULL WHERE number = ?1",
+        "UPDATE messages SET state = ?2, expires = max(expires + ?3, accepted + ?4), blob = NULL, body = NULL"
+        " WHERE number = ?1",
     [SQL_EXPIRED] = "SELECT number, mailbox, state, id, submitter, share, size, blob FROM messages"
                     " WHERE expires <= ?1 ORDER BY expires LIMIT ?2",
     [SQL_FORGET_MESSAGE] = "DELETE FROM messages WHERE number = ?1",
@@ -427,13 +428,16 @@ static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     return r != 0 ? r : limit;
 }
 
-/* The message is no longer waiting: its body goes, what is known of it stays until it expires. */
+/* The message is no longer waiting: its body goes. What is known of it stays for as long as a message may
+ * wait at most, however short it was to wait itself: a copy that comes again until then is not delivered
+ * again. */
 static int end_message(SqliteStore *s, StoreWrite *w, const Row *m, StoreState state)
 {
     DbStatement *sql = s->sql[SQL_END_MESSAGE];
     db_bind_number(sql, 1, m->number);
     db_bind_number(sql, 2, state);
     db_bind_number(sql, 3, state == STORE_EXPIRED ? STORE_EXPIRED_RETENTION : 0);
+    db_bind_number(sql, 4, MESSAGE_EXPIRY_MAX);
     int r = db_run(sql);
     if (r == 0)
         r = count(s, m, 0, -1);

@@ -188,6 +188,16 @@ static void test_idempotence(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_acknowledge(f->store, 3, ids, 2, &w), ==, HMSG_ERROR_NOT_FOUND);
 }
 
+/* The messages that end then. */
+static size_t sweep_at(Fixture *f, int64_t now)
+{
+    StoreWrite sweep = {.kind = STORE_SWEEP, .sweep.now = now};
+    g_assert_cmpint(test_write(f->store, &sweep), ==, 0);
+    size_t n = sweep.n_changes;
+    store_write_done(&sweep);
+    return n;
+}
+
 static void test_expiry(Fixture *f, gconstpointer data)
 {
     StoreWrite w = {}, sweep = {.kind = STORE_SWEEP, .sweep.now = LATER - 1};
@@ -205,11 +215,31 @@ static void test_expiry(Fixture *f, gconstpointer data)
     g_assert_cmpuint(counts(f).messages, ==, 0);
     g_assert_cmpint(store_status(f->reader, test_skid(2), w.put.id, &state), ==, 0);
     g_assert_cmpint(state, ==, STORE_EXPIRED);
-    sweep.sweep.now = LATER + STORE_EXPIRED_RETENTION;
-    g_assert_cmpint(test_write(f->store, &sweep), ==, 0);
-    g_assert_cmpuint(sweep.n_changes, ==, 0);
-    store_write_done(&sweep);
+    g_assert_cmpint(sweep_at(f, LATER + STORE_EXPIRED_RETENTION), ==, 0);
+    g_assert_cmpint(store_status(f->reader, test_skid(2), w.put.id, &state), ==, 0);
+    g_assert_cmpint(sweep_at(f, 3 + MESSAGE_EXPIRY_MAX), ==, 0);
     g_assert_cmpint(store_status(f->reader, test_skid(2), w.put.id, &state), ==, HMSG_ERROR_NOT_FOUND);
+}
+
+/* A copy of a message with a short life, that comes when its time is over, and as late as the longest life
+ * allows; the clock goes back and forth meanwhile. */
+static void test_replay(Fixture *f, gconstpointer data)
+{
+    const int64_t times[] = {4, LATER, LATER + STORE_EXPIRED_RETENTION, 1, 2 + MESSAGE_EXPIRY_MAX};
+    StoreWrite w = {}, again = {}, acknowledged = {};
+    g_assert_cmpint(test_put(f->store, 1, 2, 3, "short", 5, 5, &w), ==, 0);
+    g_assert_cmpint(test_acknowledge(f->store, 1, w.put.id, 1, &acknowledged), ==, 0);
+    g_assert_cmpuint(acknowledged.n_changes, ==, 1);
+    store_write_done(&acknowledged);
+    for (size_t i = 0; i < G_N_ELEMENTS(times); i++) {
+        g_assert_cmpint(sweep_at(f, times[i]), ==, 0);
+        g_assert_cmpint(
+            test_put(f->store, 1, 2, times[i], "short", 5, times[i] + (int64_t)MESSAGE_EXPIRY_MAX, &again),
+            ==, 0);
+        g_assert_false(again.put.created);
+        g_assert_cmpint(again.put.accepted, ==, 3);
+        g_assert_cmpuint(counts(f).messages, ==, 0);
+    }
 }
 
 static void test_limits(Fixture *f, gconstpointer data)
@@ -457,6 +487,7 @@ int main(int argc, char **argv)
     ADD("put", test_put_fetch);
     ADD("idempotence", test_idempotence);
     ADD("expiry", test_expiry);
+    ADD("replay", test_replay);
     ADD("limits", test_limits);
     ADD("blobs", test_blobs);
     ADD("orphans", test_orphans);
