@@ -20,6 +20,8 @@ struct H2 {
     int fd;
     nghttp2_session *session;
     uint8_t exporter[EXPORTER_SIZE];
+    bool may_go, gone;
+    GPtrArray *uploads; /* of requests that are not done */
 };
 
 typedef struct Upload {
@@ -49,7 +51,7 @@ static int on_close(nghttp2_session *session, int32_t stream, uint32_t error, vo
     Upload *u = nghttp2_session_get_stream_user_data(session, stream);
     if (u) {
         u->answer->done = true;
-        g_free(u);
+        g_ptr_array_remove_fast(((H2 *)userdata)->uploads, u);
     }
     return 0;
 }
@@ -98,6 +100,7 @@ H2 *h2_connect(const char *host, uint16_t port)
 {
     H2 *h = g_new0(H2, 1);
     nghttp2_session_callbacks *callbacks = NULL;
+    h->uploads = g_ptr_array_new_with_free_func(g_free);
     h->fd = open_socket(host, port);
     start_tls(h);
     g_assert_cmpint(nghttp2_session_callbacks_new(&callbacks), ==, 0);
@@ -114,6 +117,7 @@ H2 *h2_connect(const char *host, uint16_t port)
 void h2_close(H2 *h)
 {
     nghttp2_session_del(h->session);
+    g_ptr_array_unref(h->uploads);
     SSL_free(h->ssl);
     (void)fd_close(h->fd);
     g_free(h);
@@ -150,6 +154,7 @@ void h2_start(H2 *h, const char *method, const char *path, const char *type, con
     buf_done(&answer->body);
     *answer = (H2Answer){.body = BUF_MAX(ANSWER_SIZE_MAX)};
     *u = (Upload){body, n, answer};
+    g_ptr_array_add(h->uploads, u);
     g_assert_cmpint(
         nghttp2_submit_request(h->session, NULL, fields, body ? 6 : 4, body ? &provider : NULL, u), >, 0);
 }
@@ -161,11 +166,18 @@ static void await(const H2 *h, short events)
         continue;
 }
 
+static void relay_gone(H2 *h)
+{
+    if (!h->may_go)
+        g_error("the relay has gone");
+    h->gone = true;
+}
+
 static void send_all(H2 *h)
 {
     /* What nghttp2 has is put together, so that a request is one record. */
     uint8_t buffer[RECORD_SIZE];
-    for (;;) {
+    while (!h->gone) {
         size_t n = 0;
         const uint8_t *data = NULL;
         while (n < sizeof(buffer) / 2) {
@@ -186,7 +198,7 @@ static void send_all(H2 *h)
             else if (SSL_get_error(h->ssl, k) == SSL_ERROR_WANT_WRITE)
                 await(h, POLLOUT);
             else
-                g_error("the relay has gone");
+                return relay_gone(h);
         }
     }
 }
@@ -199,8 +211,18 @@ void h2_work(H2 *h)
     while ((n = SSL_read(h->ssl, buffer, sizeof(buffer))) > 0)
         g_assert_cmpint(nghttp2_session_mem_recv(h->session, buffer, (size_t)n), ==, n);
     if (SSL_get_error(h->ssl, n) != SSL_ERROR_WANT_READ)
-        g_error("the relay has gone");
+        relay_gone(h);
     send_all(h);
+}
+
+void h2_let_go(H2 *h)
+{
+    h->may_go = true;
+}
+
+bool h2_gone(const H2 *h)
+{
+    return h->gone;
 }
 
 void h2_wait(H2 *h, H2Answer *answer, bool whole)

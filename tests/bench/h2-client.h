@@ -29,3 +29,7 @@ void h2_start(H2 *h, const char *method, const char *path, const char *type, con
 void h2_work(H2 *h);
 /* Both, until the answer is there; or until its status is (of a stream that does not end). */
 void h2_wait(H2 *h, H2Answer *answer, bool whole);
+
+/* From now on the connection may break: what was answered before is read, and then it has gone. */
+void h2_let_go(H2 *h);
+bool h2_gone(const H2 *h);
