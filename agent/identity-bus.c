@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "agent/bus-util.h"
 #include "agent/identity.h"
 #include "agent/pin.h"
-#include "agent/prompt.h"
 #include "agent/relays.h"
 #include "agent/request.h"
+#include "agent/unlocker.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/export.h"
 
 #define PROTECTION "tpm"
-#define PROMPT_SIZE 160u
 
 /* A call that waits for the TPM. */
 typedef struct Call {
     Manager *m;
     Request *request;
     IdentityWork *work;
-    Prompt *prompt;
+    UnlockWait *wait;
     bool force; /* of Unlock and SetPin */
 } Call;
 
@@ -30,7 +28,7 @@ static Call *call_free(Call *c)
     if (!c)
         return NULL;
     identity_work_free(c->work);
-    prompt_free(c->prompt);
+    unlock_wait_free(c->wait);
     request_free(c->request);
     free(c);
     return NULL;
@@ -417,35 +415,6 @@ static const char *pin_detail(int r)
     return r == HMSG_ERROR_INVALID_ARGS ? "The identity has no PIN" : NULL;
 }
 
-static void on_prompted(int r, const Secret *pin, void *userdata)
-{
-    Call *c = userdata;
-    const char *detail = NULL;
-
-    c->prompt = prompt_free(c->prompt);
-    if (r == HMSG_ERROR_LOCKED)
-        detail = "No pinentry could ask for the PIN";
-    else if (r == HMSG_ERROR_INVALID_ARGS)
-        detail = "The PIN is too short or too long";
-    if (r == 0) {
-        r = identity_unlock(c->m->identity, pin, c->force, on_unlocked, c, &c->work);
-        detail = pin_detail(r);
-    }
-    (void)call_begun(c, r, detail);
-}
-
-static int ask_pin(Call *c)
-{
-    const TpmFacts *f = identity_tpm_facts(c->m->identity);
-    char text[PROMPT_SIZE] = "The PIN of your hmsg keys, please.";
-
-    if (f && f->lockout_counter > 0)
-        (void)snprintf(text, sizeof(text),
-                       "The PIN of your hmsg keys, please. The TPM has counted %u failures of %u.",
-                       f->lockout_counter, f->lockout_max);
-    return prompt_pin(c->m->event, c->m->launcher, text, on_prompted, c, &c->prompt);
-}
-
 /* Of Unlock, but for the last, and SetPin. */
 typedef struct PinOptions {
     int pin, new_pin;
@@ -488,7 +457,7 @@ static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *
         return bus_fail(error, r, NULL);
     r = identity_unlock(m->identity, pin, c->force, on_unlocked, c, &c->work);
     if (r == HMSG_ERROR_LOCKED && sd_bus_message_get_allow_interactive_authorization(message) > 0)
-        r = ask_pin(c);
+        r = unlocker_wait(m->unlocker, c->force, on_unlocked, c, &c->wait);
     return call_begun(c, r, pin_detail(r));
 }
 

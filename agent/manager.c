@@ -19,6 +19,7 @@
 #include "agent/manager.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
+#include "agent/unlocker.h"
 #include "agent/vtables.h"
 #include "hmsg-build.h"
 #include "libhmsg/base/file.h"
@@ -160,6 +161,8 @@ static int make_objects(Manager *m)
     if (r == 0)
         r = identity_watch(m->identity, on_identity_changed, m);
     if (r == 0)
+        r = unlocker_new(m, &m->unlocker);
+    if (r == 0)
         r = session_in_new(m, &m->session_in);
     if (r == 0)
         r = session_out_new(m, &m->session_out);
@@ -288,6 +291,7 @@ Manager *manager_free(Manager *m)
     m->cipher = cipher_free(m->cipher);
     m->session_out = session_out_free(m->session_out);
     m->session_in = session_in_free(m->session_in);
+    m->unlocker = unlocker_free(m->unlocker);
     m->identity = identity_free(m->identity);
     if (m->bus) {
         (void)sd_bus_flush(m->bus);

@@ -27,6 +27,7 @@ typedef struct Relays Relays;
 typedef struct SessionIn SessionIn;
 typedef struct SessionOut SessionOut;
 typedef struct Store Store;
+typedef struct Unlocker Unlocker;
 
 #define AGENT_BUS_NAME "org.hmsg.Agent1"
 #define AGENT_OBJECT_PATH "/org/hmsg/Agent1"
@@ -62,6 +63,7 @@ typedef struct Manager {
     Access *access;
     Channels *channels;
     Identity *identity;
+    Unlocker *unlocker;
     SessionIn *session_in;
     SessionOut *session_out;
     Cipher *cipher;

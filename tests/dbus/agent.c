@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/dbus/agent.h"
 
+#include <gio/gunixfdlist.h>
 #include <glib/gstdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static bool has_owner(GDBusConnection *c)
 {
@@ -150,4 +154,42 @@ char *agent_fact(TestAgent *a, const char *interface, const char *method, const 
 char *agent_state(TestAgent *a)
 {
     return agent_fact(a, AGENT, "GetStatus", "state");
+}
+
+int agent_memfd(const char *text)
+{
+    int fd = memfd_create("pin", MFD_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
+    return fd;
+}
+
+char *agent_call_with_fd(TestAgent *a, const char *method, int fd)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new_from_array(&fd, 1); /* closes it */
+    g_autoptr(GError) error = NULL;
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_variant_dict_insert(&options, "pin", "h", 0);
+    g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, method,
+        g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL, G_DBUS_CALL_FLAGS_NONE,
+        TEST_AWAIT_SECONDS * 1000, fds, NULL, NULL, &error);
+    return reply ? NULL : g_dbus_error_get_remote_error(error);
+}
+
+void agent_expect_state(TestAgent *a, const char *expected)
+{
+    g_autofree char *state = agent_state(a);
+
+    g_assert_cmpstr(state, ==, expected);
+}
+
+void agent_expect_named(char *name, const char *expected)
+{
+    g_autofree char *owned = name;
+
+    g_assert_cmpstr(owned, ==, expected);
 }

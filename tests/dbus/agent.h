@@ -49,3 +49,11 @@ GVariant *agent_option(const char *key, GVariant *value);
 char *agent_fact(TestAgent *a, const char *interface, const char *method, const char *key);
 /* The property Identity.State; to be freed. */
 char *agent_state(TestAgent *a);
+void agent_expect_state(TestAgent *a, const char *expected);
+/* name: of an error, which is freed; NULL: none. */
+void agent_expect_named(char *name, const char *expected);
+
+/* As a PIN is handed over; owned by the caller. */
+int agent_memfd(const char *text);
+/* A method of Identity with the option pin. The name of the error, to be freed; NULL: none. Takes over fd. */
+char *agent_call_with_fd(TestAgent *a, const char *method, int fd);

@@ -2,9 +2,6 @@
 
 /* An identity with a PIN, which reaches the agent in a memfd. */
 
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/dbus/cipher.h"
@@ -12,38 +9,6 @@
 #define PAUSES 8u
 #define PAUSE 3000u /* µs */
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
-
-static int memfd_of(const char *text)
-{
-    int fd = memfd_create("pin", MFD_CLOEXEC);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
-    return fd;
-}
-
-/* The name of the error, to be freed; NULL: none. Takes over fd. */
-static char *call_with(TestAgent *a, const char *method, int fd)
-{
-    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new_from_array(&fd, 1); /* closes it */
-    g_autoptr(GError) error = NULL;
-    GVariantDict options;
-
-    g_variant_dict_init(&options, NULL);
-    g_variant_dict_insert(&options, "pin", "h", 0);
-    g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
-        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, method,
-        g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL, G_DBUS_CALL_FLAGS_NONE,
-        TEST_AWAIT_SECONDS * 1000, fds, NULL, NULL, &error);
-    return reply ? NULL : g_dbus_error_get_remote_error(error);
-}
-
-static void expect_state(TestAgent *a, const char *expected)
-{
-    g_autofree char *state = agent_state(a);
-
-    g_assert_cmpstr(state, ==, expected);
-}
 
 static GByteArray *encrypt(TestAgent *a)
 {
@@ -74,38 +39,32 @@ static char *decrypt(TestAgent *a, const GByteArray *p)
     return name;
 }
 
-static void expect_error(char *name, const char *expected)
-{
-    g_autofree char *owned = name;
-
-    g_assert_cmpstr(owned, ==, expected);
-}
-
 static void test_pin(TestAgent *a, gconstpointer data)
 {
     int ends[2];
 
     agent_start(a, NULL);
     g_assert_cmpint(pipe(ends), ==, 0);
-    expect_error(call_with(a, "Create", ends[0]), INVALID_ARGS); /* nobody will ever write to it */
-    expect_error(call_with(a, "Create", ends[1]), INVALID_ARGS);
-    expect_error(call_with(a, "Create", memfd_of("123")), INVALID_ARGS);
-    expect_error(call_with(a, "Create", memfd_of("2580")), NULL);
-    expect_state(a, "ready");
+    agent_expect_named(agent_call_with_fd(a, "Create", ends[0]),
+                       INVALID_ARGS); /* nobody will ever write to it */
+    agent_expect_named(agent_call_with_fd(a, "Create", ends[1]), INVALID_ARGS);
+    agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("123")), INVALID_ARGS);
+    agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
+    agent_expect_state(a, "ready");
     g_autoptr(GByteArray) p = encrypt(a);
     agent_stop(a);
 
     agent_start(a, NULL);
-    expect_state(a, "locked");
-    expect_error(decrypt(a, p), ERROR("Locked"));
+    agent_expect_state(a, "locked");
+    agent_expect_named(decrypt(a, p), ERROR("Locked"));
     agent_expect_error(a, IDENTITY, "Unlock", NULL, ERROR("Locked"));
-    expect_error(call_with(a, "Unlock", memfd_of("2581")), ERROR("Locked"));
-    expect_state(a, "locked");
-    expect_error(call_with(a, "Unlock", memfd_of("2580")), NULL);
-    expect_state(a, "ready");
-    expect_error(decrypt(a, p), NULL);
+    agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd("2581")), ERROR("Locked"));
+    agent_expect_state(a, "locked");
+    agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd("2580")), NULL);
+    agent_expect_state(a, "ready");
+    agent_expect_named(decrypt(a, p), NULL);
     g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
-    expect_error(decrypt(a, p), ERROR("Locked"));
+    agent_expect_named(decrypt(a, p), ERROR("Locked"));
     agent_stop(a);
 }
 
@@ -164,21 +123,21 @@ static void test_lock_during_create(TestAgent *a, gconstpointer data)
     if (pin)
         g_variant_dict_insert(&options, "pin", "h", 0);
     begin(a, IDENTITY, "Create", g_variant_new("(@a{sv})", g_variant_dict_end(&options)),
-          pin ? memfd_of(pin) : -1, &create);
+          pin ? agent_memfd(pin) : -1, &create);
     g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
     test_swtpm_thaw(a->tpm);
     await(&create);
     g_assert_cmpstr(create.error, ==, NULL);
-    expect_state(a, "locked");
+    agent_expect_state(a, "locked");
     if (pin) {
         agent_expect_error(a, IDENTITY, "Unlock", NULL, ERROR("Locked"));
-        expect_error(call_with(a, "Unlock", memfd_of("2581")), ERROR("Locked"));
-        expect_error(call_with(a, "Unlock", memfd_of(pin)), NULL);
+        agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd("2581")), ERROR("Locked"));
+        agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd(pin)), NULL);
     } else
         g_variant_unref(agent_call(a, IDENTITY, "Unlock", NULL));
-    expect_state(a, "ready");
+    agent_expect_state(a, "ready");
     g_autoptr(GByteArray) p = encrypt(a);
-    expect_error(decrypt(a, p), NULL);
+    agent_expect_named(decrypt(a, p), NULL);
     agent_stop(a);
 }
 
@@ -211,7 +170,7 @@ static void test_lock_during_decrypt(TestAgent *a, gconstpointer data)
     g_auto(Going) g = {0};
 
     agent_start(a, NULL);
-    expect_error(call_with(a, "Create", memfd_of("2580")), NULL);
+    agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
     g_autoptr(GByteArray) p = encrypt(a);
     /* the TPM is still at it */
     test_swtpm_freeze(a->tpm);
@@ -219,59 +178,30 @@ static void test_lock_during_decrypt(TestAgent *a, gconstpointer data)
     g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
     test_swtpm_thaw(a->tpm);
     g_assert_false(finishes(&g));
-    expect_error(call_with(a, "Unlock", memfd_of("2580")), NULL);
+    agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd("2580")), NULL);
     /* the key is in the cache already */
-    expect_error(decrypt(a, p), NULL);
+    agent_expect_named(decrypt(a, p), NULL);
     begin_decrypt(a, p, &g);
     g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
     (void)finishes(&g);
-    expect_error(decrypt(a, p), ERROR("Locked"));
+    agent_expect_named(decrypt(a, p), ERROR("Locked"));
     /* wherever it is */
     for (unsigned pause = 0; pause < PAUSES; pause++) {
-        expect_error(call_with(a, "Unlock", memfd_of("2580")), NULL);
+        agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd("2580")), NULL);
         begin_decrypt(a, p, &g);
         g_usleep(pause * PAUSE);
         g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
         (void)finishes(&g);
-        expect_error(decrypt(a, p), ERROR("Locked"));
+        agent_expect_named(decrypt(a, p), ERROR("Locked"));
     }
     agent_stop(a);
-}
-
-/* The agent asks by pinentry, when the caller allows that it asks. */
-static void test_prompt(TestAgent *a, gconstpointer data)
-{
-    g_autofree char *program = g_build_filename(a->folder, "pinentry", NULL);
-    static const char script[] = "#!/bin/sh\n"
-                                 "echo OK\n"
-                                 "while read -r line; do\n"
-                                 "[ \"$line\" != GETPIN ] || echo D 2580\n"
-                                 "echo OK\n"
-                                 "done\n";
-
-    g_assert_true(g_file_set_contents(program, script, -1, NULL));
-    g_assert_cmpint(chmod(program, 0700), ==, 0);
-    g_setenv("HMSG_PINENTRY", program, TRUE);
-    agent_start(a, NULL);
-    expect_error(call_with(a, "Create", memfd_of("2580")), NULL);
-    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
-    agent_expect_error(a, IDENTITY, "Unlock", NULL, ERROR("Locked"));
-    expect_state(a, "locked");
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
-        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, "Unlock", g_variant_new("(a{sv})", NULL), NULL,
-        G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, TEST_AWAIT_SECONDS * 1000, NULL, &error);
-    g_assert_no_error(error);
-    expect_state(a, "ready");
-    agent_stop(a);
-    g_unsetenv("HMSG_PINENTRY");
 }
 
 static void test_without(TestAgent *a, gconstpointer data)
 {
     agent_start(a, NULL);
     g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
-    expect_error(call_with(a, "Unlock", memfd_of("2580")), INVALID_ARGS);
+    agent_expect_named(agent_call_with_fd(a, "Unlock", agent_memfd("2580")), INVALID_ARGS);
     agent_expect_error(a, IDENTITY, "Unlock", agent_option("pin", g_variant_new_string("2580")),
                        INVALID_ARGS);
     agent_stop(a);
@@ -287,7 +217,6 @@ int main(int argc, char *argv[])
                agent_tear_down);
     g_test_add("/dbus/pin/lock-during-decrypt", TestAgent, NULL, agent_set_up, test_lock_during_decrypt,
                agent_tear_down);
-    g_test_add("/dbus/pin/prompt", TestAgent, NULL, agent_set_up, test_prompt, agent_tear_down);
     g_test_add("/dbus/pin/without", TestAgent, NULL, agent_set_up, test_without, agent_tear_down);
     return g_test_run();
 }
