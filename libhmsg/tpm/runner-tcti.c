@@ -7,7 +7,7 @@
 #include "libhmsg/tpm/runner-internal.h"
 
 #define MAGIC 0x686d736774637469ull
-#define COMMAND_HEAD 10u /* tag, size, command code */
+#define HEAD 10u /* tag, size, command code or response code */
 #define HANDLES_MAX 4u
 
 typedef struct Tcti {
@@ -25,12 +25,16 @@ Counter *counter_unref(Counter *c)
     return NULL;
 }
 
+static uint32_t read_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+
 static void count(Counter *c, const uint8_t *command, size_t size)
 {
-    if (size < COMMAND_HEAD)
+    if (size < HEAD)
         return;
-    uint32_t code = (uint32_t)command[6] << 24 | (uint32_t)command[7] << 16 | (uint32_t)command[8] << 8 |
-                    (uint32_t)command[9];
+    uint32_t code = read_u32(command + 6);
     atomic_fetch_add(&c->all, 1);
     if (code >= COUNT_FIRST && code - COUNT_FIRST < COUNT_CODES)
         atomic_fetch_add(&c->codes[code - COUNT_FIRST], 1);
@@ -74,11 +78,26 @@ static TSS2_RC wait_for_answer(Tcti *t)
     return r < 0 || p[n].revents != 0 ? TSS2_TCTI_RC_IO_ERROR : TSS2_RC_SUCCESS;
 }
 
+/* The TSS takes less than a head for one, with what the buffer held before. An
+ * error is a head and no more. */
+static bool is_answer(const uint8_t *response, size_t size)
+{
+    if (size < HEAD || read_u32(response + 2) != size)
+        return false;
+    unsigned tag = (unsigned)response[0] << 8 | response[1];
+    return read_u32(response + 6) == 0
+               ? tag == TPM2_ST_NO_SESSIONS || tag == TPM2_ST_SESSIONS
+               : size == HEAD && (tag == TPM2_ST_NO_SESSIONS || tag == TPM2_ST_RSP_COMMAND);
+}
+
 static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response, int32_t timeout)
 {
     Tcti *t = (Tcti *)context;
     TSS2_RC rc = wait_for_answer(t);
-    return rc != TSS2_RC_SUCCESS ? rc : Tss2_Tcti_Receive(t->inner, size, response, timeout);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = Tss2_Tcti_Receive(t->inner, size, response, timeout);
+    return rc == TSS2_RC_SUCCESS && response && !is_answer(response, *size) ? TSS2_TCTI_RC_MALFORMED_RESPONSE
+                                                                            : rc;
 }
 
 static void finalize(TSS2_TCTI_CONTEXT *context)
