@@ -123,6 +123,7 @@ typedef struct Link {
     ESYS_TR key;
     TpmKeyFile *loaded; /* of key */
     Step step;          /* of the last command */
+    bool left_over;     /* something of ours may be in the TPM that we have no handle of */
 } Link;
 
 /* Opens what is not open yet and finds or makes the SRK. pin: its Name as far as known, or NULL. */

@@ -25,8 +25,10 @@ static bool same_name(const uint8_t *a, const uint8_t *b)
 
 static void flush(Link *l, ESYS_TR *object)
 {
-    if (*object != ESYS_TR_NONE && Esys_FlushContext(l->esys, *object) != TSS2_RC_SUCCESS)
+    if (*object != ESYS_TR_NONE && Esys_FlushContext(l->esys, *object) != TSS2_RC_SUCCESS) {
         (void)Esys_TR_Close(l->esys, object);
+        l->left_over = true;
+    }
     *object = ESYS_TR_NONE;
 }
 
@@ -52,15 +54,26 @@ static void wipe_freed(void)
         free(blocks[--n]);
 }
 
+/* With a resource manager all of ours has gone with the connection. */
+static void tidy(Link *l)
+{
+    l->left_over = false;
+    link_reclaim(l, l->srk_name);
+}
+
 void link_close(Link *l, bool broken)
 {
     if (!l->esys)
         return;
-    if (!broken) {
+    if (broken)
+        l->left_over = true;
+    else {
         flush(l, &l->key);
         flush(l, &l->session);
         if (!l->srk_persistent)
             flush(l, &l->srk);
+        if (l->left_over)
+            tidy(l);
     }
     Esys_Finalize(&l->esys);
     tcti_close(TAKE_PTR(l->tcti));
@@ -191,7 +204,12 @@ static TSS2_RC find_srk(Link *l, const uint8_t *pin)
 TSS2_RC link_open(Link *l, const uint8_t *pin)
 {
     TSS2_RC rc = l->esys ? TSS2_RC_SUCCESS : connect_tpm(l);
-    return rc == TSS2_RC_SUCCESS && l->srk == ESYS_TR_NONE ? find_srk(l, pin) : rc;
+    if (rc == TSS2_RC_SUCCESS && l->srk == ESYS_TR_NONE) {
+        rc = find_srk(l, pin);
+        if (rc == TSS2_RC_SUCCESS && l->left_over)
+            tidy(l);
+    }
+    return rc;
 }
 
 TSS2_RC link_session(Link *l, TPMA_SESSION attributes)
@@ -265,8 +283,10 @@ static bool is_ours(Link *l, ESYS_TR object, const uint8_t *pin)
     const uint8_t *expected = l->srk != ESYS_TR_NONE ? l->srk_name : pin;
     bool ours = false;
 
-    if (Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL) != TSS2_RC_SUCCESS)
+    if (Esys_ReadPublic(l->esys, object, NO_SESSION, &public, NULL, NULL) != TSS2_RC_SUCCESS) {
+        l->left_over = true;
         return false;
+    }
     if (tpm_template_is_key(public))
         ours = true;
     else if (tpm_template_is_srk(public))
@@ -287,9 +307,12 @@ static TPM2_HANDLE handle_of(Link *l, ESYS_TR object)
 static void flush_handle(Link *l, TPM2_HANDLE handle, bool session, const uint8_t *pin)
 {
     ESYS_TR object = ESYS_TR_NONE;
-    if (handle == handle_of(l, l->srk) || handle == handle_of(l, l->session) ||
-        Esys_TR_FromTPMPublic(l->esys, handle, NO_SESSION, &object) != TSS2_RC_SUCCESS)
+    if (handle == handle_of(l, l->srk) || handle == handle_of(l, l->session))
         return;
+    if (Esys_TR_FromTPMPublic(l->esys, handle, NO_SESSION, &object) != TSS2_RC_SUCCESS) {
+        l->left_over = true;
+        return;
+    }
     if (session || is_ours(l, object, pin))
         flush(l, &object);
     else
@@ -300,8 +323,10 @@ static void flush_all(Link *l, TPM2_HANDLE first, bool session, const uint8_t *p
 {
     TPMS_CAPABILITY_DATA *data = NULL;
     if (Esys_GetCapability(l->esys, NO_SESSION, TPM2_CAP_HANDLES, first, TPM2_MAX_CAP_HANDLES, NULL, &data) !=
-        TSS2_RC_SUCCESS)
+        TSS2_RC_SUCCESS) {
+        l->left_over = true;
         return;
+    }
     for (uint32_t i = 0; i < data->data.handles.count && i < TPM2_MAX_CAP_HANDLES; i++)
         flush_handle(l, data->data.handles.handle[i], session, pin);
     Esys_Free(data);
