@@ -41,6 +41,7 @@
 #define PROTECTED_TEXT_SIZE_MAX 1024u                  /* base64url of the protected header */
 #define PACKAGE_OVERHEAD_MAX 8192u                     /* all of a package but its ciphertext */
 #define PACKAGE_SIZE_MAX (((CIPHERTEXT_SIZE_MAX + 2u) / 3u) * 4u + PACKAGE_OVERHEAD_MAX)
+#define JWE_SIZE_MAX (PACKAGE_SIZE_MAX + 64u)       /* its names are longer */
 #define RECIPIENTS_MAX 64u                          /* of one message */
 #define PACKAGE_LIST_SIZE_MAX (96u * 1024u * 1024u) /* JSON array of packages; below the 128 MiB of D-Bus */
 #define PACKAGE_EXPIRY_MAX (30u * 86400u)           /* exp - ts */

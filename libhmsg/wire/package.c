@@ -268,7 +268,8 @@ int package_find(const char *text, size_t n, PackageKind kind, const uint8_t (*k
 WireFormat wire_format_detect(const void *data, size_t n)
 {
     const char *text = data;
-    static const char protected_name[] = "\"protected\"", key_name[] = "\"encrypted_aes_key\"";
+    static const char protected_name[] = "\"protected\"", key_name[] = "\"encrypted_aes_key\"",
+                      jwe_key_name[] = "\"encrypted_key\"";
     if (n >= 8 && bytes_equal(text, "hmsgstr1", 8))
         return FORMAT_STREAM;
     size_t start = 0;
@@ -277,7 +278,9 @@ WireFormat wire_format_detect(const void *data, size_t n)
         start++;
     if (start == n || (text[start] != '{' && text[start] != '['))
         return FORMAT_UNKNOWN;
-    if (memmem(text, n, protected_name, sizeof(protected_name) - 1))
-        return FORMAT_PACKAGE;
-    return memmem(text, n, key_name, sizeof(key_name) - 1) ? FORMAT_SEED : FORMAT_UNKNOWN;
+    bool has_key = memmem(text, n, key_name, sizeof(key_name) - 1);
+    if (!memmem(text, n, protected_name, sizeof(protected_name) - 1))
+        return has_key ? FORMAT_SEED : FORMAT_UNKNOWN;
+    bool is_jwe = !has_key && text[start] == '{' && memmem(text, n, jwe_key_name, sizeof(jwe_key_name) - 1);
+    return is_jwe ? FORMAT_JWE : FORMAT_PACKAGE;
 }

@@ -8,6 +8,7 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/export.h"
+#include "libhmsg/wire/jwe.h"
 #include "libhmsg/wire/seed.h"
 #include "libhmsg/wire/stream.h"
 #include "tests/lib/person.h"
@@ -43,6 +44,10 @@ static void save_packages(const TestPerson *a, const TestPerson *b)
     save("package", "signed.json", signed_one.data, signed_one.size);
     save("package", "anonymous.json", anonymous.data, anonymous.size);
     save("package", "array.json", both, strlen(both));
+
+    _cleanup_(buf_done) Buf jwe = BUF_MAX(JWE_SIZE_MAX);
+    g_assert_cmpint(jwe_from_package(buf_text(&signed_one), signed_one.size, &jwe), ==, 0);
+    save("package", "signed-jwe.json", jwe.data, jwe.size);
 }
 
 static void save_stream(const TestPerson *a, const TestPerson *b)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""open-jwe.py KEY.pem PACKAGE: renames the members of a package as docs/protocol.md says, and has jwcrypto decrypt
-the JWE, which is an implementation that shares nothing with ours. Exit 77: there is no jwcrypto."""
+"""open-jwe.py KEY.pem FILE: has jwcrypto decrypt a JWE, which is an implementation that shares nothing with ours. A
+package is renamed as docs/protocol.md says first; a JWE is taken as it is. Exit 77: there is no jwcrypto."""
 import json
 import sys
 
@@ -19,7 +19,9 @@ def main():
     names = {'protected': 'protected', 'encrypted_aes_key': 'encrypted_key', 'iv': 'iv', 'ciphertext': 'ciphertext',
              'mac': 'tag'}
     token = jwe.JWE(algs=['RSA-OAEP-256', 'A256CBC-HS512'])
-    token.deserialize(json.dumps({new: package[old] for old, new in names.items()}))
+    if 'hmsg' in package:
+        package = {new: package[old] for old, new in names.items()}
+    token.deserialize(json.dumps(package))
     try:
         token.decrypt(key)
     except jwe.InvalidJWEData:

@@ -438,6 +438,10 @@ static void test_formats(void)
     g_assert_cmpint(seed_build(bob->decrypt, alice->sign, "x", 1, &seed), ==, 0);
     g_assert_cmpint(wire_format_detect(text.data, text.size), ==, FORMAT_PACKAGE);
     g_assert_cmpint(wire_format_detect(seed.data, seed.size), ==, FORMAT_SEED);
+    static const char jwe[] = "\n {\"protected\":\"\",\"encrypted_key\":\"\"}",
+                      list[] = "[{\"protected\":\"\"}]";
+    g_assert_cmpint(wire_format_detect(jwe, strlen(jwe)), ==, FORMAT_JWE);
+    g_assert_cmpint(wire_format_detect(list, strlen(list)), ==, FORMAT_PACKAGE);
     g_assert_cmpint(wire_format_detect("hmsgstr1xxxx", 12), ==, FORMAT_STREAM);
     g_assert_cmpint(wire_format_detect("hello", 5), ==, FORMAT_UNKNOWN);
     g_assert_cmpint(wire_format_detect("", 0), ==, FORMAT_UNKNOWN);
