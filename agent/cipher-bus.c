@@ -9,13 +9,13 @@
 #include "agent/request.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
-#include "libhmsg/wire/limits.h"
+#include "libhmsg/wire/jwe.h"
 
-/* Of all four methods; each reads those that it has. */
+/* Of all methods; each reads those that it has. */
 typedef struct CipherOptions {
     BusBytesList recipient_keys;
     bool sign, fresh, allow_unknown, allow_unauthenticated;
-    const char *format, *job;
+    const char *format, *job, *to;
     uint64_t size;
 } CipherOptions;
 
@@ -150,8 +150,11 @@ static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *r
            : bus_read_options(message, message_options, ELEMENTSOF(message_options), o, error);
     if (r != 0)
         return r;
-    *ret = (SealOptions){.anonymous = !o->sign, .fresh = o->fresh, .seed = strcmp(o->format, "seed") == 0};
-    return ret->seed || strcmp(o->format, "hmsg") == 0 ? 0 : HMSG_ERROR_INVALID_ARGS;
+    *ret = (SealOptions){.anonymous = !o->sign,
+                         .fresh = o->fresh,
+                         .seed = strcmp(o->format, "seed") == 0,
+                         .jwe = strcmp(o->format, "jwe") == 0};
+    return ret->seed || ret->jwe || strcmp(o->format, "hmsg") == 0 ? 0 : HMSG_ERROR_INVALID_ARGS;
 }
 
 static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
@@ -472,6 +475,45 @@ static int method_decrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     return 1;
 }
 
+static int read_target(const char *name, WireFormat *ret)
+{
+    if (!name)
+        *ret = FORMAT_UNKNOWN;
+    else if (strcmp(name, "hmsg") == 0)
+        *ret = FORMAT_PACKAGE;
+    else if (strcmp(name, "jwe") == 0)
+        *ret = FORMAT_JWE;
+    else
+        return HMSG_ERROR_INVALID_ARGS;
+    return 0;
+}
+
+static int method_convert(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    static const BusOption options[] = {OPTION(to, 's')};
+    _cleanup_(buf_done) Buf converted = BUF_MAX(JWE_SIZE_MAX);
+    sd_bus_message *reply = NULL;
+    CipherOptions o = {0};
+    WireFormat to = FORMAT_UNKNOWN;
+    BusBytes package = {0};
+    int r;
+
+    r = bus_read_bytes(message, &package);
+    if (r == 0)
+        r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r == 0)
+        r = read_target(o.to, &to);
+    if (r == 0)
+        r = jwe_convert(package.data, package.size, to, &converted);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    r = sd_bus_message_new_method_return(message, &reply);
+    if (r >= 0)
+        r = append_bytes(reply, &converted);
+    r = send_reply(reply, r);
+    return r == 0 ? 1 : bus_fail(error, r, NULL);
+}
+
 const sd_bus_vtable cipher_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Encrypt", SD_BUS_ARGS("as", recipients, "ay", plaintext, "a{sv}", options),
@@ -484,5 +526,7 @@ const sd_bus_vtable cipher_vtable[] = {
                             SD_BUS_RESULT("a{sv}", result), method_encrypt_fd, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("DecryptFd", SD_BUS_ARGS("h", source, "h", destination, "a{sv}", options),
                             SD_BUS_RESULT("a{sv}", info), method_decrypt_fd, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Convert", SD_BUS_ARGS("ay", package, "a{sv}", options),
+                            SD_BUS_RESULT("ay", converted), method_convert, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END,
 };

@@ -67,6 +67,7 @@ typedef struct Opening {
     void *userdata;
     Package *package; /* this or seed */
     Seed *seed;
+    bool is_jwe;          /* package came as one */
     bool unsigned_stream; /* for several, without a trailer */
     uint8_t cache_id[SHA256_SIZE];
     uint8_t failed_id[SHA256_SIZE];

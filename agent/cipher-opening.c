@@ -10,6 +10,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
+#include "libhmsg/wire/jwe.h"
 
 #define SEED_KEYS_SIZE 32u
 #define SEED_FAILED_LABEL "hmsg seed"
@@ -46,16 +47,38 @@ static size_t own_kids(const Cipher *c, uint8_t kids[1][KID_SIZE])
     return 1;
 }
 
+static int parse_package(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE],
+                         size_t n_kids)
+{
+    size_t index = 0;
+
+    return package_find(data, n, PACKAGE_MESSAGE, kids, n_kids, &o->package, &index);
+}
+
+/* Another way to write the same package. */
+static int parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
+{
+    _cleanup_(buf_done) Buf package = BUF_MAX(PACKAGE_SIZE_MAX);
+    int r;
+
+    o->is_jwe = true;
+    r = jwe_to_package(data, n, &package);
+    return r == 0 ? parse_package(o, buf_text(&package), package.size, kids, n_kids) : r;
+}
+
 int opening_parse(Opening *o, const void *data, size_t n)
 {
     uint8_t kids[1][KID_SIZE];
-    size_t index = 0, n_kids = own_kids(o->c, kids);
+    size_t n_kids = own_kids(o->c, kids);
+    WireFormat format = wire_format_detect(data, n);
     int r;
 
-    if (wire_format_detect(data, n) == FORMAT_SEED)
+    if (format == FORMAT_SEED)
         r = seed_parse(data, n, &o->seed);
+    else if (format == FORMAT_JWE)
+        r = parse_jwe(o, data, n, kids, n_kids);
     else
-        r = package_find(data, n, PACKAGE_MESSAGE, kids, n_kids, &o->package, &index);
+        r = parse_package(o, data, n, kids, n_kids);
     return n_kids == 0 && (r == 0 || r == HMSG_ERROR_NOT_FOR_US) ? HMSG_ERROR_NO_IDENTITY : r;
 }
 
@@ -419,6 +442,7 @@ void opening_info(const Opening *o, OpenInfo *ret)
         .sender_kid = o->sender_kid,
         .format = o->seed                          ? "seed"
                   : p && p->kind == PACKAGE_STREAM ? "stream"
+                  : o->is_jwe                      ? "jwe"
                                                    : "hmsg",
         .verified = known,
         .trusted = o->sender.trust == CONTACT_VERIFIED,

@@ -5,6 +5,7 @@
 #include "agent/cipher-internal.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/jwe.h"
 
 typedef struct SealJob {
     CipherJob job;
@@ -53,18 +54,42 @@ static int exp_of(const SealOptions *options, int64_t ts, int64_t *ret)
     return 0;
 }
 
+typedef struct Content {
+    const void *data;
+    size_t size;
+    int64_t ts, exp;
+    bool jwe;
+} Content;
+
+static int content_init(Content *c, const void *data, size_t size, const SealOptions *options)
+{
+    *c = (Content){.data = data, .size = size, .ts = clock_realtime(), .jwe = options->jwe};
+    return exp_of(options, c->ts, &c->exp);
+}
+
+/* In the form that was asked for. */
+static int build_package(const WireSession *s, uint64_t seq, const Content *c, Buf *ret)
+{
+    _cleanup_(buf_done) Buf package = BUF_MAX(PACKAGE_SIZE_MAX);
+    int r;
+
+    if (!c->jwe)
+        return package_build(s, seq, c->ts, c->exp, c->data, c->size, ret);
+    r = package_build(s, seq, c->ts, c->exp, c->data, c->size, &package);
+    return r == 0 ? jwe_from_package(buf_text(&package), package.size, ret) : r;
+}
+
 /* All sessions are there. */
 static int build_packages(SealJob *s)
 {
     size_t n = 0;
     const StreamRecipient *to = seal_sessions_recipients(s->sessions, &n);
-    int64_t ts = clock_realtime(), exp = 0;
+    Content content;
     int r;
 
-    r = exp_of(&s->options, ts, &exp);
+    r = content_init(&content, s->plaintext.data, s->plaintext.size, &s->options);
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = package_build(to[i].session, to[i].seq, ts, exp, s->plaintext.data, s->plaintext.size,
-                          &s->packages[i]);
+        r = build_package(to[i].session, to[i].seq, &content, &s->packages[i]);
     return r;
 }
 
@@ -120,6 +145,7 @@ static int seal_start(SealJob *s, const SealKey *keys, size_t n)
 int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
                 const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret)
 {
+    const char *detail = NULL;
     SealJob *s;
     int r;
 
@@ -133,10 +159,14 @@ int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext,
     s->options = *options;
     s->plaintext = BUF_MAX(PLAINTEXT_SIZE_MAX);
     r = buf_append(&s->plaintext, plaintext, size);
+    if (r == 0 && options->jwe && n > 1) {
+        r = HMSG_ERROR_INVALID_ARGS;
+        detail = "JWE is written for one recipient only: encrypt to each on its own";
+    }
     if (r == 0)
         r = seal_start(s, keys, n);
     if (r != -EAGAIN)
-        r = cipher_job_later(&s->job, r, NULL);
+        r = cipher_job_later(&s->job, r, detail);
     if (r < 0 && r != -EAGAIN) {
         seal_free(&s->job);
         return r;
@@ -149,10 +179,10 @@ int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext,
 static int build_now(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
                      const SealOptions *options, Buf *packages)
 {
-    int64_t ts = clock_realtime(), exp = 0;
+    Content content;
     int r;
 
-    r = exp_of(options, ts, &exp);
+    r = content_init(&content, plaintext, size, options);
     for (size_t i = 0; r == 0 && i < n; i++) {
         _cleanup_(out_session_unrefp) OutSession *o = NULL;
         const OutKey key = {.kid = keys[i].kid,
@@ -165,7 +195,7 @@ static int build_now(Cipher *c, const SealKey *keys, size_t n, const void *plain
         if (r == 0)
             r = out_session_use(o, size, &seq);
         if (r == 0)
-            r = package_build(out_session_wire(o), seq, ts, exp, plaintext, size, &packages[i]);
+            r = build_package(out_session_wire(o), seq, &content, &packages[i]);
     }
     return r;
 }
@@ -177,7 +207,7 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 
     if (size > PLAINTEXT_SIZE_MAX || n > RECIPIENTS_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    if (options->seed || options->fresh || n == 0)
+    if (options->seed || options->fresh || n == 0 || (options->jwe && n > 1))
         return -EAGAIN;
     r = build_now(c, keys, n, plaintext, size, options, ret);
     if (r != 0)

@@ -28,6 +28,7 @@ typedef struct SealOptions {
     bool anonymous;      /* no sender, no signature: no TPM */
     bool fresh;          /* a session for this message alone */
     bool seed;           /* the seed's form, with hmac; implies anonymous */
+    bool jwe;            /* the package by the names of JWE; for one recipient */
     uint64_t expires_in; /* mail: exp = ts + this many seconds (at most 30 days); 0: none (files) */
 } SealOptions;
 
@@ -47,7 +48,7 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 typedef struct OpenInfo {
     const char *sender;     /* address, else kid, "" when anonymous */
     const char *sender_kid; /* kid of the sign key; "" when anonymous */
-    const char *format;     /* "hmsg", "stream" or "seed" */
+    const char *format;     /* "hmsg", "jwe", "stream" or "seed" */
     bool verified, trusted, cached, replayed, expired, authenticated;
     int64_t timestamp;            /* of the package; 0: has none */
     uint64_t bytes_in, bytes_out; /* Fd only */
@@ -63,8 +64,8 @@ typedef struct OpenOptions {
 typedef void (*cipher_opened_t)(int r, const char *detail, const Buf *plaintext, const OpenInfo *info,
                                 void *userdata);
 
-/* A package, or an array of packages of which one is ours. package is copied. Cached sessions are answered
- * from the event loop as well; cipher_open_now avoids that. */
+/* A package, its JWE, or an array of packages of which one is ours. package is copied. Cached sessions are
+ * answered from the event loop as well; cipher_open_now avoids that. */
 int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *options, cipher_opened_t done,
                 void *userdata, CipherJob **ret);
 
@@ -87,6 +88,7 @@ int cipher_seal_fd(Cipher *c, const SealKey *keys, size_t n, int source, int des
                    const SealOptions *options, uint64_t expected_size, cipher_progress_t progress,
                    cipher_fd_t done, void *userdata, CipherJob **ret);
 
-/* A package, an array of packages or a stream. What is written before an error is a verified prefix. */
+/* A package, its JWE, an array of packages or a stream. What is written before an error is a verified prefix.
+ */
 int cipher_open_fd(Cipher *c, int source, int destination, const OpenOptions *options, uint64_t expected_size,
                    cipher_progress_t progress, cipher_fd_t done, void *userdata, CipherJob **ret);

@@ -11,6 +11,7 @@
 typedef enum Format {
     FORMAT_ANY, /* a package, or a stream for what is larger */
     FORMAT_HMSG,
+    FORMAT_JWE,
     FORMAT_SEED,
     FORMAT_STREAM,
 } Format;
@@ -37,15 +38,17 @@ static int read_format(Ctl *ctl, Format *ret)
         *ret = FORMAT_ANY;
     else if (strcmp(name, "hmsg") == 0)
         *ret = FORMAT_HMSG;
+    else if (strcmp(name, "jwe") == 0)
+        *ret = FORMAT_JWE;
     else if (strcmp(name, "seed") == 0)
         *ret = FORMAT_SEED;
     else if (strcmp(name, "stream") == 0)
         *ret = FORMAT_STREAM;
-    else if (strcmp(name, "jwe") == 0 || strcmp(name, "cms") == 0)
+    else if (strcmp(name, "cms") == 0)
         return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "This version cannot write the format %s yet", name);
     else
         return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no format \"%s\"", name),
-                        "The formats are hmsg, stream and seed.");
+                        "The formats are hmsg, jwe, stream and seed.");
     return 0;
 }
 
@@ -106,6 +109,8 @@ static int encrypt_small(Ctl *ctl, Encryption *e)
     add_options(ctl, e, call);
     if (e->format == FORMAT_SEED)
         hmsg_call_option_string(call, "format", "seed");
+    if (e->format == FORMAT_JWE)
+        hmsg_call_option_string(call, "format", "jwe");
     r = ctl_call_run(ctl, call, &reply);
     return r == 0 ? print_packages(ctl, e, reply) : r;
 }

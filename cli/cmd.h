@@ -27,6 +27,9 @@ int cmd_contact_forget(Ctl *ctl);
 /* cmd-encrypt.c */
 int cmd_encrypt(Ctl *ctl);
 
+/* cmd-convert.c */
+int cmd_convert(Ctl *ctl);
+
 /* cmd-decrypt.c */
 int cmd_decrypt(Ctl *ctl);
 int cmd_read(Ctl *ctl);

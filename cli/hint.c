@@ -22,6 +22,8 @@ static const struct {
      "Add the sender with: hmsgctl contact add ADDRESS. Or open it all the same with --allow-unknown."},
     {"decrypt", HMSG_ERROR_AUTHENTICATION_FAILED, "It was damaged or changed on its way, or is a forgery."},
     {"read", HMSG_ERROR_AUTHENTICATION_FAILED, "It was damaged or changed on its way, or is a forgery."},
+    {"convert", HMSG_ERROR_BAD_PACKAGE,
+     "One package can be converted, or the JWE of one: no stream, no seed form, not several at once."},
     {"encrypt", HMSG_ERROR_UNTRUSTED,
      "If the contact's key has changed, compare fingerprints and run: hmsgctl contact verify CONTACT. If its "
      "relay "

@@ -40,6 +40,7 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_SUBJECT] = {"subject", "TEXT",
                         "The subject of a message, which travels encrypted, or of a certificate request"},
     [OPTION_SYNC] = {"sync", NULL, "Fetch from the relays first"},
+    [OPTION_TO] = {"to", "hmsg|jwe", "What it becomes; without it, the other one of the two"},
     [OPTION_TRUST_RELAY] = {"trust-relay", NULL, "Accept the key of a relay that is not known yet"},
     [OPTION_VERSION] = {"version", NULL, "Show the version"},
     [OPTION_YES] = {"yes", NULL, "Do it without asking"},

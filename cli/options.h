@@ -38,6 +38,7 @@ typedef enum OptionId {
     OPTION_REMOVE,
     OPTION_SUBJECT,
     OPTION_SYNC,
+    OPTION_TO,
     OPTION_TRUST_RELAY,
     OPTION_VERSION,
     OPTION_YES,

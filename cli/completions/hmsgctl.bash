@@ -22,9 +22,13 @@ _hmsgctl() {
         return
         ;;
     --format)
-        words='hmsg stream seed'
+        words='hmsg jwe stream seed'
         [ "$command" = identity ] && words='identity pem jwk openssh csr'
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+        return
+        ;;
+    --to)
+        mapfile -t COMPREPLY < <(compgen -W 'hmsg jwe' -- "$current")
         return
         ;;
     --direction)
@@ -37,16 +41,16 @@ _hmsgctl() {
     esac
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='identity register contact encrypt decrypt send inbox read delete outbox monitor session lock unlock
-            status doctor help'
+        words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session lock
+            unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
         identity) words='create show export pin delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
-        help) words='identity register contact encrypt decrypt send inbox read delete outbox monitor session lock
-            unlock status doctor' ;;
+        help) words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session
+            lock unlock status doctor' ;;
         esac
     fi
     case $command-$current in
@@ -66,6 +70,7 @@ _hmsgctl() {
         ;;
     encrypt-*) words+=' --recipient --output --format --no-sign --fresh --raw' ;;
     decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --raw' ;;
+    convert-*) words+=' --to --output --raw' ;;
     send-*) words+=' --recipient --subject --expires --trust-relay --fresh' ;;
     inbox-*) words+=' --sync' ;;
     read-*) words+=' --output --allow-unknown --raw' ;;
@@ -76,7 +81,7 @@ _hmsgctl() {
     [[ $current == -* ]] && words+=" $all"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     case $command in
-    encrypt | decrypt | send)
+    encrypt | decrypt | convert | send)
         [[ $current == -* ]] || mapfile -t COMPREPLY < <(compgen -f -- "$current")
         ;;
     esac

@@ -27,6 +27,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a register -d 'Enter your keys at 
 complete -c hmsgctl -n __fish_use_subcommand -a contact -d 'Add, list, show, verify, block, allow or forget'
 complete -c hmsgctl -n __fish_use_subcommand -a encrypt -d 'Encrypt a file or standard input'
 complete -c hmsgctl -n __fish_use_subcommand -a decrypt -d 'Decrypt a file or standard input'
+complete -c hmsgctl -n __fish_use_subcommand -a convert -d 'Make a package a JWE, or back'
 complete -c hmsgctl -n __fish_use_subcommand -a send -d 'Send a file or standard input'
 complete -c hmsgctl -n __fish_use_subcommand -a inbox -d 'List messages that arrived'
 complete -c hmsgctl -n __fish_use_subcommand -a read -d 'Decrypt a message of the inbox'
@@ -47,10 +48,11 @@ complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
 
 complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'
-complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg stream seed' -d Format
-complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt read' -s o -l output -r -F -d 'Write to a file'
+complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe stream seed' -d Format
+complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read' -s o -l output -r -F -d 'Write to a file'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
-complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt send' -F
+complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert send' -F
+complete -c hmsgctl -n '__hmsgctl_at convert' -l to -x -a 'hmsg jwe' -d 'What it becomes'
 complete -c hmsgctl -n '__hmsgctl_at identity delete contact' -l yes -d 'Do it without asking'
 complete -c hmsgctl -n '__hmsgctl_verb identity' -l pin -d 'Protect the keys with a PIN'
 complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l pin-fd -x -d 'Descriptor of the PIN'
@@ -67,7 +69,7 @@ complete -c hmsgctl -n '__hmsgctl_at contact' -l fingerprint -x -d 'What the con
 complete -c hmsgctl -n '__hmsgctl_at contact' -a '(__hmsgctl_contacts)'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l no-sign -d 'Do not sign'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -l fresh -d 'A session for this message only'
-complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt read' -l raw -d 'Do not escape'
+complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert read' -l raw -d 'Do not escape'
 complete -c hmsgctl -n '__hmsgctl_at decrypt read' -l allow-unknown -d 'Open from unknown senders'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-unauthenticated -d 'Open without MAC'
 complete -c hmsgctl -n '__hmsgctl_at send' -l subject -x -d Subject

@@ -11,6 +11,7 @@ commands=(
     'contact:add, list, show, verify, block, allow or forget a contact'
     'encrypt:encrypt a file or standard input'
     'decrypt:decrypt a file or standard input'
+    'convert:make a package a JWE, or a JWE a package'
     'send:send a file or standard input'
     'inbox:list messages that arrived'
     'read:decrypt a message of the inbox'
@@ -63,13 +64,14 @@ contact)
         '2:contact:_hmsgctl_contact'
     ;;
 encrypt)
-    _arguments $all $recipient $output '--format[format]:format:(hmsg stream seed)' '--no-sign[do not sign]' \
+    _arguments $all $recipient $output '--format[format]:format:(hmsg jwe stream seed)' '--no-sign[do not sign]' \
         '--fresh[a session for this message only]' '--raw[do not escape]' '1:file:_files'
     ;;
 decrypt)
     _arguments $all $output '--allow-unknown[open from unknown senders]' \
         '--allow-unauthenticated[open without MAC]' '--raw[do not escape]' '1:file:_files'
     ;;
+convert) _arguments $all $output '--to[what it becomes]:format:(hmsg jwe)' '--raw[do not escape]' '1:file:_files' ;;
 send)
     _arguments $all $recipient '--subject[subject]:text:' '--expires[give up after]:time:' \
         '--trust-relay[accept an unknown relay]' '--fresh[a session for this message only]' '1:file:_files'

@@ -192,6 +192,52 @@ static void test_seed(Pair *p, gconstpointer data)
     free(bare);
 }
 
+/* convert of a text. To be freed. */
+static char *converted(SceneUser *u, const char *text, const char *option)
+{
+    g_autofree char *err = NULL;
+    char *out = NULL;
+    int status = scene_ctl(u, text, &out, &err, "convert", option, NULL);
+
+    if (status != DONE)
+        g_error("convert exits with %d: %s", status, err);
+    return out;
+}
+
+static void test_jwe(Pair *p, gconstpointer data)
+{
+    g_autofree char *bob = key_of(p, p->bob, "pem");
+
+    /* Alice has no keys yet: converting needs none */
+    g_autofree char *package = package_for(p->bob, bob, NULL);
+    g_autofree char *jwe = converted(p->alice, package, NULL);
+    g_autofree char *same = converted(p->alice, jwe, "--to=jwe");
+    g_autofree char *back = converted(p->alice, jwe, NULL);
+    g_assert_nonnull(strstr(jwe, "\"hmsg-signature\""));
+    g_assert_cmpstr(same, ==, jwe);
+    g_assert_cmpstr(back, ==, package);
+    opens(p->bob, jwe, NULL);
+    opens(p->bob, back, NULL);
+
+    g_autofree char *written = package_for(p->bob, bob, "--format=jwe");
+    g_assert_true(g_str_has_prefix(written, "{\"protected\""));
+    opens(p->bob, written, NULL);
+    g_autofree char *native = converted(p->bob, written, "--to=hmsg");
+    opens(p->bob, native, NULL);
+    g_autofree char *array = g_strdup_printf("[%s]", package);
+    g_assert_cmpint(scene_ctl(p->bob, array, NULL, NULL, "convert", NULL), ==, FORGED);
+    g_assert_cmpint(scene_ctl(p->bob, TEXT, NULL, NULL, "convert", NULL), ==, FORGED);
+    g_assert_cmpint(scene_ctl(p->bob, package, NULL, NULL, "convert", "--to=cms", NULL), ==, USAGE);
+    g_assert_cmpint(
+        scene_ctl(p->bob, TEXT, NULL, NULL, "encrypt", "--format=jwe", "-r", bob, "-r", bob, NULL), ==,
+        USAGE);
+
+    /* without what says who signed it, it is none of ours */
+    g_auto(GStrv) halves = g_strsplit(jwe, "\"unprotected\":{", 2);
+    g_autofree char *stripped = g_strconcat(halves[0], strstr(halves[1], "\"encrypted_key\""), NULL);
+    refuses(p->bob, FORGED, stripped, "--allow-unknown");
+}
+
 /* hmsgctl with its standard output in a full disk. */
 static void expect_full(SceneUser *u, const char *input, const char *command)
 {
@@ -409,7 +455,7 @@ int main(int argc, char **argv)
     } tests[] = {
         {"/cli/keys", test_keys}, {"/cli/stream", test_stream}, {"/cli/no-tpm", test_no_tpm},
         {"/cli/seed", test_seed}, {"/cli/full", test_full},     {"/cli/whole-or-not", test_whole_or_not},
-        {"/cli/exit", test_exit}, {"/cli/json", test_json},
+        {"/cli/exit", test_exit}, {"/cli/json", test_json},     {"/cli/jwe", test_jwe},
     };
 
     g_test_init(&argc, &argv, NULL);

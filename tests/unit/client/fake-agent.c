@@ -350,7 +350,7 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
                                      "slow", "wait");
     if (is(name, "Identity.Create") || is(name, "Identity.Show"))
         return append_identity(reply);
-    if (is(name, "Identity.ExportPublic"))
+    if (is(name, "Identity.ExportPublic") || is(name, "Cipher.Convert"))
         return sd_bus_message_append_array(reply, 'y', "-----KEY-----\n", 14);
     if (is(name, "Contacts.Add") || is(name, "Contacts.Verify"))
         return append_contact(reply);
