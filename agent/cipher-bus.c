@@ -7,6 +7,7 @@
 #include "agent/info-bus.h"
 #include "agent/recipient-list.h"
 #include "agent/request.h"
+#include "agent/unlocker.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/jwe.h"
@@ -157,6 +158,12 @@ static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *r
     return ret->seed || ret->jwe || strcmp(o->format, "hmsg") == 0 ? 0 : HMSG_ERROR_INVALID_ARGS;
 }
 
+/* Else no key of ours is needed. */
+static bool signs(const SealOptions *o)
+{
+    return !o->anonymous && !o->seed;
+}
+
 static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
 {
     Call *c = userdata;
@@ -252,7 +259,7 @@ static int method_encrypt(sd_bus_message *message, void *userdata, sd_bus_error 
         r = read_encrypt_options(message, false, &options, &o, error);
     if (r == 0)
         r = seal_at_once(m, message, &o, &names, &plaintext, &options);
-    if (r == 0)
+    if (r == 0 || (r == -EAGAIN && signs(&options) && unlock_first(m, message)))
         return 1;
     if (r == -EAGAIN)
         r = call_new(m, message, &c);
@@ -320,6 +327,7 @@ static int read_fds(sd_bus_message *message, int *ret_source, int *ret_destinati
 
 static int method_encrypt_fd(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
+    Manager *m = userdata;
     CipherOptions o = {0};
     SealOptions options = {0};
     int source = -1, destination = -1;
@@ -332,8 +340,10 @@ static int method_encrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
         r = read_fds(message, &source, &destination);
     if (r == 0)
         r = read_encrypt_options(message, true, &options, &o, error);
+    if (r == 0 && signs(&options) && unlock_first(m, message))
+        return 1;
     if (r == 0)
-        r = call_new(userdata, message, &c);
+        r = call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
     c->seal = options;
@@ -424,7 +434,7 @@ static int method_decrypt(sd_bus_message *message, void *userdata, sd_bus_error 
         r = open_at_once(m, message, &package, &options);
         detail = cipher_open_now_detail(m->cipher);
     }
-    if (r == 0)
+    if (r == 0 || (r == -EAGAIN && unlock_first(m, message)))
         return 1;
     if (r == -EAGAIN)
         r = call_new(m, message, &c);
@@ -463,6 +473,8 @@ static int method_decrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     r = read_fds(message, &source, &destination);
     if (r == 0)
         r = read_decrypt_options(message, true, &options, &o, error);
+    if (r == 0 && unlock_first(m, message))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r != 0)

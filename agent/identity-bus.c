@@ -346,6 +346,8 @@ static int method_export(sd_bus_message *message, void *userdata, sd_bus_error *
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "Only a certificate request has a subject");
     if (r == 0 && !identity_public(m->identity))
         r = HMSG_ERROR_NO_IDENTITY;
+    if (r == 0 && (format == EXPORT_IDENTITY || format == EXPORT_CSR) && unlock_first(m, message))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r != 0)

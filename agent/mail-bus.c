@@ -9,6 +9,7 @@
 #include "agent/outbox.h"
 #include "agent/relays.h"
 #include "agent/request.h"
+#include "agent/unlocker.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
 
@@ -118,6 +119,8 @@ static int method_register(sd_bus_message *message, void *userdata, sd_bus_error
     r = sd_bus_message_read_basic(message, 's', &address);
     if (r >= 0)
         r = read_options(message, names, ELEMENTSOF(names), &o, error);
+    if (r == 0 && unlock_first(m, message))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0)
@@ -145,6 +148,8 @@ static int method_unregister(sd_bus_message *message, void *userdata, sd_bus_err
     r = sd_bus_message_read_basic(message, 's', &address);
     if (r >= 0)
         r = bus_read_no_options(message, error);
+    if (r == 0 && unlock_first(m, message))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0)
@@ -231,6 +236,8 @@ static int method_send(sd_bus_message *message, void *userdata, sd_bus_error *er
         r = bus_read_bytes(message, &content);
     if (r == 0)
         r = read_options(message, send_options, ELEMENTSOF(send_options), &o, error);
+    if (r == 0 && unlock_first(m, message))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0) {
@@ -256,6 +263,8 @@ static int method_send_fd(sd_bus_message *message, void *userdata, sd_bus_error 
         r = sd_bus_message_read_basic(message, 'h', &source);
     if (r >= 0)
         r = read_options(message, send_options, ELEMENTSOF(send_options), &o, error);
+    if (r == 0 && unlock_first(m, message))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0) {
@@ -416,6 +425,14 @@ static void on_read(int r, const char *detail, const OpenInfo *info, const MailH
     call_answer(c, reply, r);
 }
 
+/* Nobody is asked for what is not there. */
+static bool unlock_first_of(Manager *m, sd_bus_message *message, const char *id)
+{
+    InboxRow row;
+
+    return inbox_get(mailbox_inbox(m->mailbox), id, &row) == 0 && unlock_first(m, message);
+}
+
 static int method_read(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     static const BusOption names[] = {OPTION(allow_unknown, 'b')};
@@ -428,6 +445,8 @@ static int method_read(sd_bus_message *message, void *userdata, sd_bus_error *er
     r = sd_bus_message_read_basic(message, 's', &id);
     if (r >= 0)
         r = read_options(message, names, ELEMENTSOF(names), &o, error);
+    if (r == 0 && unlock_first_of(m, message, id))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0) {
@@ -450,6 +469,8 @@ static int method_read_fd(sd_bus_message *message, void *userdata, sd_bus_error 
     r = sd_bus_message_read(message, "sh", &id, &destination);
     if (r >= 0)
         r = read_options(message, names, ELEMENTSOF(names), &o, error);
+    if (r == 0 && unlock_first_of(m, message, id))
+        return 1;
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0) {

@@ -26,5 +26,8 @@ int request_reply(Request *r, const char *types, ...);
 /* error: HmsgError or -errno; detail NULL or "": error_message(error). */
 int request_fail(Request *r, int error, const char *detail);
 
+/* Gives the call to its method anew, as if it had just come; counts as answered unless it fails. */
+int request_again(Request *r);
+
 /* Unicast Progress, when the call's client named a job. */
 int request_progress(Request *r, const char *job, uint64_t done, uint64_t total);

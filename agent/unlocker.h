@@ -20,3 +20,9 @@ DEFINE_CLEANUP(Unlocker *, unlocker_free)
 int unlocker_wait(Unlocker *u, bool force, identity_done_t done, void *userdata, UnlockWait **ret);
 UnlockWait *unlock_wait_free(UnlockWait *w);
 DEFINE_CLEANUP(UnlockWait *, unlock_wait_free)
+
+/* At the start of a method that uses the keys, once its arguments are read: true when the method ends here,
+ * since the identity is locked, message allows that the user is asked, and the user is being asked.
+ * Afterwards the method is called anew with message, or message is answered. False: it goes on, and may find
+ * it locked. */
+bool unlock_first(Manager *m, sd_bus_message *message);

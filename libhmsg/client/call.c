@@ -193,12 +193,17 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return 1;
 }
 
+/* What the agent may ask the user for first, or what takes as long as there is content. */
 static bool takes_its_time(const char *member)
 {
+    static const char *const members[] = {"Create",   "Decrypt", "Encrypt", "ExportPublic", "Read",
+                                          "Register", "Send",    "SetPin",  "Unlock",       "Unregister"};
     size_t n = strlen(member);
 
-    return strcmp(member, "Create") == 0 || strcmp(member, "Unlock") == 0 ||
-           (n > 2 && strcmp(member + n - 2, "Fd") == 0);
+    for (size_t i = 0; i < ELEMENTSOF(members); i++)
+        if (strcmp(member, members[i]) == 0)
+            return true;
+    return n > 2 && strcmp(member + n - 2, "Fd") == 0;
 }
 
 static int wait_for_reply(HmsgCall *call)

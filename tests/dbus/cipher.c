@@ -71,3 +71,17 @@ GDBusConnection *cipher_channel(TestAgent *a)
     g_assert_no_error(error);
     return channel;
 }
+
+GByteArray *cipher_package(TestAgent *a)
+{
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_autoptr(GVariant) reply = cipher_call(
+        a, "Encrypt",
+        g_variant_new("(as@ay@a{sv})", NULL, cipher_bytes("text", 4), cipher_to_self(a, &options)), NULL,
+        NULL, NULL);
+    g_autoptr(GVariant) packages = g_variant_get_child_value(reply, 0);
+    g_autoptr(GVariant) package = g_variant_get_child_value(packages, 0);
+    return cipher_array(package);
+}

@@ -20,5 +20,7 @@ GVariant *cipher_call(TestAgent *a, const char *method, GVariant *arguments, GUn
 GByteArray *cipher_public_key(TestAgent *a);
 /* Ends options, with the agent's own key as the recipient. */
 GVariant *cipher_to_self(TestAgent *a, GVariantDict *options);
+/* "text", signed, encrypted to itself. */
+GByteArray *cipher_package(TestAgent *a);
 /* For a->client: the same interfaces, without the bus. */
 GDBusConnection *cipher_channel(TestAgent *a);

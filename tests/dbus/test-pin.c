@@ -10,20 +10,6 @@
 #define PAUSE 3000u /* µs */
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
 
-static GByteArray *encrypt(TestAgent *a)
-{
-    GVariantDict options;
-
-    g_variant_dict_init(&options, NULL);
-    g_autoptr(GVariant) reply = cipher_call(
-        a, "Encrypt",
-        g_variant_new("(as@ay@a{sv})", NULL, cipher_bytes("text", 4), cipher_to_self(a, &options)), NULL,
-        NULL, NULL);
-    g_autoptr(GVariant) packages = g_variant_get_child_value(reply, 0);
-    g_autoptr(GVariant) package = g_variant_get_child_value(packages, 0);
-    return cipher_array(package);
-}
-
 /* The name of the error, to be freed; NULL: it decrypts. */
 static char *decrypt(TestAgent *a, const GByteArray *p)
 {
@@ -51,7 +37,7 @@ static void test_pin(TestAgent *a, gconstpointer data)
     agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("123")), INVALID_ARGS);
     agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
     agent_expect_state(a, "ready");
-    g_autoptr(GByteArray) p = encrypt(a);
+    g_autoptr(GByteArray) p = cipher_package(a);
     agent_stop(a);
 
     agent_start(a, NULL);
@@ -136,7 +122,7 @@ static void test_lock_during_create(TestAgent *a, gconstpointer data)
     } else
         g_variant_unref(agent_call(a, IDENTITY, "Unlock", NULL));
     agent_expect_state(a, "ready");
-    g_autoptr(GByteArray) p = encrypt(a);
+    g_autoptr(GByteArray) p = cipher_package(a);
     agent_expect_named(decrypt(a, p), NULL);
     agent_stop(a);
 }
@@ -171,7 +157,7 @@ static void test_lock_during_decrypt(TestAgent *a, gconstpointer data)
 
     agent_start(a, NULL);
     agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
-    g_autoptr(GByteArray) p = encrypt(a);
+    g_autoptr(GByteArray) p = cipher_package(a);
     /* the TPM is still at it */
     test_swtpm_freeze(a->tpm);
     begin_decrypt(a, p, &g);

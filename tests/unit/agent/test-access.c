@@ -147,6 +147,23 @@ static void test_fail(Fixture *f, gconstpointer data)
     g_assert_cmpstr(a.error, ==, ERROR_PREFIX "Locked");
 }
 
+static void test_again(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) a = {0};
+
+    begin(f->client, &a);
+    RUN_UNTIL(f, f->waiting);
+    g_assert_cmpint(request_again(f->waiting), ==, 0);
+    f->waiting = request_free(f->waiting);
+    RUN_UNTIL(f, f->waiting); /* its method has it anew */
+    g_assert_cmpuint(a.n, ==, 0);
+    g_assert_cmpint(request_reply(f->waiting, "s", "in the end"), ==, 0);
+    f->waiting = request_free(f->waiting);
+    RUN_UNTIL(f, a.n);
+    g_assert_cmpstr(a.text, ==, "in the end");
+    g_assert_cmpuint(a.n, ==, 1);
+}
+
 /* Whoever forgets to answer does not leave the client waiting. */
 static void test_unanswered(Fixture *f, gconstpointer data)
 {
@@ -303,6 +320,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     add("/agent/access/reply", test_reply);
     add("/agent/access/fail", test_fail);
+    add("/agent/access/again", test_again);
     add("/agent/access/unanswered", test_unanswered);
     add("/agent/access/leave", test_leave);
     add("/agent/access/forged-leave", test_forged_leave);
