@@ -11,7 +11,7 @@
 #include "libhmsg/tpm/problem.h"
 
 #define TPM_TCTI_DEFAULT "device:/dev/tpmrm0"
-#define TPM_QUEUE_MAX 256u               /* jobs not yet answered */
+#define TPM_QUEUE_MAX 1024u              /* jobs not yet answered: more than one client of an agent has */
 #define TPM_JOB_DEADLINE 30000000ull     /* µs that the TPM may take for one job */
 #define TPM_CREATE_DEADLINE 600000000ull /* the same for making two RSA keys: some TPMs need minutes */
 #define TPM_SESSION_IDLE 30000000ull     /* µs without a job, then the session is flushed */

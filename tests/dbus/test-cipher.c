@@ -12,6 +12,7 @@
 #include "tests/dbus/cipher.h"
 #include "tests/unit/tpm/relay.h"
 
+#define GREEDY_CALLS 256u /* what one client may have without an answer */
 #define SESSIONS AGENT_NAME ".Sessions"
 #define TEXT "What Alice wrote"
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
@@ -476,6 +477,44 @@ static void test_lock(TestAgent *a, gconstpointer data)
     agent_stop(a);
 }
 
+static void on_decrypted(GObject *source, GAsyncResult *result, gpointer userdata)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &error);
+    bool *done = userdata;
+
+    g_assert_no_error(error);
+    *done = true;
+}
+
+/* One client that asks for all it may have leaves room for others in front of a TPM that is slow. */
+static void test_greedy(TestAgent *a, gconstpointer data)
+{
+    bool done = false;
+
+    start(a);
+    g_autoptr(GByteArray) p = encrypt(a, NULL, NULL);
+    g_autoptr(GDBusConnection) greedy = agent_connect(a);
+    test_swtpm_freeze(a->tpm);
+    for (unsigned i = 0; i < GREEDY_CALLS; i++)
+        g_dbus_connection_call(greedy, AGENT_NAME, AGENT_PATH, CIPHER, "Decrypt", decrypt_arguments(p, NULL),
+                               NULL, G_DBUS_CALL_FLAGS_NONE, -1, NULL, NULL, NULL);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) pong = g_dbus_connection_call_sync(
+        greedy, AGENT_NAME, AGENT_PATH, "org.freedesktop.DBus.Peer", "Ping", NULL, NULL,
+        G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, NULL, &error); /* the agent has them all */
+    g_assert_no_error(error);
+    g_dbus_connection_call(a->client, AGENT_NAME, AGENT_PATH, CIPHER, "Decrypt", decrypt_arguments(p, NULL),
+                           NULL, G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, NULL, on_decrypted,
+                           &done);
+    g_autofree char *state = agent_state(a); /* and this one */
+    g_assert_true(g_dbus_connection_close_sync(greedy, NULL, NULL));
+    test_swtpm_thaw(a->tpm);
+    while (!done)
+        g_main_context_iteration(NULL, TRUE);
+    agent_stop(a);
+}
+
 static void test_sessions(TestAgent *a, gconstpointer data)
 {
     guint32 n = 0;
@@ -518,6 +557,7 @@ int main(int argc, char **argv)
     ADD("arguments", test_arguments);
     ADD("no-identity", test_no_identity);
     ADD("lock", test_lock);
+    ADD("greedy", test_greedy);
     ADD("sessions", test_sessions);
     return g_test_run();
 }
