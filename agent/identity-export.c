@@ -37,22 +37,6 @@ int identity_export_statement(const IdentityPublic *p, const char *address, Buf 
     return r == 0 ? buf_append(ret_input, draft.input.data, draft.input.size) : r;
 }
 
-static void on_csr_signed(TpmAnswer *a, void *userdata)
-{
-    IdentityWork *w = userdata;
-    _cleanup_(buf_done) Buf pem = BUF_MAX(CSR_PEM_MAX);
-    char detail[IDENTITY_DETAIL_SIZE];
-    Identity *i = w->i;
-    int r = identity_work_answered(w, a);
-
-    if (r == 0)
-        r = identity_work_check_signature(w, a);
-    if (r == 0)
-        r = csr_finish(w->csr, a->data, a->data_size, &pem);
-    w->jws(r, identity_work_describe(r, a->problem, detail), r == 0 ? buf_text(&pem) : NULL, w->userdata);
-    identity_tell(i, false);
-}
-
 int identity_sign_csr(Identity *i, const char *name, identity_jws_t done, void *userdata, IdentityWork **ret)
 {
     IdentityWork *w = NULL;
@@ -66,7 +50,7 @@ int identity_sign_csr(Identity *i, const char *name, identity_jws_t done, void *
     r = csr_new(i->keys->public.sign, name, &w->csr);
     if (r == 0) {
         memcpy(w->draft.digest, csr_digest(w->csr), SHA256_SIZE);
-        r = tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_csr_signed, w, &w->job);
+        r = identity_work_sign(w);
     }
     return identity_work_begun(w, r, ret);
 }

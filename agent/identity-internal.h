@@ -93,8 +93,6 @@ int identity_work_new(Identity *i, void *userdata, IdentityWork **ret);
 int identity_work_begun(IdentityWork *w, int r, IdentityWork **ret);
 /* 0, or why there is nothing to give out. */
 int identity_work_answered(IdentityWork *w, const TpmAnswer *a);
-/* A sentence about r; may be in ret. */
-const char *identity_work_describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE]);
 /* The callback, then the watchers; w may be gone afterwards. p: of the TPM, or NULL. */
 void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p);
 void identity_work_finish_with(IdentityWork *w, int r, const char *detail);
@@ -102,6 +100,8 @@ void identity_work_finish_with(IdentityWork *w, int r, const char *detail);
  * were locked meanwhile. */
 int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const Secret *pin,
                          int (*then)(IdentityWork *w));
+/* Begins to sign w->draft.digest: of w->csr, or else of the draft. */
+int identity_work_sign(IdentityWork *w);
 /* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
  * fault can tell the key. */
 int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a);

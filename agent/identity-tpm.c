@@ -87,7 +87,7 @@ int identity_work_answered(IdentityWork *w, const TpmAnswer *a)
     return w->epoch == w->i->epoch ? 0 : HMSG_ERROR_LOCKED;
 }
 
-const char *identity_work_describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
+static const char *describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
 {
     const char *help;
 
@@ -122,7 +122,7 @@ void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p)
 {
     char detail[IDENTITY_DETAIL_SIZE];
 
-    identity_work_finish_with(w, r, identity_work_describe(r, p, detail));
+    identity_work_finish_with(w, r, describe(r, p, detail));
 }
 
 static void on_probe(TpmAnswer *a, void *userdata)
@@ -265,7 +265,7 @@ int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a)
 static void on_signed(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
-    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+    _cleanup_(buf_done) Buf text = BUF_MAX(w->csr ? CSR_PEM_MAX : JWS_SIZE_MAX);
     char detail[IDENTITY_DETAIL_SIZE];
     Identity *i = w->i;
     int r = identity_work_answered(w, a);
@@ -273,9 +273,17 @@ static void on_signed(TpmAnswer *a, void *userdata)
     if (r == 0)
         r = identity_work_check_signature(w, a);
     if (r == 0)
-        r = jws_finish(&w->draft, a->data, a->data_size, &jws);
-    w->jws(r, identity_work_describe(r, a->problem, detail), r == 0 ? buf_text(&jws) : NULL, w->userdata);
+        r = w->csr ? csr_finish(w->csr, a->data, a->data_size, &text)
+                   : jws_finish(&w->draft, a->data, a->data_size, &text);
+    w->jws(r, describe(r, a->problem, detail), r == 0 ? buf_text(&text) : NULL, w->userdata);
     identity_tell(i, false);
+}
+
+int identity_work_sign(IdentityWork *w)
+{
+    Identity *i = w->i;
+
+    return tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_signed, w, &w->job);
 }
 
 int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void *userdata, IdentityWork **ret)
@@ -298,7 +306,7 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
     if (r == 0)
         r = crypto_sha256(input, n, w->draft.digest);
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_signed, w, &w->job);
+        r = identity_work_sign(w);
     return identity_work_begun(w, r, ret);
 }
 
@@ -309,7 +317,7 @@ static void on_decrypted(TpmAnswer *a, void *userdata)
     Identity *i = w->i;
     int r = identity_work_answered(w, a);
 
-    w->plaintext(r, identity_work_describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
+    w->plaintext(r, describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
     identity_tell(i, false);
 }
 
