@@ -100,21 +100,29 @@ int rsa_key_from_spki(const void *der, size_t n, RsaKey **ret)
     return 0;
 }
 
+/* rsa_key_size bytes: check_numbers has seen to it that the first is not 0. */
+static int read_modulus(const RsaKey *k, uint8_t ret[static RSA_SIZE_MAX])
+{
+    BIGNUM *n = NULL;
+    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1)
+        return -ENOMEM;
+    (void)BN_bn2bin(n, ret);
+    BN_free(n);
+    return 0;
+}
+
 int rsa_key_to_jwk(const RsaKey *k, bool for_signing, Buf *ret)
 {
     char kid[HASH_TEXT_SIZE];
     uint8_t modulus[RSA_SIZE_MAX];
-    BIGNUM *n = NULL;
-    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1)
+    if (read_modulus(k, modulus) != 0)
         return -ENOMEM;
-    int size = BN_bn2bin(n, modulus);
-    BN_free(n);
     base64url_encode(k->thumbprint, KID_SIZE, kid);
     int r = buf_printf(
         ret, "{\"kty\":\"RSA\",\"kid\":\"%s\",\"use\":\"%s\",\"alg\":\"%s\",\"e\":\"AQAB\",\"n\":\"", kid,
         for_signing ? "sig" : "enc", for_signing ? "PS256" : "RSA-OAEP-256");
     if (r == 0)
-        r = base64url_append(ret, modulus, (size_t)size);
+        r = base64url_append(ret, modulus, rsa_key_size(k));
     return r == 0 ? buf_append_string(ret, "\"}\n") : r;
 }
 
@@ -132,17 +140,14 @@ int rsa_key_to_openssh(const RsaKey *k, Buf *ret)
     _cleanup_(buf_done) Buf blob = BUF_MAX(RSA_SIZE_MAX + 64);
     char kid[HASH_TEXT_SIZE];
     uint8_t modulus[1 + RSA_SIZE_MAX] = {0}; /* an mpint whose highest bit is set has a 0 before it */
-    BIGNUM *n = NULL;
-    if (EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1)
+    if (read_modulus(k, modulus + 1) != 0)
         return -ENOMEM;
-    int size = BN_bn2bin(n, modulus + 1);
-    BN_free(n);
     base64url_encode(k->thumbprint, KID_SIZE, kid);
     int r = append_ssh_string(&blob, "ssh-rsa", 7);
     if (r == 0)
         r = append_ssh_string(&blob, exponent, sizeof(exponent));
     if (r == 0)
-        r = append_ssh_string(&blob, modulus, 1 + (size_t)size);
+        r = append_ssh_string(&blob, modulus, 1 + rsa_key_size(k));
     if (r == 0)
         r = buf_append_string(ret, "ssh-rsa ");
     if (r == 0)
