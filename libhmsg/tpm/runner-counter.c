@@ -11,8 +11,6 @@
 #define INDEX_COUNT 0x00400000u
 #define INDEX_TRIES 16u
 #define COUNTER_SIZE 8u
-#define SESSION(l) (l)->session, ESYS_TR_NONE, ESYS_TR_NONE
-#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 
 static int choose(TpmCounter *c)
 {

@@ -14,6 +14,10 @@
 #define COUNT_FIRST 0x11fu
 #define COUNT_CODES 0x100u
 
+/* The three session arguments of an ESYS call. */
+#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
+#define SESSION(l) (l)->session, ESYS_TR_NONE, ESYS_TR_NONE
+
 /* Commands sent, shared by a runner and its threads. Reference-counted. */
 typedef struct Counter {
     atomic_uint references;

@@ -15,7 +15,6 @@
 #define WIPE_SIZE_MAX 4096u
 #define WIPE_STEP 16u /* malloc's */
 #define WIPE_COUNT 2u /* of each size */
-#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
 
 static bool same_name(const uint8_t *a, const uint8_t *b)

@@ -6,8 +6,6 @@
 
 #include "libhmsg/tpm/runner-internal.h"
 
-#define NO_SESSION ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
-#define SESSION(l) (l)->session, ESYS_TR_NONE, ESYS_TR_NONE
 #define STACK_WIPED 32768u /* bytes, more than the TSS takes for a command */
 #define BUSY_PAUSE_MS 20
 #define ROOM_TRIES 6 /* the first makes room at once, the others wait for other programs */
