@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "server/limiter.h"
 
-#include <arpa/inet.h>
 #include <glib.h>
-#include <netinet/in.h>
+
+#include "tests/unit/server/numeric-address.h"
 
 #define SECOND 1000000u
 #define START (1000u * (uint64_t)SECOND)
@@ -37,20 +37,6 @@ static void test_rate(void)
         g_assert_true(limiter_take(l, LIMIT_LOOKUP, "a", 1, START, &retry));
 }
 
-static struct sockaddr_storage address(const char *text)
-{
-    union {
-        struct sockaddr_storage any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } u = {};
-    if (inet_pton(AF_INET, text, &u.v4.sin_addr) == 1)
-        u.v4.sin_family = AF_INET;
-    else if (inet_pton(AF_INET6, text, &u.v6.sin6_addr) == 1)
-        u.v6.sin6_family = AF_INET6;
-    return u.any;
-}
-
 static void test_addresses(void)
 {
     _cleanup_(limiter_freep) Limiter *l = NULL;
@@ -64,7 +50,7 @@ static void test_addresses(void)
     };
     g_assert_cmpint(limiter_new(rates, &l), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(takes); i++) {
-        struct sockaddr_storage a = address(takes[i].text);
+        struct sockaddr_storage a = numeric_address(takes[i].text);
         unsigned retry = 0;
         bool ok = limiter_take_address(l, LIMIT_REGISTER, &a, START, &retry);
         g_assert_cmpint(ok, ==, takes[i].ok);
@@ -84,7 +70,7 @@ static void test_strangers(void)
     };
     g_assert_cmpint(limiter_new(rates, &l), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(takes); i++) {
-        struct sockaddr_storage a = address(takes[i].text);
+        struct sockaddr_storage a = numeric_address(takes[i].text);
         unsigned retry = 0;
         g_assert_cmpint(limiter_take_address(l, LIMIT_STRANGERS, &a, START, &retry), ==, takes[i].ok);
     }

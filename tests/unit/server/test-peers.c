@@ -1,33 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "server/peers.h"
 
-#include <arpa/inet.h>
 #include <glib.h>
-#include <netinet/in.h>
 
-static struct sockaddr_storage address(const char *text)
-{
-    union {
-        struct sockaddr_storage any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } u = {};
-    if (inet_pton(AF_INET, text, &u.v4.sin_addr) == 1)
-        u.v4.sin_family = AF_INET;
-    else if (inet_pton(AF_INET6, text, &u.v6.sin6_addr) == 1)
-        u.v6.sin6_family = AF_INET6;
-    return u.any;
-}
+#include "tests/unit/server/numeric-address.h"
 
 static bool enter(Peers *p, const char *text)
 {
-    struct sockaddr_storage a = address(text);
+    struct sockaddr_storage a = numeric_address(text);
     return peers_enter(p, &a);
 }
 
 static void leave(Peers *p, const char *text)
 {
-    struct sockaddr_storage a = address(text);
+    struct sockaddr_storage a = numeric_address(text);
     peers_leave(p, &a);
 }
 
@@ -42,7 +28,7 @@ static void test_prefix(void)
                  {"2001:db8:7::1", 6, 0x20, 7},
                  {"local", 0, 0, 0}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        struct sockaddr_storage a = address(cases[i].text);
+        struct sockaddr_storage a = numeric_address(cases[i].text);
         uint8_t prefix[PEER_PREFIX_SIZE];
         g_assert_cmpuint(peer_prefix(&a, 3, 6, prefix), ==, cases[i].n);
         if (cases[i].n > 0) {
