@@ -27,9 +27,8 @@ typedef struct Options {
     uint64_t mailbox_messages;    /* [limits] mailbox-messages */
     uint64_t store_size;          /* [limits] store-size: bytes of all messages; 0: what the disk holds */
     uint64_t sender_rate;         /* [limits] sender-rate: messages per minute of one sender */
-    uint64_t
-        stranger_rate; /* [limits] stranger-rate: the same of all guests of a network, and into a mailbox */
-    uint64_t message_lifetime; /* [limits] message-lifetime: seconds until a message expires */
+    uint64_t stranger_rate;       /* [limits] stranger-rate: of all guests of a network, and of a mailbox */
+    uint64_t message_lifetime;    /* [limits] message-lifetime: seconds until a message expires */
 } Options;
 
 /* HMSG_ERROR_INVALID_ARGS: error says what is wrong, one line for people. Paths in the file are relative to
