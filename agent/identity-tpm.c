@@ -208,7 +208,7 @@ static void on_created(TpmAnswer *a, void *userdata)
 
 static int create_keys(IdentityWork *w)
 {
-    return tpm_runner_create_keys(w->i->runner, w->auth, on_created, w, &w->job);
+    return tpm_runner_create_keys(w->i->runner, NULL, w->auth, on_created, w, &w->job);
 }
 
 static void on_derived(int r, Secret **auth, void *userdata)
@@ -283,7 +283,7 @@ int identity_work_sign(IdentityWork *w)
 {
     Identity *i = w->i;
 
-    return tpm_runner_sign(i->runner, i->keys->sign, i->auth, w->draft.digest, on_signed, w, &w->job);
+    return tpm_runner_sign(i->runner, i->keys->sign, i->auth, NULL, w->draft.digest, on_signed, w, &w->job);
 }
 
 int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void *userdata, IdentityWork **ret)
@@ -336,7 +336,7 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
         return r;
     w->plaintext = done;
     return identity_work_begun(w,
-                               tpm_runner_decrypt(i->runner, i->keys->decrypt, i->auth, ciphertext, size, 0,
-                                                  on_decrypted, w, &w->job),
+                               tpm_runner_decrypt(i->runner, i->keys->decrypt, i->auth, NULL, ciphertext,
+                                                  size, 0, on_decrypted, w, &w->job),
                                ret);
 }

@@ -38,7 +38,8 @@ static void on_unlock_decrypted(TpmAnswer *a, void *userdata)
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED || (r == 0 && !secret_equal(a->secret, w->challenge)))
         r = HMSG_ERROR_TPM_UNAVAILABLE;
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, w->auth, w->draft.digest, on_unlock_signed, w, &w->job);
+        r = tpm_runner_sign(i->runner, i->keys->sign, w->auth, NULL, w->draft.digest, on_unlock_signed, w,
+                            &w->job);
     if (r != 0)
         identity_work_finish(w, r, a->problem);
 }
@@ -64,8 +65,8 @@ static int prove(IdentityWork *w)
     Identity *i = w->i;
     int r = unlock_challenge(w, &ciphertext);
 
-    return r == 0 ? tpm_runner_decrypt(i->runner, i->keys->decrypt, w->auth, ciphertext.data, ciphertext.size,
-                                       CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job)
+    return r == 0 ? tpm_runner_decrypt(i->runner, i->keys->decrypt, w->auth, NULL, ciphertext.data,
+                                       ciphertext.size, CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job)
                   : r;
 }
 

@@ -5,6 +5,10 @@
 
 #include "libhmsg/tpm/keyfile.h"
 
+#define TPM_DIGEST_SIZE 32u
+#define TPM_COUNTER_SIZE 8u
+#define TPM_POLICY_DER_MAX 46u
+
 /* The public areas that we ask for, with an empty unique field. guarded: the TPM's dictionary-attack
  * protection counts wrong passwords. */
 void tpm_template_key(TpmKeyUse use, bool guarded, TPM2B_PUBLIC *ret);
@@ -12,7 +16,18 @@ void tpm_template_key(TpmKeyUse use, bool guarded, TPM2B_PUBLIC *ret);
 void tpm_template_srk(TPM2B_PUBLIC *ret);
 /* Is this public area the template but for its unique field? */
 bool tpm_template_is_srk(const TPM2B_PUBLIC *public);
-/* The same for a key of ours, of either use, guarded or not. */
+/* The same for a key of ours, of either use, guarded or not, bound (to whatever) or not. */
 bool tpm_template_is_key(const TPM2B_PUBLIC *public);
 /* The Name of a public area with nameAlg SHA-256 (TPM 2.0 Part 1, section 16). */
 int tpm_public_name(const TPM2B_PUBLIC *public, uint8_t ret[static TPM_NAME_SIZE]);
+
+/* Binds a key that is to be made: clears userWithAuth, sets authPolicy as goes with noDA. */
+int tpm_template_bind(const TpmKeyPolicy *p, TPM2B_PUBLIC *template);
+/* Public area of a counter before its first increment, and its Name from then on. */
+void tpm_counter_public(uint32_t index, TPM2B_NV_PUBLIC *ret);
+int tpm_counter_name(uint32_t index, uint8_t ret[static TPM_NAME_SIZE]);
+/* authPolicy: see keyfile.h. */
+int tpm_policy_digest(const TpmKeyPolicy *p, bool guarded, uint8_t ret[static TPM_DIGEST_SIZE]);
+/* TPMKey's element policy; both return its size. from_der returns 0 unless der begins with exactly one. */
+size_t tpm_policy_to_der(const TpmKeyPolicy *p, bool guarded, uint8_t ret[static TPM_POLICY_DER_MAX]);
+size_t tpm_policy_from_der(const uint8_t *der, size_t n, TpmKeyPolicy *ret);

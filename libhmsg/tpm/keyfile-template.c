@@ -80,6 +80,10 @@ bool tpm_template_is_key(const TPM2B_PUBLIC *public)
     for (unsigned i = 0; i < 4; i++) {
         tpm_template_key(i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN, i % 2 != 0, &template);
         template.publicArea.unique.rsa = public->publicArea.unique.rsa;
+        if (public->publicArea.authPolicy.size == TPM_DIGEST_SIZE) {
+            template.publicArea.authPolicy = public->publicArea.authPolicy;
+            template.publicArea.objectAttributes &= ~(TPMA_OBJECT)TPMA_OBJECT_USERWITHAUTH;
+        }
         if (same_area(public, &template))
             return true;
     }

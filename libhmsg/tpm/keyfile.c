@@ -17,8 +17,8 @@
 #define DER_OCTETS 0x04u
 
 /* What our files begin with: type loadable key (2.23.133.10.1.3), emptyAuth [0] TRUE unless the key has an
- * authorization value, parent the owner hierarchy (0x40000001), where readers make the storage key
- * themselves. */
+ * authorization value, policy (keyfile-policy.c), parent the owner hierarchy (0x40000001), where readers make
+ * the storage key themselves. */
 static const uint8_t der_type[] = {0x06, 0x06, 0x67, 0x81, 0x05, 0x0a, 0x01, 0x03};
 static const uint8_t der_empty_auth[] = {0xa0, 0x03, 0x01, 0x01, 0xff};
 static const uint8_t der_parent[] = {0x02, 0x04, 0x40, 0x00, 0x00, 0x01};
@@ -31,7 +31,8 @@ static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
 struct TpmKeyFile {
     atomic_uint references;
     TpmKeyUse use;
-    bool needs_auth, guarded;
+    bool needs_auth, guarded, bound;
+    TpmKeyPolicy policy;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
     uint8_t spki[sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail)];
@@ -66,6 +67,9 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         if (k->needs_auth && !guarded)
             continue;
         tpm_template_key(use, guarded, &template);
+        int r = k->bound ? tpm_template_bind(&k->policy, &template) : 0;
+        if (r < 0)
+            return r;
         template.publicArea.unique.rsa.size = TPM_RSA_SIZE;
         if (Tss2_MU_TPM2B_PUBLIC_Marshal(&template, expected, sizeof(expected), &size) != TSS2_RC_SUCCESS)
             return -ENOMEM;
@@ -92,7 +96,7 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
 }
 
 int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
-                           bool needs_auth, TpmKeyFile **ret)
+                           bool needs_auth, const TpmKeyPolicy *policy, TpmKeyFile **ret)
 {
     const uint8_t *p = private;
 
@@ -104,6 +108,9 @@ int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *p
         return -ENOMEM;
     atomic_init(&k->references, 1);
     k->needs_auth = needs_auth;
+    k->bound = policy != NULL;
+    if (policy)
+        k->policy = *policy;
     int r = read_public(k, public, public_size);
     if (r < 0)
         return r;
@@ -165,10 +172,13 @@ static int der_append_octets(Buf *b, const uint8_t *data, size_t n)
 int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret)
 {
     _cleanup_(buf_done) Buf body = BUF_MAX(TPM_KEYFILE_DER_MAX);
+    uint8_t policy[TPM_POLICY_DER_MAX];
     int r = buf_append(&body, der_type, sizeof(der_type));
 
     if (r == 0 && !k->needs_auth)
         r = buf_append(&body, der_empty_auth, sizeof(der_empty_auth));
+    if (r == 0 && k->bound)
+        r = buf_append(&body, policy, tpm_policy_to_der(&k->policy, k->guarded, policy));
     if (r == 0)
         r = buf_append(&body, der_parent, sizeof(der_parent));
     if (r == 0)
@@ -196,17 +206,22 @@ int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
     _cleanup_(buf_done) Buf again = BUF_MAX(TPM_KEYFILE_DER_MAX);
     const uint8_t *p = der, *body, *public, *private;
     size_t left = n, size, public_size, private_size;
+    TpmKeyPolicy policy;
 
     if (n > TPM_KEYFILE_DER_MAX || der_read(&p, &left, DER_SEQUENCE, &body, &size) < 0 || left != 0 ||
         !take(&body, &size, der_type, sizeof(der_type)))
         return -EBADMSG;
     bool needs_auth = !take(&body, &size, der_empty_auth, sizeof(der_empty_auth));
+    size_t policy_size = tpm_policy_from_der(body, size, &policy);
+    body += policy_size;
+    size -= policy_size;
     if (!take(&body, &size, der_parent, sizeof(der_parent)))
         return -EBADMSG;
     if (der_read(&body, &size, DER_OCTETS, &public, &public_size) < 0 ||
         der_read(&body, &size, DER_OCTETS, &private, &private_size) < 0 || size != 0)
         return -EBADMSG;
-    int r = tpm_keyfile_from_blobs(public, public_size, private, private_size, needs_auth, &k);
+    int r = tpm_keyfile_from_blobs(public, public_size, private, private_size, needs_auth,
+                                   policy_size > 0 ? &policy : NULL, &k);
     if (r == 0)
         r = tpm_keyfile_to_der(k, &again);
     if (r < 0)
@@ -287,6 +302,11 @@ bool tpm_keyfile_needs_auth(const TpmKeyFile *k)
 bool tpm_keyfile_is_guarded(const TpmKeyFile *k)
 {
     return k->guarded;
+}
+
+const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k)
+{
+    return k->bound ? &k->policy : NULL;
 }
 
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k)

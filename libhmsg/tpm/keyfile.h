@@ -4,7 +4,15 @@
 /* TSS2 PRIVATE KEY files (ASN.1 TPMKey, loadable key 2.23.133.10.1.3): an RSA-2048 key of ours that only the
  * TPM that made it can load. What is in them is public or sealed by the TPM. Reading is strict DER and
  * refuses with -EBADMSG every key that is not exactly of one of the two kinds. Immutable, reference-counted;
- * references may be taken and dropped in any thread. */
+ * references may be taken and dropped in any thread.
+ *
+ * A key that is bound to a generation has userWithAuth clear and the policy (TPM 2.0 Part 1, section 19.7)
+ * TPM2_PolicyNV(counter <= generation), then TPM2_PolicyAuthValue when it was made with an authorization
+ * value. In its file that is TPMKey's policy [1] EXPLICIT SEQUENCE OF TPMPolicy, one for each command:
+ * SEQUENCE { [0] EXPLICIT INTEGER commandCode, [1] EXPLICIT OCTET STRING }. The octets of TPM2_PolicyNV
+ * (0x149) are what it is called with: nvIndex (4 bytes), TPM2B_OPERAND (size 8, generation), offset 0 (2),
+ * TPM2_EO_UNSIGNED_LE (2); TPM2_PolicyAuthValue (0x16b) has none. Reading computes the digest from it, which
+ * must be the key's authPolicy. */
 
 #include "libhmsg/base/buf.h"
 
@@ -18,14 +26,20 @@ typedef enum TpmKeyUse {
     TPM_KEY_SIGN,    /* RSAPSS SHA-256 */
 } TpmKeyUse;
 
+/* Usable while the counter at that NV index (tpm_runner_counter_new) is not above generation. */
+typedef struct TpmKeyPolicy {
+    uint32_t index;
+    uint64_t generation;
+} TpmKeyPolicy;
+
 typedef struct TpmKeyFile TpmKeyFile;
 
 int tpm_keyfile_from_pem(const char *text, size_t n, TpmKeyFile **ret);
 int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret);
 /* From what TPM2_Create gave: marshalled TPM2B_PUBLIC and TPM2B_PRIVATE. needs_auth: its authorization value
- * is not empty. */
+ * is not empty. policy: NULL for a key without. */
 int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
-                           bool needs_auth, TpmKeyFile **ret);
+                           bool needs_auth, const TpmKeyPolicy *policy, TpmKeyFile **ret);
 TpmKeyFile *tpm_keyfile_ref(TpmKeyFile *k);
 TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k); /* drops one reference */
 DEFINE_CLEANUP(TpmKeyFile *, tpm_keyfile_free)
@@ -39,6 +53,8 @@ TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k);
 bool tpm_keyfile_needs_auth(const TpmKeyFile *k);
 /* noDA is clear: the TPM would count them. */
 bool tpm_keyfile_is_guarded(const TpmKeyFile *k);
+/* The generation that it is bound to, owned by k; NULL: none. */
+const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k);
 /* TPM_NAME_SIZE bytes. */
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k);
 /* DER SubjectPublicKeyInfo (rsaEncryption, e = 65537), owned by k. */

@@ -10,7 +10,6 @@
 #define INDEX_FIRST 0x01800000u
 #define INDEX_COUNT 0x00400000u
 #define INDEX_TRIES 16u
-#define COUNTER_SIZE 8u
 
 static int choose(TpmCounter *c)
 {
@@ -50,10 +49,10 @@ static TSS2_RC read_value(Work *w, Link *l, ESYS_TR nv)
 {
     TPM2B_MAX_NV_BUFFER *data = NULL;
     uint64_t value;
-    TSS2_RC rc = Esys_NV_Read(l->esys, nv, nv, SESSION(l), COUNTER_SIZE, 0, &data);
+    TSS2_RC rc = Esys_NV_Read(l->esys, nv, nv, SESSION(l), TPM_COUNTER_SIZE, 0, &data);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
-    if (data->size == COUNTER_SIZE) {
+    if (data->size == TPM_COUNTER_SIZE) {
         memcpy(&value, data->buffer, sizeof(value));
         w->value = be64toh(value);
     } else
@@ -65,11 +64,7 @@ static TSS2_RC read_value(Work *w, Link *l, ESYS_TR nv)
 static TSS2_RC define(Work *w, Link *l)
 {
     TPM2B_AUTH value = {.size = TPM_AUTH_SIZE};
-    TPM2B_NV_PUBLIC public = {.nvPublic = {.nameAlg = TPM2_ALG_SHA256,
-                                           .attributes = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE |
-                                                         TPMA_NV_NO_DA |
-                                                         ((uint32_t)TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT),
-                                           .dataSize = COUNTER_SIZE}};
+    TPM2B_NV_PUBLIC public;
     TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
@@ -79,7 +74,7 @@ static TSS2_RC define(Work *w, Link *l)
         ESYS_TR nv = ESYS_TR_NONE;
         if ((w->r = choose(&w->counter)) < 0)
             return TSS2_RC_SUCCESS;
-        public.nvPublic.nvIndex = w->counter.index;
+        tpm_counter_public(w->counter.index, &public);
         memcpy(value.buffer, w->counter.auth, TPM_AUTH_SIZE);
         rc = Esys_NV_DefineSpace(l->esys, ESYS_TR_RH_OWNER, SESSION(l), &value, &public, &nv);
         if (rc == TSS2_RC_SUCCESS) {

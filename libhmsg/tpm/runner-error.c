@@ -91,7 +91,7 @@ static TpmReason reason_of(Step step, TSS2_RC rc)
         return TPM_REASON_NV_AUTH;
     if (step == STEP_DEFINE && code == TPM2_RC_NV_SPACE)
         return TPM_REASON_NV_ROOM;
-    if (step == STEP_COUNTER && (code == TPM2_RC_HANDLE || rc_is_auth(rc)))
+    if (step == STEP_COUNTER && (code == TPM2_RC_HANDLE || code == TPM2_RC_POLICY || rc_is_auth(rc)))
         return TPM_REASON_DESTROYED;
     if (step == STEP_SRK && rc_is_auth(rc))
         return TPM_REASON_OWNER_AUTH;

@@ -53,6 +53,8 @@ typedef struct Work {
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
     size_t plaintext_size;
     uint8_t digest[32];
+    bool bound; /* create, decrypt, sign: policy holds; decrypt, sign: counter too */
+    TpmKeyPolicy policy;
     TpmCounter counter; /* counter_new: what was made */
     bool counter_defined;
     uint64_t raise_to;
@@ -124,6 +126,10 @@ typedef struct Link {
     bool srk_persistent;
     uint8_t srk_name[TPM_NAME_SIZE];
     ESYS_TR session;
+    ESYS_TR policy;    /* a policy session */
+    bool policy_blank; /* nothing was asserted in it since its start or last use */
+    ESYS_TR nv;        /* the counter at nv_index */
+    uint32_t nv_index;
     ESYS_TR key;
     TpmKeyFile *loaded; /* of key */
     Step step;          /* of the last command */
@@ -136,6 +142,8 @@ TSS2_RC link_open(Link *l, const uint8_t *pin);
 TSS2_RC link_session(Link *l, TPMA_SESSION attributes);
 /* Loads the key unless it is the one that is loaded. */
 TSS2_RC link_load(Link *l, TpmKeyFile *key);
+/* The same for a policy session; it comes blank. */
+TSS2_RC link_policy(Link *l);
 /* The loaded key's authorization value (NULL: empty), which goes into the HMAC of the session and no further.
  */
 TSS2_RC link_authorize(Link *l, const Secret *auth);
@@ -148,6 +156,13 @@ bool link_pause(const Link *l, int milliseconds);
 
 /* The work on counters (runner-counter.c). */
 TSS2_RC counter_run(Work *w, Link *l);
+
+/* Keys that are bound to a counter (runner-policy.c). Finds that of w->policy, and sets w->r when it is
+ * gone. */
+TSS2_RC policy_find(Work *w, Link *l);
+/* Asserts in l->policy what w->policy asks for, in the salted session, and gives it these attributes besides
+ * continueSession; it is good for one use of the key. Sets w->r when the key is destroyed. */
+TSS2_RC policy_assert(Work *w, Link *l, TPMA_SESSION attributes);
 
 /* Does the work, with all remedies (runner-work.c). */
 void work_run(Work *w, Link *l);

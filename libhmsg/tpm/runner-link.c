@@ -69,6 +69,7 @@ void link_close(Link *l, bool broken)
     else {
         flush(l, &l->key);
         flush(l, &l->session);
+        flush(l, &l->policy);
         if (!l->srk_persistent)
             flush(l, &l->srk);
         if (l->left_over)
@@ -76,7 +77,7 @@ void link_close(Link *l, bool broken)
     }
     Esys_Finalize(&l->esys);
     tcti_close(TAKE_PTR(l->tcti));
-    l->srk = l->session = l->key = ESYS_TR_NONE;
+    l->srk = l->session = l->policy = l->nv = l->key = ESYS_TR_NONE;
     l->loaded = tpm_keyfile_free(l->loaded);
     wipe_freed();
 }
@@ -98,7 +99,7 @@ static TSS2_RC connect_tpm(Link *l)
         tcti_close(TAKE_PTR(l->tcti));
         l->esys = NULL;
     }
-    l->srk = l->session = l->key = ESYS_TR_NONE;
+    l->srk = l->session = l->policy = l->nv = l->key = ESYS_TR_NONE;
     return rc;
 }
 
@@ -211,20 +212,37 @@ TSS2_RC link_open(Link *l, const uint8_t *pin)
     return rc;
 }
 
-TSS2_RC link_session(Link *l, TPMA_SESSION attributes)
+/* Salted to the SRK and unbound. */
+static TSS2_RC start_session(Link *l, TPM2_SE type, ESYS_TR *session)
 {
     static const TPMT_SYM_DEF aes = {.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
 
     l->step = STEP_SESSION;
-    if (l->session == ESYS_TR_NONE) {
-        TSS2_RC rc = Esys_StartAuthSession(l->esys, l->srk, ESYS_TR_NONE, NO_SESSION, NULL, TPM2_SE_HMAC,
-                                           &aes, TPM2_ALG_SHA256, &l->session);
-        if (rc != TSS2_RC_SUCCESS) {
-            l->session = ESYS_TR_NONE;
-            return rc;
-        }
-    }
-    return Esys_TRSess_SetAttributes(l->esys, l->session, attributes | TPMA_SESSION_CONTINUESESSION, 0xff);
+    if (*session != ESYS_TR_NONE)
+        return TSS2_RC_SUCCESS;
+    TSS2_RC rc = Esys_StartAuthSession(l->esys, l->srk, ESYS_TR_NONE, NO_SESSION, NULL, type, &aes,
+                                       TPM2_ALG_SHA256, session);
+    if (rc != TSS2_RC_SUCCESS)
+        *session = ESYS_TR_NONE;
+    return rc;
+}
+
+TSS2_RC link_session(Link *l, TPMA_SESSION attributes)
+{
+    TSS2_RC rc = start_session(l, TPM2_SE_HMAC, &l->session);
+    return rc == TSS2_RC_SUCCESS ? Esys_TRSess_SetAttributes(l->esys, l->session,
+                                                             attributes | TPMA_SESSION_CONTINUESESSION, 0xff)
+                                 : rc;
+}
+
+TSS2_RC link_policy(Link *l)
+{
+    l->policy_blank = l->policy_blank || l->policy == ESYS_TR_NONE;
+    TSS2_RC rc = start_session(l, TPM2_SE_POLICY, &l->policy);
+    if (rc == TSS2_RC_SUCCESS && !l->policy_blank)
+        rc = Esys_PolicyRestart(l->esys, l->policy, NO_SESSION);
+    l->policy_blank = rc == TSS2_RC_SUCCESS;
+    return rc;
 }
 
 /* The same Name may come with another authorization value, which is in the sealed part. */
@@ -306,7 +324,8 @@ static TPM2_HANDLE handle_of(Link *l, ESYS_TR object)
 static void flush_handle(Link *l, TPM2_HANDLE handle, bool session, const uint8_t *pin)
 {
     ESYS_TR object = ESYS_TR_NONE;
-    if (handle == handle_of(l, l->srk) || handle == handle_of(l, l->session))
+    if (handle == handle_of(l, l->srk) || handle == handle_of(l, l->session) ||
+        handle == handle_of(l, l->policy))
         return;
     if (Esys_TR_FromTPMPublic(l->esys, handle, NO_SESSION, &object) != TSS2_RC_SUCCESS) {
         l->left_over = true;
@@ -342,6 +361,6 @@ void link_reclaim(Link *l, const uint8_t *pin)
     if (!tcti_is_bare(l->conf))
         return;
     flush_all(l, TRANSIENT_FIRST, false, pin);
-    if (l->session == ESYS_TR_NONE)
+    if (l->session == ESYS_TR_NONE || l->step == STEP_SESSION)
         flush_all(l, LOADED_SESSION_FIRST, true, pin);
 }

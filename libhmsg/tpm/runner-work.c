@@ -44,7 +44,8 @@ __attribute__((noinline)) static void wipe_stack(void)
     bytes_wipe(below, sizeof(below));
 }
 
-static TSS2_RC create_key(Link *l, TpmKeyUse use, const Secret *auth, TpmKeyFile **ret)
+static TSS2_RC create_key(Link *l, TpmKeyUse use, const TpmKeyPolicy *policy, const Secret *auth,
+                          TpmKeyFile **ret)
 {
     TPM2B_SENSITIVE_CREATE sensitive = {0};
     static const TPM2B_DATA outside;
@@ -59,6 +60,8 @@ static TSS2_RC create_key(Link *l, TpmKeyUse use, const Secret *auth, TpmKeyFile
         return rc;
     l->step = STEP_CREATE;
     tpm_template_key(use, auth != NULL, &template);
+    if (policy && tpm_template_bind(policy, &template) < 0)
+        return TSS2_ESYS_RC_MEMORY;
     if (auth) {
         sensitive.sensitive.userAuth.size = (uint16_t)secret_size(auth);
         memcpy(sensitive.sensitive.userAuth.buffer, secret_bytes(auth), secret_size(auth));
@@ -69,7 +72,7 @@ static TSS2_RC create_key(Link *l, TpmKeyUse use, const Secret *auth, TpmKeyFile
     if (rc == TSS2_RC_SUCCESS &&
         (Tss2_MU_TPM2B_PUBLIC_Marshal(public, a, sizeof(a), &a_size) != TSS2_RC_SUCCESS ||
          Tss2_MU_TPM2B_PRIVATE_Marshal(private, b, sizeof(b), &b_size) != TSS2_RC_SUCCESS ||
-         tpm_keyfile_from_blobs(a, a_size, b, b_size, auth != NULL, ret) != 0))
+         tpm_keyfile_from_blobs(a, a_size, b, b_size, auth != NULL, policy, ret) != 0))
         rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
     Esys_Free(public);
     Esys_Free(private);
@@ -79,11 +82,12 @@ static TSS2_RC create_key(Link *l, TpmKeyUse use, const Secret *auth, TpmKeyFile
 /* The first key is kept when the second has to be tried again. */
 static TSS2_RC do_create(Work *w, Link *l)
 {
-    TSS2_RC rc = TSS2_RC_SUCCESS;
-    if (!w->decrypt_key)
-        rc = create_key(l, TPM_KEY_DECRYPT, w->auth, &w->decrypt_key);
-    if (rc == TSS2_RC_SUCCESS && !w->sign_key)
-        rc = create_key(l, TPM_KEY_SIGN, w->auth, &w->sign_key);
+    const TpmKeyPolicy *policy = w->bound ? &w->policy : NULL;
+    TSS2_RC rc = policy ? policy_find(w, l) : TSS2_RC_SUCCESS;
+    if (rc == TSS2_RC_SUCCESS && w->r == 0 && !w->decrypt_key)
+        rc = create_key(l, TPM_KEY_DECRYPT, policy, w->auth, &w->decrypt_key);
+    if (rc == TSS2_RC_SUCCESS && w->r == 0 && !w->sign_key)
+        rc = create_key(l, TPM_KEY_SIGN, policy, w->auth, &w->sign_key);
     return rc;
 }
 
@@ -98,11 +102,30 @@ static void take_plaintext(Work *w, TPM2B_PUBLIC_KEY_RSA *message)
     Esys_Free(message);
 }
 
-/* The key in the TPM, with its authorization value: until unload, which lets go of the value. */
-static TSS2_RC load(Work *w, Link *l)
+/* The key in the TPM, with its authorization value, until used lets go of the value; and the session for its
+ * use, with these attributes. */
+static TSS2_RC load(Work *w, Link *l, TPMA_SESSION attributes, ESYS_TR *ret)
 {
-    TSS2_RC rc = link_load(l, w->key);
-    return rc == TSS2_RC_SUCCESS ? link_authorize(l, w->auth) : rc;
+    TSS2_RC rc = link_session(l, w->bound ? 0 : attributes);
+    *ret = l->session;
+    if (rc == TSS2_RC_SUCCESS)
+        rc = link_load(l, w->key);
+    if (rc == TSS2_RC_SUCCESS && w->bound) {
+        rc = policy_assert(w, l, attributes);
+        *ret = l->policy;
+    }
+    if (rc != TSS2_RC_SUCCESS || w->r != 0)
+        return rc;
+    /* where the policy asks for none, the TPM does not expect it in the HMAC */
+    return link_authorize(l, w->bound && !tpm_keyfile_is_guarded(w->key) ? NULL : w->auth);
+}
+
+/* The TPM makes a policy session blank when a command that it authorized succeeds. */
+static void used(const Work *w, Link *l, TSS2_RC rc)
+{
+    (void)link_authorize(l, NULL);
+    if (w->bound)
+        l->policy_blank = rc == TSS2_RC_SUCCESS;
 }
 
 /* In failure mode every command but few fails with the same code as a wrong padding in some TPMs. */
@@ -125,15 +148,15 @@ static TSS2_RC do_decrypt(Work *w, Link *l)
         w->r = HMSG_ERROR_AUTHENTICATION_FAILED;
         return TSS2_RC_SUCCESS;
     }
-    TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT);
-    if (rc == TSS2_RC_SUCCESS)
-        rc = load(w, l);
-    if (rc != TSS2_RC_SUCCESS)
+    ESYS_TR session = ESYS_TR_NONE;
+    TSS2_RC rc = load(w, l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT, &session);
+    if (rc != TSS2_RC_SUCCESS || w->r != 0)
         return rc;
     l->step = STEP_DECRYPT;
     memcpy(ciphertext.buffer, w->ciphertext, TPM_RSA_SIZE);
-    rc = Esys_RSA_Decrypt(l->esys, l->key, SESSION(l), &ciphertext, &scheme_of_key, &no_label, &message);
-    (void)link_authorize(l, NULL);
+    rc = Esys_RSA_Decrypt(l->esys, l->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &ciphertext, &scheme_of_key,
+                          &no_label, &message);
+    used(w, l, rc);
     if (rc == TSS2_RC_SUCCESS) {
         take_plaintext(w, message);
         wipe_response(l);
@@ -159,16 +182,15 @@ static TSS2_RC do_sign(Work *w, Link *l)
         w->r = -EINVAL;
         return TSS2_RC_SUCCESS;
     }
-    TSS2_RC rc =
-        link_session(l, TPMA_SESSION_DECRYPT); /* a signature is no parameter that could be encrypted */
-    if (rc == TSS2_RC_SUCCESS)
-        rc = load(w, l);
-    if (rc != TSS2_RC_SUCCESS)
+    ESYS_TR session = ESYS_TR_NONE; /* a signature is no parameter that could be encrypted */
+    TSS2_RC rc = load(w, l, TPMA_SESSION_DECRYPT, &session);
+    if (rc != TSS2_RC_SUCCESS || w->r != 0)
         return rc;
     l->step = STEP_USE;
     memcpy(digest.buffer, w->digest, sizeof(w->digest));
-    rc = Esys_Sign(l->esys, l->key, SESSION(l), &digest, &scheme_of_key, &no_ticket, &signature);
-    (void)link_authorize(l, NULL);
+    rc = Esys_Sign(l->esys, l->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &digest, &scheme_of_key, &no_ticket,
+                   &signature);
+    used(w, l, rc);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     if (signature->sigAlg != TPM2_ALG_RSAPSS || signature->signature.rsapss.sig.size != TPM_RSA_SIZE)
@@ -181,6 +203,7 @@ static TSS2_RC do_sign(Work *w, Link *l)
     return rc;
 }
 
+/* In the HMAC session for bound keys too: adminWithPolicy is clear. */
 static TSS2_RC do_change_auth(Work *w, Link *l)
 {
     TPM2B_AUTH value = {.size = w->new_auth ? (uint16_t)secret_size(w->new_auth) : 0};
@@ -189,22 +212,23 @@ static TSS2_RC do_change_auth(Work *w, Link *l)
     size_t size = 0, public_size;
     TpmKeyFile **ret = tpm_keyfile_use(w->key) == TPM_KEY_DECRYPT ? &w->decrypt_key : &w->sign_key;
 
-    TSS2_RC rc = link_session(l, TPMA_SESSION_DECRYPT);
-    if (rc == TSS2_RC_SUCCESS)
-        rc = load(w, l);
+    ESYS_TR session = ESYS_TR_NONE;
+    TSS2_RC rc = load(w, l, TPMA_SESSION_DECRYPT, &session);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     l->step = STEP_USE;
     if (w->new_auth)
         memcpy(value.buffer, secret_bytes(w->new_auth), value.size);
-    rc = Esys_ObjectChangeAuth(l->esys, l->key, l->srk, SESSION(l), &value, &private);
+    rc =
+        Esys_ObjectChangeAuth(l->esys, l->key, l->srk, session, ESYS_TR_NONE, ESYS_TR_NONE, &value, &private);
     bytes_wipe(&value, sizeof(value));
     (void)link_authorize(l, NULL);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     const uint8_t *public = tpm_keyfile_public(w->key, &public_size);
     if (Tss2_MU_TPM2B_PRIVATE_Marshal(private, blob, sizeof(blob), &size) != TSS2_RC_SUCCESS ||
-        tpm_keyfile_from_blobs(public, public_size, blob, size, w->new_auth != NULL, ret) != 0)
+        tpm_keyfile_from_blobs(public, public_size, blob, size, w->new_auth != NULL,
+                               tpm_keyfile_policy(w->key), ret) != 0)
         rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
     Esys_Free(private);
     return rc;

@@ -82,6 +82,8 @@ static void *run(void *argument)
                  .counter = w->counter,
                  .srk = ESYS_TR_NONE,
                  .session = ESYS_TR_NONE,
+                 .policy = ESYS_TR_NONE,
+                 .nv = ESYS_TR_NONE,
                  .key = ESYS_TR_NONE};
     bool stop = false;
 

@@ -286,18 +286,39 @@ static int work_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, Work **r
     return r;
 }
 
-int tpm_runner_create_keys(TpmRunner *r, const Secret *auth, tpm_done_t done, void *userdata, TpmJob **ret)
+static int use_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter, Work **ret)
+{
+    const TpmKeyPolicy *policy = tpm_keyfile_policy(key);
+    if (policy && (!counter || counter->index != policy->index))
+        return -EINVAL;
+    int e = work_new(kind, key, auth, ret);
+    if (e == 0 && policy) {
+        (*ret)->bound = true;
+        (*ret)->policy = *policy;
+        (*ret)->counter = *counter;
+    }
+    return e;
+}
+
+int tpm_runner_create_keys(TpmRunner *r, const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done,
+                           void *userdata, TpmJob **ret)
 {
     Work *w = NULL;
     int e = work_new(WORK_CREATE, NULL, auth, &w);
-    return e == 0 ? submit(r, w, done, userdata, ret) : e;
+    if (e != 0)
+        return e;
+    w->bound = policy != NULL;
+    if (policy)
+        w->policy = *policy;
+    return submit(r, w, done, userdata, ret);
 }
 
-int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,
-                       size_t plaintext_size, tpm_done_t done, void *userdata, TpmJob **ret)
+int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
+                       const void *ciphertext, size_t n, size_t plaintext_size, tpm_done_t done,
+                       void *userdata, TpmJob **ret)
 {
     Work *w = NULL;
-    int e = work_new(WORK_DECRYPT, key, auth, &w);
+    int e = use_new(WORK_DECRYPT, key, auth, counter, &w);
     if (e != 0)
         return e;
     w->plaintext_size = plaintext_size;
@@ -307,11 +328,11 @@ int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const 
     return submit(r, w, done, userdata, ret);
 }
 
-int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
-                    tpm_done_t done, void *userdata, TpmJob **ret)
+int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
+                    const uint8_t digest[static 32], tpm_done_t done, void *userdata, TpmJob **ret)
 {
     Work *w = NULL;
-    int e = work_new(WORK_SIGN, key, auth, &w);
+    int e = use_new(WORK_SIGN, key, auth, counter, &w);
     if (e != 0)
         return e;
     memcpy(w->digest, digest, sizeof(w->digest));

@@ -95,19 +95,27 @@ uint64_t tpm_runner_next_deadline(TpmRunner *r);
  * HMSG_ERROR_TPM_UNAVAILABLE: threads still hang in a TPM that does not answer. */
 /* auth (NULL: none): the authorization value of both keys, TPM_AUTH_SIZE bytes; then the TPM counts wrong
  * ones. */
-int tpm_runner_create_keys(TpmRunner *r, const Secret *auth, tpm_done_t done, void *userdata, TpmJob **ret);
+/* policy (NULL: none): binds both to the counter. */
+int tpm_runner_create_keys(TpmRunner *r, const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done,
+                           void *userdata, TpmJob **ret);
 /* For both: auth (NULL: none) is the key's authorization value. A wrong one is HMSG_ERROR_LOCKED with
  * TPM_REASON_WRONG_AUTH, never tried twice, and of no consequence only for keys without one. Nor is it tried
  * again when the answer was lost or cannot be believed: then it is TPM_UNAVAILABLE. */
+/* counter: that of the key's policy, with its authorization value; -EINVAL when it is another. May be given
+ * for keys without policy, where it is not looked at, and be NULL there. TPM_REASON_DESTROYED: it is above
+ * the generation, is gone, is no counter any more or has another authorization value. None of that is proof
+ * against somebody on the way to the TPM: it is no reason to delete a key. */
 /* RSAES-OAEP (RFC 8017) in the TPM. AUTHENTICATION_FAILED: it does not decrypt, or its plaintext has not
  * plaintext_size bytes (0: any size); the caller goes on with random bytes. */
-int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext, size_t n,
-                       size_t plaintext_size, tpm_done_t done, void *userdata, TpmJob **ret);
+int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
+                       const void *ciphertext, size_t n, size_t plaintext_size, tpm_done_t done,
+                       void *userdata, TpmJob **ret);
 /* RSASSA-PSS over a SHA-256 digest. */
-int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_t digest[static 32],
-                    tpm_done_t done, void *userdata, TpmJob **ret);
+int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
+                    const uint8_t digest[static 32], tpm_done_t done, void *userdata, TpmJob **ret);
 /* TPM2_ObjectChangeAuth: the same key under new_auth (NULL: none), as decrypt_key or sign_key of the answer.
- * What key is now goes on under auth: whoever has a copy of its file can use that. -EINVAL: new_auth for a
+ * What key is now goes on under auth: whoever has a copy of its file can use that. Its policy stays, and
+ * needs no counter here. -EINVAL: new_auth for a
  * key of which the TPM would not count wrong ones. */
 int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Secret *new_auth,
                            tpm_done_t done, void *userdata, TpmJob **ret);

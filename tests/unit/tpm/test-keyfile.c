@@ -17,17 +17,32 @@
 #define PRIVATE_SIZE 222u
 
 /* The format as its specification writes it, read by OpenSSL: a second opinion about ours. */
-typedef struct TPMKEY {
+typedef struct TPMPOLICY {
+    ASN1_INTEGER *code;
+    ASN1_OCTET_STRING *policy;
+} TPMPOLICY;
+
+ASN1_SEQUENCE(TPMPOLICY) =
+    {
+        ASN1_EXP(TPMPOLICY, code, ASN1_INTEGER, 0),
+        ASN1_EXP(TPMPOLICY, policy, ASN1_OCTET_STRING, 1),
+} static_ASN1_SEQUENCE_END(TPMPOLICY)
+
+        typedef struct TPMKEY {
     ASN1_OBJECT *type;
     ASN1_BOOLEAN empty_auth;
+    struct stack_st_TPMPOLICY *policy;
     ASN1_INTEGER *parent;
     ASN1_OCTET_STRING *public, *private;
 } TPMKEY;
 
 ASN1_SEQUENCE(TPMKEY) =
     {
-        ASN1_SIMPLE(TPMKEY, type, ASN1_OBJECT),          ASN1_EXP_OPT(TPMKEY, empty_auth, ASN1_BOOLEAN, 0),
-        ASN1_SIMPLE(TPMKEY, parent, ASN1_INTEGER),       ASN1_SIMPLE(TPMKEY, public, ASN1_OCTET_STRING),
+        ASN1_SIMPLE(TPMKEY, type, ASN1_OBJECT),
+        ASN1_EXP_OPT(TPMKEY, empty_auth, ASN1_BOOLEAN, 0),
+        ASN1_EXP_SEQUENCE_OF_OPT(TPMKEY, policy, TPMPOLICY, 1),
+        ASN1_SIMPLE(TPMKEY, parent, ASN1_INTEGER),
+        ASN1_SIMPLE(TPMKEY, public, ASN1_OCTET_STRING),
         ASN1_SIMPLE(TPMKEY, private, ASN1_OCTET_STRING),
 } static_ASN1_SEQUENCE_END(TPMKEY)
 
@@ -37,10 +52,15 @@ ASN1_SEQUENCE(TPMKEY) =
     uint8_t private[2 + PRIVATE_SIZE];
 } Blobs;
 
-static void make_blobs(TpmKeyUse use, bool guarded, Blobs *b)
+static const TpmKeyPolicy *const POLICY =
+    &(const TpmKeyPolicy){.index = 0x01812345, .generation = 0x0102030405060708};
+
+static void make_blobs(TpmKeyUse use, bool guarded, const TpmKeyPolicy *policy, Blobs *b)
 {
     TPM2B_PUBLIC public;
     tpm_template_key(use, guarded, &public);
+    if (policy)
+        g_assert_cmpint(tpm_template_bind(policy, &public), ==, 0);
     public.publicArea.unique.rsa.size = TPM_RSA_SIZE;
     memset(public.publicArea.unique.rsa.buffer, 0xa5, TPM_RSA_SIZE);
     b->public_size = 0;
@@ -55,9 +75,10 @@ static TpmKeyFile *make(TpmKeyUse use)
 {
     Blobs b;
     TpmKeyFile *k = NULL;
-    make_blobs(use, false, &b);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), false, &k),
-                    ==, 0);
+    make_blobs(use, false, NULL, &b);
+    g_assert_cmpint(
+        tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), false, NULL, &k), ==,
+        0);
     return k;
 }
 
@@ -108,12 +129,108 @@ static void test_openssl_reads(void)
     g_assert_cmpint(OBJ_obj2txt(type, sizeof(type), key->type, 1), >, 0);
     g_assert_cmpstr(type, ==, "2.23.133.10.1.3");
     g_assert_cmpint(key->empty_auth, ==, 0xff);
+    g_assert_null(key->policy);
     g_assert_cmpint(ASN1_INTEGER_get(key->parent), ==, 0x40000001);
     const uint8_t *blob = tpm_keyfile_public(k, &n);
     g_assert_cmpmem(ASN1_STRING_get0_data(key->public), ASN1_STRING_length(key->public), blob, n);
     blob = tpm_keyfile_private(k, &n);
     g_assert_cmpmem(ASN1_STRING_get0_data(key->private), ASN1_STRING_length(key->private), blob, n);
     ASN1_item_free((ASN1_VALUE *)key, ASN1_ITEM_rptr(TPMKEY));
+}
+
+static TpmKeyFile *make_bound(TpmKeyUse use, bool guarded)
+{
+    Blobs b;
+    TpmKeyFile *k = NULL;
+
+    make_blobs(use, guarded, POLICY, &b);
+    g_assert_cmpint(
+        tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), guarded, POLICY, &k),
+        ==, 0);
+    return k;
+}
+
+static void assert_policy(const TPMKEY *key, int i, long code, const void *octets, size_t n)
+{
+    const TPMPOLICY *policy = (const TPMPOLICY *)OPENSSL_sk_value((const OPENSSL_STACK *)key->policy, i);
+
+    g_assert_cmpint(ASN1_INTEGER_get(policy->code), ==, code);
+    g_assert_cmpmem(ASN1_STRING_get0_data(policy->policy), ASN1_STRING_length(policy->policy), octets, n);
+}
+
+static void test_openssl_reads_policy(void)
+{
+    static const uint8_t nv[] = {0x01, 0x81, 0x23, 0x45, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9};
+
+    for (int guarded = 0; guarded < 2; guarded++) {
+        _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = make_bound(TPM_KEY_SIGN, guarded);
+        _cleanup_(buf_done) Buf der = BUF_MAX(TPM_KEYFILE_DER_MAX);
+
+        g_assert_cmpint(tpm_keyfile_to_der(k, &der), ==, 0);
+        const unsigned char *p = der.data;
+        TPMKEY *key = (TPMKEY *)ASN1_item_d2i(NULL, &p, (long)der.size, ASN1_ITEM_rptr(TPMKEY));
+        g_assert_nonnull(key);
+        g_assert_true(p == der.data + der.size);
+        g_assert_cmpint(OPENSSL_sk_num((const OPENSSL_STACK *)key->policy), ==, 1 + guarded);
+        assert_policy(key, 0, TPM2_CC_PolicyNV, nv, sizeof(nv));
+        if (guarded)
+            assert_policy(key, 1, TPM2_CC_PolicyAuthValue, "", 0);
+        ASN1_item_free((ASN1_VALUE *)key, ASN1_ITEM_rptr(TPMKEY));
+    }
+}
+
+static void test_bound(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        _cleanup_(tpm_keyfile_freep) TpmKeyFile *a =
+            make_bound(i / 2 ? TPM_KEY_SIGN : TPM_KEY_DECRYPT, i % 2);
+        _cleanup_(tpm_keyfile_freep) TpmKeyFile *b = NULL;
+        _cleanup_(buf_done) Buf pem = BUF_MAX(TPM_KEYFILE_PEM_MAX), der = BUF_MAX(TPM_KEYFILE_DER_MAX);
+
+        g_assert_cmpint(tpm_keyfile_to_pem(a, &pem), ==, 0);
+        g_assert_cmpint(tpm_keyfile_from_pem(buf_text(&pem), pem.size, &b), ==, 0);
+        assert_same(a, b);
+        g_assert_true(tpm_keyfile_is_guarded(b) == (i % 2 != 0));
+        g_assert_cmphex(tpm_keyfile_policy(b)->index, ==, POLICY->index);
+        g_assert_cmphex(tpm_keyfile_policy(b)->generation, ==, POLICY->generation);
+        g_assert_cmpint(tpm_keyfile_to_der(a, &der), ==, 0);
+        for (size_t at = 0; at < 80; at++) { /* head and policy */
+            TpmKeyFile *k = NULL;
+
+            der.data[at] ^= 1;
+            g_assert_cmpint(tpm_keyfile_from_der(der.data, der.size, &k), ==, -EBADMSG);
+            der.data[at] ^= 1;
+        }
+    }
+}
+
+/* The policy says what the key's digest is: no other key is taken with it, nor this one with another. */
+static void test_bound_otherwise(void)
+{
+    const TpmKeyPolicy other[] = {{.index = POLICY->index + 1, .generation = POLICY->generation},
+                                  {.index = POLICY->index, .generation = POLICY->generation + 1}};
+    Blobs bound, bare;
+    TpmKeyFile *k = NULL;
+
+    for (int guarded = 0; guarded < 2; guarded++) {
+        make_blobs(TPM_KEY_DECRYPT, guarded, POLICY, &bound);
+        make_blobs(TPM_KEY_DECRYPT, guarded, NULL, &bare);
+        for (size_t i = 0; i < G_N_ELEMENTS(other); i++)
+            g_assert_cmpint(tpm_keyfile_from_blobs(bound.public, bound.public_size, bound.private,
+                                                   sizeof(bound.private), false, &other[i], &k),
+                            ==, -EBADMSG);
+        g_assert_cmpint(tpm_keyfile_from_blobs(bound.public, bound.public_size, bound.private,
+                                               sizeof(bound.private), false, NULL, &k),
+                        ==, -EBADMSG);
+        g_assert_cmpint(tpm_keyfile_from_blobs(bare.public, bare.public_size, bare.private,
+                                               sizeof(bare.private), false, POLICY, &k),
+                        ==, -EBADMSG);
+        bound.public[2 + 4 + 3] |= TPMA_OBJECT_USERWITHAUTH; /* type, nameAlg, attributes: their last byte */
+        g_assert_cmpint(tpm_keyfile_from_blobs(bound.public, bound.public_size, bound.private,
+                                               sizeof(bound.private), false, POLICY, &k),
+                        ==, -EBADMSG);
+    }
+    g_assert_null(k);
 }
 
 static void test_spki(void)
@@ -246,8 +363,9 @@ static void test_auth(void)
         _cleanup_(buf_done) Buf pem = BUF_MAX(TPM_KEYFILE_PEM_MAX);
         Blobs b;
 
-        make_blobs(TPM_KEY_SIGN, guarded, &b);
-        int r = tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), needs_auth, &k);
+        make_blobs(TPM_KEY_SIGN, guarded, NULL, &b);
+        int r = tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), needs_auth,
+                                       NULL, &k);
         g_assert_cmpint(r, ==, needs_auth && !guarded ? -EBADMSG : 0);
         if (r != 0)
             continue;
@@ -267,7 +385,7 @@ static void test_other_templates(void)
         Blobs b;
         TpmKeyFile *k = NULL;
         TPM2B_PUBLIC public;
-        make_blobs(TPM_KEY_DECRYPT, false, &b);
+        make_blobs(TPM_KEY_DECRYPT, false, NULL, &b);
         tpm_template_key(TPM_KEY_DECRYPT, false, &public);
         TPMT_PUBLIC *area = &public.publicArea;
         area->unique.rsa.size = TPM_RSA_SIZE;
@@ -294,8 +412,8 @@ static void test_other_templates(void)
         g_assert_cmpint(Tss2_MU_TPM2B_PUBLIC_Marshal(&public, b.public, sizeof(b.public), &b.public_size), ==,
                         0);
         g_assert_cmpint(
-            tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), false, &k), ==,
-            -EBADMSG);
+            tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private), false, NULL, &k),
+            ==, -EBADMSG);
     }
 }
 
@@ -305,15 +423,17 @@ static void test_private_sizes(void)
     TpmKeyFile *k = NULL;
     uint8_t large[sizeof(TPM2B_PRIVATE) + 1] = {0xff, 0xff};
 
-    make_blobs(TPM_KEY_SIGN, false, &b);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, 0, false, &k), ==, -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, "\0\0", 2, false, &k), ==, -EBADMSG);
-    g_assert_cmpint(
-        tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private) - 1, false, &k), ==,
-        -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, large, sizeof(large), false, &k), ==,
+    make_blobs(TPM_KEY_SIGN, false, NULL, &b);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, b.private, 0, false, NULL, &k), ==,
                     -EBADMSG);
-    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, 0, b.private, sizeof(b.private), false, &k), ==,
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, "\0\0", 2, false, NULL, &k), ==,
+                    -EBADMSG);
+    g_assert_cmpint(
+        tpm_keyfile_from_blobs(b.public, b.public_size, b.private, sizeof(b.private) - 1, false, NULL, &k),
+        ==, -EBADMSG);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, b.public_size, large, sizeof(large), false, NULL, &k),
+                    ==, -EBADMSG);
+    g_assert_cmpint(tpm_keyfile_from_blobs(b.public, 0, b.private, sizeof(b.private), false, NULL, &k), ==,
                     -EBADMSG);
 }
 
@@ -322,6 +442,9 @@ int main(int argc, char *argv[])
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tpm/keyfile/round-trip", test_round_trip);
     g_test_add_func("/tpm/keyfile/openssl-reads", test_openssl_reads);
+    g_test_add_func("/tpm/keyfile/openssl-reads-policy", test_openssl_reads_policy);
+    g_test_add_func("/tpm/keyfile/bound", test_bound);
+    g_test_add_func("/tpm/keyfile/bound-otherwise", test_bound_otherwise);
     g_test_add_func("/tpm/keyfile/spki", test_spki);
     g_test_add_func("/tpm/keyfile/name", test_name);
     g_test_add_func("/tpm/keyfile/auth", test_auth);

@@ -337,9 +337,9 @@ static void test_wrong_size(Fixture *f, gconstpointer data)
     Answer a = {0};
 
     g_assert_cmpint(secret_new(TPM_AUTH_SIZE - 1, &brief), ==, 0);
-    g_assert_cmpint(tpm_runner_create_keys(f->runner, brief, answer_note, &a, NULL), ==, -EINVAL);
-    g_assert_cmpint(tpm_runner_sign(f->runner, f->keys.sign_key, brief, DIGEST, answer_note, &a, NULL), ==,
-                    -EINVAL);
+    g_assert_cmpint(tpm_runner_create_keys(f->runner, NULL, brief, answer_note, &a, NULL), ==, -EINVAL);
+    g_assert_cmpint(tpm_runner_sign(f->runner, f->keys.sign_key, brief, NULL, DIGEST, answer_note, &a, NULL),
+                    ==, -EINVAL);
 }
 
 #define ADD(path, test) g_test_add("/tpm/runner-auth/" path, Fixture, NULL, set_up, test, tear_down)

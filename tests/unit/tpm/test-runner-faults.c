@@ -242,7 +242,8 @@ static void test_freeze(Fixture *f, gconstpointer data)
     uint64_t before = clock_boottime();
     for (size_t i = 0; i < 3; i++)
         g_assert_cmpint(
-            tpm_runner_sign(f->runner, f->keys.sign_key, NULL, DIGEST, answer_note, &a[i], &jobs[i]), ==, 0);
+            tpm_runner_sign(f->runner, f->keys.sign_key, NULL, NULL, DIGEST, answer_note, &a[i], &jobs[i]),
+            ==, 0);
     g_assert_cmpuint(tpm_runner_next_deadline(f->runner), >=, before + SHORT_DEADLINE);
     tpm_job_cancel(jobs[1]);
     answer_await(f->runner, &a[0]);
@@ -293,7 +294,8 @@ static void test_freed_while_frozen(Fixture *f, gconstpointer data)
 {
     Answer a = {0};
     test_swtpm_freeze(f->tpm);
-    g_assert_cmpint(tpm_runner_sign(f->runner, f->keys.sign_key, NULL, DIGEST, answer_note, &a, NULL), ==, 0);
+    g_assert_cmpint(tpm_runner_sign(f->runner, f->keys.sign_key, NULL, NULL, DIGEST, answer_note, &a, NULL),
+                    ==, 0);
     f->runner = tpm_runner_free(f->runner);
     g_assert_cmpuint(a.calls, ==, 0);
     test_swtpm_thaw(f->tpm);

@@ -249,7 +249,7 @@ static void test_foreign_keys(Fixture *f, gconstpointer data)
         _cleanup_(tpm_keyfile_freep) TpmKeyFile *damaged = NULL;
         g_autofree uint8_t *changed = g_memdup2(private, m);
         changed[i] ^= 1;
-        g_assert_cmpint(tpm_keyfile_from_blobs(public, n, changed, m, false, &damaged), ==, 0);
+        g_assert_cmpint(tpm_keyfile_from_blobs(public, n, changed, m, false, NULL, &damaged), ==, 0);
         g_assert_cmpint(do_sign(f->runner, damaged, DIGEST, &a), ==, HMSG_ERROR_TPM_UNAVAILABLE);
         g_assert_cmpint(a.problem.reason, ==, TPM_REASON_KEY);
         g_assert_cmpuint(a.data_size, ==, 0);
@@ -281,7 +281,8 @@ static void test_cancel(Fixture *f, gconstpointer data)
 
     for (size_t i = 0; i < 3; i++)
         g_assert_cmpint(
-            tpm_runner_sign(f->runner, f->keys.sign_key, NULL, DIGEST, answer_note, &a[i], &jobs[i]), ==, 0);
+            tpm_runner_sign(f->runner, f->keys.sign_key, NULL, NULL, DIGEST, answer_note, &a[i], &jobs[i]),
+            ==, 0);
     g_assert_null(tpm_job_cancel(jobs[0])); /* runs */
     g_assert_null(tpm_job_cancel(jobs[1])); /* waits */
     g_assert_null(tpm_job_cancel(NULL));
@@ -320,8 +321,8 @@ static void test_freed_with_jobs(Fixture *f, gconstpointer data)
 {
     Answer a = {0};
     for (size_t i = 0; i < 5; i++)
-        g_assert_cmpint(tpm_runner_sign(f->runner, f->keys.sign_key, NULL, DIGEST, answer_note, &a, NULL), ==,
-                        0);
+        g_assert_cmpint(
+            tpm_runner_sign(f->runner, f->keys.sign_key, NULL, NULL, DIGEST, answer_note, &a, NULL), ==, 0);
     f->runner = tpm_runner_free(f->runner);
     g_assert_cmpuint(a.calls, ==, 0);
     g_assert_null(tpm_runner_free(NULL));

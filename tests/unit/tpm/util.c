@@ -79,7 +79,7 @@ int do_create(TpmRunner *r, Answer *a)
 int do_create_with(TpmRunner *r, const Secret *auth, Answer *a)
 {
     answer_clear(a);
-    return started(r, tpm_runner_create_keys(r, auth, answer_note, a, NULL), a);
+    return started(r, tpm_runner_create_keys(r, NULL, auth, answer_note, a, NULL), a);
 }
 
 int do_decrypt(TpmRunner *r, TpmKeyFile *key, const void *ciphertext, size_t n, size_t plaintext_size,
@@ -92,8 +92,8 @@ int do_decrypt_with(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const voi
                     size_t plaintext_size, Answer *a)
 {
     answer_clear(a);
-    return started(r, tpm_runner_decrypt(r, key, auth, ciphertext, n, plaintext_size, answer_note, a, NULL),
-                   a);
+    return started(
+        r, tpm_runner_decrypt(r, key, auth, NULL, ciphertext, n, plaintext_size, answer_note, a, NULL), a);
 }
 
 int do_sign(TpmRunner *r, TpmKeyFile *key, const uint8_t digest[static 32], Answer *a)
@@ -105,7 +105,7 @@ int do_sign_with(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const uint8_
                  Answer *a)
 {
     answer_clear(a);
-    return started(r, tpm_runner_sign(r, key, auth, digest, answer_note, a, NULL), a);
+    return started(r, tpm_runner_sign(r, key, auth, NULL, digest, answer_note, a, NULL), a);
 }
 
 int do_random(TpmRunner *r, size_t n, Answer *a)
