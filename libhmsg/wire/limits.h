@@ -69,6 +69,9 @@
 #define REQUEST_LIFETIME_MAX 300u  /* exp - iat of a registration or login */
 #define RELAY_STATEMENT_LIFETIME_MAX (24u * 3600u)
 #define BINDING_LIFETIME_MAX 3600u
+#define ROTATION_STEPS_MAX 64u /* rotations from one identity statement to the next of an address */
+#define ROTATION_CHAIN_MAX 64u /* such changes that a relay keeps of an address, the newest */
+#define ROTATION_KEYS_MAX 128u /* superseded pairs of keys in one chain */
 #define GENERATION_MAX ((1ull << 53) - 1) /* exact in every JSON reader */
 
 /* Sessions (one per sender and recipient key) */

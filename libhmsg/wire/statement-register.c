@@ -5,18 +5,25 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/statement-internal.h"
 
-static const char *const methods[REGISTER_METHOD_MAX_] = {
-    [REGISTER_MEMBER] = "register", [REGISTER_GUEST] = "guest", [REGISTER_UNREGISTER] = "unregister"};
+static const char *const methods[REGISTER_METHOD_MAX_] = {[REGISTER_MEMBER] = "register",
+                                                          [REGISTER_GUEST] = "guest",
+                                                          [REGISTER_UNREGISTER] = "unregister",
+                                                          [REGISTER_ROTATE] = "rotate"};
+
+static bool has_name(RegisterMethod m)
+{
+    return m == REGISTER_MEMBER || m == REGISTER_UNREGISTER;
+}
 
 int register_request_prepare(const RegisterRequest *q, const uint8_t skid[static KID_SIZE], JwsDraft *ret)
 {
-    if (q->method >= REGISTER_METHOD_MAX_ || (q->method == REGISTER_GUEST) != (q->name[0] == 0))
+    if (q->method >= REGISTER_METHOD_MAX_ || has_name(q->method) != (q->name[0] != 0))
         return -EINVAL;
     _cleanup_(json_decrefp) json_t *j = json_object();
     int r = json_put_bytes(j, "pin", q->binding.pin, PIN_SIZE);
     if (r == 0)
         r = json_put_text(j, "method", methods[q->method]);
-    if (r == 0 && q->method != REGISTER_GUEST)
+    if (r == 0 && has_name(q->method))
         r = json_put_text(j, "name", q->name);
     if (r == 0)
         r = json_put_bytes(j, "nonce", q->binding.nonce, NONCE_SIZE);
@@ -40,10 +47,10 @@ static int read_payload(const json_t *j, const RequestBinding *expected, int64_t
     q->method = (RegisterMethod)method;
     q->binding = *expected;
     /* Exactly the members of this method. */
-    if (json_has(j, "name") != (q->method != REGISTER_GUEST) ||
+    if (json_has(j, "name") != has_name(q->method) ||
         json_has(j, "statement_sha256") != (q->method != REGISTER_UNREGISTER))
         return HMSG_ERROR_BAD_PACKAGE;
-    r = statement_get_name(j, q->method != REGISTER_GUEST, q->name);
+    r = statement_get_name(j, has_name(q->method), q->name);
     if (r == 0)
         r = statement_expect_bytes(j, "pin", expected->pin, PIN_SIZE);
     if (r == 0)

@@ -52,21 +52,47 @@ static bool is_key(const uint8_t kid[static KID_SIZE], const RsaKey *key)
     return bytes_equal(kid, rsa_key_thumbprint(key), KID_SIZE);
 }
 
-/* No key lives on in the next generation, not even in the other role. */
-static bool all_new(const IdentityStatement *from, const IdentityStatement *to)
+/* The i-th of all keys on the way, those of from being the first two. */
+static const uint8_t *key_on_way(const RotateStatement *s, const IdentityStatement *from, size_t i)
 {
-    return !rsa_key_equal(from->sign, to->sign) && !rsa_key_equal(from->sign, to->decrypt) &&
-           !rsa_key_equal(from->decrypt, to->sign) && !rsa_key_equal(from->decrypt, to->decrypt);
+    if (i < 2)
+        return rsa_key_thumbprint(i == 0 ? from->sign : from->decrypt);
+    return i % 2 == 0 ? s[i / 2 - 1].next_skid : s[i / 2 - 1].next_kid;
 }
 
-int rotate_statement_check(const RotateStatement *s, const IdentityStatement *from,
+/* No key lives on in a later generation, not even in the other role. */
+static bool all_new(const RotateStatement *s, size_t n, const IdentityStatement *from)
+{
+    for (size_t i = 2; i < 2 * n + 2; i++)
+        for (size_t k = 0; k < i; k++)
+            if (bytes_equal(key_on_way(s, from, i), key_on_way(s, from, k), KID_SIZE))
+                return false;
+    return true;
+}
+
+/* Each is signed by the keys that the one before it named. */
+static bool in_a_row(const RotateStatement *s, size_t n, const IdentityStatement *from)
+{
+    uint64_t generation = from->generation;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *signer = i == 0 ? rsa_key_thumbprint(from->sign) : s[i - 1].next_skid;
+        if (!bytes_equal(s[i].skid, signer, KID_SIZE) || s[i].generation <= generation)
+            return false;
+        generation = s[i].generation;
+    }
+    return true;
+}
+
+int rotate_statement_check(const RotateStatement *s, size_t n, const IdentityStatement *from,
                            const IdentityStatement *to)
 {
-    bool old_agrees = is_key(s->skid, from->sign) && is_key(s->next_skid, to->sign) &&
-                      is_key(s->next_kid, to->decrypt) && s->generation == to->generation;
+    if (n == 0 || n > ROTATION_STEPS_MAX)
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    const RotateStatement *last = &s[n - 1];
+    bool old_agrees = in_a_row(s, n, from) && is_key(last->next_skid, to->sign) &&
+                      is_key(last->next_kid, to->decrypt) && last->generation == to->generation;
     bool new_agrees = to->has_previous && bytes_equal(to->previous, from->sha256, SHA256_SIZE);
-    if (!old_agrees || !new_agrees || to->generation <= from->generation ||
-        strcmp(from->address, to->address) != 0 || !all_new(from, to))
+    if (!old_agrees || !new_agrees || strcmp(from->address, to->address) != 0 || !all_new(s, n, from))
         return HMSG_ERROR_AUTHENTICATION_FAILED;
     return 0;
 }

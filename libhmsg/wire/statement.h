@@ -57,11 +57,11 @@ typedef struct RotateStatement {
 } RotateStatement;
 int rotate_statement_prepare(const RotateStatement *s, JwsDraft *ret);
 int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64_t now, RotateStatement *ret);
-/* Whether s, which was parsed with the sign key of from, leads from one parsed identity statement to the
- * next: both sides agree, the address is the same, the generation greater and no key used again. Else
- * HMSG_ERROR_AUTHENTICATION_FAILED. That `from` holds the keys that are pinned or registered is for the
- * caller to compare. */
-int rotate_statement_check(const RotateStatement *s, const IdentityStatement *from,
+/* Whether n rotations in a row, each parsed with the sign key that it is of, lead from one parsed identity
+ * statement to the next: both ends agree, the address is the same, the generation grows and no key is used
+ * again. Else HMSG_ERROR_AUTHENTICATION_FAILED. That `from` holds the keys that are pinned or registered is
+ * for the caller to compare. */
+int rotate_statement_check(const RotateStatement *s, size_t n, const IdentityStatement *from,
                            const IdentityStatement *to);
 
 /* What ties a request to one TLS connection of one relay. */
@@ -71,17 +71,18 @@ typedef struct RequestBinding {
     uint8_t exporter[EXPORTER_SIZE];
 } RequestBinding;
 
-/* Registration (member, guest) and its end. */
+/* Registration (member, guest), its end, and its keys' change. */
 typedef enum RegisterMethod {
     REGISTER_MEMBER, /* "register" */
     REGISTER_GUEST,
     REGISTER_UNREGISTER,
+    REGISTER_ROTATE, /* new keys for what is registered: the relay knows the name */
     REGISTER_METHOD_MAX_,
 } RegisterMethod;
 typedef struct RegisterRequest {
     RequestBinding binding;
     RegisterMethod method;
-    char name[NAME_SIZE_MAX + 1];          /* "" for guests */
+    char name[NAME_SIZE_MAX + 1];          /* "" for guests and rotations */
     uint8_t statement_sha256[SHA256_SIZE]; /* not for unregister */
     int64_t iat, exp;
 } RegisterRequest;

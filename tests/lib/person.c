@@ -48,16 +48,49 @@ void test_person_free(TestPerson *p)
     g_free(p);
 }
 
-char *test_person_statement(const TestPerson *p, const char *address)
+static char *sign(const TestPerson *p, const JwsDraft *draft)
 {
-    IdentityStatement s = {.sign = p->sign, .decrypt = p->decrypt, .iat = clock_realtime()};
-    _cleanup_(jws_draft_done) JwsDraft draft = {0};
     _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
 
-    g_assert_cmpuint(g_strlcpy(s.address, address, sizeof(s.address)), <, sizeof(s.address));
-    if (identity_statement_prepare(&s, &draft) != 0 || jws_sign_rsa(&draft, p->sign_private, &jws) != 0)
-        g_error("no statement for %s", address);
+    if (jws_sign_rsa(draft, p->sign_private, &jws) != 0)
+        g_error("a statement cannot be signed");
     return g_strdup(buf_text(&jws));
+}
+
+char *test_person_statement_after(const TestPerson *p, const char *address, uint64_t generation,
+                                  const char *previous)
+{
+    IdentityStatement s = {.sign = p->sign,
+                           .decrypt = p->decrypt,
+                           .generation = generation,
+                           .has_previous = previous != NULL,
+                           .iat = clock_realtime()};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+
+    g_assert_cmpuint(g_strlcpy(s.address, address, sizeof(s.address)), <, sizeof(s.address));
+    if (previous && crypto_sha256(previous, strlen(previous), s.previous) != 0)
+        g_error("no hash");
+    if (identity_statement_prepare(&s, &draft) != 0)
+        g_error("no statement for %s", address);
+    return sign(p, &draft);
+}
+
+char *test_person_statement(const TestPerson *p, const char *address)
+{
+    return test_person_statement_after(p, address, 0, NULL);
+}
+
+char *test_person_rotate(const TestPerson *from, const TestPerson *to, uint64_t generation)
+{
+    RotateStatement s = {.generation = generation, .iat = clock_realtime()};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+
+    memcpy(s.skid, rsa_key_thumbprint(from->sign), KID_SIZE);
+    memcpy(s.next_skid, rsa_key_thumbprint(to->sign), KID_SIZE);
+    memcpy(s.next_kid, rsa_key_thumbprint(to->decrypt), KID_SIZE);
+    if (rotate_statement_prepare(&s, &draft) != 0)
+        g_error("no rotation");
+    return sign(from, &draft);
 }
 
 WireSession *test_session_new(const TestPerson *sender, const TestPerson *recipient, int64_t now)

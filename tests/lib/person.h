@@ -25,6 +25,11 @@ EVP_PKEY *test_rsa_new(unsigned bits);
 
 /* The identity statement of a first generation for an address; to be freed. */
 char *test_person_statement(const TestPerson *p, const char *address);
+/* The statement of a later generation, which follows another (NULL: none); to be freed. */
+char *test_person_statement_after(const TestPerson *p, const char *address, uint64_t generation,
+                                  const char *previous);
+/* The rotate statement by which one pair of keys follows another; to be freed. */
+char *test_person_rotate(const TestPerson *from, const TestPerson *to, uint64_t generation);
 /* A session from sender (NULL: anonymous) to recipient, ready for package_build. */
 WireSession *test_session_new(const TestPerson *sender, const TestPerson *recipient, int64_t now);
 /* The session's keys, as the TPM of the recipient would give them. */

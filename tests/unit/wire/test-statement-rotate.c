@@ -76,7 +76,7 @@ static void test_round_trip(void)
     g_assert_cmpmem(out.next_kid, KID_SIZE, s.next_kid, KID_SIZE);
     g_assert_cmpuint(out.generation, ==, 2);
     g_assert_cmpint(out.iat, ==, NOW);
-    g_assert_cmpint(rotate_statement_check(&out, &a, &b), ==, 0);
+    g_assert_cmpint(rotate_statement_check(&out, 1, &a, &b), ==, 0);
     g_assert_cmpint(rotate_statement_parse(text, n, first->sign, NOW - CLOCK_SKEW_MAX - 1, &out), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
     s.generation = GENERATION_MAX + 1;
@@ -120,14 +120,14 @@ static void test_generation(void)
         RotateStatement s = step(first, second, not_greater[i]);
 
         make_identity(second, ADDRESS, not_greater[i], &a, &b);
-        g_assert_cmpint(rotate_statement_check(&s, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+        g_assert_cmpint(rotate_statement_check(&s, 1, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     }
     _cleanup_(identity_statement_done) IdentityStatement b = {0};
     RotateStatement s = step(first, second, 6);
     make_identity(second, ADDRESS, 7, &a, &b);
-    g_assert_cmpint(rotate_statement_check(&s, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&s, 1, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     s.generation = 7;
-    g_assert_cmpint(rotate_statement_check(&s, &a, &b), ==, 0);
+    g_assert_cmpint(rotate_statement_check(&s, 1, &a, &b), ==, 0);
 }
 
 /* An old rotation shown again, one that leaves out a generation, a chain that forks, and one that goes back.
@@ -143,19 +143,46 @@ static void test_chain(void)
     make_identity(third, ADDRESS, 3, &b, &c);
     make_identity(mallory, ADDRESS, 2, &a, &fork);
     make_identity(first, ADDRESS, 3, &b, &back);
-    g_assert_cmpint(rotate_statement_check(&ab, &a, &b), ==, 0);
-    g_assert_cmpint(rotate_statement_check(&bc, &b, &c), ==, 0);
-    g_assert_cmpint(rotate_statement_check(&ab, &c, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
-    g_assert_cmpint(rotate_statement_check(&ab, &b, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
-    g_assert_cmpint(rotate_statement_check(&bc, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&ab, 1, &a, &b), ==, 0);
+    g_assert_cmpint(rotate_statement_check(&bc, 1, &b, &c), ==, 0);
+    g_assert_cmpint(rotate_statement_check(&ab, 1, &c, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&ab, 1, &b, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&bc, 1, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     /* signed by the first key, but the third follows the second */
-    g_assert_cmpint(rotate_statement_check(&ac, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&ac, 1, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     /* the fork is not what follows the second, nor what the first signed for it */
-    g_assert_cmpint(rotate_statement_check(&ab, &a, &fork), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
-    g_assert_cmpint(rotate_statement_check(&af, &b, &fork), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&ab, 1, &a, &fork), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&af, 1, &b, &fork), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     /* back to the first keys under a new number: a step like any other for who knows two statements alone */
-    g_assert_cmpint(rotate_statement_check(&ba, &b, &back), ==, 0);
-    g_assert_cmpint(rotate_statement_check(&ba, &a, &back), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&ba, 1, &b, &back), ==, 0);
+    g_assert_cmpint(rotate_statement_check(&ba, 1, &a, &back), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+}
+
+/* From the first to the third at once, since the second was never told here. */
+static void test_several(void)
+{
+    _cleanup_(identity_statement_done) IdentityStatement a = {0}, b = {0}, c = {0}, back = {0};
+    RotateStatement good[] = {step(first, second, 2), step(second, third, 3)};
+    RotateStatement bad[2];
+
+    make_identity(first, ADDRESS, 1, NULL, &a);
+    make_identity(second, ADDRESS, 2, &a, &b);
+    make_identity(third, ADDRESS, 3, &a, &c);
+    make_identity(first, ADDRESS, 3, &a, &back);
+    g_assert_cmpint(rotate_statement_check(good, 2, &a, &c), ==, 0);
+    g_assert_cmpint(rotate_statement_check(good, 0, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(good, 1, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(good + 1, 1, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(good, 2, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    memcpy(bad, good, sizeof(bad));
+    bad[0].generation = 3; /* the next is not greater */
+    g_assert_cmpint(rotate_statement_check(bad, 2, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    memcpy(bad, good, sizeof(bad));
+    memcpy(bad[1].skid, rsa_key_thumbprint(mallory->sign), KID_SIZE); /* whom nobody named */
+    g_assert_cmpint(rotate_statement_check(bad, 2, &a, &c), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    memcpy(bad, good, sizeof(bad));
+    bad[1] = step(second, first, 3); /* to where it came from */
+    g_assert_cmpint(rotate_statement_check(bad, 2, &a, &back), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
 }
 
 /* The new keys agree to what they follow: without that, anybody could put another's keys behind their own. */
@@ -166,11 +193,11 @@ static void test_new_key_agrees(void)
 
     make_identity(first, ADDRESS, 1, NULL, &a);
     make_identity(second, ADDRESS, 2, NULL, &alone);
-    g_assert_cmpint(rotate_statement_check(&s, &a, &alone), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&s, 1, &a, &alone), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     make_identity(second, ADDRESS, 2, &alone, &other);
-    g_assert_cmpint(rotate_statement_check(&s, &a, &other), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&s, 1, &a, &other), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     make_identity(second, "bob@relay.example", 2, &a, &moved);
-    g_assert_cmpint(rotate_statement_check(&s, &a, &moved), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rotate_statement_check(&s, 1, &a, &moved), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
 }
 
 /* A key that lives on, in its own role or in the other. */
@@ -191,7 +218,7 @@ static void test_key_kept(void)
         }
         RotateStatement s = step(first, &p, 2);
         make_identity(&p, ADDRESS, 2, &a, &b);
-        g_assert_cmpint(rotate_statement_check(&s, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+        g_assert_cmpint(rotate_statement_check(&s, 1, &a, &b), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     }
 }
 
@@ -228,6 +255,7 @@ int main(int argc, char **argv)
     third = test_person_new();
     mallory = test_person_new();
     g_test_add_func("/statement-rotate/round-trip", test_round_trip);
+    g_test_add_func("/statement-rotate/several", test_several);
     g_test_add_func("/statement-rotate/forged", test_forged);
     g_test_add_func("/statement-rotate/generation", test_generation);
     g_test_add_func("/statement-rotate/chain", test_chain);

@@ -70,7 +70,7 @@ static char *make_register(RegisterMethod method)
     RegisterRequest q = {.binding = binding_of_test(), .method = method, .iat = NOW, .exp = NOW + 60};
     _cleanup_(jws_draft_done) JwsDraft d = {0};
 
-    if (method != REGISTER_GUEST)
+    if (method == REGISTER_MEMBER || method == REGISTER_UNREGISTER)
         g_strlcpy(q.name, "alice", sizeof(q.name));
     fill(q.statement_sha256, SHA256_SIZE, 4);
     g_assert_cmpint(register_request_prepare(&q, rsa_key_thumbprint(alice->sign), &d), ==, 0);
@@ -214,7 +214,7 @@ static void test_register(void)
 
         g_assert_cmpint(register_request_parse(text, strlen(text), alice->sign, &good, NOW, &q), ==, 0);
         g_assert_cmpint(q.method, ==, m);
-        g_assert_cmpstr(q.name, ==, m == REGISTER_GUEST ? "" : "alice");
+        g_assert_cmpstr(q.name, ==, m == REGISTER_GUEST || m == REGISTER_ROTATE ? "" : "alice");
         g_assert_cmpint(q.statement_sha256[0], ==, m == REGISTER_UNREGISTER ? 0 : 4);
         g_assert_cmpint(register_request_peek(text, strlen(text), skid), ==, 0);
         bad.exporter[0] ^= 1;
