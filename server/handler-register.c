@@ -9,8 +9,6 @@
 #include "libhmsg/wire/proof.h"
 #include "server/handler.h"
 
-#define INVITE_SIZE_MAX 256u
-
 /* What a registration holds, and what came out of it. */
 typedef struct Registration {
     HandlerWrite w;
@@ -22,78 +20,19 @@ static void registration_free(HandlerWrite *w)
     free(w);
 }
 
-/* Texts of the request's body, owned by it. */
-typedef struct Texts {
-    const char *statement, *request, *invite; /* invite may be NULL */
-    size_t statement_size, request_size;
-    uint8_t answer[SHA256_SIZE];
-} Texts;
-
-static int read_body(const HttpRequest *r, json_t **ret_json, Texts *ret)
-{
-    static const char *const names[] = {"statement", "request", "answer", "invite", NULL};
-    _cleanup_(json_decrefp) json_t *j = NULL;
-    Texts t = {};
-    int e = http_request_json(r, names, &j);
-    if (e != 0)
-        return e;
-    if (json_get_text(j, "statement", JWS_SIZE_MAX, &t.statement, &t.statement_size) != 0 ||
-        json_get_text(j, "request", JWS_SIZE_MAX, &t.request, &t.request_size) != 0 ||
-        json_get_bytes(j, "answer", t.answer, sizeof(t.answer)) != 0 ||
-        (json_has(j, "invite") && json_get_text(j, "invite", INVITE_SIZE_MAX, &t.invite, NULL) != 0))
-        return PROBLEM_BAD_REQUEST;
-    *ret = t;
-    *ret_json = TAKE_PTR(j);
-    return 0;
-}
-
-/* The decrypt key was challenged on this connection, and whoever answered can decrypt. */
-static int check_possession(const ClientNonce *nonce, const IdentityStatement *s, const Texts *t)
-{
-    uint8_t expected[SHA256_SIZE];
-    if (!nonce->pop || !bytes_equal(nonce->kid, rsa_key_thumbprint(s->decrypt), KID_SIZE))
-        return PROBLEM_REFUSED;
-    int e = pop_answer(nonce->pop, t->request, t->request_size, expected);
-    if (e != 0)
-        return handler_result(e);
-    return bytes_equal(expected, t->answer, sizeof(expected)) ? 0 : PROBLEM_REFUSED;
-}
-
-static int check_request(HttpRequest *r, const Texts *t, const IdentityStatement *s, RegisterRequest *ret)
-{
-    _cleanup_(client_nonce_done) ClientNonce nonce = {};
-    RequestBinding binding;
-    RegisterRequest q = {};
-    int e = handler_binding(r, t->request, t->request_size, JWS_REGISTER, &binding, &nonce);
-    if (e != 0)
-        return e;
-    e = handler_result(
-        register_request_parse(t->request, t->request_size, s->sign, &binding, clock_realtime(), &q));
-    if (e == 0)
-        e = check_possession(&nonce, s, t);
-    if (e != 0)
-        return e;
-    if (q.method == REGISTER_UNREGISTER)
-        return PROBLEM_BAD_REQUEST;
-    if (!bytes_equal(q.statement_sha256, s->sha256, SHA256_SIZE))
-        return PROBLEM_REFUSED;
-    *ret = q;
-    return 0;
-}
-
 /* A member's statement tells the address that he gets here. */
 static int check_address(const HttpRequest *r, const RegisterRequest *q, const IdentityStatement *s)
 {
-    Address a = {.relay = handlers_of(r)->options->relay};
+    Address address = {.relay = handlers_of(r)->options->relay};
     _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
-    memcpy(a.name, q->name, sizeof(a.name));
-    int e = address_format(&a, false, &text);
+    memcpy(address.name, q->name, sizeof(address.name));
+    int e = address_format(&address, false, &text);
     if (e != 0)
         return handler_result(e);
     return strcmp(buf_text(&text), s->address) == 0 ? 0 : PROBLEM_REFUSED;
 }
 
-static int check_invite(HttpRequest *r, const Texts *t)
+static int check_invite(HttpRequest *r, const Application *a)
 {
     const char *path = handlers_of(r)->options->invite;
     _cleanup_(buf_done) Buf word = BUF_MAX(INVITE_SIZE_MAX);
@@ -104,15 +43,16 @@ static int check_invite(HttpRequest *r, const Texts *t)
         return e;
     while (word.size > 0 && word.data[word.size - 1] == '\n')
         buf_truncate(&word, word.size - 1);
-    if (t->invite && word.size > 0 && strlen(t->invite) == word.size &&
-        bytes_equal(t->invite, word.data, word.size))
+    if (a->invite && word.size > 0 && strlen(a->invite) == word.size &&
+        bytes_equal(a->invite, word.data, word.size))
         return 0;
     http_answer_problem(r, PROBLEM_REFUSED, "This relay takes new users by invitation only", 0);
     return PROBLEM_REFUSED;
 }
 
 /* Who may come: guests when the relay takes them; members who are new with an invitation. */
-static int check_policy(HttpRequest *r, const RegisterRequest *q, const IdentityStatement *s, const Texts *t)
+static int check_policy(HttpRequest *r, const RegisterRequest *q, const IdentityStatement *s,
+                        const Application *a)
 {
     _cleanup_(freep) StoreIdentity *known = calloc(1, sizeof(*known));
     if (!known)
@@ -129,30 +69,7 @@ static int check_policy(HttpRequest *r, const RegisterRequest *q, const Identity
     int found = store_find_key(handlers_reader(r), rsa_key_thumbprint(s->sign), known);
     if (found == 0 && known->name[0])
         return 0;
-    return check_invite(r, t);
-}
-
-static int fill_identity(const IdentityStatement *s, const RegisterRequest *q, const Texts *t,
-                         StoreIdentity *i)
-{
-    size_t n = 0;
-    const uint8_t *spki = rsa_key_spki(s->sign, &n);
-    if (n > sizeof(i->sign))
-        return PROBLEM_BAD_REQUEST;
-    memcpy(i->sign, spki, n);
-    i->sign_size = n;
-    spki = rsa_key_spki(s->decrypt, &n);
-    if (n > sizeof(i->decrypt))
-        return PROBLEM_BAD_REQUEST;
-    memcpy(i->decrypt, spki, n);
-    i->decrypt_size = n;
-    memcpy(i->skid, rsa_key_thumbprint(s->sign), KID_SIZE);
-    memcpy(i->kid, rsa_key_thumbprint(s->decrypt), KID_SIZE);
-    memcpy(i->name, q->name, sizeof(i->name));
-    memcpy(i->statement, t->statement, t->statement_size);
-    i->generation = s->generation;
-    i->created = clock_realtime();
-    return 0;
+    return check_invite(r, a);
 }
 
 /* What is in the store now, which may be more than was asked for: a member who registered as guest stays one.
@@ -184,25 +101,22 @@ static int finish_registration(HandlerWrite *w)
 /* POST /v1/registrations */
 int handle_register(HttpRequest *r)
 {
-    _cleanup_(json_decrefp) json_t *j = NULL;
-    _cleanup_(identity_statement_done) IdentityStatement s = {};
+    static const char *const names[] = {"statement", "request", "answer", "invite", NULL};
+    _cleanup_(application_done) Application a = {};
     _cleanup_(freep) Registration *g = calloc(1, sizeof(*g));
     RegisterRequest q = {};
-    Texts t = {};
     int e = g ? handler_limit(r, LIMIT_REGISTER) : -ENOMEM;
     if (e == 0)
-        e = read_body(r, &j, &t);
+        e = application_read(r, names, &a);
     if (e == 0)
-        e = handler_result(identity_statement_parse(t.statement, t.statement_size, clock_realtime(), &s));
+        e = application_check(r, &a, &q);
     if (e != 0)
         return e;
-    if (rsa_key_equal(s.sign, s.decrypt))
-        return PROBLEM_BAD_REQUEST; /* never one key for both */
-    e = check_request(r, &t, &s, &q);
+    if (q.method != REGISTER_MEMBER && q.method != REGISTER_GUEST)
+        return PROBLEM_BAD_REQUEST;
+    e = check_policy(r, &q, &a.identity, &a);
     if (e == 0)
-        e = check_policy(r, &q, &s, &t);
-    if (e == 0)
-        e = fill_identity(&s, &q, &t, &g->identity);
+        e = application_identity(&a, q.name, &g->identity);
     if (e != 0)
         return e;
     g->w.write.kind = STORE_REGISTER;

@@ -171,7 +171,7 @@ int handle_submit_data(HttpRequest *r, const void *data, size_t n)
 static void wake_recipient(HandlerWrite *w)
 {
     if (w->write.put.created)
-        hub_mail(w->handlers->hub, w->write.put.mailbox);
+        hub_mail(w->handlers->hub, w->write.put.owner);
 }
 
 static int write_receipt(const OnlineKey *online, const Submission *s, Buf *ret)

@@ -76,12 +76,33 @@ struct HandlerWrite {
 /* Takes w, whatever it returns. */
 int handler_write_start(HandlerWrite *w, HttpRequest *r);
 
+#define INVITE_SIZE_MAX 256u
+
+/* What somebody sends who wants to enter keys here. */
+typedef struct Application {
+    json_t *body;                             /* owns the texts */
+    const char *statement, *request, *invite; /* invite may be NULL */
+    size_t statement_size, request_size;
+    uint8_t answer[SHA256_SIZE];
+    IdentityStatement identity; /* the statement, parsed */
+} Application;
+void application_done(Application *a);
+/* names: the members that the body may have. The statement is signed by the key in it; the rest is not yet
+ * checked. */
+int application_read(HttpRequest *r, const char *const *names, Application *ret);
+/* The request is signed by the statement's sign key, for this statement on this connection, and whoever sent
+ * it can decrypt. What it asks for is the caller's to see. */
+int application_check(HttpRequest *r, const Application *a, RegisterRequest *ret);
+/* As it will be stored, under name. */
+int application_identity(const Application *a, const char *name, StoreIdentity *ret);
+
 /* The callbacks of the routes. */
 int handle_relay(HttpRequest *r);
 int handle_nonce(HttpRequest *r);
 int handle_challenge(HttpRequest *r);
 int handle_register(HttpRequest *r);
 int handle_unregister(HttpRequest *r);
+int handle_rotate(HttpRequest *r);
 int handle_name(HttpRequest *r);
 int handle_key(HttpRequest *r);
 int handle_login(HttpRequest *r);

@@ -31,6 +31,11 @@ static const HttpRoute routes[] = {
      .json = true,
      .body_max = RELAY_BODY_SIZE_MAX,
      .end = handle_unregister},
+    {.method = "POST",
+     .pattern = "/v1/rotations",
+     .json = true,
+     .body_max = ROTATION_BODY_SIZE_MAX,
+     .end = handle_rotate},
     {.method = "GET", .pattern = "/v1/names/{name}", .end = handle_name},
     {.method = "GET", .pattern = "/v1/keys/{kid}", .end = handle_key},
     {.method = "POST",
@@ -101,6 +106,7 @@ static int open_store(Handlers *h, unsigned n_loops)
     limits.mailbox_bytes = h->options->mailbox_size;
     limits.mailbox_messages = h->options->mailbox_messages;
     limits.total_bytes = h->options->store_size;
+    limits.former_seconds = h->options->rotation_grace;
     /* One sender, and all strangers, may fill half of a mailbox at most. */
     limits.sender_bytes = limits.strangers_bytes = (limits.mailbox_bytes + 1) / 2;
     limits.sender_messages = limits.strangers_messages = (limits.mailbox_messages + 1) / 2;

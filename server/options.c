@@ -22,6 +22,8 @@
 #define SIZE_LIMIT_MAX (1ull << 50)
 #define COUNT_LIMIT_MAX (1ull << 32)
 #define LIFETIME_MIN 60u
+#define ROTATION_GRACE_DEFAULT (30u * 86400u)
+#define ROTATION_GRACE_MAX (366u * 86400u)
 #define CREDENTIAL "credential:" /* a file of systemd's LoadCredential=, see systemd.exec(5) */
 
 typedef struct Known {
@@ -47,6 +49,7 @@ static const Known known[] = {
     {"limits", "sender-rate"},
     {"limits", "stranger-rate"},
     {"limits", "message-lifetime"},
+    {"limits", "rotation-grace"},
 };
 
 /* What is read, and where to say what is wrong with it. */
@@ -166,6 +169,9 @@ static int get_limits(const Reader *reader, Options *o)
     if (config_get_seconds(c, "limits", "message-lifetime", MESSAGE_EXPIRY_MAX, &o->message_lifetime) != 0 ||
         o->message_lifetime < LIFETIME_MIN || o->message_lifetime > MESSAGE_EXPIRY_MAX)
         return wrong(reader, "limits", "message-lifetime", "is not a time between 1min and 30d");
+    if (config_get_seconds(c, "limits", "rotation-grace", ROTATION_GRACE_DEFAULT, &o->rotation_grace) != 0 ||
+        o->rotation_grace > ROTATION_GRACE_MAX)
+        return wrong(reader, "limits", "rotation-grace", "is not a time of at most 366d");
     if (config_get_bool(c, "registration", "guests", true, &o->guests) != 0)
         return wrong(reader, "registration", "guests", "is neither yes nor no");
     o->loops = (unsigned)loops;

@@ -35,6 +35,14 @@ typedef enum SqlWrite {
     SQL_DELETE_SHARES,
     SQL_DELETE_MAILBOX,
     SQL_DELETE_IDENTITY,
+    SQL_FIND_REGISTERED,
+    SQL_FIND_REPEATED,
+    SQL_FIND_USED,
+    SQL_ADD_FORMER,
+    SQL_TRIM_FORMER,
+    SQL_REPLACE_KEYS,
+    SQL_FIND_SUCCESSOR,
+    SQL_DELETE_FORMER,
     SQL_WRITE_MAX_,
 } SqlWrite;
 
@@ -75,6 +83,11 @@ typedef struct SqliteBlob {
     bool kept;    /* a row has it, or may */
 } SqliteBlob;
 
+/* The number of whose decrypt key is ?1, or was given up at `time` or later. */
+#define KID_OR_FORMER(time)                                                                                  \
+    "coalesce((SELECT number FROM identities WHERE kid = ?1),"                                               \
+    " (SELECT identity FROM former WHERE kid = ?1 AND retired >= " time "))"
+
 extern const DbSchema store_sqlite_schema;
 extern const StoreOps store_sqlite_ops;
 
@@ -85,6 +98,12 @@ int store_sqlite_prepare(SqliteStore *s);
 
 /* Whether less is free than puts may leave. */
 bool store_sqlite_space_low(const SqliteStore *s);
+
+/* store-sqlite-rotate.c */
+extern const char *const store_sqlite_rotate_texts[SQL_WRITE_MAX_]; /* of its own statements */
+int store_sqlite_rotate(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* Makes a sign key that was given up the one of now. */
+int store_sqlite_successor(SqliteStore *s, uint8_t skid[static KID_SIZE]);
 
 /* store-sqlite-blob.c */
 int blob_new(Store *store, StoreBlob **ret);
@@ -102,6 +121,11 @@ int reader_new(Store *store, StoreReader **ret);
 StoreReader *reader_free(StoreReader *reader);
 int reader_find_name(StoreReader *reader, const char *name, StoreIdentity *ret);
 int reader_find_key(StoreReader *reader, const uint8_t *kid, StoreIdentity *ret);
+int reader_find_former(StoreReader *reader, const uint8_t *kid, StoreIdentity *ret);
+int reader_chain(StoreReader *reader, const uint8_t *skid, const uint8_t *from,
+                 int (*f)(const StoreLink *l, void *userdata), void *userdata);
+int reader_snapshot(StoreReader *reader);
+void reader_snapshot_end(StoreReader *reader);
 int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n);
 int reader_fetch(StoreReader *reader, const uint8_t *mailbox, const uint8_t *id, Buf *ret, int *ret_fd,

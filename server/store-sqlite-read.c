@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "server/store-sqlite-internal.h"
@@ -14,6 +15,8 @@
 typedef enum SqlRead {
     SQL_NAME,
     SQL_KEY,
+    SQL_FORMER,
+    SQL_CHAIN,
     SQL_LIST,
     SQL_FETCH,
     SQL_STATUS,
@@ -26,14 +29,20 @@ typedef enum SqlRead {
 static const char *const texts[SQL_READ_MAX_] = {
     [SQL_NAME] = IDENTITY "name = ?1",
     [SQL_KEY] = IDENTITY "kid = ?1 OR skid = ?1 LIMIT 1",
+    [SQL_FORMER] = IDENTITY "number = (SELECT identity FROM former WHERE kid = ?1 OR skid = ?1 LIMIT 1)",
+    [SQL_CHAIN] = "SELECT f.statement, f.steps, f.next FROM identities AS i"
+                  " JOIN former AS g ON g.identity = i.number AND (g.kid = ?2 OR g.skid = ?2)"
+                  " JOIN former AS f ON f.identity = i.number AND f.number >= g.number"
+                  " WHERE i.skid = ?1 ORDER BY f.number",
     [SQL_LIST] = "SELECT m.seq, m.id, m.submitter, m.size, m.expires FROM identities AS i JOIN messages AS m"
                  " ON m.mailbox = i.number WHERE i.kid = ?1 AND m.state = 0 AND m.seq > ?2"
                  " ORDER BY m.seq LIMIT ?3",
     [SQL_FETCH] = "SELECT m.size, m.blob, m.body FROM messages AS m JOIN identities AS i"
                   " ON i.number = m.mailbox WHERE m.id = ?2 AND i.kid = ?1 AND m.state = 0",
-    [SQL_STATUS] = "SELECT state FROM messages WHERE id = ?2 AND submitter = ?1",
-    [SQL_ROOM] = "SELECT m.bytes, m.count FROM identities AS i JOIN mailboxes AS m ON m.number = i.number"
-                 " WHERE i.kid = ?1",
+    [SQL_STATUS] =
+        "SELECT state FROM messages WHERE id = ?2 AND (submitter = ?1 OR submitter IN (SELECT f.skid"
+        " FROM identities AS i JOIN former AS f ON f.identity = i.number WHERE i.skid = ?1))",
+    [SQL_ROOM] = "SELECT bytes, count FROM mailboxes WHERE number = " KID_OR_FORMER("?2"),
     [SQL_COUNTS] = "SELECT (SELECT count(*) FROM identities), count(*), coalesce(sum(count), 0),"
                    " coalesce(sum(bytes), 0), (SELECT count(*) FROM messages WHERE blob IS NOT NULL)"
                    " FROM mailboxes",
@@ -156,6 +165,41 @@ int reader_find_key(StoreReader *reader, const uint8_t *kid, StoreIdentity *ret)
     return read_identity(sql, ret);
 }
 
+int reader_find_former(StoreReader *reader, const uint8_t *kid, StoreIdentity *ret)
+{
+    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_FORMER];
+    db_bind_bytes(sql, 1, kid, KID_SIZE);
+    return read_identity(sql, ret);
+}
+
+int reader_chain(StoreReader *reader, const uint8_t *skid, const uint8_t *from,
+                 int (*f)(const StoreLink *l, void *userdata), void *userdata)
+{
+    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_CHAIN];
+    bool row = false;
+    db_bind_bytes(sql, 1, skid, KID_SIZE);
+    db_bind_bytes(sql, 2, from, KID_SIZE);
+    int r = db_step(sql, &row);
+    while (r == 0 && row) {
+        const StoreLink link = {db_column_text(sql, 0, NULL), db_column_text(sql, 1, NULL),
+                                db_column_text(sql, 2, NULL)};
+        r = f(&link, userdata);
+        if (r == 0)
+            r = db_step(sql, &row);
+    }
+    return r;
+}
+
+int reader_snapshot(StoreReader *reader)
+{
+    return db_begin_read(((SqliteReader *)reader)->db);
+}
+
+void reader_snapshot_end(StoreReader *reader)
+{
+    db_rollback(((SqliteReader *)reader)->db);
+}
+
 int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n)
 {
@@ -250,6 +294,7 @@ int reader_room(StoreReader *reader, const uint8_t *mailbox, uint64_t size)
     if (size > s->limits.body_bytes)
         return HMSG_ERROR_TOO_LARGE;
     db_bind_bytes(sql, 1, mailbox, KID_SIZE);
+    db_bind_number(sql, 2, clock_realtime() - (int64_t)s->limits.former_seconds);
     int r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;

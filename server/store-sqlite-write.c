@@ -9,7 +9,8 @@
 static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_FIND_SKID] = "SELECT number, kid, name, generation FROM identities WHERE skid = ?1",
     [SQL_FIND_CONFLICT] = "SELECT 1 FROM identities WHERE skid <> ?1 AND (kid IN (?1, ?2) OR name = ?3)"
-                          " UNION ALL SELECT 1 FROM identities WHERE skid = ?2",
+                          " UNION ALL SELECT 1 FROM identities WHERE skid = ?2"
+                          " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)",
     [SQL_ADD_IDENTITY] = "INSERT INTO identities(skid, kid, name, sign, decrypt, statement, generation,"
                          " created) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [SQL_UPDATE_IDENTITY] =
@@ -18,9 +19,10 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
                          " ON m.number = i.number WHERE i.kid = ?1",
     [SQL_FIND_PARTIES] = "SELECT m.number, m.next, m.bytes, m.count,"
-                         " (SELECT name IS NULL FROM identities WHERE skid = ?2) FROM (SELECT 1)"
-                         " LEFT JOIN identities AS i ON i.kid = ?1"
-                         " LEFT JOIN mailboxes AS m ON m.number = i.number",
+                         " s.name IS NULL, i.kid, coalesce((SELECT f.skid FROM former AS f"
+                         " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
+                         " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
+                             "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE s.skid = ?2",
     [SQL_FIND_MESSAGE] = "SELECT number, seq, state, accepted, submitter, share, size, blob FROM messages"
                          " WHERE id = ?1 AND mailbox = ?2",
     [SQL_FIND_SHARE] = "SELECT bytes, count FROM shares WHERE mailbox = ?1 AND submitter = ?2",
@@ -56,7 +58,7 @@ int store_sqlite_prepare(SqliteStore *s)
     if (r == 0 && row)
         s->total = (uint64_t)db_column_number(sum, 0);
     for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++)
-        r = db_prepare(s->db, texts[i], &s->sql[i]);
+        r = db_prepare(s->db, texts[i] ? texts[i] : store_sqlite_rotate_texts[i], &s->sql[i]);
     return r;
 }
 
@@ -226,6 +228,8 @@ static int do_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
             r = run_number(s, SQL_DELETE_MAILBOX, known.number);
     }
     if (r == 0)
+        r = run_number(s, SQL_DELETE_FORMER, known.number);
+    if (r == 0)
         r = run_number(s, SQL_DELETE_IDENTITY, known.number);
     if (r == 0)
         s->total -= (uint64_t)mailbox.bytes;
@@ -307,24 +311,28 @@ static bool over(int64_t bytes, int64_t n, uint64_t size, uint64_t bytes_max, ui
     return (uint64_t)n >= n_max || size > bytes_max || (uint64_t)bytes > bytes_max - size;
 }
 
-/* The mailbox, and what the submitter is. */
-static int find_parties(SqliteStore *s, const StoreWrite *w, Mailbox *ret, bool *ret_stranger)
+/* The mailbox, and what the submitter is: of how many he has sent, a rotation makes nothing forgotten (share,
+ * of size 0 for guests). */
+static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Row *ret_row)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_PARTIES];
     bool row = false;
     db_bind_bytes(sql, 1, w->put.mailbox, KID_SIZE);
     db_bind_bytes(sql, 2, w->put.submitter, KID_SIZE);
+    db_bind_number(sql, 3, w->put.accepted - (int64_t)s->limits.former_seconds);
     int r = db_step(sql, &row);
     if (r != 0)
         return r;
-    if (!row || db_column_null(sql, 4))
+    if (!row)
         return HMSG_ERROR_DENIED;
     if (db_column_null(sql, 0))
         return HMSG_ERROR_NOT_FOUND;
     *ret = (Mailbox){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2),
                      db_column_number(sql, 3)};
-    *ret_stranger = db_column_number(sql, 4) != 0;
-    return 0;
+    ret_row->mailbox = ret->number;
+    ret_row->share_size = db_column_number(sql, 4) != 0 ? 0 : KID_SIZE;
+    r = db_column_exact(sql, 5, w->put.owner, KID_SIZE);
+    return r == 0 ? db_column_exact(sql, 6, ret_row->share, KID_SIZE) : r;
 }
 
 /* *ret is the limit that it is over, or 0. All guests have one share, of no name. */
@@ -392,18 +400,13 @@ static int recall(SqliteStore *s, StoreWrite *w, int64_t mailbox, bool *ret_foun
 }
 
 /* Within the limits, or *ret_limit says over which. */
-static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, bool stranger, int *ret_limit)
+static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m, int *ret_limit)
 {
-    Row m = {.mailbox = mailbox->number, .size = (int64_t)w->put.size};
     bool found = false;
-    if (!stranger) {
-        memcpy(m.share, w->put.submitter, KID_SIZE);
-        m.share_size = KID_SIZE;
-    }
     int limit = 0;
-    int r = check_limits(s, w, mailbox, &m, &limit);
+    int r = check_limits(s, w, mailbox, m, &limit);
     if (r == 0 && limit == 0)
-        r = add_message(s, w, mailbox, &m);
+        r = add_message(s, w, mailbox, m);
     if (r == 0 && !w->put.created)
         r = recall(s, w, mailbox->number, &found);
     if (r == 0 && !w->put.created && !found)
@@ -414,16 +417,16 @@ static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, bool stran
 static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     Mailbox mailbox = {};
-    bool stranger = false;
+    Row m = {.size = (int64_t)w->put.size};
     int limit = 0;
     w->put.created = w->put.share = false;
     if (w->put.size > s->limits.body_bytes)
         return HMSG_ERROR_TOO_LARGE;
-    int r = find_parties(s, w, &mailbox, &stranger);
+    int r = find_parties(s, w, &mailbox, &m);
     if (r == HMSG_ERROR_NOT_FOUND || r == HMSG_ERROR_DENIED)
         return r;
     if (r == 0)
-        r = put(s, w, &mailbox, stranger, &limit);
+        r = put(s, w, &mailbox, &m, &limit);
     *ret_rollback = r != 0;
     return r != 0 ? r : limit;
 }
@@ -448,6 +451,7 @@ static int end_message(SqliteStore *s, StoreWrite *w, const Row *m, StoreState s
         memcpy(c->id, m->id, ID_SIZE);
         memcpy(c->submitter, m->submitter, KID_SIZE);
         c->state = state;
+        r = store_sqlite_successor(s, c->submitter);
     }
     return r;
 }
@@ -523,6 +527,8 @@ int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         return do_register(s, w, ret_rollback);
     case STORE_UNREGISTER:
         return do_unregister(s, w, ret_rollback);
+    case STORE_ROTATE:
+        return store_sqlite_rotate(s, w, ret_rollback);
     case STORE_PUT:
         return do_put(s, w, ret_rollback);
     case STORE_ACKNOWLEDGE:

@@ -31,6 +31,11 @@ static const char *const steps[] = {
     "CREATE INDEX messages_mailbox ON messages(mailbox, state, seq);"
     "CREATE INDEX messages_expires ON messages(expires);"
     "CREATE INDEX messages_blob ON messages(blob) WHERE blob IS NOT NULL",
+    /* Keys that were given up, and how: statement and steps led to next. */
+    "CREATE TABLE former(number INTEGER PRIMARY KEY, identity INTEGER NOT NULL REFERENCES identities(number),"
+    " skid BLOB NOT NULL UNIQUE, kid BLOB NOT NULL UNIQUE, statement TEXT NOT NULL, steps TEXT NOT NULL,"
+    " next TEXT NOT NULL, retired INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX former_identity ON former(identity, number)",
 };
 const DbSchema store_sqlite_schema = {0x484d5252 /* HMRR */, steps, ELEMENTSOF(steps)};
 
@@ -243,6 +248,10 @@ const StoreOps store_sqlite_ops = {
     .reader_free = reader_free,
     .find_name = reader_find_name,
     .find_key = reader_find_key,
+    .find_former = reader_find_former,
+    .chain = reader_chain,
+    .snapshot = reader_snapshot,
+    .snapshot_end = reader_snapshot_end,
     .list = reader_list,
     .fetch = reader_fetch,
     .status = reader_status,

@@ -12,6 +12,7 @@ void store_limits_init(StoreLimits *l)
         .strangers_messages = STORE_STRANGERS_MESSAGES,
         .body_bytes = ATTACHMENT_SIZE_MAX,
         .space_reserve = STORE_SPACE_RESERVE,
+        .former_seconds = STORE_FORMER_SECONDS,
     };
 }
 

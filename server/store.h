@@ -22,6 +22,7 @@
 #define STORE_SENDER_MESSAGES 5000u
 #define STORE_STRANGERS_BYTES (512ull << 20)
 #define STORE_STRANGERS_MESSAGES 2000u
+#define STORE_FORMER_SECONDS (30u * 86400u)
 
 typedef struct StoreLimits {
     uint64_t mailbox_bytes, mailbox_messages;
@@ -31,6 +32,7 @@ typedef struct StoreLimits {
     uint64_t total_bytes;                         /* of all messages; 0: no limit */
     uint64_t space_reserve;                       /* free bytes of the disk that puts leave alone */
     uint64_t size_max;                            /* of the database file; 0: no limit */
+    uint64_t former_seconds; /* after a rotation, in which messages to the former key are taken */
 } StoreLimits;
 
 /* The defaults above, ATTACHMENT_SIZE_MAX and STORE_SPACE_RESERVE. */
@@ -62,7 +64,13 @@ typedef struct StoreMessage {
     int64_t expires;
 } StoreMessage;
 
-/* A message that is no longer waiting. */
+/* One change of keys that was made here: statement, and the steps (libhmsg/wire/rotation.h, as JSON) that led
+ * from it to next. */
+typedef struct StoreLink {
+    const char *statement, *steps, *next;
+} StoreLink;
+
+/* A message that is no longer waiting. submitter: by the sign key that he has now. */
 typedef struct StoreChange {
     uint8_t id[ID_SIZE], submitter[KID_SIZE];
     StoreState state;
@@ -79,6 +87,7 @@ typedef struct StoreBlob StoreBlob; /* a large body on its way in */
 typedef enum StoreKind {
     STORE_REGISTER,
     STORE_UNREGISTER,
+    STORE_ROTATE,
     STORE_PUT,
     STORE_ACKNOWLEDGE,
     STORE_SWEEP,
@@ -89,10 +98,11 @@ typedef enum StoreKind {
  * little more than to pass it back to where it came from. result is 0 or
  *   register     HMSG_ERROR_ALREADY_EXISTS: name or a key belongs to another
  *   unregister   HMSG_ERROR_NOT_FOUND: no such key, or another name
- *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered;
- *                HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
- *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed
- * and nothing is changed then. */
+ *   rotate       HMSG_ERROR_NOT_FOUND: the former key is not registered, nor was its rotation to these keys
+ *                made before; HMSG_ERROR_ALREADY_EXISTS: a new key is or was somebody's, the generation is
+ * not greater, or the former statement is another by now put          HMSG_ERROR_NOT_FOUND: no such mailbox;
+ * HMSG_ERROR_DENIED: the submitter is not registered; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED any
+ * HMSG_ERROR_STORAGE_FULL; negative: the store failed and nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
 struct StoreWrite {
     StoreKind kind;
@@ -109,7 +119,16 @@ struct StoreWrite {
             char name[NAME_SIZE_MAX + 1];
         } unregister;
         struct {
+            /* The new keys; its name is not looked at: name, mailbox and messages stay. */
+            const StoreIdentity *identity;
+            const uint8_t *from;        /* the former sign key, KID_SIZE */
+            const char *from_statement; /* that the steps begin at */
+            const char *steps;
+            bool created; /* out: false when it was made before */
+        } rotate;
+        struct {
             uint8_t mailbox[KID_SIZE], id[ID_SIZE], submitter[KID_SIZE];
+            uint8_t owner[KID_SIZE]; /* out: the decrypt key of now of whose mailbox it is */
             const void *body;
             size_t size;
             StoreBlob *blob;  /* instead of body; belongs to the store once store_write took it */
@@ -145,6 +164,11 @@ typedef struct StoreOps {
     StoreReader *(*reader_free)(StoreReader *r);
     int (*find_name)(StoreReader *r, const char *name, StoreIdentity *ret);
     int (*find_key)(StoreReader *r, const uint8_t *kid, StoreIdentity *ret);
+    int (*find_former)(StoreReader *r, const uint8_t *kid, StoreIdentity *ret);
+    int (*chain)(StoreReader *r, const uint8_t *skid, const uint8_t *from,
+                 int (*f)(const StoreLink *l, void *userdata), void *userdata);
+    int (*snapshot)(StoreReader *r);
+    void (*snapshot_end)(StoreReader *r);
     int (*list)(StoreReader *r, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n);
     int (*fetch)(StoreReader *r, const uint8_t *mailbox, const uint8_t *id, Buf *ret, int *ret_fd,
@@ -212,6 +236,28 @@ static inline int store_find_name(StoreReader *r, const char *name, StoreIdentit
 static inline int store_find_key(StoreReader *r, const uint8_t kid[static KID_SIZE], StoreIdentity *ret)
 {
     return r->ops->find_key(r, kid, ret);
+}
+/* Who has had this key, of either kind, and has others now: those. HMSG_ERROR_NOT_FOUND. */
+static inline int store_find_former(StoreReader *r, const uint8_t kid[static KID_SIZE], StoreIdentity *ret)
+{
+    return r->ops->find_former(r, kid, ret);
+}
+/* How the owner of the sign key skid has come to it from a former key of either kind: each change, the oldest
+ * first, until f returns non-zero. At most ROTATION_CHAIN_MAX are kept. */
+static inline int store_chain(StoreReader *r, const uint8_t skid[static KID_SIZE],
+                              const uint8_t from[static KID_SIZE],
+                              int (*f)(const StoreLink *l, void *userdata), void *userdata)
+{
+    return r->ops->chain(r, skid, from, f, userdata);
+}
+/* What is read between these two is of one moment. */
+static inline int store_snapshot(StoreReader *r)
+{
+    return r->ops->snapshot(r);
+}
+static inline void store_snapshot_end(StoreReader *r)
+{
+    r->ops->snapshot_end(r);
 }
 /* The oldest messages with seq > after, at most max. */
 static inline int store_list(StoreReader *r, const uint8_t mailbox[static KID_SIZE], int64_t after,

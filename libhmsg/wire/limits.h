@@ -105,6 +105,9 @@
 #define ACKNOWLEDGE_IDS_MAX 1000u         /* of one request */
 #define LIST_MAX 1000u                    /* messages of one page */
 #define RELAY_BODY_SIZE_MAX (64u * 1024u) /* JSON bodies of the HTTP API */
+#define ROTATION_BODY_SIZE_MAX                                                                               \
+    (192u * 1024u) /* of a rotation: ROTATION_STEPS_MAX of them with the largest keys */
+#define ROTATION_ANSWER_SIZE_MAX (768u * 1024u) /* of a look-up: a longer chain is not given */
 
 /* Files that name a key */
 #define KEY_FILE_SIZE_MAX 16384u

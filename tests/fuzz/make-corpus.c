@@ -9,6 +9,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/export.h"
 #include "libhmsg/wire/jwe.h"
+#include "libhmsg/wire/rotation.h"
 #include "libhmsg/wire/seed.h"
 #include "libhmsg/wire/stream.h"
 #include "tests/lib/person.h"
@@ -102,6 +103,26 @@ static void save_seed(const TestPerson *a, const TestPerson *b)
     save("seed", "bare.json", bare, strlen(bare));
 }
 
+/* One link, from a to b. */
+static void save_chain(const TestPerson *a, const TestPerson *b)
+{
+    g_autofree char *from = test_person_statement(a, "alice@relay.example");
+    g_autofree char *to = test_person_statement_after(b, "alice@relay.example", 1, from);
+    g_autofree char *rotate = test_person_rotate(a, b, 1);
+    _cleanup_(json_decrefp) json_t *chain = json_array(), *link = json_object(), *steps = json_array();
+    _cleanup_(buf_done) Buf text = BUF_MAX(ROTATION_ANSWER_SIZE_MAX);
+    size_t n = 0;
+    const uint8_t *spki = rsa_key_spki(a->sign, &n);
+
+    g_assert_cmpint(rotation_step_put(steps, rotate, spki, n), ==, 0);
+    g_assert_cmpint(json_put_text(link, "from", from), ==, 0);
+    g_assert_cmpint(json_put(link, "steps", json_incref(steps)), ==, 0);
+    g_assert_cmpint(json_put_text(link, "to", to), ==, 0);
+    g_assert_cmpint(json_array_append(chain, link), ==, 0);
+    g_assert_cmpint(json_write(chain, &text), ==, 0);
+    save("rotation", "chain.json", text.data, text.size);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -112,5 +133,6 @@ int main(int argc, char **argv)
     save_stream(alice, bob);
     save_keys(alice);
     save_seed(alice, bob);
+    save_chain(alice, bob);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "libhmsg/base/file.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
+#include "libhmsg/wire/rotation.h"
 
 /* Keys take long to make; one relay and one cast serve all tests of a process. */
 static RelayKey *relay_key(void)
@@ -39,7 +40,8 @@ void test_relay_set_up(TestRelay *f, gconstpointer data)
                            .mailbox_size = 4 << 20,
                            .mailbox_messages = 1000,
                            .sender_rate = 100000,
-                           .message_lifetime = 86400};
+                           .message_lifetime = 86400,
+                           .rotation_grace = 86400};
     f->key = relay_key();
     g_assert_cmpint(handlers_new(&f->options, f->key, 1, &f->handlers), ==, 0);
 }
@@ -118,6 +120,30 @@ void test_registration_init(TestRelay *f, DoubleConnection *c, const TestPerson 
     *ret = g;
 }
 
+void test_rotation_step(TestRegistration *g, const TestPerson *by, const char *rotate)
+{
+    size_t n = 0;
+    const uint8_t *spki = rsa_key_spki(by->sign, &n);
+    g_assert_cmpint(rotation_step_put(g->steps, rotate, spki, n), ==, 0);
+}
+
+void test_rotation_init(TestRelay *f, DoubleConnection *c, const TestPerson *from, const TestPerson *to,
+                        uint64_t generation, const char *address, const char *previous, TestRegistration *ret)
+{
+    g_autofree char *rotate = test_person_rotate(from, to, generation);
+    TestRegistration g = {.signer = to->sign_private, .steps = json_array()};
+    memcpy(g.skid, rsa_key_thumbprint(to->sign), KID_SIZE);
+    g.statement = test_person_statement_after(to, address, generation, previous);
+    g.request.method = REGISTER_ROTATE;
+    g.request.iat = clock_realtime();
+    g.request.exp = g.request.iat + 60;
+    g_assert_cmpint(crypto_sha256(g.statement, strlen(g.statement), g.request.statement_sha256), ==, 0);
+    tie(f, c, &g.request.binding);
+    challenge(f, c, to, &g);
+    test_rotation_step(&g, from, rotate);
+    *ret = g;
+}
+
 DoubleAnswer *test_registration_send(DoubleConnection *c, TestRegistration *g)
 {
     _cleanup_(jws_draft_done) JwsDraft draft = {};
@@ -133,9 +159,13 @@ DoubleAnswer *test_registration_send(DoubleConnection *c, TestRegistration *g)
     g_assert_cmpint(json_put_bytes(j, "answer", answer, sizeof(answer)), ==, 0);
     if (g->invite)
         g_assert_cmpint(json_put_text(j, "invite", g->invite), ==, 0);
+    if (g->steps)
+        g_assert_cmpint(json_put(j, "steps", json_incref(g->steps)), ==, 0);
+    bool rotation = g->steps != NULL;
     g->pop = secret_free(g->pop);
     g_clear_pointer(&g->statement, g_free);
-    return double_json(c, "POST", "/v1/registrations", j);
+    g_clear_pointer(&g->steps, json_decref);
+    return double_json(c, "POST", rotation ? "/v1/rotations" : "/v1/registrations", j);
 }
 
 unsigned test_register_person(TestRelay *f, DoubleConnection *c, const TestPerson *p, const char *name)

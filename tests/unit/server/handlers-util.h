@@ -9,7 +9,7 @@
 #include "tests/unit/server/http-double.h"
 
 #define TEST_HOST "relay.example"
-#define TEST_PERSONS 2
+#define TEST_PERSONS 3
 
 /* People, numbered from 0; the same ones in all tests of a process. */
 const TestPerson *test_person(unsigned number);
@@ -39,10 +39,17 @@ typedef struct TestRegistration {
     Secret *pop;
     bool wrong_answer;
     const char *invite;
+    json_t *steps; /* of a rotation */
 } TestRegistration;
 /* Challenges the relay and prepares what is right; name "" for a guest. */
 void test_registration_init(TestRelay *f, DoubleConnection *c, const TestPerson *p, const char *name,
                             TestRegistration *ret);
+/* The same for a rotation by one step; previous: the statement that is registered. */
+void test_rotation_init(TestRelay *f, DoubleConnection *c, const TestPerson *from, const TestPerson *to,
+                        uint64_t generation, const char *address, const char *previous,
+                        TestRegistration *ret);
+/* One more step, which says that `by` has signed it. */
+void test_rotation_step(TestRegistration *g, const TestPerson *by, const char *rotate);
 /* Sends and frees. */
 DoubleAnswer *test_registration_send(DoubleConnection *c, TestRegistration *g);
 /* All in one; the status. */

@@ -42,6 +42,7 @@ static void test_defaults(void)
     g_assert_cmpuint(o.stranger_rate, ==, 600);
     g_assert_cmpuint(o.attachment_size, ==, 256u << 20);
     g_assert_cmpuint(o.message_lifetime, ==, 30 * 86400);
+    g_assert_cmpuint(o.rotation_grace, ==, 30 * 86400);
     options_done(&o);
     g_assert_null(o.data);
 }
@@ -56,7 +57,8 @@ static void test_all(void)
                        "[registration]\ninvite = invite\nguests = no\n"
                        "[limits]\nthreads = 3\nconnections = 5\nconnections-per-address = 4\nstranger-rate = "
                        "6\nattachment-size = 1M\nmailbox-size = 2G\n"
-                       "mailbox-messages = 7\nstore-size = 9G\nsender-rate = 11\nmessage-lifetime = 2d\n",
+                       "mailbox-messages = 7\nstore-size = 9G\nsender-rate = 11\nmessage-lifetime = "
+                       "2d\nrotation-grace = 3d\n",
                        &o));
     g_assert_cmpstr(o.relay.host, ==, "[2001:db8::1]");
     g_assert_cmpuint(o.relay.port, ==, 443);
@@ -76,6 +78,7 @@ static void test_all(void)
     g_assert_cmpuint(o.store_size, ==, 9ull << 30);
     g_assert_cmpuint(o.sender_rate, ==, 11);
     g_assert_cmpuint(o.message_lifetime, ==, 2 * 86400);
+    g_assert_cmpuint(o.rotation_grace, ==, 3 * 86400);
     options_done(&o);
 }
 
@@ -120,6 +123,7 @@ static void test_errors(void)
     expect_error("[relay]\nhost = a\n[limits]\nconnections = many\n",
                  "line 4: [limits] connections: is not a number from 1 to 1000000");
     expect_error("[relay]\nhost = a\n[limits]\nmessage-lifetime = 31d\n", "message-lifetime");
+    expect_error("[relay]\nhost = a\n[limits]\nrotation-grace = 367d\n", "rotation-grace");
     expect_error("[relay]\nhost = a\n[registration]\nguests = maybe\n", "line 4: [registration] guests");
 }
 
