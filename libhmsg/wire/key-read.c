@@ -14,59 +14,26 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/key.h"
+#include "libhmsg/wire/pem.h"
 
-#define PEM_BEGIN "-----BEGIN PUBLIC KEY-----"
-#define PEM_END "-----END PUBLIC KEY-----"
-#define PEM_LINE 64u
+#define PEM_LABEL "PUBLIC KEY"
 #define FINGERPRINT_GROUPS 12u
 #define FINGERPRINT_GROUP_SIZE 5u
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
 
 int rsa_key_from_pem(const char *text, size_t n, RsaKey **ret)
 {
     if (n > KEY_FILE_SIZE_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    while (n > 0 && is_space(text[0])) {
-        text++;
-        n--;
-    }
-    while (n > 0 && is_space(text[n - 1]))
-        n--;
-    const size_t begin = strlen(PEM_BEGIN), end = strlen(PEM_END);
-    if (n < begin + end || !bytes_equal(text, PEM_BEGIN, begin) || !bytes_equal(text + n - end, PEM_END, end))
-        return HMSG_ERROR_BAD_PACKAGE;
-    _cleanup_(buf_done) Buf body = BUF_MAX(KEY_FILE_SIZE_MAX);
     _cleanup_(buf_done) Buf der = BUF_MAX(SPKI_SIZE_MAX);
-    int r = buf_reserve(&body, n);
-    for (size_t i = begin; r == 0 && i < n - end; i++)
-        if (!is_space(text[i]))
-            r = buf_append(&body, &text[i], 1);
-    if (r == 0)
-        r = base64_decode(buf_text(&body), body.size, &der);
-    if (r == -EBADMSG || r == -EMSGSIZE)
-        return HMSG_ERROR_BAD_PACKAGE;
+    int r = pem_read(text, n, PEM_LABEL, &der);
     return r == 0 ? rsa_key_from_spki(der.data, der.size, ret) : r;
 }
 
 int rsa_key_to_pem(const RsaKey *k, Buf *ret)
 {
-    _cleanup_(buf_done) Buf body = BUF_MAX(SPKI_SIZE_MAX * 2);
     size_t size = 0;
     const uint8_t *spki = rsa_key_spki(k, &size);
-    int r = base64_append(&body, spki, size);
-    if (r == 0)
-        r = buf_append_string(ret, PEM_BEGIN "\n");
-    for (size_t i = 0; r == 0 && i < body.size; i += PEM_LINE) {
-        size_t line = body.size - i < PEM_LINE ? body.size - i : PEM_LINE;
-        r = buf_append(ret, body.data + i, line);
-        if (r == 0)
-            r = buf_append_string(ret, "\n");
-    }
-    return r == 0 ? buf_append_string(ret, PEM_END "\n") : r;
+    return pem_append(ret, PEM_LABEL, spki, size);
 }
 
 /* The SPKI through OpenSSL's own encoder, so that there is one reader of keys. */
