@@ -238,16 +238,30 @@ static bool verify_with_salt(const RsaKey *k, const uint8_t *digest, const void 
     return ok;
 }
 
+unsigned rsa_key_largest_salt(const RsaKey *k)
+{
+    return (unsigned)rsa_key_size(k) - SHA256_SIZE - 2;
+}
+
+int rsa_key_verify_ps256_salt(const RsaKey *k, const uint8_t digest[static SHA256_SIZE],
+                              const void *signature, size_t n, unsigned *ret_salt)
+{
+    const unsigned salts[] = {SHA256_SIZE, rsa_key_largest_salt(k)};
+    if (n != rsa_key_size(k))
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    for (size_t i = 0; i < ELEMENTSOF(salts); i++)
+        if (verify_with_salt(k, digest, signature, n, (int)salts[i])) {
+            *ret_salt = salts[i];
+            return 0;
+        }
+    return HMSG_ERROR_AUTHENTICATION_FAILED;
+}
+
 int rsa_key_verify_ps256(const RsaKey *k, const uint8_t digest[static SHA256_SIZE], const void *signature,
                          size_t n)
 {
-    if (n != rsa_key_size(k))
-        return HMSG_ERROR_AUTHENTICATION_FAILED;
-    int largest = (int)(rsa_key_size(k) - SHA256_SIZE - 2);
-    if (verify_with_salt(k, digest, signature, n, SHA256_SIZE) ||
-        verify_with_salt(k, digest, signature, n, largest))
-        return 0;
-    return HMSG_ERROR_AUTHENTICATION_FAILED;
+    unsigned salt = 0;
+    return rsa_key_verify_ps256_salt(k, digest, signature, n, &salt);
 }
 
 int rsa_private_sign_ps256(EVP_PKEY *pkey, const uint8_t digest[static SHA256_SIZE], Buf *ret)

@@ -42,6 +42,10 @@ int rsa_key_oaep_encrypt(const RsaKey *k, const void *plaintext, size_t n, Buf *
 /* PS256 over the SHA-256 digest; salt of 32 bytes or the maximum (222 for RSA-2048, older TPMs), no other. */
 int rsa_key_verify_ps256(const RsaKey *k, const uint8_t digest[static SHA256_SIZE], const void *signature,
                          size_t n);
+/* The same, and which of the two it is, in bytes. */
+int rsa_key_verify_ps256_salt(const RsaKey *k, const uint8_t digest[static SHA256_SIZE],
+                              const void *signature, size_t n, unsigned *ret_salt);
+unsigned rsa_key_largest_salt(const RsaKey *k);
 
 /* With private keys in software: the relay's identity, software protection, tests. */
 int rsa_private_sign_ps256(struct evp_pkey_st *pkey, const uint8_t digest[static SHA256_SIZE], Buf *ret);

@@ -51,6 +51,15 @@
 /* Seed form */
 #define SEED_SIZE_MAX (((CIPHERTEXT_SIZE_MAX + 2u) / 3u) * 4u + PACKAGE_OVERHEAD_MAX)
 
+/* CMS */
+#define CMS_OVERHEAD_MAX (128u * 1024u) /* all but its content: 64 recipients, certificates */
+#define CMS_SIZE_MAX (PLAINTEXT_SIZE_MAX + CMS_OVERHEAD_MAX) /* DER */
+#define CMS_TEXT_SIZE_MAX                                                                                    \
+    (CMS_SIZE_MAX / 48u * 66u + 4096u) /* PEM, with two characters for the end of a line */
+#define CMS_ATTRIBUTES_SIZE_MAX 8192u  /* signed or authenticated */
+#define CMS_CERTIFICATES_MAX 16u       /* of one message */
+#define ISSUER_SERIAL_SIZE_MAX 1024u   /* issuer and serial number of a certificate */
+
 /* Streams */
 #define STREAM_CHUNK_SIZE 16384u
 #define STREAM_TAG_SIZE 16u
