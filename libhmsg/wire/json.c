@@ -37,14 +37,17 @@ static bool within_limits(const char *text, size_t n)
     return true;
 }
 
-static int parse(const char *text, size_t n, bool object, json_t **ret)
+static int parse(const char *text, size_t n, bool object, bool *ret_twice, json_t **ret)
 {
     json_error_t error;
+    *ret_twice = false;
     if (!within_limits(text, n))
         return HMSG_ERROR_BAD_PACKAGE;
     json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
-    if (!j)
+    if (!j) {
+        *ret_twice = json_error_code(&error) == json_error_duplicate_key;
         return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : HMSG_ERROR_BAD_PACKAGE;
+    }
     if (object ? !json_is_object(j) : !json_is_array(j)) {
         json_decref(j);
         return HMSG_ERROR_BAD_PACKAGE;
@@ -55,12 +58,19 @@ static int parse(const char *text, size_t n, bool object, json_t **ret)
 
 int json_parse_object(const char *text, size_t n, json_t **ret)
 {
-    return parse(text, n, true, ret);
+    bool twice = false;
+    return parse(text, n, true, &twice, ret);
+}
+
+int json_parse_unique(const char *text, size_t n, bool *ret_twice, json_t **ret)
+{
+    return parse(text, n, true, ret_twice, ret);
 }
 
 int json_parse_array(const char *text, size_t n, json_t **ret)
 {
-    return parse(text, n, false, ret);
+    bool twice = false;
+    return parse(text, n, false, &twice, ret);
 }
 
 typedef struct Writer {

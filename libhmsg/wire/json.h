@@ -12,6 +12,8 @@
 /* Any JSON value whose outermost is an object (object true) or an array. */
 int json_parse_object(const char *text, size_t n, json_t **ret);
 int json_parse_array(const char *text, size_t n, json_t **ret);
+/* json_parse_object that says when the error is that a name is there twice in one object. */
+int json_parse_unique(const char *text, size_t n, bool *ret_twice, json_t **ret);
 
 /* Compact text in the order of insertion, appended. */
 int json_write(const json_t *j, Buf *ret);

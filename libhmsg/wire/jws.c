@@ -20,7 +20,7 @@ static const char *type_text(JwsType type)
         [JWS_REGISTER] = "hmsg-register+jwt", [JWS_LOGIN] = "hmsg-login+jwt",
         [JWS_RELAY] = "hmsg-relay+jwt",       [JWS_BINDING] = "hmsg-binding+jwt",
         [JWS_RECEIPT] = "hmsg-receipt+jwt",   [JWS_STREAM] = "hmsg-stream+jwt",
-        [JWS_ROTATE] = "hmsg-rotate+jwt",
+        [JWS_ROTATE] = "hmsg-rotate+jwt",     [JWS_SHARED] = "hmsg-shared+jwt",
     };
     return names[type];
 }

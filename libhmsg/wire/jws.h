@@ -22,6 +22,7 @@ typedef enum JwsType {
     JWS_RECEIPT,  /* hmsg-receipt+jwt */
     JWS_STREAM,   /* hmsg-stream+jwt */
     JWS_ROTATE,   /* hmsg-rotate+jwt */
+    JWS_SHARED,   /* hmsg-shared+jwt */
     JWS_TYPE_MAX_,
 } JwsType;
 

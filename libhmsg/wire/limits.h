@@ -48,6 +48,12 @@
 #define TIME_MAX 253402300799                       /* end of the year 9999: bounds every time on the wire */
 #define SEQUENCE_MAX 0xffffffffu                    /* seq */
 
+/* JWE that are no packages */
+#define JWE_HEADER_SIZE_MAX 8192u            /* base64url of the protected header */
+#define JWE_AAD_SIZE_MAX (64u * 1024u)       /* base64url of aad */
+#define JWE_OVERHEAD_SIZE_MAX (256u * 1024u) /* all but the ciphertext */
+#define JWE_MESSAGE_SIZE_MAX (((CIPHERTEXT_SIZE_MAX + 2u) / 3u) * 4u + JWE_OVERHEAD_SIZE_MAX)
+
 /* Seed form */
 #define SEED_SIZE_MAX (((CIPHERTEXT_SIZE_MAX + 2u) / 3u) * 4u + PACKAGE_OVERHEAD_MAX)
 

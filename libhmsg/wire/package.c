@@ -265,22 +265,44 @@ int package_find(const char *text, size_t n, PackageKind kind, const uint8_t (*k
     return package_find_counted(text, n, kind, kids, n_kids, ret, ret_kid, &count);
 }
 
+static bool is_base64url(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+/* Five parts of base64url, and maybe white space behind. */
+static bool is_compact_jwe(const char *text, size_t n)
+{
+    size_t dots = 0, i = 0;
+    for (; i < n && (is_base64url(text[i]) || text[i] == '.'); i++)
+        dots += text[i] == '.' ? 1 : 0;
+    while (i < n && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r' || text[i] == '\n'))
+        i++;
+    return i == n && dots == 4;
+}
+
+static bool contains(const char *text, size_t n, const char *name)
+{
+    return memmem(text, n, name, strlen(name)) != NULL;
+}
+
 WireFormat wire_format_detect(const void *data, size_t n)
 {
     const char *text = data;
-    static const char protected_name[] = "\"protected\"", key_name[] = "\"encrypted_aes_key\"",
-                      jwe_key_name[] = "\"encrypted_key\"";
     if (n >= 8 && bytes_equal(text, "hmsgstr1", 8))
         return FORMAT_STREAM;
-    size_t start = 0;
-    while (start < n &&
-           (text[start] == ' ' || text[start] == '\t' || text[start] == '\r' || text[start] == '\n'))
-        start++;
-    if (start == n || (text[start] != '{' && text[start] != '['))
+    while (n > 0 && (*text == ' ' || *text == '\t' || *text == '\r' || *text == '\n')) {
+        text++;
+        n--;
+    }
+    if (n > 0 && *text == 'e') /* the base64url of an object begins so */
+        return is_compact_jwe(text, n) ? FORMAT_JWE : FORMAT_UNKNOWN;
+    if (n == 0 || (*text != '{' && *text != '['))
         return FORMAT_UNKNOWN;
-    bool has_key = memmem(text, n, key_name, sizeof(key_name) - 1);
-    if (!memmem(text, n, protected_name, sizeof(protected_name) - 1))
+    bool has_key = contains(text, n, "\"encrypted_aes_key\"");
+    if (*text == '{' && !has_key && (contains(text, n, "\"encrypted_key\"") || contains(text, n, "\"tag\"")))
+        return FORMAT_JWE;
+    if (!contains(text, n, "\"protected\""))
         return has_key ? FORMAT_SEED : FORMAT_UNKNOWN;
-    bool is_jwe = !has_key && text[start] == '{' && memmem(text, n, jwe_key_name, sizeof(jwe_key_name) - 1);
-    return is_jwe ? FORMAT_JWE : FORMAT_PACKAGE;
+    return FORMAT_PACKAGE;
 }

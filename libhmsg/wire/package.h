@@ -113,7 +113,7 @@ int package_build(const WireSession *s, uint64_t seq, int64_t ts, int64_t exp, c
 typedef enum WireFormat {
     FORMAT_UNKNOWN,
     FORMAT_PACKAGE, /* object or array */
-    FORMAT_JWE,     /* flattened JSON: jwe.h */
+    FORMAT_JWE,     /* jwe.h or jwe-message.h */
     FORMAT_SEED,
     FORMAT_STREAM,
 } WireFormat;
