@@ -154,14 +154,16 @@ static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *r
     *ret = (SealOptions){.anonymous = !o->sign,
                          .fresh = o->fresh,
                          .seed = strcmp(o->format, "seed") == 0,
-                         .jwe = strcmp(o->format, "jwe") == 0};
-    return ret->seed || ret->jwe || strcmp(o->format, "hmsg") == 0 ? 0 : HMSG_ERROR_INVALID_ARGS;
+                         .jwe = strcmp(o->format, "jwe") == 0,
+                         .compact = strcmp(o->format, "jwe-compact") == 0};
+    return ret->seed || ret->jwe || ret->compact || strcmp(o->format, "hmsg") == 0 ? 0
+                                                                                   : HMSG_ERROR_INVALID_ARGS;
 }
 
 /* Else no key of ours is needed. */
 static bool signs(const SealOptions *o)
 {
-    return !o->anonymous && !o->seed;
+    return !o->anonymous && !o->seed && !o->compact;
 }
 
 static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, void *userdata)

@@ -9,6 +9,7 @@
 #include "agent/session-in.h"
 #include "agent/session-out.h"
 #include "agent/worker.h"
+#include "libhmsg/wire/jwe-message.h"
 #include "libhmsg/wire/seed.h"
 #include "libhmsg/wire/stream.h"
 
@@ -56,6 +57,10 @@ SealSessions *seal_sessions_free(SealSessions *s);
 DEFINE_CLEANUP(SealSessions *, seal_sessions_free)
 const StreamRecipient *seal_sessions_recipients(const SealSessions *s, size_t *ret_n);
 
+/* cipher_seal for the forms of JWE that know no sessions: one content key for all, or compact. */
+int cipher_seal_jwe(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
+                    const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret);
+
 /* One package on its way through the checks, in the order that docs/protocol.md fixes. */
 typedef void (*opening_ready_t)(int r, const char *detail, void *userdata);
 typedef struct Opening {
@@ -65,8 +70,9 @@ typedef struct Opening {
     char *relay;
     opening_ready_t ready;
     void *userdata;
-    Package *package; /* this or seed */
+    Package *package; /* this, seed or jwe */
     Seed *seed;
+    Jwe *jwe;             /* one that is no package */
     bool is_jwe;          /* package came as one */
     bool unsigned_stream; /* for several, without a trailer */
     uint8_t cache_id[SHA256_SIZE];
@@ -106,6 +112,13 @@ int opening_finish(Opening *o, Buf *ret);
 int opening_finish_stream(Opening *o, const void *header, size_t n, const uint8_t *prefix,
                           StreamReader **ret);
 void opening_info(const Opening *o, OpenInfo *ret);
+/* Of what is remembered of keys that do not open: more bytes to tell it from others. */
+int opening_failed_id(const uint8_t *id, const void *more, size_t n, uint8_t *ret);
+
+/* The stages of a JWE that is no package. */
+int opening_parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids);
+int opening_check_jwe(Opening *o);
+int opening_finish_jwe(Opening *o, Buf *ret);
 
 /* Its stages that cipher_open_now goes through on its own, for a package_recall whose keys are cached: 0,
  * -EAGAIN (cannot be known at once) or an error. */

@@ -10,7 +10,6 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
-#include "libhmsg/wire/jwe.h"
 
 #define SEED_KEYS_SIZE 32u
 #define SEED_FAILED_LABEL "hmsg seed"
@@ -30,6 +29,7 @@ void opening_done(Opening *o)
     identity_work_free(o->work);
     package_free(o->package);
     seed_free(o->seed);
+    jwe_free(o->jwe);
     secret_free(o->keys);
     sender_answer_done(&o->sender);
     free(o->relay);
@@ -55,17 +55,6 @@ static int parse_package(Opening *o, const void *data, size_t n, const uint8_t (
     return package_find(data, n, PACKAGE_MESSAGE, kids, n_kids, &o->package, &index);
 }
 
-/* Another way to write the same package. */
-static int parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
-{
-    _cleanup_(buf_done) Buf package = BUF_MAX(PACKAGE_SIZE_MAX);
-    int r;
-
-    o->is_jwe = true;
-    r = jwe_to_package(data, n, &package);
-    return r == 0 ? parse_package(o, buf_text(&package), package.size, kids, n_kids) : r;
-}
-
 int opening_parse(Opening *o, const void *data, size_t n)
 {
     uint8_t kids[1][KID_SIZE];
@@ -76,7 +65,7 @@ int opening_parse(Opening *o, const void *data, size_t n)
     if (format == FORMAT_SEED)
         r = seed_parse(data, n, &o->seed);
     else if (format == FORMAT_JWE)
-        r = parse_jwe(o, data, n, kids, n_kids);
+        r = opening_parse_jwe(o, data, n, kids, n_kids);
     else
         r = parse_package(o, data, n, kids, n_kids);
     return n_kids == 0 && (r == 0 || r == HMSG_ERROR_NOT_FOR_US) ? HMSG_ERROR_NO_IDENTITY : r;
@@ -98,11 +87,11 @@ int opening_parse_stream(Opening *o, const void *header, size_t n)
 
 /* What is remembered of keys that do not open. The commitment is part of it: else whoever has seen a package
  * of somebody could send the same keys with another, and so make us refuse the true one. */
-static int make_failed_id(const uint8_t *id, const void *more, size_t n, uint8_t *ret)
+int opening_failed_id(const uint8_t *id, const void *more, size_t n, uint8_t *ret)
 {
     uint8_t all[SHA256_SIZE + RSA_SIZE_MAX + sizeof(SEED_FAILED_LABEL)];
 
-    if (n > sizeof(all) - SHA256_SIZE)
+    if (!more || n > sizeof(all) - SHA256_SIZE)
         return -EINVAL;
     memcpy(all, id, SHA256_SIZE);
     memcpy(all + SHA256_SIZE, more, n);
@@ -122,7 +111,7 @@ static int check_seed(Opening *o)
         o->detail = "The package does not say who sent it";
         return HMSG_ERROR_UNTRUSTED;
     }
-    return make_failed_id(id, o->seed->encrypted_key.data, o->seed->encrypted_key.size, o->failed_id);
+    return opening_failed_id(id, o->seed->encrypted_key.data, o->seed->encrypted_key.size, o->failed_id);
 }
 
 static int check(Opening *o, SessionInEntry **ret_entry)
@@ -133,10 +122,11 @@ static int check(Opening *o, SessionInEntry **ret_entry)
 
     if (identity_state(c->m->identity) == IDENTITY_LOCKED)
         return HMSG_ERROR_LOCKED;
-    if (o->seed) {
-        *ret_entry = NULL;
+    *ret_entry = NULL;
+    if (o->seed)
         return check_seed(o);
-    }
+    if (o->jwe)
+        return opening_check_jwe(o);
     r = package_cache_id(o->package, o->cache_id);
     if (r != 0)
         return r;
@@ -176,6 +166,14 @@ static bool is_fresh(const Opening *o, const SenderAnswer *a)
     return a->there && a->generation == (contacts ? contacts_generation(contacts) : 0);
 }
 
+/* Who says to have sent it; NULL: nobody. */
+static const uint8_t *claimed_sender(const Opening *o)
+{
+    if (o->jwe)
+        return o->jwe->has_sender ? o->jwe->skid : NULL;
+    return o->package && o->package->has_sender ? o->package->skid : NULL;
+}
+
 static int judge_sender(Opening *o)
 {
     if (o->seed)
@@ -190,7 +188,7 @@ static int judge_sender(Opening *o)
     case CONTACT_NONE:
         if (o->allow_unknown)
             return 0;
-        o->detail = o->package->has_sender ? "The sender is not known" : "The sender is anonymous";
+        o->detail = claimed_sender(o) ? "The sender is not known" : "The sender is anonymous";
         return HMSG_ERROR_UNTRUSTED;
     default:
         break;
@@ -205,11 +203,12 @@ static int judge_sender(Opening *o)
 int opening_check_sender(Opening *o, SessionInEntry *entry)
 {
     const SenderAnswer *known = entry ? session_in_answer(entry) : NULL;
+    const uint8_t *skid = claimed_sender(o);
     int r;
 
-    if (o->seed || !o->package->has_sender)
+    if (!skid)
         return judge_sender(o);
-    base64url_encode(o->package->skid, KID_SIZE, o->sender_kid);
+    base64url_encode(skid, KID_SIZE, o->sender_kid);
     if (known && is_fresh(o, known))
         r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
     else
@@ -225,7 +224,16 @@ int opening_check_sender(Opening *o, SessionInEntry *entry)
 
 static const Buf *encrypted_key(const Opening *o)
 {
-    return o->seed ? &o->seed->encrypted_key : &o->package->encrypted_key;
+    if (o->seed)
+        return &o->seed->encrypted_key;
+    return o->jwe ? &o->jwe->encrypted_key : &o->package->encrypted_key;
+}
+
+static size_t keys_size(const Opening *o)
+{
+    if (o->seed)
+        return SEED_KEYS_SIZE;
+    return o->jwe ? jwe_key_size(o->jwe) : SESSION_KEYS_SIZE;
 }
 
 static void opening_report(Opening *o, int r, const char *detail)
@@ -236,7 +244,7 @@ static void opening_report(Opening *o, int r, const char *detail)
 /* r other than 0 and AUTHENTICATION_FAILED: the TPM could not be asked; it says nothing of the package. */
 static int take_keys(Opening *o, int r, const Secret *plaintext)
 {
-    size_t size = o->seed ? SEED_KEYS_SIZE : SESSION_KEYS_SIZE;
+    size_t size = keys_size(o);
 
     if (r != 0 && r != HMSG_ERROR_AUTHENTICATION_FAILED)
         return r;
@@ -274,8 +282,8 @@ static int find_keys(Opening *o, SessionInEntry *entry)
         if (r != -ENOKEY)
             return r;
     }
-    if (!o->seed) {
-        r = make_failed_id(o->cache_id, o->package->kc, KEY_COMMITMENT_SIZE, o->failed_id);
+    if (!o->seed && !o->jwe) {
+        r = opening_failed_id(o->cache_id, o->package->kc, KEY_COMMITMENT_SIZE, o->failed_id);
         if (r != 0)
             return r;
     }
@@ -302,7 +310,7 @@ static void on_sender(int r, const char *detail, const Sender *sender, void *use
     if (r == 0)
         r = judge_sender(o);
     if (r == 0)
-        r = find_keys(o, session_in_find(c->m->session_in, o->cache_id));
+        r = find_keys(o, o->package ? session_in_find(c->m->session_in, o->cache_id) : NULL);
     if (r != -EAGAIN)
         opening_report(o, r, detail);
 }
@@ -401,6 +409,8 @@ int opening_finish(Opening *o, Buf *ret)
 
     if (o->seed)
         return finish_seed(o, ret);
+    if (o->jwe)
+        return opening_finish_jwe(o, ret);
     r = remember_keys(o, &entry);
     if (r == 0)
         r = package_open(o->package, o->keys, ret);
@@ -449,6 +459,7 @@ void opening_info(const Opening *o, OpenInfo *ret)
         .cached = o->cached,
         .replayed = o->replayed,
         .authenticated = !o->seed || o->seed->has_mac,
+        .timestamp = o->jwe ? o->jwe->ts : 0,
     };
     if (!p)
         return;

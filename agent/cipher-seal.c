@@ -142,15 +142,22 @@ static int seal_start(SealJob *s, const SealKey *keys, size_t n)
     return r == 0 ? build_packages(s) : r;
 }
 
+/* For one recipient a JWE is a package. */
+static bool is_jwe_of_its_own(const SealOptions *options, size_t n)
+{
+    return options->compact || (options->jwe && n > 1);
+}
+
 int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
                 const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret)
 {
-    const char *detail = NULL;
     SealJob *s;
     int r;
 
     if (size > PLAINTEXT_SIZE_MAX || n > RECIPIENTS_MAX)
         return HMSG_ERROR_TOO_LARGE;
+    if (is_jwe_of_its_own(options, n))
+        return cipher_seal_jwe(c, keys, n, plaintext, size, options, done, userdata, ret);
     s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
@@ -159,14 +166,10 @@ int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext,
     s->options = *options;
     s->plaintext = BUF_MAX(PLAINTEXT_SIZE_MAX);
     r = buf_append(&s->plaintext, plaintext, size);
-    if (r == 0 && options->jwe && n > 1) {
-        r = HMSG_ERROR_INVALID_ARGS;
-        detail = "JWE is written for one recipient only: encrypt to each on its own";
-    }
     if (r == 0)
         r = seal_start(s, keys, n);
     if (r != -EAGAIN)
-        r = cipher_job_later(&s->job, r, detail);
+        r = cipher_job_later(&s->job, r, NULL);
     if (r < 0 && r != -EAGAIN) {
         seal_free(&s->job);
         return r;
@@ -207,7 +210,7 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 
     if (size > PLAINTEXT_SIZE_MAX || n > RECIPIENTS_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    if (options->seed || options->fresh || n == 0 || (options->jwe && n > 1))
+    if (options->seed || options->fresh || n == 0 || is_jwe_of_its_own(options, n))
         return -EAGAIN;
     r = build_now(c, keys, n, plaintext, size, options, ret);
     if (r != 0)

@@ -28,14 +28,16 @@ typedef struct SealOptions {
     bool anonymous;      /* no sender, no signature: no TPM */
     bool fresh;          /* a session for this message alone */
     bool seed;           /* the seed's form, with hmac; implies anonymous */
-    bool jwe;            /* the package by the names of JWE; for one recipient */
+    bool jwe;            /* the package by the names of JWE; for several one JWE with a key for all */
+    bool compact;        /* a JWE in the compact form, for one recipient; implies anonymous */
     uint64_t expires_in; /* mail: exp = ts + this many seconds (at most 30 days); 0: none (files) */
 } SealOptions;
 
 /* packages[n], in the order of the keys. */
 typedef void (*cipher_sealed_t)(int r, const char *detail, const Buf *packages, size_t n, void *userdata);
 
-/* One package for each key. TOO_LARGE: over 1 MiB. NO_IDENTITY, LOCKED, TPM_*: when it must be signed. */
+/* One package for each key; with jwe or compact one for all. TOO_LARGE: over 1 MiB. NO_IDENTITY, LOCKED,
+ * TPM_*: when it must be signed. */
 int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
                 const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret);
 
@@ -64,7 +66,7 @@ typedef struct OpenOptions {
 typedef void (*cipher_opened_t)(int r, const char *detail, const Buf *plaintext, const OpenInfo *info,
                                 void *userdata);
 
-/* A package, its JWE, or an array of packages of which one is ours. package is copied. Cached sessions are
+/* A package, a JWE, or an array of packages of which one is ours. package is copied. Cached sessions are
  * answered from the event loop as well; cipher_open_now avoids that. */
 int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *options, cipher_opened_t done,
                 void *userdata, CipherJob **ret);
@@ -88,7 +90,7 @@ int cipher_seal_fd(Cipher *c, const SealKey *keys, size_t n, int source, int des
                    const SealOptions *options, uint64_t expected_size, cipher_progress_t progress,
                    cipher_fd_t done, void *userdata, CipherJob **ret);
 
-/* A package, its JWE, an array of packages or a stream. What is written before an error is a verified prefix.
+/* A package, a JWE, an array of packages or a stream. What is written before an error is a verified prefix.
  */
 int cipher_open_fd(Cipher *c, int source, int destination, const OpenOptions *options, uint64_t expected_size,
                    cipher_progress_t progress, cipher_fd_t done, void *userdata, CipherJob **ret);

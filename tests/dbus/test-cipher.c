@@ -9,100 +9,12 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/package.h"
-#include "tests/dbus/cipher.h"
+#include "tests/dbus/cipher-calls.h"
 #include "tests/unit/tpm/relay.h"
 
 #define GREEDY_CALLS 256u /* what one client may have without an answer */
 #define SESSIONS AGENT_NAME ".Sessions"
-#define TEXT "What Alice wrote"
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
-
-static GVariant *encrypt_arguments(TestAgent *a, GVariantDict *options, GVariant *content)
-{
-    return g_variant_new("(as@ay@a{sv})", NULL, content, cipher_to_self(a, options));
-}
-
-static GByteArray *encrypt(TestAgent *a, const char *option, GVariant *value)
-{
-    GVariantDict options;
-    g_variant_dict_init(&options, NULL);
-    if (option)
-        g_variant_dict_insert_value(&options, option, value);
-    g_autoptr(GVariant) reply = cipher_call(
-        a, "Encrypt", encrypt_arguments(a, &options, cipher_bytes(TEXT, strlen(TEXT))), NULL, NULL, NULL);
-    g_autoptr(GVariant) packages = g_variant_get_child_value(reply, 0);
-    g_assert_cmpuint(g_variant_n_children(packages), ==, 1);
-    g_autoptr(GVariant) package = g_variant_get_child_value(packages, 0);
-    return cipher_array(package);
-}
-
-static GVariant *decrypt_arguments(const GByteArray *p, const char *option)
-{
-    GVariantDict options;
-
-    g_variant_dict_init(&options, NULL);
-    if (option)
-        g_variant_dict_insert(&options, option, "b", TRUE);
-    return g_variant_new("(@ay@a{sv})", cipher_bytes(p->data, p->len), g_variant_dict_end(&options));
-}
-
-/* The info; to be freed. */
-static GVariant *decrypt(TestAgent *a, const GByteArray *p, const char *option)
-{
-    g_autoptr(GVariant) reply = cipher_call(a, "Decrypt", decrypt_arguments(p, option), NULL, NULL, NULL);
-    g_autoptr(GVariant) array = g_variant_get_child_value(reply, 0);
-    g_autoptr(GByteArray) text = cipher_array(array);
-
-    g_assert_cmpmem(text->data, text->len, TEXT, strlen(TEXT));
-    return g_variant_get_child_value(reply, 1);
-}
-
-static char *decrypt_error(TestAgent *a, const GByteArray *p, const char *option, char **ret_text)
-{
-    char *name = NULL;
-    g_autoptr(GVariant) reply =
-        cipher_call(a, "Decrypt", decrypt_arguments(p, option), NULL, &name, ret_text);
-
-    g_assert_null(reply);
-    return name;
-}
-
-static void expect_error(TestAgent *a, const GByteArray *p, const char *option, const char *expected)
-{
-    g_autofree char *name = decrypt_error(a, p, option, NULL);
-
-    g_assert_cmpstr(name, ==, expected);
-}
-
-static bool flag(GVariant *info, const char *key)
-{
-    gboolean value = FALSE;
-
-    g_assert_true(g_variant_lookup(info, key, "b", &value));
-    return value;
-}
-
-/* Converts a package. */
-static GByteArray *convert(TestAgent *a, const GByteArray *p, const char *to)
-{
-    GVariantDict options;
-
-    g_variant_dict_init(&options, NULL);
-    if (to)
-        g_variant_dict_insert(&options, "to", "s", to);
-    g_autoptr(GVariant) reply =
-        cipher_call(a, "Convert",
-                    g_variant_new("(@ay@a{sv})", cipher_bytes(p->data, p->len), g_variant_dict_end(&options)),
-                    NULL, NULL, NULL);
-    g_autoptr(GVariant) array = g_variant_get_child_value(reply, 0);
-    return cipher_array(array);
-}
-
-static void start(TestAgent *a)
-{
-    agent_start(a, NULL);
-    g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
-}
 
 /* With the connection to the bus, or with a channel in its place. */
 static void test_round_trip(TestAgent *a, gconstpointer over_channel)
@@ -142,43 +54,6 @@ static void test_round_trip(TestAgent *a, gconstpointer over_channel)
         g_object_unref(a->client);
         a->client = g_object_ref(bus);
     }
-    agent_stop(a);
-}
-
-static const char *format_of(GVariant *info)
-{
-    const char *format = NULL;
-
-    g_assert_true(g_variant_lookup(info, "format", "&s", &format));
-    return format;
-}
-
-static void test_jwe(TestAgent *a, gconstpointer data)
-{
-    start(a);
-    g_autoptr(GByteArray) p = encrypt(a, NULL, NULL);
-    g_autoptr(GByteArray) jwe = convert(a, p, NULL);
-    g_autoptr(GByteArray) back = convert(a, jwe, "hmsg");
-    g_autoptr(GByteArray) written = encrypt(a, "format", g_variant_new_string("jwe"));
-    g_assert_cmpmem(back->data, back->len, p->data, p->len);
-
-    /* the sender is as well known, and the session is the same */
-    g_autoptr(GVariant) first = decrypt(a, jwe, NULL);
-    g_assert_true(flag(first, "verified") && !flag(first, "cached") && !flag(first, "replayed"));
-    g_assert_cmpstr(format_of(first), ==, "jwe");
-    g_autoptr(GVariant) second = decrypt(a, written, NULL);
-    g_assert_true(flag(second, "verified") && flag(second, "cached") && !flag(second, "replayed"));
-    g_assert_cmpstr(format_of(second), ==, "jwe");
-    g_autoptr(GVariant) again = decrypt(a, p, NULL);
-    g_assert_true(flag(again, "verified") && flag(again, "cached") && flag(again, "replayed"));
-    g_assert_cmpstr(format_of(again), ==, "hmsg");
-
-    char *tag = g_strstr_len((char *)jwe->data, jwe->len, "\"tag\":\"");
-    g_assert_nonnull(tag);
-    tag[7] = tag[7] == 'A' ? 'B' : 'A';
-    expect_error(a, jwe, NULL, ERROR("AuthenticationFailed"));
-    tag[1] = 'T';
-    expect_error(a, jwe, NULL, ERROR("BadPackage"));
     agent_stop(a);
 }
 
@@ -547,7 +422,6 @@ int main(int argc, char **argv)
     g_test_add("/dbus/cipher/" name, TestAgent, NULL, agent_set_up, function, agent_tear_down)
     g_test_add("/dbus/cipher/channel", TestAgent, "channel", agent_set_up, test_round_trip, agent_tear_down);
     ADD("round-trip", test_round_trip);
-    ADD("jwe", test_jwe);
     ADD("tpm-commands", test_tpm_commands);
     ADD("anonymous", test_anonymous);
     ADD("seed", test_seed);
