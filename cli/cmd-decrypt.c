@@ -167,13 +167,13 @@ static int decrypt_stream(Ctl *ctl, Input *in, Output *out)
     return deliver(ctl, out, info, NULL, 0);
 }
 
-/* JSON that is not too long goes in one call; a stream begins otherwise. */
+/* JSON that is not too long goes in one call, and a compact JWE, of which all begin so; a stream does not. */
 static bool is_small(const Input *in)
 {
     const char *text = buf_text(input_data(in));
 
     text += strspn(text, " \t\r\n");
-    return input_whole(in) && (*text == '{' || *text == '[');
+    return input_whole(in) && (*text == '{' || *text == '[' || *text == 'e');
 }
 
 int cmd_decrypt(Ctl *ctl)

@@ -12,6 +12,7 @@ typedef enum Format {
     FORMAT_ANY, /* a package, or a stream for what is larger */
     FORMAT_HMSG,
     FORMAT_JWE,
+    FORMAT_JWE_COMPACT,
     FORMAT_SEED,
     FORMAT_STREAM,
 } Format;
@@ -40,6 +41,8 @@ static int read_format(Ctl *ctl, Format *ret)
         *ret = FORMAT_HMSG;
     else if (strcmp(name, "jwe") == 0)
         *ret = FORMAT_JWE;
+    else if (strcmp(name, "jwe-compact") == 0)
+        *ret = FORMAT_JWE_COMPACT;
     else if (strcmp(name, "seed") == 0)
         *ret = FORMAT_SEED;
     else if (strcmp(name, "stream") == 0)
@@ -48,7 +51,7 @@ static int read_format(Ctl *ctl, Format *ret)
         return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "This version cannot write the format %s yet", name);
     else
         return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no format \"%s\"", name),
-                        "The formats are hmsg, jwe, stream and seed.");
+                        "The formats are hmsg, jwe, jwe-compact, stream and seed.");
     return 0;
 }
 
@@ -111,6 +114,8 @@ static int encrypt_small(Ctl *ctl, Encryption *e)
         hmsg_call_option_string(call, "format", "seed");
     if (e->format == FORMAT_JWE)
         hmsg_call_option_string(call, "format", "jwe");
+    if (e->format == FORMAT_JWE_COMPACT)
+        hmsg_call_option_string(call, "format", "jwe-compact");
     r = ctl_call_run(ctl, call, &reply);
     return r == 0 ? print_packages(ctl, e, reply) : r;
 }
@@ -171,5 +176,7 @@ int cmd_encrypt(Ctl *ctl)
     if (r == 0 && e.format == FORMAT_SEED)
         ctl_note("hmsgctl: warning: the seed form does not say who made it; only its hmac keeps it from "
                  "being changed");
+    if (r == 0 && e.format == FORMAT_JWE_COMPACT)
+        ctl_note("hmsgctl: warning: a compact JWE does not say who made it");
     return r == 0 && !output_is_stdout(e.out) ? ctl_print_nothing(ctl) : r;
 }

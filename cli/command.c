@@ -33,7 +33,7 @@ const Command commands[] = {
      1, 1},
     {"contact", "allow", "CONTACT", "Take a block back", cmd_contact_allow, 0, 1, 1},
     {"contact", "forget", "CONTACT", "Remove a contact", cmd_contact_forget, 0, 1, 1},
-    {"encrypt", NULL, "[FILE]", "Encrypt FILE or standard input (--format hmsg, jwe, stream or seed)",
+    {"encrypt", NULL, "[FILE]", "Encrypt FILE or standard input (--format hmsg, jwe, jwe-compact, stream or seed)",
      cmd_encrypt, BIT(RECIPIENT) | BIT(OUTPUT) | BIT(FORMAT) | BIT(NO_SIGN) | BIT(FRESH) | BIT(RAW), 0, 1},
     {"decrypt", NULL, "[FILE]", "Decrypt FILE or standard input", cmd_decrypt,
      BIT(OUTPUT) | BIT(ALLOW_UNKNOWN) | BIT(ALLOW_UNAUTHENTICATED) | BIT(RAW), 0, 1},

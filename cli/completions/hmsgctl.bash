@@ -22,7 +22,7 @@ _hmsgctl() {
         return
         ;;
     --format)
-        words='hmsg jwe stream seed'
+        words='hmsg jwe jwe-compact stream seed'
         [ "$command" = identity ] && words='identity pem jwk openssh csr'
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         return

@@ -48,7 +48,7 @@ complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
 
 complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'
-complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe stream seed' -d Format
+complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe jwe-compact stream seed' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read' -s o -l output -r -F -d 'Write to a file'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert send' -F

@@ -229,13 +229,37 @@ static void test_jwe(Pair *p, gconstpointer data)
     g_assert_cmpint(scene_ctl(p->bob, TEXT, NULL, NULL, "convert", NULL), ==, FORGED);
     g_assert_cmpint(scene_ctl(p->bob, package, NULL, NULL, "convert", "--to=cms", NULL), ==, USAGE);
     g_assert_cmpint(
-        scene_ctl(p->bob, TEXT, NULL, NULL, "encrypt", "--format=jwe", "-r", bob, "-r", bob, NULL), ==,
-        USAGE);
+        scene_ctl(p->bob, TEXT, NULL, NULL, "encrypt", "--format=jwe-compact", "-r", bob, "-r", bob, NULL),
+        ==, USAGE);
 
     /* without what says who signed it, it is none of ours */
     g_auto(GStrv) halves = g_strsplit(jwe, "\"unprotected\":{", 2);
     g_autofree char *stripped = g_strconcat(halves[0], strstr(halves[1], "\"encrypted_key\""), NULL);
     refuses(p->bob, FORGED, stripped, "--allow-unknown");
+}
+
+/* JWE that are no packages: for several, and in one line. */
+static void test_jwe_message(Pair *p, gconstpointer data)
+{
+    scene_ctl_expect(p->alice, DONE, "identity", "create", NULL);
+    g_autofree char *alice = key_of(p, p->alice, "pem"), *bob = key_of(p, p->bob, "pem"), *err = NULL,
+                    *both = NULL, *line = NULL;
+
+    g_assert_cmpint(
+        scene_ctl(p->bob, TEXT, &both, NULL, "encrypt", "--format=jwe", "-r", alice, "-r", bob, NULL), ==,
+        DONE);
+    g_assert_nonnull(strstr(both, "\"recipients\""));
+    opens(p->bob, both, NULL);
+    refuses(p->alice, UNTRUSTED, both, NULL); /* Bob is no contact of hers */
+    opens(p->alice, both, "--allow-unknown");
+    g_assert_cmpint(scene_ctl(p->bob, both, NULL, NULL, "convert", NULL), ==, FORGED);
+    g_assert_cmpint(
+        scene_ctl(p->bob, TEXT, &line, &err, "encrypt", "--format=jwe-compact", "-r", alice, NULL), ==, DONE);
+    g_assert_nonnull(strstr(err, "does not say who made it"));
+    g_autofree char *with_end = g_strconcat(line, "\n", NULL);
+    refuses(p->alice, UNTRUSTED, with_end, NULL);
+    opens(p->alice, with_end, "--allow-unknown");
+    refuses(p->bob, FORGED, line, "--allow-unknown"); /* not for him */
 }
 
 /* hmsgctl with its standard output in a full disk. */
@@ -453,9 +477,11 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(Pair *, gconstpointer);
     } tests[] = {
-        {"/cli/keys", test_keys}, {"/cli/stream", test_stream}, {"/cli/no-tpm", test_no_tpm},
-        {"/cli/seed", test_seed}, {"/cli/full", test_full},     {"/cli/whole-or-not", test_whole_or_not},
-        {"/cli/exit", test_exit}, {"/cli/json", test_json},     {"/cli/jwe", test_jwe},
+        {"/cli/keys", test_keys},     {"/cli/stream", test_stream},
+        {"/cli/no-tpm", test_no_tpm}, {"/cli/seed", test_seed},
+        {"/cli/full", test_full},     {"/cli/whole-or-not", test_whole_or_not},
+        {"/cli/exit", test_exit},     {"/cli/json", test_json},
+        {"/cli/jwe", test_jwe},       {"/cli/jwe-message", test_jwe_message},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -89,6 +89,7 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"encrypt|-r|bob|-r|al|--no-sign|--fresh", "Cipher.Encrypt [bob,al] <5> {sign=false,fresh=true}"},
         {"encrypt|-r|bob|--format|seed", "Cipher.Encrypt [bob] <5> {format=seed}"},
         {"encrypt|-r|bob|--format|jwe", "Cipher.Encrypt [bob] <5> {format=jwe}"},
+        {"encrypt|-r|bob|--format|jwe-compact", "Cipher.Encrypt [bob] <5> {format=jwe-compact}"},
         {"convert", "Cipher.Convert <5> {}"},
         {"convert|--to|hmsg", "Cipher.Convert <5> {to=hmsg}"},
         {"encrypt|-r|bob|--format=stream", "Cipher.EncryptFd [bob] fd fd {size=5,job=job-1}"},
