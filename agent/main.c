@@ -193,7 +193,12 @@ static int run(Places *places)
                   strerror(-r));
         return r;
     }
-    r = sandbox_enter();
+    r = file_make_folders(places->data_dir, 0700);
+    if (r < 0) {
+        log_error("%s: %s", places->data_dir, strerror(-r));
+        return r;
+    }
+    r = agent_sandbox_enter(places);
     if (r < 0) {
         log_error("The sandbox: %s", strerror(-r));
         return r;

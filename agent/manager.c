@@ -31,11 +31,7 @@
 static int open_data_folder(Manager *m)
 {
     struct stat st;
-    int r;
 
-    r = file_make_folders(m->places.data_dir, 0700);
-    if (r < 0)
-        return r;
     m->data_fd = open(m->places.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (m->data_fd < 0)
         return -errno;

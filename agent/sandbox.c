@@ -1,26 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
-#include <seccomp.h>
-#include <sys/socket.h>
-
 #include "agent/sandbox.h"
-#include "libhmsg/base/macro.h"
 
-int sandbox_enter(void)
+#include <errno.h>
+#include <libgen.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hmsg-build.h"
+#include "libhmsg/sandbox/sandbox.h"
+
+#define TCTI_DEVICE "device"
+
+static const char *device_of(const char *tcti)
 {
-    /* io_uring would open sockets past the filter */
-    static const int forbidden[] = {SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(io_uring_setup)};
-    scmp_filter_ctx filter;
-    int r;
+    const char *path;
 
-    filter = seccomp_init(SCMP_ACT_ALLOW);
-    if (!filter)
+    if (strncmp(tcti, TCTI_DEVICE, strlen(TCTI_DEVICE)) != 0)
+        return NULL;
+    path = strchr(tcti, ':');
+    /* while it is not there any device may become it */
+    return path && access(path + 1, F_OK) == 0 ? path + 1 : "/dev";
+}
+
+static int restrict_files(const Places *places)
+{
+    _cleanup_(freep) char *config = strdup(places->config_file);
+    const char *device = device_of(places->tcti);
+
+    if (!config)
         return -ENOMEM;
-    r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
-    for (size_t i = 0; i < ELEMENTSOF(forbidden) && r == 0; i++)
-        r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), forbidden[i], 0);
+    const SandboxPath paths[] = {
+        {places->data_dir, true}, {device ? device : "/dev/null", true},
+        {"/dev/null", true},      {"/dev/urandom", false},
+        {dirname(config), false}, {HMSG_SYSCONFDIR, false},
+        {"/etc", false},          {"/usr", false},
+        {"/lib", false},          {"/lib64", false},
+        {"/proc/self", false},    {"/proc/key-users", false},
+        {"/proc/sys", false},     {"/sys/fs/selinux", false},
+    };
+    return sandbox_files(paths, ELEMENTSOF(paths));
+}
+
+int agent_sandbox_enter(const Places *places)
+{
+    int r = restrict_files(places);
+
+    /* an agent of root's may have to open the TPM's device */
     if (r == 0)
-        r = seccomp_load(filter);
-    seccomp_release(filter);
-    return r;
+        r = sandbox_capabilities(1u << CAP_DAC_OVERRIDE);
+    return r == 0 ? sandbox_calls(SANDBOX_WRITE_FILES | SANDBOX_UNIX | SANDBOX_KEYRING) : r;
 }

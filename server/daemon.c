@@ -19,6 +19,7 @@
 #include "server/http-server.h"
 #include "server/listen.h"
 #include "server/monitor.h"
+#include "server/sandbox.h"
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
 #define RENEW_CHECK_ACCURACY 5000000u
@@ -259,6 +260,8 @@ int daemon_new(Options *o, Daemon **ret)
     r = string_printf(&d->address_path, "%s/" ADDRESS_FILE, o->data);
     if (r == 0)
         r = file_make_folders(o->data, 0700);
+    if (r == 0)
+        r = relay_sandbox_enter(o);
     if (r == 0)
         r = prepare_loop(d);
     if (r == 0)

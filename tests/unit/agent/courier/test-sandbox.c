@@ -21,13 +21,7 @@
 #include "libhmsg/base/file.h"
 #include "libhmsg/wire/limits.h"
 #include "tests/lib/child.h"
-
-#define REFUSED(call)                                                                                        \
-    do {                                                                                                     \
-        errno = 0;                                                                                           \
-        g_assert_cmpint((long)(call), ==, -1);                                                               \
-        g_assert_cmpint(errno, ==, EACCES);                                                                  \
-    } while (0)
+#include "tests/lib/refused.h"
 
 /* A file of the user's, of which the courier has a descriptor, as for a message. */
 typedef struct Fixture {
@@ -46,11 +40,6 @@ static void tear_down(Fixture *f, gconstpointer data)
     close(f->fd);
     g_assert_cmpint(unlink(f->path), ==, 0);
     g_free(f->path);
-}
-
-static bool has_landlock(void)
-{
-    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
 }
 
 static void try_sockets(void *data)
@@ -99,9 +88,9 @@ static void try_reading(void *data)
     if (!has_landlock())
         return;
     g_assert_cmpint(courier_sandbox_enter(), ==, 0);
-    REFUSED(open(f->path, O_RDONLY));
-    REFUSED(open("/var", O_RDONLY | O_DIRECTORY));
-    REFUSED(open("/proc/1/environ", O_RDONLY));
+    DENIED(open(f->path, O_RDONLY));
+    DENIED(open("/var", O_RDONLY | O_DIRECTORY));
+    DENIED(open("/proc/1/environ", O_RDONLY));
     g_assert_cmpint(open("/etc/passwd", O_RDONLY), >=, 0);
 }
 
