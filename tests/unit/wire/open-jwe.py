@@ -11,17 +11,20 @@ except ImportError:
     sys.exit(77)
 
 
+def renamed(text):
+    names = {'protected': 'protected', 'encrypted_aes_key': 'encrypted_key', 'iv': 'iv', 'ciphertext': 'ciphertext',
+             'mac': 'tag'}
+    package = json.loads(text) if text.startswith('{') else {}
+    return json.dumps({new: package[old] for old, new in names.items()}) if 'hmsg' in package else text
+
+
 def main():
     with open(sys.argv[1], 'rb') as text:
         key = jwk.JWK.from_pem(text.read())
     with open(sys.argv[2], encoding='utf-8') as text:
-        package = json.load(text)
-    names = {'protected': 'protected', 'encrypted_aes_key': 'encrypted_key', 'iv': 'iv', 'ciphertext': 'ciphertext',
-             'mac': 'tag'}
+        package = renamed(text.read())
     token = jwe.JWE(algs=['RSA-OAEP-256', 'A256CBC-HS512'])
-    if 'hmsg' in package:
-        package = {new: package[old] for old, new in names.items()}
-    token.deserialize(json.dumps(package))
+    token.deserialize(package)
     try:
         token.decrypt(key)
     except jwe.InvalidJWEData:
