@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <uthash.h>
 #include <utlist.h>
@@ -7,6 +8,7 @@
 #include "agent/access.h"
 #include "agent/bus-util.h"
 #include "agent/channel.h"
+#include "agent/confinement.h"
 #include "agent/request.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
@@ -20,13 +22,15 @@ struct Client {
     char *name;      /* unique name; NULL for a channel */
     sd_bus *channel; /* not owned; NULL for a name */
     uid_t uid;
+    char *context; /* of SELinux; NULL: none */
     Request *requests;
     unsigned n_requests;
 };
 
 struct Access {
     Manager *m;
-    uid_t uid;          /* ours */
+    uid_t uid; /* ours */
+    Confinement *confinement;
     uint64_t last_call; /* CLOCK_BOOTTIME */
     Client *names;      /* by name */
     Client *channels;   /* by channel */
@@ -54,39 +58,82 @@ static void client_leave(Client *c)
             q->cancel(q->userdata);
     }
     free(c->name);
+    free(c->context);
     free(c);
 }
 
-static int client_check(const Access *a, const Client *c, sd_bus_error *error)
+static int client_check_permission(const Access *a, const Client *c, const char *permission,
+                                   sd_bus_error *error)
 {
+    char text[128];
+
+    if (confinement_check(a->confinement, c->context, permission) == 0)
+        return 0;
+    (void)snprintf(text, sizeof(text), "The SELinux policy does not let this program do that (hmsg: %s)",
+                   permission);
+    return bus_fail(error, HMSG_ERROR_DENIED, text);
+}
+
+static int client_check(const Access *a, const Client *c, sd_bus_message *call, sd_bus_error *error)
+{
+    const char *interface = sd_bus_message_get_interface(call);
+
     if (c->uid != a->uid)
         return bus_fail(error, HMSG_ERROR_DENIED, "Only the user whose agent this is may call it");
-    return 0;
+    return client_check_permission(a, c, confinement_permission(interface, sd_bus_message_get_member(call)),
+                                   error);
+}
+
+static int copy_context(const Access *a, const char *context, char **ret)
+{
+    if (!a->confinement || !context)
+        return 0;
+    *ret = strdup(context);
+    return *ret ? 0 : -ENOMEM;
+}
+
+/* User and context of a name of the bus. */
+static int ask_bus(const Access *a, sd_bus *bus, const char *name, uid_t *ret_uid, char **ret_context)
+{
+    uint64_t mask = SD_BUS_CREDS_EUID | (a->confinement ? SD_BUS_CREDS_SELINUX_CONTEXT : 0);
+    sd_bus_creds *creds = NULL;
+    const char *context = NULL;
+    int r;
+
+    r = sd_bus_get_name_creds(bus, name, mask, &creds);
+    if (r < 0)
+        return -ENXIO;
+    r = sd_bus_creds_get_euid(creds, ret_uid);
+    if (r >= 0 && a->confinement)
+        (void)sd_bus_creds_get_selinux_context(creds, &context); /* none is refused by the check */
+    r = r < 0 ? -ENXIO : copy_context(a, context, ret_context);
+    sd_bus_creds_unref(creds);
+    return r;
 }
 
 static int client_add_name(Access *a, sd_bus *bus, const char *name, Client **ret)
 {
-    sd_bus_creds *creds = NULL;
+    char *context = NULL;
     Client *c;
     uid_t uid;
     int r;
 
     if (HASH_COUNT(a->names) >= CLIENTS_MAX)
         return -EUSERS;
-    r = sd_bus_get_name_creds(bus, name, SD_BUS_CREDS_EUID, &creds);
+    r = ask_bus(a, bus, name, &uid, &context);
     if (r < 0)
-        return -ENXIO;
-    r = sd_bus_creds_get_euid(creds, &uid);
-    sd_bus_creds_unref(creds);
-    if (r < 0)
-        return -ENXIO;
+        return r;
 
     c = calloc(1, sizeof(*c));
-    if (!c)
+    if (!c) {
+        free(context);
         return -ENOMEM;
+    }
     c->uid = uid;
+    c->context = context;
     c->name = strdup(name);
     if (!c->name) {
+        free(c->context);
         free(c);
         return -ENOMEM;
     }
@@ -114,6 +161,15 @@ int access_client(Access *a, sd_bus_message *call, Client **ret)
     return client_add_name(a, bus, name, ret);
 }
 
+int access_may_sign(Access *a, sd_bus_message *call, sd_bus_error *error)
+{
+    Client *c;
+
+    if (access_client(a, call, &c) < 0)
+        return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");
+    return client_check_permission(a, c, "sign", error);
+}
+
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     Access *a = userdata;
@@ -127,7 +183,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
     r = access_client(a, m, &c);
     if (r < 0)
         return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");
-    r = client_check(a, c, error);
+    r = client_check(a, c, m, error);
     if (r >= 0)
         a->last_call = clock_boottime();
     return r;
@@ -152,11 +208,21 @@ static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
 int access_new(Manager *m, Access **ret)
 {
     Access *a = calloc(1, sizeof(*a));
+    int r;
 
     if (!a)
         return -ENOMEM;
     a->m = m;
     a->uid = getuid();
+    r = confinement_new(&a->confinement);
+    if (r < 0) {
+        free(a);
+        return r;
+    }
+    if (a->confinement && !confinement_complete())
+        log_error(
+            "SELinux is on, and its policy lacks the class hmsg: while it enforces, every call is refused. "
+            "docs/selinux.md says how to install it");
     *ret = a;
     return 0;
 }
@@ -177,6 +243,7 @@ Access *access_free(Access *a)
         HASH_DEL(a->channels, c);
         client_leave(c);
     }
+    confinement_free(a->confinement);
     free(a);
     return NULL;
 }
@@ -209,6 +276,10 @@ int access_watch_channel(Access *a, sd_bus *channel, const Client *rights)
         return -ENOMEM;
     c->channel = channel;
     c->uid = rights->uid;
+    if (copy_context(a, rights->context, &c->context) < 0) {
+        free(c);
+        return -ENOMEM;
+    }
     HASH_ADD_PTR(a->channels, channel, c);
     return sd_bus_add_filter(channel, NULL, on_message, a);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/access.h"
 #include "agent/bus-util.h"
 #include "agent/cipher.h"
 #include "agent/info-bus.h"
@@ -130,8 +131,14 @@ static void call_reply(Call *c, sd_bus_message *reply, int r)
         call_free(c);
 }
 
-static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *ret, CipherOptions *o,
-                                sd_bus_error *error)
+/* Else no key of ours is needed. */
+static bool signs(const SealOptions *o)
+{
+    return !o->anonymous && !o->seed && !o->compact;
+}
+
+static int read_encrypt_options(Manager *m, sd_bus_message *message, bool fd, SealOptions *ret,
+                                CipherOptions *o, sd_bus_error *error)
 {
     static const BusOption message_options[] = {
         OPTION(recipient_keys, 'Y'),
@@ -156,14 +163,9 @@ static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *r
                          .seed = strcmp(o->format, "seed") == 0,
                          .jwe = strcmp(o->format, "jwe") == 0,
                          .compact = strcmp(o->format, "jwe-compact") == 0};
-    return ret->seed || ret->jwe || ret->compact || strcmp(o->format, "hmsg") == 0 ? 0
-                                                                                   : HMSG_ERROR_INVALID_ARGS;
-}
-
-/* Else no key of ours is needed. */
-static bool signs(const SealOptions *o)
-{
-    return !o->anonymous && !o->seed && !o->compact;
+    if (!ret->seed && !ret->jwe && !ret->compact && strcmp(o->format, "hmsg") != 0)
+        return HMSG_ERROR_INVALID_ARGS;
+    return signs(ret) ? access_may_sign(m->access, message, error) : 0;
 }
 
 static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
@@ -258,7 +260,7 @@ static int method_encrypt(sd_bus_message *message, void *userdata, sd_bus_error 
     if (r == 0)
         r = bus_read_bytes(message, &plaintext);
     if (r == 0)
-        r = read_encrypt_options(message, false, &options, &o, error);
+        r = read_encrypt_options(m, message, false, &options, &o, error);
     if (r == 0)
         r = seal_at_once(m, message, &o, &names, &plaintext, &options);
     if (r == 0 || (r == -EAGAIN && signs(&options) && unlock_first(m, message)))
@@ -341,7 +343,7 @@ static int method_encrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     if (r == 0)
         r = read_fds(message, &source, &destination);
     if (r == 0)
-        r = read_encrypt_options(message, true, &options, &o, error);
+        r = read_encrypt_options(m, message, true, &options, &o, error);
     if (r == 0 && signs(&options) && unlock_first(m, message))
         return 1;
     if (r == 0)

@@ -108,14 +108,24 @@ static int base_folder(const char *name, const char *fallback, const char *file,
     return string_printf(ret, "%s/%s/%s", home, fallback, file);
 }
 
-static int set_from_environment(char **where, const char *variable)
+static int set_from(char **where, const char *value)
 {
-    const char *value = getenv(variable);
-
     if (*where || !value || !*value)
         return 0;
     *where = strdup(value);
     return *where ? 0 : -ENOMEM;
+}
+
+static int set_from_environment(char **where, const char *variable)
+{
+    return set_from(where, getenv(variable));
+}
+
+/* For what names a program or a library: not from a caller with fewer rights than we have by SELinux or a
+ * set-group-ID. */
+static int set_from_own_environment(char **where, const char *variable)
+{
+    return set_from(where, secure_getenv(variable));
 }
 
 static int complete_places(Places *p)
@@ -126,11 +136,11 @@ static int complete_places(Places *p)
     if (r >= 0)
         r = set_from_environment(&p->data_dir, "HMSG_DATA");
     if (r >= 0)
-        r = set_from_environment(&p->tcti, "HMSG_TCTI");
+        r = set_from_own_environment(&p->tcti, "HMSG_TCTI");
     if (r >= 0)
-        r = set_from_environment(&p->courier, "HMSG_COURIER");
+        r = set_from_own_environment(&p->courier, "HMSG_COURIER");
     if (r >= 0)
-        r = set_from_environment(&p->pinentry, "HMSG_PINENTRY");
+        r = set_from_own_environment(&p->pinentry, "HMSG_PINENTRY");
     if (r >= 0)
         r = set_from_environment(&p->bus_address, "DBUS_SESSION_BUS_ADDRESS");
     if (r >= 0)

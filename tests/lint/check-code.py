@@ -31,6 +31,7 @@ FOREIGN = {
     'keyutils.h': ('agent',),
     'openssl/ssl.h': ('server', 'agent/courier'),
     'openssl/': ('libhmsg/base', 'libhmsg/wire', 'libhmsg/db', 'libhmsg/tpm', 'agent', 'agent/courier', 'server'),
+    'selinux/': ('agent',),
     'systemd/': ('libhmsg/client', 'agent', 'agent/courier', 'cli', 'server'),
     'jansson.h': ('libhmsg/base', 'libhmsg/wire', 'agent', 'agent/courier', 'cli', 'server'),
     'glib': (),
