@@ -12,6 +12,7 @@
 #include "libhmsg/sandbox/sandbox.h"
 
 #define TCTI_DEVICE "device"
+#define SELINUX_ACCESS "/sys/fs/selinux/access" /* a question to the policy is written there */
 
 static const char *device_of(const char *tcti)
 {
@@ -39,6 +40,7 @@ static int restrict_files(const Places *places)
         {"/lib", false},          {"/lib64", false},
         {"/proc/self", false},    {"/proc/key-users", false},
         {"/proc/sys", false},     {"/sys/fs/selinux", false},
+        {SELINUX_ACCESS, true},
     };
     return sandbox_files(paths, ELEMENTSOF(paths));
 }
