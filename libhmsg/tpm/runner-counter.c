@@ -11,13 +11,13 @@
 #define INDEX_COUNT 0x00400000u
 #define INDEX_TRIES 16u
 
-static int choose(TpmCounter *c)
+int tpm_counter_choose(TpmCounter *ret)
 {
     uint32_t random;
     if (RAND_bytes((unsigned char *)&random, sizeof(random)) != 1 ||
-        RAND_priv_bytes(c->auth, sizeof(c->auth)) != 1)
+        RAND_priv_bytes(ret->auth, sizeof(ret->auth)) != 1)
         return -EIO;
-    c->index = INDEX_FIRST + random % INDEX_COUNT;
+    ret->index = INDEX_FIRST + random % INDEX_COUNT;
     return 0;
 }
 
@@ -72,7 +72,7 @@ static TSS2_RC define(Work *w, Link *l)
     rc = TPM2_RC_NV_DEFINED;
     for (unsigned i = 0; i < INDEX_TRIES && rc_plain(rc) == TPM2_RC_NV_DEFINED; i++) {
         ESYS_TR nv = ESYS_TR_NONE;
-        if ((w->r = choose(&w->counter)) < 0)
+        if (!w->counter_given && (w->r = tpm_counter_choose(&w->counter)) < 0)
             return TSS2_RC_SUCCESS;
         tpm_counter_public(w->counter.index, &public);
         memcpy(value.buffer, w->counter.auth, TPM_AUTH_SIZE);
@@ -81,6 +81,8 @@ static TSS2_RC define(Work *w, Link *l)
             w->counter_defined = true;
             let_go(l, nv);
         }
+        if (w->counter_given && rc_plain(rc) == TPM2_RC_NV_DEFINED) /* ours, if it takes our value */
+            rc = TSS2_RC_SUCCESS;
     }
     bytes_wipe(&value, sizeof(value));
     return rc;
@@ -112,10 +114,14 @@ static TSS2_RC first_value(Work *w, Link *l, ESYS_TR nv)
     return rc == TSS2_RC_SUCCESS ? read_value(w, l, nv) : rc;
 }
 
-/* With a password on the owner hierarchy the index stays, raised past the keys that are bound to it. */
+/* The owner can remove any index: only one that takes our authorization value is ours. With a password on the
+ * owner hierarchy it stays, raised past the keys that are bound to it. */
 static TSS2_RC undefine(Work *w, Link *l, ESYS_TR *nv)
 {
-    TSS2_RC rc = Esys_NV_UndefineSpace(l->esys, ESYS_TR_RH_OWNER, *nv, SESSION(l));
+    TSS2_RC rc = read_value(w, l, *nv);
+    if (rc != TSS2_RC_SUCCESS && rc_plain(rc) != TPM2_RC_NV_UNINITIALIZED)
+        return rc;
+    rc = Esys_NV_UndefineSpace(l->esys, ESYS_TR_RH_OWNER, *nv, SESSION(l));
     if (rc == TSS2_RC_SUCCESS)
         *nv = ESYS_TR_NONE;
     if (!rc_is_auth(rc))

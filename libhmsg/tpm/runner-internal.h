@@ -56,6 +56,7 @@ typedef struct Work {
     bool bound; /* create, decrypt, sign: policy holds; decrypt, sign: counter too */
     TpmKeyPolicy policy;
     TpmCounter counter; /* counter_new: what was made */
+    bool counter_given; /* counter_new: of this index */
     bool counter_defined;
     uint64_t raise_to;
     uint64_t value; /* of the counter */

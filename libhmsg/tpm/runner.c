@@ -377,15 +377,16 @@ static int start_counter(TpmRunner *r, WorkKind kind, const TpmCounter *c, uint6
     int e = work_new(kind, NULL, NULL, &w);
     if (e != 0)
         return e;
+    w->counter_given = c != NULL;
     if (c)
         w->counter = *c;
     w->raise_to = to;
     return submit(r, w, done, userdata, ret);
 }
 
-int tpm_runner_counter_new(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
+int tpm_runner_counter_new(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret)
 {
-    return start_counter(r, WORK_COUNTER_NEW, NULL, 0, done, userdata, ret);
+    return start_counter(r, WORK_COUNTER_NEW, c, 0, done, userdata, ret);
 }
 
 int tpm_runner_counter_read(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret)

@@ -123,8 +123,12 @@ int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, co
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);
 
-/* A new counter with a random index and authorization value. TPM_REASON_NV_AUTH, TPM_REASON_NV_ROOM. */
-int tpm_runner_counter_new(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
+/* A random index and authorization value. */
+int tpm_counter_choose(TpmCounter *ret);
+/* Makes the counter c, which may be there already when an answer was lost; c NULL: one with a random index
+ * and authorization value. TPM_REASON_NV_AUTH, TPM_REASON_NV_ROOM; TPM_REASON_DESTROYED: the index is
+ * somebody else's. */
+int tpm_runner_counter_new(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret);
 /* These refuse with TPM_REASON_DESTROYED when the index is gone or has another authorization value. */
 int tpm_runner_counter_read(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret);
 /* Until its value is to or more; may be repeated. -ERANGE: more than TPM_COUNTER_RAISE_MAX steps. */

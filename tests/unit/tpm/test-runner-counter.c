@@ -25,7 +25,7 @@ typedef struct Fixture {
 static int make(TpmRunner *r, Answer *a)
 {
     answer_clear(a);
-    g_assert_cmpint(tpm_runner_counter_new(r, answer_note, a, NULL), ==, 0);
+    g_assert_cmpint(tpm_runner_counter_new(r, NULL, answer_note, a, NULL), ==, 0);
     answer_await(r, a);
     return a->r;
 }
@@ -132,6 +132,35 @@ static void test_remove(Fixture *f, gconstpointer data)
     g_assert_cmpuint(a.counter_value, >, f->first);
 }
 
+static int make_as(TpmRunner *r, const TpmCounter *c, Answer *a)
+{
+    answer_clear(a);
+    g_assert_cmpint(tpm_runner_counter_new(r, c, answer_note, a, NULL), ==, 0);
+    answer_await(r, a);
+    return a->r;
+}
+
+/* Chosen before it is made, so that one whose making was cut short can be found again; and no other. */
+static void test_chosen(Fixture *f, gconstpointer data)
+{
+    g_auto(Answer) a = {0};
+    TpmCounter c, other;
+
+    g_assert_cmpint(tpm_counter_choose(&c), ==, 0);
+    g_assert_cmpint(make_as(f->runner, &c, &a), ==, 0);
+    g_assert_cmpuint(a.counter.index, ==, c.index);
+    uint64_t value = a.counter_value;
+    g_assert_cmpint(make_as(f->runner, &c, &a), ==, 0);
+    g_assert_cmpuint(a.counter_value, ==, value);
+    other = c;
+    other.auth[0] ^= 1;
+    g_assert_cmpint(make_as(f->runner, &other, &a), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(take_away(f->runner, &other, &a), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(look(f->runner, &c, &a), ==, 0);
+    g_assert_cmpint(take_away(f->runner, &c, &a), ==, 0);
+    g_assert_cmpint(take_away(f->runner, &c, &a), ==, HMSG_ERROR_NOT_FOUND);
+}
+
 static void test_faults(Fixture *f, gconstpointer data)
 {
     g_auto(Answer) a = {0};
@@ -180,6 +209,7 @@ static void add_tests(void)
     g_test_add("/tpm/counter/raise", Fixture, NULL, set_up, test_raise, tear_down);
     g_test_add("/tpm/counter/secret", Fixture, NULL, set_up, test_secret, tear_down);
     g_test_add("/tpm/counter/remove", Fixture, NULL, set_up, test_remove, tear_down);
+    g_test_add("/tpm/counter/chosen", Fixture, NULL, set_up, test_chosen, tear_down);
     g_test_add("/tpm/counter/faults", Fixture, NULL, set_up, test_faults, tear_down);
     g_test_add("/tpm/counter/owner", Fixture, NULL, set_up, test_owner, tear_down);
 }

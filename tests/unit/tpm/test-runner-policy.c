@@ -94,7 +94,7 @@ static void set_up(Fixture *f, gconstpointer data)
     g_assert_cmpint(secret_new_copy(RIGHT, TPM_AUTH_SIZE, &f->right), ==, 0);
     g_assert_cmpint(secret_new_copy(WRONG, TPM_AUTH_SIZE, &f->wrong), ==, 0);
     f->auth = data == WITH_PIN ? f->right : NULL;
-    g_assert_cmpint(finish(f, tpm_runner_counter_new(f->runner, answer_note, &a, NULL), &a), ==, 0);
+    g_assert_cmpint(finish(f, tpm_runner_counter_new(f->runner, NULL, answer_note, &a, NULL), &a), ==, 0);
     f->counter = a.counter;
     f->generation = a.counter_value + 1; /* the keys that are made before the old ones go */
     TpmKeyPolicy policy = {.index = f->counter.index, .generation = f->generation};
