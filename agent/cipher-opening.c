@@ -36,17 +36,6 @@ void opening_done(Opening *o)
     *o = (Opening){0};
 }
 
-/* Ours, as package_find takes them. */
-static size_t own_kids(const Cipher *c, uint8_t kids[1][KID_SIZE])
-{
-    const IdentityPublic *own = identity_public(c->m->identity);
-
-    if (!own)
-        return 0;
-    memcpy(kids[0], own->kid_bytes, KID_SIZE);
-    return 1;
-}
-
 static int parse_package(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE],
                          size_t n_kids)
 {
@@ -57,8 +46,8 @@ static int parse_package(Opening *o, const void *data, size_t n, const uint8_t (
 
 int opening_parse(Opening *o, const void *data, size_t n)
 {
-    uint8_t kids[1][KID_SIZE];
-    size_t n_kids = own_kids(o->c, kids);
+    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+    size_t n_kids = identity_kids(o->c->m->identity, kids);
     WireFormat format = wire_format_detect(data, n);
     int r;
 
@@ -73,8 +62,8 @@ int opening_parse(Opening *o, const void *data, size_t n)
 
 int opening_parse_stream(Opening *o, const void *header, size_t n)
 {
-    uint8_t kids[1][KID_SIZE];
-    size_t index = 0, n_kids = own_kids(o->c, kids);
+    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+    size_t index = 0, n_kids = identity_kids(o->c->m->identity, kids);
     int r;
 
     r = stream_header_parse(header, n, kids, n_kids, &o->package, &index);
@@ -143,7 +132,6 @@ static int check(Opening *o, SessionInEntry **ret_entry)
 static int ask_store(Opening *o, const char *skid)
 {
     const Manager *m = o->c->m;
-    const IdentityPublic *own = identity_public(m->identity);
     Sender sender = {.address = ""};
     uint64_t generation = 0;
     int r;
@@ -153,7 +141,7 @@ static int ask_store(Opening *o, const char *skid)
         r = contacts_known_sender(m->contacts, skid, &sender);
         if (r != 0)
             return r;
-    } else if (own && strcmp(own->skid, skid) == 0) {
+    } else if (identity_is_ours(m->identity, skid)) {
         sender.trust = CONTACT_VERIFIED;
     }
     return sender_answer_set(&o->sender, generation, sender.trust, sender.address);
@@ -292,7 +280,9 @@ static int find_keys(Opening *o, SessionInEntry *entry)
         return r;
     if (session_in_has_failed(c->m->session_in, o->failed_id) || ek->size != rsa_key_size(own->decrypt))
         return take_keys(o, HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
-    r = identity_open_pop(c->m->identity, ek->data, ek->size, on_unwrapped, o, &o->work);
+    /* a seed does not say whose key it is for */
+    r = identity_open(c->m->identity, o->seed ? own->kid_bytes : o->package->kid, ek->data, ek->size,
+                      on_unwrapped, o, &o->work);
     return r == 0 ? -EAGAIN : r;
 }
 

@@ -109,12 +109,13 @@ static void on_identity_changed(Identity *i, void *userdata)
 
     if (identity_epoch(i) == c->epoch && strcmp(own ? own->skid : "", c->skid) == 0)
         return;
-    if (identity_epoch(i) != c->epoch || *c->skid) { /* locked, or the keys are others now */
+    if (identity_epoch(i) != c->epoch) { /* locked, or all keys are others now */
         r = session_in_lock(c->m->session_in);
         if (r < 0)
             log_error("The session keys: %s", strerror(-r));
-        session_out_lock(c->m->session_out);
     }
+    if (identity_epoch(i) != c->epoch || *c->skid) /* or rotated: what was received stays readable */
+        session_out_lock(c->m->session_out);
     remember_identity(c);
     fail_old_jobs(c);
 }

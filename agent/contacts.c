@@ -75,9 +75,7 @@ int contacts_save(Contacts *c, Contact *p)
 
 bool contacts_are_ours(const Contacts *c, const char *skid)
 {
-    const IdentityPublic *own = c->m->identity ? identity_public(c->m->identity) : NULL;
-
-    return own && strcmp(own->skid, skid) == 0;
+    return c->m->identity && identity_is_ours(c->m->identity, skid);
 }
 
 typedef struct FirstAddress {

@@ -2,72 +2,15 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/bus-util.h"
-#include "agent/identity.h"
+#include "agent/identity-bus-internal.h"
 #include "agent/pin.h"
 #include "agent/relays.h"
-#include "agent/request.h"
-#include "agent/unlocker.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
-#include "libhmsg/wire/export.h"
 
 #define PROTECTION "tpm"
-
-/* A call that waits for the TPM. */
-typedef struct Call {
-    Manager *m;
-    Request *request;
-    IdentityWork *work;
-    UnlockWait *wait;
-    bool force; /* of Unlock and SetPin */
-} Call;
-
-static Call *call_free(Call *c)
-{
-    if (!c)
-        return NULL;
-    identity_work_free(c->work);
-    unlock_wait_free(c->wait);
-    request_free(c->request);
-    free(c);
-    return NULL;
-}
-DEFINE_CLEANUP(Call *, call_free)
-
-static void call_cancel(void *userdata)
-{
-    call_free(userdata);
-}
-
-static int call_new(Manager *m, sd_bus_message *message, Call **ret)
-{
-    Call *c = calloc(1, sizeof(*c));
-    int r;
-
-    if (!c)
-        return -ENOMEM;
-    c->m = m;
-    r = request_new(m->access, message, call_cancel, c, &c->request);
-    if (r != 0) {
-        free(c);
-        return r;
-    }
-    *ret = c;
-    return 0;
-}
-
-/* The work has been begun, or not: then the error is the answer. */
-static int call_begun(Call *c, int r, const char *detail)
-{
-    if (r == 0)
-        return 1;
-    if (r == HMSG_ERROR_TPM_UNAVAILABLE)
-        detail = identity_tpm_status(c->m->identity, NULL);
-    (void)request_fail(c->request, r, detail);
-    call_free(c);
-    return 1;
-}
+#define GENERATION_COUNTER "counter"
+#define GENERATION_NONE "none"
 
 static int append_address(const char *address, const char *relay, const char *state, const char *error,
                           void *userdata)
@@ -101,6 +44,16 @@ static int append_addresses_entry(Manager *m, sd_bus_message *reply)
     return r;
 }
 
+/* Former decrypt keys that still work, and when the last of them is destroyed. */
+static int append_former(Manager *m, sd_bus_message *reply)
+{
+    int64_t until = 0;
+    unsigned n = identity_former(m->identity, &until);
+    int r = bus_append_u64(reply, "former", n);
+
+    return r >= 0 && n > 0 ? bus_append_u64(reply, "former_until", (uint64_t)until) : r;
+}
+
 static int append_identity(Manager *m, sd_bus_message *reply)
 {
     const IdentityPublic *p = identity_public(m->identity);
@@ -122,6 +75,10 @@ static int append_identity(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = bus_append_u64(reply, "generation", p->generation);
     if (r >= 0)
+        r = bus_append_bool(reply, "bound", p->bound);
+    if (r >= 0)
+        r = append_former(m, reply);
+    if (r >= 0)
         r = bus_append_u64(reply, "created", (uint64_t)p->created);
     if (r >= 0)
         r = bus_append_bool(reply, "pin", p->has_pin);
@@ -134,7 +91,7 @@ static int append_identity(Manager *m, sd_bus_message *reply)
 
 static void on_created(int r, const char *detail, void *userdata)
 {
-    _cleanup_(call_freep) Call *c = userdata;
+    _cleanup_(identity_call_freep) IdentityCall *c = userdata;
     sd_bus_message *reply = NULL;
 
     if (r == 0)
@@ -160,31 +117,97 @@ static int read_pin(int fd, Secret **ret, sd_bus_error *error)
     return r;
 }
 
+static bool is_generation(const char *text)
+{
+    return strcmp(text, GENERATION_COUNTER) == 0 || strcmp(text, GENERATION_NONE) == 0;
+}
+
 static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     struct CreateOptions {
-        const char *protection;
+        const char *protection, *generation;
         int pin;
-    } o = {PROTECTION, -1};
+    } o = {PROTECTION, GENERATION_COUNTER, -1};
     static const BusOption options[] = {
         {"protection", 's', offsetof(struct CreateOptions, protection)},
+        {"generation", 's', offsetof(struct CreateOptions, generation)},
         {"pin", 'h', offsetof(struct CreateOptions, pin)},
     };
     _cleanup_(secret_freep) Secret *pin = NULL;
     Manager *m = userdata;
-    Call *c = NULL;
+    IdentityCall *c = NULL;
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
     if (r == 0 && strcmp(o.protection, PROTECTION) != 0)
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The only protection is \"tpm\"");
+    if (r == 0 && !is_generation(o.generation))
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The generation is \"counter\" or \"none\"");
     if (r == 0)
         r = read_pin(o.pin, &pin, error);
     if (r == 0)
-        r = call_new(m, message, &c);
+        r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    return call_begun(c, identity_create(m->identity, pin, on_created, c, &c->work), NULL);
+    return identity_call_begun(c,
+                               identity_create(m->identity, pin,
+                                               strcmp(o.generation, GENERATION_COUNTER) == 0, on_created, c,
+                                               &c->work),
+                               NULL);
+}
+
+typedef struct RotateOptions {
+    const char *generation;
+    uint64_t grace;
+} RotateOptions;
+#define ROTATE_OPTIONS_NONE ((RotateOptions){.grace = UINT64_MAX})
+
+/* INVALID_ARGS, with words. */
+static int read_rotation(const RotateOptions *o, IdentityRotation *ret, sd_bus_error *error)
+{
+    ret->has_grace = o->grace != UINT64_MAX;
+    ret->grace = o->grace;
+    ret->bind = o->generation != NULL;
+    if (ret->has_grace && ret->grace > IDENTITY_GRACE_MAX)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "Former keys stay 366 days at most");
+    if (ret->bind && strcmp(o->generation, GENERATION_COUNTER) != 0)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS,
+                        "Rotated keys can begin to have the generation \"counter\"");
+    return 0;
+}
+
+/* Why a rotation was not begun, where the error alone does not say it. */
+static const char *rotation_detail(int r)
+{
+    return r == HMSG_ERROR_QUOTA_EXCEEDED ? "Keys are being made already, or too many former keys still work"
+                                          : NULL;
+}
+
+static int method_rotate(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    static const BusOption options[] = {
+        {"generation", 's', offsetof(RotateOptions, generation)},
+        {"grace", 't', offsetof(RotateOptions, grace)},
+    };
+    RotateOptions o = ROTATE_OPTIONS_NONE;
+    IdentityRotation rotation = {0};
+    Manager *m = userdata;
+    IdentityCall *c = NULL;
+    int r;
+
+    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    r = read_rotation(&o, &rotation, error);
+    if (r != 0)
+        return r;
+    if (unlock_first(m, message))
+        return 1;
+    r = identity_call_new(m, message, &c);
+    if (r != 0)
+        return bus_fail(error, r, NULL);
+    r = identity_rotate(m->identity, &rotation, on_created, c, &c->work);
+    return identity_call_begun(c, r, rotation_detail(r));
 }
 
 static int method_show(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -205,166 +228,6 @@ static int method_show(sd_bus_message *message, void *userdata, sd_bus_error *er
         r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
     return r;
-}
-
-static int send_exported(Call *c, const Buf *exported)
-{
-    sd_bus_message *reply = NULL;
-    int r;
-
-    r = request_reply_new(c->request, &reply);
-    if (r >= 0)
-        r = sd_bus_message_append_array(reply, 'y', exported->data, exported->size);
-    if (r >= 0)
-        r = request_send(c->request, reply);
-    sd_bus_message_unref(reply);
-    return r < 0 ? r : 0;
-}
-
-static void on_statement(int r, const char *detail, const char *jws, void *userdata)
-{
-    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
-    _cleanup_(call_freep) Call *c = userdata;
-
-    if (r == 0)
-        r = export_write(jws, strlen(jws), &exported);
-    if (r == 0)
-        r = send_exported(c, &exported);
-    if (r != 0)
-        (void)request_fail(c->request, r, detail);
-}
-
-static void on_csr(int r, const char *detail, const char *pem, void *userdata)
-{
-    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
-    _cleanup_(call_freep) Call *c = userdata;
-
-    if (r == 0)
-        r = buf_append_string(&exported, pem);
-    if (r == 0)
-        r = send_exported(c, &exported);
-    if (r != 0)
-        (void)request_fail(c->request, r, detail);
-}
-
-/* Stops at the first. */
-static int take_address(const char *address, const char *relay, const char *state, const char *error,
-                        void *userdata)
-{
-    int r = buf_append_string(userdata, address);
-
-    return r < 0 ? r : 1;
-}
-
-static int first_address(Call *c, Buf *ret)
-{
-    int r = c->m->relays ? relays_each_registration(c->m->relays, take_address, ret) : 0;
-
-    return r < 0 ? r : 0;
-}
-
-static int export_statement(Call *c)
-{
-    _cleanup_(buf_done) Buf input = BUF_MAX(JWS_SIZE_MAX);
-    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
-    Identity *i = c->m->identity;
-    int r = first_address(c, &address);
-
-    if (r == 0)
-        r = identity_export_statement(identity_public(i), buf_text(&address), &input);
-    if (r == 0)
-        r = identity_sign_jws(i, buf_text(&input), on_statement, c, &c->work);
-    return call_begun(c, r, NULL);
-}
-
-/* subject: NULL for the first address. */
-static int export_csr(Call *c, const char *subject)
-{
-    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
-    int r = subject ? 0 : first_address(c, &address);
-
-    if (r == 0)
-        r = identity_sign_csr(c->m->identity, subject ? subject : buf_text(&address), on_csr, c, &c->work);
-    return call_begun(
-        c, r,
-        r == HMSG_ERROR_INVALID_ARGS
-            ? "A certificate request needs a subject of 1 to 64 characters, none of them a control"
-            : NULL);
-}
-
-static int export_key(Call *c, KeyTextForm form)
-{
-    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
-    int r;
-
-    r = identity_export_key(identity_public(c->m->identity), form, &exported);
-    if (r == 0)
-        r = send_exported(c, &exported);
-    call_free(c);
-    return r < 0 ? r : 1;
-}
-
-typedef enum ExportFormat {
-    EXPORT_IDENTITY,
-    EXPORT_PEM,
-    EXPORT_JWK,
-    EXPORT_OPENSSH,
-    EXPORT_CSR
-} ExportFormat;
-
-static int read_format(const char *text, ExportFormat *ret)
-{
-    static const char *const names[] = {"identity", "pem", "jwk", "openssh", "csr"};
-
-    for (size_t i = 0; i < ELEMENTSOF(names); i++)
-        if (strcmp(text, names[i]) == 0) {
-            *ret = (ExportFormat)i;
-            return 0;
-        }
-    return HMSG_ERROR_INVALID_ARGS;
-}
-
-static int method_export(sd_bus_message *message, void *userdata, sd_bus_error *error)
-{
-    struct ExportOptions {
-        const char *format, *subject;
-    } o = {"identity", NULL};
-    static const BusOption options[] = {
-        {"format", 's', offsetof(struct ExportOptions, format)},
-        {"subject", 's', offsetof(struct ExportOptions, subject)},
-    };
-    ExportFormat format = EXPORT_IDENTITY;
-    Manager *m = userdata;
-    Call *c = NULL;
-    int r;
-
-    r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
-    if (r == 0 && read_format(o.format, &format) != 0)
-        return bus_fail(error, HMSG_ERROR_INVALID_ARGS,
-                        "The formats are identity, pem, jwk, openssh and csr");
-    if (r == 0 && o.subject && format != EXPORT_CSR)
-        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "Only a certificate request has a subject");
-    if (r == 0 && !identity_public(m->identity))
-        r = HMSG_ERROR_NO_IDENTITY;
-    if (r == 0 && (format == EXPORT_IDENTITY || format == EXPORT_CSR) && unlock_first(m, message))
-        return 1;
-    if (r == 0)
-        r = call_new(m, message, &c);
-    if (r != 0)
-        return bus_fail(error, r, NULL);
-    switch (format) {
-    case EXPORT_PEM:
-        return export_key(c, KEY_TEXT_PEM);
-    case EXPORT_JWK:
-        return export_key(c, KEY_TEXT_JWK);
-    case EXPORT_OPENSSH:
-        return export_key(c, KEY_TEXT_OPENSSH);
-    case EXPORT_CSR:
-        return export_csr(c, o.subject);
-    case EXPORT_IDENTITY:
-    default:
-        return export_statement(c);
-    }
 }
 
 static int method_delete(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -399,7 +262,7 @@ static int method_lock(sd_bus_message *message, void *userdata, sd_bus_error *er
 
 static void on_unlocked(int r, const char *detail, void *userdata)
 {
-    _cleanup_(call_freep) Call *c = userdata;
+    _cleanup_(identity_call_freep) IdentityCall *c = userdata;
 
     if (r == 0)
         (void)request_reply(c->request, "");
@@ -420,64 +283,76 @@ static const char *pin_detail(int r)
 /* Of Unlock, but for the last, and SetPin. */
 typedef struct PinOptions {
     int pin, new_pin;
-    bool force;
+    bool force, keep_key;
+    RotateOptions rotate;
 } PinOptions;
 
 /* The call with its PINs, each NULL when it is absent. */
-static int call_with_pins(sd_bus_message *message, Manager *m, bool two, Call **ret, Secret **ret_pin,
-                          Secret **ret_new, sd_bus_error *error)
+static int call_with_pins(sd_bus_message *message, Manager *m, bool two, IdentityCall **ret, PinOptions *o,
+                          Secret **ret_pin, Secret **ret_new, sd_bus_error *error)
 {
     static const BusOption options[] = {
         {"pin", 'h', offsetof(PinOptions, pin)},
         {"force", 'b', offsetof(PinOptions, force)},
         {"new_pin", 'h', offsetof(PinOptions, new_pin)},
+        {"keep_key", 'b', offsetof(PinOptions, keep_key)},
+        {"grace", 't', offsetof(PinOptions, rotate.grace)},
     };
-    PinOptions o = {.pin = -1, .new_pin = -1};
     int r;
 
-    r = bus_read_options(message, options, two ? ELEMENTSOF(options) : 2, &o, error);
+    *o = (PinOptions){.pin = -1, .new_pin = -1, .rotate = ROTATE_OPTIONS_NONE};
+    r = bus_read_options(message, options, two ? ELEMENTSOF(options) : 2, o, error);
     if (r == 0)
-        r = read_pin(o.pin, ret_pin, error);
+        r = read_pin(o->pin, ret_pin, error);
     if (r == 0)
-        r = read_pin(o.new_pin, ret_new, error);
+        r = read_pin(o->new_pin, ret_new, error);
     if (r == 0)
-        r = call_new(m, message, ret);
+        r = identity_call_new(m, message, ret);
     if (r == 0)
-        (*ret)->force = o.force;
+        (*ret)->force = o->force;
     return r;
 }
 
 static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     _cleanup_(secret_freep) Secret *pin = NULL, *none = NULL;
+    PinOptions o;
     Manager *m = userdata;
-    Call *c = NULL;
+    IdentityCall *c = NULL;
     int r;
 
-    r = call_with_pins(message, m, false, &c, &pin, &none, error);
+    r = call_with_pins(message, m, false, &c, &o, &pin, &none, error);
     if (r != 0)
         return bus_fail(error, r, NULL);
     r = identity_unlock(m->identity, pin, c->force, on_unlocked, c, &c->work);
     if (r == HMSG_ERROR_LOCKED && sd_bus_message_get_allow_interactive_authorization(message) > 0)
         r = unlocker_wait(m->unlocker, c->force, on_unlocked, c, &c->wait);
-    return call_begun(c, r, pin_detail(r));
+    return identity_call_begun(c, r, pin_detail(r));
 }
 
 static int method_set_pin(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
+    IdentityRotation rotation = {0};
+    PinOptions o;
     Manager *m = userdata;
-    Call *c = NULL;
+    IdentityCall *c = NULL;
     int r;
 
-    r = call_with_pins(message, m, true, &c, &pin, &next, error);
+    r = call_with_pins(message, m, true, &c, &o, &pin, &next, error);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    r = identity_set_pin(m->identity, pin, next, c->force, on_unlocked, c, &c->work);
-    return call_begun(c, r,
-                      r == HMSG_ERROR_DENIED
-                          ? "The keys were made without a PIN: the TPM would not count wrong ones"
-                          : pin_detail(r));
+    r = read_rotation(&o.rotate, &rotation, error);
+    if (r != 0) {
+        identity_call_free(c);
+        return r;
+    }
+    r = identity_set_pin(m->identity, pin, next, c->force, o.keep_key ? NULL : &rotation, on_unlocked, c,
+                         &c->work);
+    return identity_call_begun(c, r,
+                               r == HMSG_ERROR_DENIED
+                                   ? "The keys were made without a PIN: the TPM would not count wrong ones"
+                                   : pin_detail(r));
 }
 
 static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -515,10 +390,12 @@ const sd_bus_vtable identity_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_create, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Rotate", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
+                            method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Show", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_show, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ExportPublic", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("ay", exported),
-                            method_export, SD_BUS_VTABLE_UNPRIVILEGED),
+                            identity_method_export, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Lock", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_lock,

@@ -9,26 +9,23 @@
 #include <sys/stat.h>
 #include <systemd/sd-id128.h>
 
+#include "agent/identity-files-internal.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/file.h"
-#include "libhmsg/wire/json.h"
 
 #define KEYS_FOLDER "keys"
 #define DECRYPT_FILE "decrypt.pem"
 #define SIGN_FILE "sign.pem"
-#define FACTS_FILE "identity.json"
-#define FACTS_SIZE_MAX 4096u
-#define FACTS_VERSION 1
 #define FIRST_GENERATION 1u
-#define PIN_KDF "scrypt"
+#define SPARE_SIZE_MAX 512u
 
-#define SRK_TEXT_SIZE (2 * TPM_NAME_SIZE + 1)
 #define FOLDER_NAME_BYTES 12u /* of the SRK Name: algorithm and 80 bits */
 #define FOLDER_NAME_SIZE (2 * FOLDER_NAME_BYTES + 1)
-#define NEW_PREFIX ".new-"   /* while it is being made */
-#define OLD_PREFIX ".old-"   /* while it is being removed */
-#define FOLDER_FILES_MAX 64u /* three, and what is left of them */
-#define FOLDER_PATH_SIZE (sizeof(NEW_PREFIX) + FOLDER_NAME_SIZE)
+#define NEW_PREFIX ".new-" /* while it is being made */
+#define OLD_PREFIX ".old-" /* while it is being removed */
+#define SPARE_PREFIX ".counter-"
+#define FOLDER_FILES_MAX 256u /* three, the former keys, and what is left of them */
+#define FOLDER_PATH_SIZE (sizeof(SPARE_PREFIX) + FOLDER_NAME_SIZE)
 
 #define MACHINE_APPLICATION SD_ID128_MAKE(5d, 1f, 0a, c2, 7e, 93, 4b, 60, 8d, 14, e6, 2b, 90, f5, 3c, 77)
 
@@ -40,6 +37,11 @@ void identity_machine(char ret[static MACHINE_TEXT_SIZE])
         ret[0] = 0;
     else
         hex_encode(id.bytes, sizeof(id.bytes), ret);
+}
+
+static bool same_policy(const TpmKeyPolicy *a, const TpmKeyPolicy *b)
+{
+    return a && b ? a->index == b->index && a->generation == b->generation : a == b;
 }
 
 static int key_of(const TpmKeyFile *file, RsaKey **ret)
@@ -63,6 +65,7 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
         return -ENOMEM;
     if (tpm_keyfile_use(decrypt) != TPM_KEY_DECRYPT || tpm_keyfile_use(sign) != TPM_KEY_SIGN ||
         tpm_keyfile_needs_auth(decrypt) != tpm_keyfile_needs_auth(sign) ||
+        !same_policy(tpm_keyfile_policy(decrypt), tpm_keyfile_policy(sign)) ||
         strlen(machine) >= MACHINE_TEXT_SIZE)
         return -EBADMSG;
     k->decrypt = tpm_keyfile_ref(decrypt);
@@ -83,7 +86,8 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     base64url_encode(p->kid_bytes, KID_SIZE, p->kid);
     base64url_encode(p->skid_bytes, KID_SIZE, p->skid);
     p->has_pin = tpm_keyfile_needs_auth(decrypt);
-    p->generation = FIRST_GENERATION;
+    p->bound = tpm_keyfile_policy(decrypt) != NULL;
+    p->generation = p->bound ? tpm_keyfile_policy(decrypt)->generation : FIRST_GENERATION;
     p->created = created;
     p->srk_name = malloc(SRK_TEXT_SIZE);
     if (!p->srk_name)
@@ -102,8 +106,110 @@ IdentityKeys *identity_keys_free(IdentityKeys *k)
     (void)rsa_key_free(k->public.decrypt);
     (void)rsa_key_free(k->public.sign);
     free(k->public.srk_name);
+    for (unsigned i = 0; i < k->n_former; i++)
+        (void)tpm_keyfile_free(k->former[i].key);
+    for (unsigned i = 0; i < k->n_rotations; i++)
+        free(k->rotations[i]);
+    bytes_wipe(&k->counter, sizeof(k->counter));
     free(k);
     return NULL;
+}
+
+int identity_keys_add_former(IdentityKeys *k, const FormerKey *f)
+{
+    size_t size = 0;
+    const uint8_t *spki = tpm_keyfile_spki(f->key, &size);
+    _cleanup_(rsa_key_freep) RsaKey *public = NULL;
+    int r = rsa_key_from_spki(spki, size, &public);
+
+    if (r != 0)
+        return r > 0 ? -EBADMSG : r;
+    if (k->n_former == KEYS_FORMER_MAX)
+        return -ENOSPC;
+    if (tpm_keyfile_use(f->key) != TPM_KEY_DECRYPT || f->generation >= k->public.generation ||
+        !bytes_equal(rsa_key_thumbprint(public), f->kid, KID_SIZE))
+        return -EBADMSG;
+    k->former[k->n_former] = *f;
+    k->former[k->n_former++].key = tpm_keyfile_ref(f->key);
+    return 0;
+}
+
+int identity_keys_add_rotation(IdentityKeys *k, const char *jws)
+{
+    char *text = strdup(jws);
+
+    if (!text)
+        return -ENOMEM;
+    if (k->n_rotations == ROTATIONS_MAX) {
+        free(k->rotations[0]);
+        k->n_rotations--;
+        memmove(k->rotations, k->rotations + 1, k->n_rotations * sizeof(*k->rotations));
+    }
+    k->rotations[k->n_rotations++] = text;
+    return 0;
+}
+
+int identity_keys_copy_history(IdentityKeys *k, const IdentityKeys *old)
+{
+    int r = 0;
+
+    k->has_counter = old->has_counter;
+    k->counter = old->counter;
+    for (unsigned i = 0; i < old->n_former && r == 0; i++)
+        r = identity_keys_add_former(k, &old->former[i]);
+    for (unsigned i = 0; i < old->n_rotations && r == 0; i++)
+        r = identity_keys_add_rotation(k, old->rotations[i]);
+    return r;
+}
+
+int identity_keys_retire(IdentityKeys *k, const IdentityKeys *old, int64_t until)
+{
+    FormerKey last = {.key = old->decrypt, .generation = old->public.generation, .until = until};
+
+    memcpy(last.kid, old->public.kid_bytes, KID_SIZE);
+    memcpy(last.skid, old->public.skid_bytes, KID_SIZE);
+    for (unsigned i = 0; i < k->n_former; i++)
+        if (k->former[i].until > until)
+            k->former[i].until = until;
+    return identity_keys_add_former(k, &last);
+}
+
+TpmKeyFile *identity_keys_find(const IdentityKeys *k, const uint8_t kid[static KID_SIZE])
+{
+    if (bytes_equal(k->public.kid_bytes, kid, KID_SIZE))
+        return k->decrypt;
+    for (unsigned i = 0; i < k->n_former; i++)
+        if (bytes_equal(k->former[i].kid, kid, KID_SIZE))
+            return k->former[i].key;
+    return NULL;
+}
+
+static bool fits_counter(const IdentityKeys *k, const TpmKeyFile *key)
+{
+    const TpmKeyPolicy *p = tpm_keyfile_policy(key);
+
+    return !p || (k->has_counter && p->index == k->counter.index);
+}
+
+bool identity_keys_fit_counter(const IdentityKeys *k)
+{
+    for (unsigned i = 0; i < k->n_former; i++)
+        if (!fits_counter(k, k->former[i].key))
+            return false;
+    return fits_counter(k, k->decrypt);
+}
+
+uint64_t identity_keys_oldest(const IdentityKeys *k)
+{
+    const TpmKeyPolicy *p = tpm_keyfile_policy(k->decrypt);
+    uint64_t oldest = p ? p->generation : 0;
+
+    for (unsigned i = 0; i < k->n_former; i++) {
+        p = tpm_keyfile_policy(k->former[i].key);
+        if (p && (oldest == 0 || p->generation < oldest))
+            oldest = p->generation;
+    }
+    return oldest;
 }
 
 static int open_folder(int dir_fd, const char *name, int *ret)
@@ -125,80 +231,28 @@ static void folder_path(const uint8_t *srk_name, const char *prefix, char ret[st
     (void)snprintf(ret, FOLDER_PATH_SIZE, "%s%s", prefix, name);
 }
 
-/* pin: how the authorization value comes from the PIN. */
-static int pin_write(const PinParameters *p, json_t *facts)
+static int write_key(int fd, const char *name, const TpmKeyFile *key)
 {
-    _cleanup_(json_decrefp) json_t *j = json_object();
-    char salt[BASE64URL_SIZE(PIN_SALT_SIZE) + 1];
-    int r = json_put_text(j, "kdf", PIN_KDF);
+    _cleanup_(buf_done) Buf text = BUF_MAX(TPM_KEYFILE_PEM_MAX);
+    int r = tpm_keyfile_to_pem(key, &text);
 
-    base64url_encode(p->salt, PIN_SALT_SIZE, salt);
-    if (r == 0)
-        r = json_put_number(j, "cost", p->cost);
-    if (r == 0)
-        r = json_put_text(j, "salt", salt);
-    return r == 0 && json_object_set(facts, "pin", j) < 0 ? -ENOMEM : r;
-}
-
-static int pin_read(const json_t *facts, PinParameters *ret)
-{
-    static const char *const names[] = {"kdf", "cost", "salt", NULL};
-    const json_t *j = json_object_get(facts, "pin");
-    int64_t cost = 0;
-    int r = json_is_object(j) ? json_check_names(j, names) : -EBADMSG;
-
-    if (r == 0)
-        r = json_expect_text(j, "kdf", PIN_KDF);
-    if (r == 0)
-        r = json_get_number(j, "cost", PIN_COST_MIN, PIN_COST_MAX, &cost);
-    if (r == 0)
-        r = json_get_bytes(j, "salt", ret->salt, PIN_SALT_SIZE);
-    ret->cost = (unsigned)cost;
-    return r;
-}
-
-static int facts_write(const IdentityKeys *k, Buf *ret)
-{
-    const IdentityPublic *p = &k->public;
-    _cleanup_(json_decrefp) json_t *j = json_object();
-    int r = json_put_number(j, "hmsg", FACTS_VERSION);
-
-    if (r == 0)
-        r = json_put_text(j, "srk_name", p->srk_name);
-    if (r == 0)
-        r = json_put_text(j, "kid", p->kid);
-    if (r == 0)
-        r = json_put_text(j, "skid", p->skid);
-    if (r == 0)
-        r = json_put_text(j, "protection", "tpm");
-    if (r == 0)
-        r = json_put_number(j, "generation", (int64_t)p->generation);
-    if (r == 0)
-        r = json_put_number(j, "created", p->created);
-    if (r == 0)
-        r = json_put_text(j, "machine", k->machine);
-    if (r == 0 && p->has_pin)
-        r = pin_write(&k->pin, j);
-    if (r == 0)
-        r = json_write(j, ret);
-    return r == 0 ? buf_append_string(ret, "\n") : r;
+    return r == 0 ? file_write_atomic(fd, name, text.data, text.size, 0600, true) : r;
 }
 
 static int write_files(int fd, const IdentityKeys *k)
 {
-    _cleanup_(buf_done) Buf decrypt = BUF_MAX(TPM_KEYFILE_PEM_MAX);
-    _cleanup_(buf_done) Buf sign = BUF_MAX(TPM_KEYFILE_PEM_MAX);
     _cleanup_(buf_done) Buf facts = BUF_MAX(FACTS_SIZE_MAX);
-    int r = tpm_keyfile_to_pem(k->decrypt, &decrypt);
+    char name[FORMER_FILE_SIZE];
+    int r = identity_facts_write(k, &facts);
 
     if (r == 0)
-        r = tpm_keyfile_to_pem(k->sign, &sign);
+        r = write_key(fd, DECRYPT_FILE, k->decrypt);
     if (r == 0)
-        r = facts_write(k, &facts);
-    if (r == 0)
-        r = file_write_atomic(fd, DECRYPT_FILE, decrypt.data, decrypt.size, 0600, true);
-    if (r == 0)
-        r = file_write_atomic(fd, SIGN_FILE, sign.data, sign.size, 0600, true);
+        r = write_key(fd, SIGN_FILE, k->sign);
+    for (unsigned i = 0; i < k->n_former && r == 0; i++) {
+        identity_former_file(k->former[i].generation, name);
+        r = write_key(fd, name, k->former[i].key);
+    }
     if (r == 0)
         r = file_write_atomic(fd, FACTS_FILE, facts.data, facts.size, 0600, true);
     return r;
@@ -228,8 +282,23 @@ static int each_entry(int fd, unsigned max, int (*f)(int fd, const char *name, v
     return r;
 }
 
+/* For disks and file systems that write in place; what the TPM itself holds against a copy is the counter. */
+static void overwrite_file(int fd, const char *name)
+{
+    static const uint8_t zeros[TPM_KEYFILE_PEM_MAX];
+    _cleanup_(fd_closep) int file = openat(fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (file < 0 || fstat(file, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
+        return;
+    (void)file_write_fd(file, zeros,
+                        (uint64_t)st.st_size < sizeof(zeros) ? (size_t)st.st_size : sizeof(zeros));
+    (void)fdatasync(file);
+}
+
 static int remove_file(int fd, const char *name, void *userdata)
 {
+    overwrite_file(fd, name);
     return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -246,6 +315,15 @@ static int remove_folder(int keys_fd, const char *name)
     if (unlinkat(keys_fd, name, AT_REMOVEDIR) < 0)
         return -errno;
     return fsync(keys_fd) < 0 ? -errno : 0;
+}
+
+static int make_keys_folder(int data_fd, int *ret)
+{
+    if (mkdirat(data_fd, KEYS_FOLDER, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    if (fsync(data_fd) < 0)
+        return -errno;
+    return open_folder(data_fd, KEYS_FOLDER, ret);
 }
 
 /* Makes the folder under a temporary name and moves it to its own: RENAME_NOREPLACE, or RENAME_EXCHANGE,
@@ -286,11 +364,10 @@ static int store_folder(int data_fd, const IdentityKeys *k, unsigned flags)
 
 int identity_keys_store(int data_fd, const IdentityKeys *k)
 {
-    if (mkdirat(data_fd, KEYS_FOLDER, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    if (fsync(data_fd) < 0)
-        return -errno;
-    return store_folder(data_fd, k, RENAME_NOREPLACE);
+    _cleanup_(fd_closep) int keys_fd = -1;
+    int r = make_keys_folder(data_fd, &keys_fd);
+
+    return r == 0 ? store_folder(data_fd, k, RENAME_NOREPLACE) : r;
 }
 
 int identity_keys_replace(int data_fd, const IdentityKeys *k)
@@ -298,7 +375,7 @@ int identity_keys_replace(int data_fd, const IdentityKeys *k)
     return store_folder(data_fd, k, RENAME_EXCHANGE);
 }
 
-static int read_key(int fd, const char *name, TpmKeyFile **ret)
+int identity_key_read(int fd, const char *name, TpmKeyFile **ret)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(TPM_KEYFILE_PEM_MAX);
     int r = file_read(fd, name, &text);
@@ -306,87 +383,6 @@ static int read_key(int fd, const char *name, TpmKeyFile **ret)
     if (r == 0)
         r = tpm_keyfile_from_pem(buf_text(&text), text.size, ret);
     return r;
-}
-
-/* Facts that do not fit the keys are of another folder or forged. */
-static int check_facts(const json_t *j, const IdentityKeys *k)
-{
-    static const char *const names[] = {"hmsg",       "srk_name", "kid",     "skid", "protection",
-                                        "generation", "created",  "machine", "pin",  NULL};
-    int64_t version = 0;
-    int r = json_check_names(j, names);
-
-    if (r == 0)
-        r = json_get_number(j, "hmsg", FACTS_VERSION, FACTS_VERSION, &version);
-    if (r == 0)
-        r = json_expect_text(j, "kid", k->public.kid);
-    if (r == 0)
-        r = json_expect_text(j, "skid", k->public.skid);
-    if (r == 0)
-        r = json_expect_text(j, "protection", "tpm");
-    return r;
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static int read_srk_name(const json_t *j, uint8_t ret[static TPM_NAME_SIZE])
-{
-    const char *text = NULL;
-    size_t n = 0;
-    int r = json_get_text(j, "srk_name", SRK_TEXT_SIZE - 1, &text, &n);
-
-    if (r != 0)
-        return r;
-    if (n != SRK_TEXT_SIZE - 1)
-        return -EBADMSG;
-    for (size_t i = 0; i < TPM_NAME_SIZE; i++) {
-        int high = hex_value(text[2 * i]), low = hex_value(text[2 * i + 1]);
-
-        if (high < 0 || low < 0)
-            return -EBADMSG;
-        ret[i] = (uint8_t)(high << 4 | low);
-    }
-    return 0;
-}
-
-static int read_facts(int fd, TpmKeyFile *decrypt, TpmKeyFile *sign, IdentityKeys **ret)
-{
-    _cleanup_(identity_keys_freep) IdentityKeys *k = NULL;
-    _cleanup_(json_decrefp) json_t *j = NULL;
-    _cleanup_(buf_done) Buf text = BUF_MAX(FACTS_SIZE_MAX);
-    uint8_t srk_name[TPM_NAME_SIZE];
-    const char *machine = NULL;
-    int64_t created = 0, generation = 0;
-    int r = file_read(fd, FACTS_FILE, &text);
-
-    if (r == 0)
-        r = json_parse_object(buf_text(&text), text.size, &j);
-    if (r == 0)
-        r = read_srk_name(j, srk_name);
-    if (r == 0)
-        r = json_get_text(j, "machine", MACHINE_TEXT_SIZE - 1, &machine, NULL);
-    if (r == 0)
-        r = json_get_number(j, "created", 0, TIME_MAX, &created);
-    if (r == 0)
-        r = json_get_number(j, "generation", 0, (int64_t)GENERATION_MAX, &generation);
-    if (r == 0)
-        r = identity_keys_new(decrypt, sign, srk_name, machine, created, &k);
-    if (r == 0)
-        r = check_facts(j, k);
-    if (r == 0 && k->public.has_pin != json_has(j, "pin"))
-        r = -EBADMSG;
-    if (r == 0 && k->public.has_pin)
-        r = pin_read(j, &k->pin);
-    if (r != 0)
-        return r;
-    k->public.generation = (uint64_t)generation;
-    *ret = TAKE_PTR(k);
-    return 0;
 }
 
 static int load_folder(int keys_fd, const char *name, IdentityKeys **ret)
@@ -400,11 +396,11 @@ static int load_folder(int keys_fd, const char *name, IdentityKeys **ret)
 
     if (r < 0)
         return r;
-    r = read_key(fd, DECRYPT_FILE, &decrypt);
+    r = identity_key_read(fd, DECRYPT_FILE, &decrypt);
     if (r == 0)
-        r = read_key(fd, SIGN_FILE, &sign);
+        r = identity_key_read(fd, SIGN_FILE, &sign);
     if (r == 0)
-        r = read_facts(fd, decrypt, sign, &k);
+        r = identity_facts_read(fd, decrypt, sign, &k);
     if (r > 0 || r == -ENOENT || r == -EMSGSIZE)
         return -EBADMSG; /* the folder is there, but not whole */
     if (r < 0)
@@ -506,6 +502,62 @@ int identity_keys_remove(int data_fd, const IdentityKeys *k)
     if (fsync(keys_fd) < 0)
         return -errno;
     return remove_folder(keys_fd, old);
+}
+
+/* index and auth: as in identity.json. above: to which it is raised before it goes. */
+int identity_spare_store(int data_fd, const uint8_t srk_name[static TPM_NAME_SIZE], const SpareCounter *s)
+{
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    _cleanup_(buf_done) Buf text = BUF_MAX(SPARE_SIZE_MAX);
+    _cleanup_(fd_closep) int keys_fd = -1;
+    char name[FOLDER_PATH_SIZE];
+    int r = make_keys_folder(data_fd, &keys_fd);
+
+    if (r == 0)
+        r = identity_counter_put(&s->counter, j);
+    if (r == 0)
+        r = json_put_number(j, "above", (int64_t)s->above);
+    if (r == 0)
+        r = json_write(j, &text);
+    if (r != 0)
+        return r;
+    folder_path(srk_name, SPARE_PREFIX, name);
+    return file_write_atomic(keys_fd, name, text.data, text.size, 0600, false);
+}
+
+int identity_spare_load(int data_fd, const uint8_t srk_name[static TPM_NAME_SIZE], SpareCounter *ret)
+{
+    static const char *const names[] = {"index", "auth", "above", NULL};
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    _cleanup_(buf_done) Buf text = BUF_MAX(SPARE_SIZE_MAX);
+    _cleanup_(fd_closep) int keys_fd = -1;
+    char name[FOLDER_PATH_SIZE];
+    int64_t above = 0;
+    int r = open_folder(data_fd, KEYS_FOLDER, &keys_fd);
+
+    folder_path(srk_name, SPARE_PREFIX, name);
+    if (r == 0)
+        r = file_read(keys_fd, name, &text);
+    if (r == 0)
+        r = json_parse_object(buf_text(&text), text.size, &j);
+    if (r == 0)
+        r = json_check_names(j, names);
+    if (r == 0)
+        r = json_get_number(j, "above", 0, (int64_t)GENERATION_MAX, &above);
+    if (r == 0)
+        r = identity_counter_get(j, &ret->counter);
+    ret->above = (uint64_t)above;
+    return r > 0 || r == -EMSGSIZE ? -EBADMSG : r;
+}
+
+int identity_spare_remove(int data_fd, const uint8_t srk_name[static TPM_NAME_SIZE])
+{
+    _cleanup_(fd_closep) int keys_fd = -1;
+    char name[FOLDER_PATH_SIZE];
+    int r = open_folder(data_fd, KEYS_FOLDER, &keys_fd);
+
+    folder_path(srk_name, SPARE_PREFIX, name);
+    return r == 0 ? file_remove(keys_fd, name) : r;
 }
 
 static int tidy_folder(int keys_fd, const char *name, void *userdata)

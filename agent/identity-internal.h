@@ -28,9 +28,14 @@ struct Identity {
     TpmFacts facts;
     bool has_facts;
     IdentityWork *works;
-    IdentityWork *creating;
-    IdentityWork *trying; /* a PIN */
-    IdentityState told;   /* what the watchers know */
+    IdentityWork *creating; /* keys, also those of a rotation */
+    IdentityWork *trying;   /* a PIN */
+    IdentityWork *settling;
+    bool settled;                  /* the counter is what it should be */
+    sd_event_source *former_timer; /* looks for former keys that are due */
+    uint64_t patience;             /* µs after the start before the clock is believed */
+    uint64_t grace;                /* seconds that former keys stay, by default */
+    IdentityState told;            /* what the watchers know */
     struct {
         identity_changed_t changed;
         void *userdata;
@@ -51,6 +56,7 @@ struct IdentityWork {
     uint64_t epoch;
     bool own;          /* freed by ourselves: nobody else holds it */
     JwsDraft draft;    /* what is being signed */
+    RsaKey *signer;    /* whose signature it will be: the keys may be others by then */
     Csr *csr;          /* the same, of a certificate request */
     Secret *challenge; /* of unlock */
     /* for keys with a PIN */
@@ -63,6 +69,16 @@ struct IdentityWork {
     bool changing;  /* set_pin */
     Secret *next_pin;
     TpmKeyFile *changed; /* the decrypt key, under the next PIN */
+    /* for keys that are bound to a counter, and rotations */
+    bool bind;
+    bool has_spare; /* spare is on disk */
+    SpareCounter spare;
+    uint64_t value; /* of the counter */
+    int (*counted)(IdentityWork *w);
+    bool rotating;
+    IdentityRotation rotation;
+    IdentityKeys *keys;   /* that come with it */
+    unsigned former_done; /* of keys->former: they have the next PIN */
 };
 
 /* identity.c */
@@ -74,6 +90,8 @@ void identity_note(Identity *i, const TpmAnswer *a);
 void identity_note_srk(Identity *i, const uint8_t srk_name[static TPM_NAME_SIZE]);
 /* Takes k over as the keys of this machine. */
 void identity_take_keys(Identity *i, IdentityKeys *k);
+/* The same for those that follow ours under the same PIN: nothing that is under way ends. */
+void identity_follow_keys(Identity *i, IdentityKeys *k);
 /* auth: of keys with a PIN, taken over. */
 void identity_unlocked(Identity *i, Secret *auth);
 /* identity_lock without a word to the watchers; there are keys. */
@@ -82,6 +100,37 @@ int identity_lock_keys(Identity *i);
 void identity_tell(Identity *i, bool always);
 /* After each job and each dispatch: the runner's clock. */
 void identity_arm(Identity *i);
+
+/* The counter of our keys; NULL: none. */
+static inline const TpmCounter *identity_counter(const Identity *i)
+{
+    return i->keys->has_counter ? &i->keys->counter : NULL;
+}
+
+/* identity-counter.c */
+/* Makes w->spare, a counter that keys/ names until identity_spare_remove; then goes on with then. */
+int identity_counter_make(IdentityWork *w, int (*then)(IdentityWork *w));
+/* Removes a counter that nothing is bound to any more, and raises ours to what it should be, unless that was
+ * done. The TPM is the right one. */
+void identity_settle(Identity *i);
+
+/* identity_work_finish of a work that may have made a counter, which goes again when r is not 0. */
+void identity_counter_finish(IdentityWork *w, int r, const TpmProblem *p);
+
+/* identity-rotate.c */
+/* What is left of w once the keys are unlocked: a rotation, to w->next_pin when w->changing. 0: it has been
+ * begun. */
+int identity_rotate_keys(IdentityWork *w);
+/* The former keys of w->keys get its PIN when it is another one, then w->keys takes the place of our keys,
+ * and w is finished. 0: it has been begun. */
+int identity_replace_keys(IdentityWork *w);
+
+/* identity-former.c */
+/* Sets the timer for what the keys of now have. */
+void identity_former_arm(Identity *i);
+/* Destroys those former keys whose time has come. */
+int identity_former_destroy(Identity *i);
+int identity_former_configure(Identity *i);
 
 /* identity-pin.c */
 /* What is left of identity_set_pin once the keys are unlocked. 0: it has been begun. */
@@ -93,6 +142,8 @@ int identity_work_new(Identity *i, void *userdata, IdentityWork **ret);
 int identity_work_begun(IdentityWork *w, int r, IdentityWork **ret);
 /* 0, or why there is nothing to give out. */
 int identity_work_answered(IdentityWork *w, const TpmAnswer *a);
+/* detail of a callback; ret is room for it. */
+const char *identity_describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE]);
 /* The callback, then the watchers; w may be gone afterwards. p: of the TPM, or NULL. */
 void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p);
 void identity_work_finish_with(IdentityWork *w, int r, const char *detail);
@@ -100,7 +151,9 @@ void identity_work_finish_with(IdentityWork *w, int r, const char *detail);
  * were locked meanwhile. */
 int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const Secret *pin,
                          int (*then)(IdentityWork *w));
-/* Begins to sign w->draft.digest: of w->csr, or else of the draft. */
+/* Begins to sign w->draft.digest with our key under auth. */
+int identity_work_sign_as(IdentityWork *w, const Secret *auth, tpm_done_t done);
+/* The same for those who wait for a JWS or a request: of w->csr, or else of the draft. */
 int identity_work_sign(IdentityWork *w);
 /* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
  * fault can tell the key. */

@@ -1,46 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Another PIN for the same keys, or none: the last steps of identity_set_pin, after the keys were unlocked.
- * One key after the other gets the new authorization value, then both files are replaced at once. */
+ * One key after the other gets the new authorization value, then all files are replaced at once. */
 
 #include <errno.h>
 
 #include "agent/identity-internal.h"
 #include "libhmsg/base/error.h"
 
-static int store_changed(IdentityWork *w, TpmKeyFile *sign)
+static int begin_replace(IdentityWork *w, TpmKeyFile *sign)
 {
-    _cleanup_(identity_keys_freep) IdentityKeys *k = NULL;
-    Identity *i = w->i;
-    const IdentityKeys *old = i->keys;
-    int r = identity_keys_new(w->changed, sign, old->srk_name, old->machine, old->public.created, &k);
+    const IdentityKeys *old = w->i->keys;
+    int r = identity_keys_new(w->changed, sign, old->srk_name, old->machine, old->public.created, &w->keys);
 
     if (r != 0)
         return r;
-    k->public.generation = old->public.generation;
-    k->pin = w->parameters;
-    r = identity_keys_replace(i->m->data_fd, k);
-    if (r == -ENOSPC || r == -EDQUOT)
-        return HMSG_ERROR_STORAGE_FULL;
-    if (r != 0)
-        return r;
-    identity_take_keys(i, TAKE_PTR(k));
-    identity_unlocked(i, TAKE_PTR(w->auth));
-    return 0;
+    w->keys->public.generation = old->public.generation;
+    w->keys->pin = w->parameters;
+    r = identity_keys_copy_history(w->keys, old);
+    return r == 0 ? identity_replace_keys(w) : r;
 }
 
 static void on_sign_changed(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
-    Identity *i = w->i;
     int r = identity_work_answered(w, a);
 
     if (r == 0)
-        r = store_changed(w, a->sign_key);
-    bool changed = r == 0;
-    identity_work_finish(w, r, a->problem);
-    if (changed)
-        identity_tell(i, true);
+        r = begin_replace(w, a->sign_key);
+    if (r != 0)
+        identity_work_finish(w, r, a->problem);
 }
 
 static void on_decrypt_changed(TpmAnswer *a, void *userdata)

@@ -38,6 +38,8 @@ IdentityWork *identity_work_free(IdentityWork *w)
             w->i->creating = NULL;
         if (w->i->trying == w)
             w->i->trying = NULL;
+        if (w->i->settling == w)
+            w->i->settling = NULL;
     }
     jws_draft_done(&w->draft);
     csr_free(w->csr);
@@ -46,6 +48,9 @@ IdentityWork *identity_work_free(IdentityWork *w)
     secret_free(w->auth);
     secret_free(w->next_pin);
     tpm_keyfile_free(w->changed);
+    rsa_key_free(w->signer);
+    bytes_wipe(&w->spare, sizeof(w->spare));
+    identity_keys_free(w->keys);
     free(w);
     return NULL;
 }
@@ -87,7 +92,7 @@ int identity_work_answered(IdentityWork *w, const TpmAnswer *a)
     return w->epoch == w->i->epoch ? 0 : HMSG_ERROR_LOCKED;
 }
 
-static const char *describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
+const char *identity_describe(int r, const TpmProblem *p, char ret[static IDENTITY_DETAIL_SIZE])
 {
     const char *help;
 
@@ -111,6 +116,8 @@ void identity_work_finish_with(IdentityWork *w, int r, const char *detail)
         i->creating = NULL;
     if (i->trying == w)
         i->trying = NULL;
+    if (i->settling == w)
+        i->settling = NULL;
     if (w->done)
         w->done(r, detail, w->userdata);
     if (own)
@@ -122,7 +129,7 @@ void identity_work_finish(IdentityWork *w, int r, const TpmProblem *p)
 {
     char detail[IDENTITY_DETAIL_SIZE];
 
-    identity_work_finish_with(w, r, describe(r, p, detail));
+    identity_work_finish_with(w, r, identity_describe(r, p, detail));
 }
 
 static void on_probe(TpmAnswer *a, void *userdata)
@@ -166,57 +173,13 @@ int identity_probe(Identity *i, identity_done_t done, void *userdata, IdentityWo
     return probe(i, done, userdata, false, ret);
 }
 
-static int adopt(IdentityWork *w, const TpmAnswer *a)
-{
-    _cleanup_(identity_keys_freep) IdentityKeys *k = NULL;
-    Identity *i = w->i;
-    int r;
-
-    if (i->keys || i->damaged) /* found meanwhile */
-        return HMSG_ERROR_ALREADY_EXISTS;
-    r = identity_keys_new(a->decrypt_key, a->sign_key, a->srk_name, i->machine, clock_realtime(), &k);
-    if (r == 0) {
-        k->pin = w->parameters;
-        r = identity_keys_store(i->m->data_fd, k);
-    }
-    if (r == -EEXIST)
-        return HMSG_ERROR_ALREADY_EXISTS;
-    if (r == -ENOSPC || r == -EDQUOT)
-        return HMSG_ERROR_STORAGE_FULL;
-    if (r == 0) {
-        identity_take_keys(i, TAKE_PTR(k));
-        identity_unlocked(i, TAKE_PTR(w->auth));
-        if (w->then_lock)
-            r = identity_lock_keys(i);
-    }
-    return r;
-}
-
-static void on_created(TpmAnswer *a, void *userdata)
-{
-    IdentityWork *w = userdata;
-    Identity *i = w->i;
-    int r;
-
-    (void)identity_work_answered(w, a);
-    r = a->r == 0 ? adopt(w, a) : a->r;
-    bool made = r == 0;
-    identity_work_finish(w, r, a->problem);
-    if (made)
-        identity_tell(i, true);
-}
-
-static int create_keys(IdentityWork *w)
-{
-    return tpm_runner_create_keys(w->i->runner, NULL, w->auth, on_created, w, &w->job);
-}
-
 static void on_derived(int r, Secret **auth, void *userdata)
 {
     IdentityWork *w = userdata;
 
     w->deriving = NULL;
-    if (r == 0 && w->i->creating != w && w->epoch != w->i->epoch) /* keys in the making are not locked */
+    /* keys in the making are not locked; those of a rotation are to be signed by keys that are */
+    if (r == 0 && (w->i->creating != w || w->rotating) && w->epoch != w->i->epoch)
         r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         w->auth = TAKE_PTR(*auth);
@@ -235,31 +198,21 @@ int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const
     return pin_derive_later(w->i->workers, parameters, pin, on_derived, w, &w->deriving);
 }
 
-int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret)
-{
-    IdentityWork *w = NULL;
-    int r;
-
-    if (i->keys || i->damaged || i->creating)
-        return HMSG_ERROR_ALREADY_EXISTS;
-    r = identity_work_new(i, userdata, &w);
-    if (r < 0)
-        return r;
-    w->done = done;
-    i->creating = w;
-    if (!pin)
-        return identity_work_begun(w, create_keys(w), ret);
-    r = pin_parameters_new(&w->parameters);
-    if (r == 0)
-        r = identity_work_derive(w, &w->parameters, pin, create_keys);
-    return identity_work_begun(w, r, ret);
-}
-
 int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a)
 {
-    return rsa_key_verify_ps256(w->i->keys->public.sign, w->draft.digest, a->data, a->data_size) == 0
+    return rsa_key_verify_ps256(w->signer, w->draft.digest, a->data, a->data_size) == 0
                ? 0
                : HMSG_ERROR_TPM_UNAVAILABLE;
+}
+
+int identity_work_sign_as(IdentityWork *w, const Secret *auth, tpm_done_t done)
+{
+    const IdentityKeys *k = w->i->keys;
+
+    rsa_key_free(w->signer);
+    w->signer = rsa_key_ref(k->public.sign);
+    return tpm_runner_sign(w->i->runner, k->sign, auth, identity_counter(w->i), w->draft.digest, done, w,
+                           &w->job);
 }
 
 static void on_signed(TpmAnswer *a, void *userdata)
@@ -275,15 +228,13 @@ static void on_signed(TpmAnswer *a, void *userdata)
     if (r == 0)
         r = w->csr ? csr_finish(w->csr, a->data, a->data_size, &text)
                    : jws_finish(&w->draft, a->data, a->data_size, &text);
-    w->jws(r, describe(r, a->problem, detail), r == 0 ? buf_text(&text) : NULL, w->userdata);
+    w->jws(r, identity_describe(r, a->problem, detail), r == 0 ? buf_text(&text) : NULL, w->userdata);
     identity_tell(i, false);
 }
 
 int identity_work_sign(IdentityWork *w)
 {
-    Identity *i = w->i;
-
-    return tpm_runner_sign(i->runner, i->keys->sign, i->auth, NULL, w->draft.digest, on_signed, w, &w->job);
+    return identity_work_sign_as(w, w->i->auth, on_signed);
 }
 
 int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void *userdata, IdentityWork **ret)
@@ -317,26 +268,39 @@ static void on_decrypted(TpmAnswer *a, void *userdata)
     Identity *i = w->i;
     int r = identity_work_answered(w, a);
 
-    w->plaintext(r, describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
+    w->plaintext(r, identity_describe(r, a->problem, detail), r == 0 ? a->secret : NULL, w->userdata);
     identity_tell(i, false);
 }
 
-int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
-                      void *userdata, IdentityWork **ret)
+int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,
+                  identity_plaintext_t done, void *userdata, IdentityWork **ret)
 {
+    TpmKeyFile *key;
     IdentityWork *w = NULL;
     int r = identity_usable(i);
 
     if (r != 0)
         return r;
+    key = identity_keys_find(i->keys, kid);
+    if (!key)
+        return HMSG_ERROR_NOT_FOR_US;
     if (size != TPM_RSA_SIZE)
         return HMSG_ERROR_AUTHENTICATION_FAILED;
     r = identity_work_new(i, userdata, &w);
     if (r < 0)
         return r;
     w->plaintext = done;
-    return identity_work_begun(w,
-                               tpm_runner_decrypt(i->runner, i->keys->decrypt, i->auth, NULL, ciphertext,
-                                                  size, 0, on_decrypted, w, &w->job),
-                               ret);
+    return identity_work_begun(
+        w,
+        tpm_runner_decrypt(i->runner, key, tpm_keyfile_needs_auth(key) ? i->auth : NULL, identity_counter(i),
+                           ciphertext, size, 0, on_decrypted, w, &w->job),
+        ret);
+}
+
+int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
+                      void *userdata, IdentityWork **ret)
+{
+    int r = identity_usable(i);
+
+    return r == 0 ? identity_open(i, i->keys->public.kid_bytes, ciphertext, size, done, userdata, ret) : r;
 }

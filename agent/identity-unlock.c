@@ -22,7 +22,7 @@ static void on_unlock_signed(TpmAnswer *a, void *userdata)
         r = identity_work_check_signature(w, a);
     if (r == 0) {
         identity_unlocked(w->i, TAKE_PTR(w->auth));
-        if (w->changing && (r = identity_change_pin(w)) == 0)
+        if (w->changing && (r = w->rotating ? identity_rotate_keys(w) : identity_change_pin(w)) == 0)
             return;
     }
     identity_work_finish(w, r, a->problem);
@@ -31,15 +31,13 @@ static void on_unlock_signed(TpmAnswer *a, void *userdata)
 static void on_unlock_decrypted(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
-    Identity *i = w->i;
     int r = identity_work_answered(w, a);
 
     /* what we encrypted to ourselves does not come back: these keys cannot be used */
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED || (r == 0 && !secret_equal(a->secret, w->challenge)))
         r = HMSG_ERROR_TPM_UNAVAILABLE;
     if (r == 0)
-        r = tpm_runner_sign(i->runner, i->keys->sign, w->auth, NULL, w->draft.digest, on_unlock_signed, w,
-                            &w->job);
+        r = identity_work_sign_as(w, w->auth, on_unlock_signed);
     if (r != 0)
         identity_work_finish(w, r, a->problem);
 }
@@ -65,8 +63,9 @@ static int prove(IdentityWork *w)
     Identity *i = w->i;
     int r = unlock_challenge(w, &ciphertext);
 
-    return r == 0 ? tpm_runner_decrypt(i->runner, i->keys->decrypt, w->auth, NULL, ciphertext.data,
-                                       ciphertext.size, CHALLENGE_SIZE, on_unlock_decrypted, w, &w->job)
+    return r == 0 ? tpm_runner_decrypt(i->runner, i->keys->decrypt, w->auth, identity_counter(i),
+                                       ciphertext.data, ciphertext.size, CHALLENGE_SIZE, on_unlock_decrypted,
+                                       w, &w->job)
                   : r;
 }
 
@@ -148,14 +147,15 @@ int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t 
     return identity_work_begun(w, unlock_begin(w, pin), ret);
 }
 
-int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force, identity_done_t done,
-                     void *userdata, IdentityWork **ret)
+int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force,
+                     const IdentityRotation *rotation, identity_done_t done, void *userdata,
+                     IdentityWork **ret)
 {
     IdentityWork *w = NULL;
     int r = check_pin(i, pin, true);
 
     /* nobody would count the wrong ones */
-    if (r == 0 && next && !tpm_keyfile_is_guarded(i->keys->decrypt))
+    if (r == 0 && !rotation && next && !tpm_keyfile_is_guarded(i->keys->decrypt))
         r = HMSG_ERROR_DENIED;
     if (r == 0)
         r = identity_work_new(i, userdata, &w);
@@ -164,6 +164,10 @@ int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool fo
     w->done = done;
     w->force = force;
     w->changing = true;
+    if (rotation) {
+        w->rotating = true;
+        w->rotation = *rotation;
+    }
     r = next ? secret_new_copy(secret_bytes(next), secret_size(next), &w->next_pin) : 0;
     return identity_work_begun(w, r == 0 ? unlock_begin(w, pin) : r, ret);
 }

@@ -156,11 +156,17 @@ void identity_note(Identity *i, const TpmAnswer *a)
     i->asked = true;
 }
 
-void identity_take_keys(Identity *i, IdentityKeys *k)
+void identity_follow_keys(Identity *i, IdentityKeys *k)
 {
     identity_keys_free(i->keys);
     i->keys = k;
+}
+
+void identity_take_keys(Identity *i, IdentityKeys *k)
+{
+    identity_follow_keys(i, k);
     i->damaged = false;
+    i->settled = false;
     i->locked = k->public.has_pin;
     i->auth = secret_free(i->auth);
     i->epoch++;
@@ -190,6 +196,10 @@ void identity_note_srk(Identity *i, const uint8_t srk_name[static TPM_NAME_SIZE]
             (void)tpm_problem_set(&p, TPM_REASON_WRONG_TPM, i->m->places.tcti, 0);
     }
     set_problem(i, &p);
+    if (p.reason != TPM_REASON_NONE || i->damaged)
+        return;
+    identity_settle(i);
+    identity_former_arm(i);
 }
 
 static int on_readable(sd_event_source *s, int fd, uint32_t events, void *userdata)
@@ -271,6 +281,8 @@ int identity_new(Manager *m, Identity **ret)
         r = make_sources(i);
     if (r == 0)
         r = workers_new(m->event, &i->workers);
+    if (r == 0)
+        r = identity_former_configure(i);
     if (r < 0)
         return r;
     i->locked = i->keys && i->keys->public.has_pin;
@@ -289,6 +301,7 @@ Identity *identity_free(Identity *i)
     sd_event_source_disable_unref(i->io);
     sd_event_source_disable_unref(i->deadline);
     sd_event_source_disable_unref(i->retry);
+    sd_event_source_disable_unref(i->former_timer);
     tpm_runner_free(i->runner);
     identity_keys_free(i->keys);
     free(i);
@@ -353,6 +366,18 @@ void identity_unlocked(Identity *i, Secret *auth)
     i->locked = false;
 }
 
+/* The counter goes as soon as the TPM is there, and with it every copy of the keys. */
+static int leave_counter(const Identity *i)
+{
+    const IdentityKeys *k = i->keys;
+    const TpmKeyPolicy *newest = tpm_keyfile_policy(k->decrypt);
+    SpareCounter spare = {.counter = k->counter, .above = newest ? newest->generation + 1 : 0};
+    int r = k->has_counter ? identity_spare_store(i->m->data_fd, k->srk_name, &spare) : 0;
+
+    bytes_wipe(&spare, sizeof(spare));
+    return r;
+}
+
 int identity_delete(Identity *i, const char *confirm_kid)
 {
     int r;
@@ -361,9 +386,12 @@ int identity_delete(Identity *i, const char *confirm_kid)
         return i->damaged ? HMSG_ERROR_TPM_UNAVAILABLE : HMSG_ERROR_NO_IDENTITY;
     if (!confirm_kid || strcmp(confirm_kid, i->keys->public.kid) != 0)
         return HMSG_ERROR_INVALID_ARGS;
-    r = identity_keys_remove(i->m->data_fd, i->keys);
+    r = leave_counter(i);
+    if (r == 0)
+        r = identity_keys_remove(i->m->data_fd, i->keys);
     if (r < 0)
         return r;
+    i->settled = false;
     i->keys = identity_keys_free(i->keys);
     i->locked = false;
     forget_auth(i);

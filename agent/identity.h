@@ -39,8 +39,12 @@ typedef struct IdentityPublic {
     uint64_t generation;
     int64_t created;
     bool has_pin;
+    bool bound;     /* to a counter of the TPM: when it was raised, no copy of the keys works any more */
     char *srk_name; /* hex */
 } IdentityPublic;
+
+/* The decrypt key of now, and those of before rotations that still work. */
+#define IDENTITY_KIDS_MAX 33u
 
 int identity_new(Manager *m, Identity **ret);
 Identity *identity_free(Identity *i);
@@ -70,10 +74,36 @@ const TpmFacts *identity_tpm_facts(const Identity *i);
 typedef void (*identity_changed_t)(Identity *i, void *userdata);
 int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
 
-/* pin: NULL for none. ALREADY_EXISTS: also while the TPM is away or another one, and while keys are being
- * made: a new identity is never made behind the back of an old one. */
-int identity_create(Identity *i, const Secret *pin, identity_done_t done, void *userdata, IdentityWork **ret);
-/* INVALID_ARGS: confirm_kid is not the kid. Works without the TPM. */
+/* pin: NULL for none. bind: to a counter, which needs room in the TPM. ALREADY_EXISTS: also while the TPM is
+ * away or another one, and while keys are being made: a new identity is never made behind the back of an old
+ * one. */
+int identity_create(Identity *i, const Secret *pin, bool bind, identity_done_t done, void *userdata,
+                    IdentityWork **ret);
+
+typedef struct IdentityRotation {
+    bool has_grace;
+    uint64_t grace; /* seconds that the decrypt key of now stays usable; at most IDENTITY_GRACE_MAX. 0: it and
+                       all former ones are destroyed at once. Default: what agent.conf says */
+    bool bind;      /* the new keys, when those of now are not */
+} IdentityRotation;
+#define IDENTITY_GRACE_MAX (366u * 86400u)
+
+/* New keys of the next generation, to which the sign key of now signs over. Until they are on disk the old
+ * ones are those that count. INVALID_ARGS: grace. QUOTA_EXCEEDED: keys are being made, or too many former
+ * ones still work. */
+int identity_rotate(Identity *i, const IdentityRotation *o, identity_done_t done, void *userdata,
+                    IdentityWork **ret);
+/* The n-th rotate statement (compact JWS) that leads to the keys of now, the oldest first; NULL past the end.
+ * The newest 64 are kept. Valid until the keys change, of which the watchers are told. */
+const char *identity_rotation(const Identity *i, size_t n);
+/* How many former decrypt keys still work; *ret_until (may be NULL): when the last of them is destroyed. */
+unsigned identity_former(const Identity *i, int64_t *ret_until);
+/* The kids that identity_open takes, that of now first, then the oldest first. */
+size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KID_SIZE]);
+/* Is it our sign key, or one of before a rotation whose decrypt key still works? */
+bool identity_is_ours(const Identity *i, const char *skid);
+
+/* INVALID_ARGS: confirm_kid is not the kid. Works without the TPM; its counter goes when the TPM is there. */
 int identity_delete(Identity *i, const char *confirm_kid);
 /* Until unlock, or the end of the agent. Keys in the making are locked once they are made. */
 int identity_lock(Identity *i);
@@ -86,11 +116,13 @@ int identity_forget(Identity *i);
 int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t done, void *userdata,
                     IdentityWork **ret);
 
-/* The same keys under another PIN (next; NULL: under none); unlocks them with pin first, of which all is true
- * that is said of identity_unlock. A copy of the files as they were still opens with the PIN of then. DENIED:
- * the keys were made without a PIN, so that the TPM would not count wrong ones. */
-int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force, identity_done_t done,
-                     void *userdata, IdentityWork **ret);
+/* Another PIN (next; NULL: none); unlocks the keys with pin first, of which all is true that is said of
+ * identity_unlock. With a rotation, for new keys, and the former ones follow where the TPM would count wrong
+ * PINs; without (NULL), for the same keys: then a copy of the files as they were still opens with the PIN of
+ * then, for good. DENIED: the same keys were made without a PIN, so that the TPM would not count. */
+int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force,
+                     const IdentityRotation *rotation, identity_done_t done, void *userdata,
+                     IdentityWork **ret);
 
 /* Compact JWS over a statement that the agent built: input is "header.payload" (libhmsg/wire), copied. One
  * TPM signature. jws is valid during the callback. Never give this the bytes of a caller. */
@@ -101,6 +133,10 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
 /* Raw OAEP decryption with the decrypt key: for sessions and for a directory's proof of possession, whose
  * form the caller checks. plaintext belongs to the callback's caller. AUTHENTICATION_FAILED: OAEP says no. */
 typedef void (*identity_plaintext_t)(int r, const char *detail, const Secret *plaintext, void *userdata);
+/* With the key of kid, one of identity_kids; NOT_FOR_US: it is none of them. */
+int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,
+                  identity_plaintext_t done, void *userdata, IdentityWork **ret);
+/* With the key of now. */
 int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
                       void *userdata, IdentityWork **ret);
 

@@ -210,7 +210,7 @@ static int read_exactly(int fd, void *ret, size_t n)
     return (size_t)got == n ? 0 : HMSG_ERROR_BAD_PACKAGE;
 }
 
-static int parse_stream(Intake *k, const uint8_t (*kid)[KID_SIZE])
+static int parse_stream(Intake *k, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
 {
     uint8_t preamble[STREAM_PREAMBLE_SIZE];
     _cleanup_(freep) uint8_t *header = NULL;
@@ -226,7 +226,7 @@ static int parse_stream(Intake *k, const uint8_t (*kid)[KID_SIZE])
     if (!header)
         return -ENOMEM;
     r = read_exactly(k->stream, header, size);
-    return r == 0 ? stream_header_parse(header, size, kid, 1, &k->package, &which) : r;
+    return r == 0 ? stream_header_parse(header, size, kids, n_kids, &k->package, &which) : r;
 }
 
 /* A file is a stream, or a package that is too large for a row. */
@@ -265,23 +265,31 @@ static int load(Intake *k)
     return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;
 }
 
+static int check_recipient(Package *p, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
+{
+    int r = HMSG_ERROR_NOT_FOR_US;
+
+    for (size_t i = 0; i < n_kids && r == HMSG_ERROR_NOT_FOR_US; i++)
+        r = package_check_recipient(p, kids[i]);
+    return r;
+}
+
 static int parse(Intake *k)
 {
-    const IdentityPublic *p = identity_public(k->owner->m->identity);
-    uint8_t kids[1][KID_SIZE];
+    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+    size_t n_kids = identity_kids(k->owner->m->identity, kids);
     SessionStatement statement = {0};
     int r;
 
-    if (!p)
+    if (n_kids == 0)
         return HMSG_ERROR_NO_IDENTITY;
-    memcpy(kids[0], p->kid_bytes, KID_SIZE);
     k->package = package_free(k->package);
     if (k->stream >= 0)
-        r = parse_stream(k, (const uint8_t(*)[KID_SIZE])kids);
+        r = parse_stream(k, (const uint8_t(*)[KID_SIZE])kids, n_kids);
     else
         r = package_parse((const char *)k->bytes.data, k->bytes.size, PACKAGE_MESSAGE, &k->package);
     if (r == 0 && k->stream < 0)
-        r = package_check_recipient(k->package, p->kid_bytes);
+        r = check_recipient(k->package, (const uint8_t(*)[KID_SIZE])kids, n_kids);
     if (r == 0)
         r = package_check_sender(k->package, NULL, &statement);
     if (r != 0)

@@ -61,6 +61,20 @@ static int keep(Intake *k)
     return 0;
 }
 
+static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t size, void *userdata);
+
+/* The id is made with the kid that the message is for, and that may be a former one. -ENOENT: no more kids.
+ */
+static int try_next_kid(Intake *k)
+{
+    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+
+    if (++k->kid >= identity_kids(k->owner->m->identity, kids))
+        return -ENOENT;
+    return body_hash_start(k->owner->m->event, kids[k->kid], k->fd, -1, ATTACHMENT_SIZE_MAX, on_hashed, k,
+                           &k->hash);
+}
+
 /* Courier and relay may have given anything: only what has the id is that message. */
 static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t size, void *userdata)
 {
@@ -71,7 +85,13 @@ static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t 
     if (r == 0) {
         base64url_encode(id, ID_SIZE, text);
         k->row.size = size;
-        r = strcmp(text, k->row.id) == 0 ? keep(k) : HMSG_ERROR_AUTHENTICATION_FAILED;
+        if (strcmp(text, k->row.id) != 0) {
+            r = try_next_kid(k);
+            if (r == 0)
+                return;
+            r = r == -ENOENT ? HMSG_ERROR_AUTHENTICATION_FAILED : r;
+        } else
+            r = keep(k);
     }
     if (r != 0)
         intake_finish(
@@ -91,6 +111,7 @@ static int take_over(Intake *k, const uint8_t *kid)
 
     store_body_remove(store, k->file);
     k->file[0] = 0;
+    k->kid = 0;
     r = store_body_create(store, k->file, &k->fd);
     return r == 0 ? body_hash_start(k->owner->m->event, kid, given, k->fd, ATTACHMENT_SIZE_MAX, on_hashed, k,
                                     &k->hash)

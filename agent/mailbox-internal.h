@@ -32,6 +32,7 @@ struct Intake {
     int stream;     /* a stream to be checked, or -1 */
     RelaysRequest *fetch;
     BodyHash *hash;
+    size_t kid; /* of ours, for which the id is being computed */
     ContactsRequest *ask;
     CipherJob *job;
     Package *package;

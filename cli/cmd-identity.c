@@ -7,6 +7,9 @@
 #include "cli/json-util.h"
 #include "cli/pin.h"
 
+#define GRACE_MAX (366u * 86400u) /* seconds */
+#define MAKING_NOTE "The TPM makes two keys; this may take a minute."
+
 static const RenderField fields[] = {
     {"addresses", "Addresses", RENDER_TEXT},
     {"protection", "Protection", RENDER_TEXT},
@@ -16,6 +19,9 @@ static const RenderField fields[] = {
     {"skid", "Sign key", RENDER_TEXT},
     {"fingerprint", "Fingerprint", RENDER_TEXT},
     {"generation", "Generation", RENDER_NUMBER},
+    {"bound", "Bound to a counter", RENDER_TEXT},
+    {"former", "Former keys", RENDER_NUMBER},
+    {"former_until", "Former keys until", RENDER_TIME},
     {"created", "Created", RENDER_TIME},
     {"srk_name", "TPM storage key", RENDER_TEXT},
 };
@@ -35,8 +41,43 @@ int cmd_identity_create(Ctl *ctl)
     if (r != 0)
         return r;
     hmsg_call_option_fd(call, "pin", pin);
+    hmsg_call_option_string(call, "generation", ctl->options.values[OPTION_GENERATION]);
     if (isatty(STDERR_FILENO))
-        ctl_note("The TPM makes two keys; this may take a minute.");
+        ctl_note(MAKING_NOTE);
+    r = ctl_call_run(ctl, call, &reply);
+    if (r == 0)
+        r = ctl_facts(ctl, reply, &identity);
+    return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+}
+
+static int add_grace(Ctl *ctl, HmsgCall *call)
+{
+    const char *grace = ctl->options.values[OPTION_GRACE];
+    uint64_t seconds = 0;
+
+    if (!grace)
+        return 0;
+    if (option_seconds(grace, GRACE_MAX, &seconds) != 0)
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "\"%s\" is no time of at most 366d, as 12h or 7d",
+                        grace);
+    hmsg_call_option_number(call, "grace", seconds);
+    return 0;
+}
+
+int cmd_identity_rotate(Ctl *ctl)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(json_unrefp) json_t *identity = NULL;
+    int r = ctl_call_new(ctl, "Identity", "Rotate", &call);
+
+    if (r == 0)
+        r = add_grace(ctl, call);
+    if (r != 0)
+        return r;
+    hmsg_call_option_string(call, "generation", ctl->options.values[OPTION_GENERATION]);
+    if (isatty(STDERR_FILENO))
+        ctl_note(MAKING_NOTE);
     r = ctl_call_run(ctl, call, &reply);
     if (r == 0)
         r = ctl_facts(ctl, reply, &identity);
@@ -71,12 +112,8 @@ int cmd_identity_pin(Ctl *ctl)
     _cleanup_(pin_done) int new_pin = -1;
     int r;
 
-    if (!ctl_given(ctl, OPTION_KEEP_KEY))
-        return ctl_hint(
-            ctl,
-            ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS,
-                     "The keys would stay the same: a copy of their files opens with the old PIN"),
-            "Say --keep-key when that is well, or make a new identity.");
+    if (ctl_given(ctl, OPTION_KEEP_KEY) && ctl_given(ctl, OPTION_GRACE))
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "With --keep-key no key becomes a former one");
     r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
     if (r == 0)
         r = get_pins(ctl, identity, &pin, &new_pin);
@@ -85,7 +122,15 @@ int cmd_identity_pin(Ctl *ctl)
     if (r != 0)
         return r;
     hmsg_call_option_fd(call, "pin", pin);
+    r = add_grace(ctl, call);
+    if (r != 0)
+        return r;
     hmsg_call_option_fd(call, "new_pin", new_pin);
+    if (ctl_given(ctl, OPTION_KEEP_KEY)) {
+        hmsg_call_option_bool(call, "keep_key", true);
+        ctl_note("A copy of the key files as they were still opens with the old PIN.");
+    } else if (isatty(STDERR_FILENO))
+        ctl_note(MAKING_NOTE);
     if (ctl_given(ctl, OPTION_FORCE))
         hmsg_call_option_bool(call, "force", true);
     r = ctl_call_run(ctl, call, NULL);

@@ -7,6 +7,7 @@
 
 /* cmd-identity.c */
 int cmd_identity_create(Ctl *ctl);
+int cmd_identity_rotate(Ctl *ctl);
 int cmd_identity_show(Ctl *ctl);
 int cmd_identity_export(Ctl *ctl);
 int cmd_identity_pin(Ctl *ctl);

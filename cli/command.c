@@ -13,12 +13,15 @@
 #define OPTION_COLUMN 22
 
 const Command commands[] = {
-    {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create, BIT(PIN) | BIT(PIN_FD)},
+    {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create,
+     BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION)},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
+    {"identity", "rotate", "", "Make new keys that take the place of yours", cmd_identity_rotate,
+     BIT(GRACE) | BIT(GENERATION)},
     {"identity", "export", "", "Write your public keys (--format identity, pem, jwk, openssh or csr)",
      cmd_identity_export, BIT(FORMAT) | BIT(SUBJECT) | BIT(OUTPUT)},
-    {"identity", "pin", "", "Change the PIN of your keys, or remove it (--remove)", cmd_identity_pin,
-     BIT(KEEP_KEY) | BIT(REMOVE) | BIT(PIN_FD) | BIT(NEW_PIN_FD) | BIT(FORCE)},
+    {"identity", "pin", "", "Change the PIN, or remove it (--remove), with new keys", cmd_identity_pin,
+     BIT(GRACE) | BIT(KEEP_KEY) | BIT(REMOVE) | BIT(PIN_FD) | BIT(NEW_PIN_FD) | BIT(FORCE)},
     {"identity", "delete", "", "Destroy your keys, and what is encrypted to them", cmd_identity_delete,
      BIT(YES)},
     {"register", NULL, "[ADDRESS]", "Enter your keys at a relay under an address, with a mailbox",
@@ -97,7 +100,7 @@ static bool is_known(const char *name)
 
 static int check_options(const Options *o, const Command *c, char **ret_why)
 {
-    uint32_t wrong_ones = o->given & ~(c->options | OPTIONS_OF_ALL);
+    uint64_t wrong_ones = o->given & ~(c->options | OPTIONS_OF_ALL);
 
     for (OptionId id = 0; wrong_ones && id < OPTION_MAX_; id++)
         if (wrong_ones & OPTION_BIT(id))
@@ -161,7 +164,7 @@ static int add_option(const OptionInfo *info, Buf *out)
 
 static int add_command(const Command *c, Buf *out)
 {
-    uint32_t options = c->options | OPTIONS_OF_ALL;
+    uint64_t options = c->options | OPTIONS_OF_ALL;
     int r;
 
     r = buf_printf(out, "Usage: hmsgctl %s%s%s [OPTION]...%s%s\n\n%s.\n\n", c->name, c->verb ? " " : "",

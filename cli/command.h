@@ -14,7 +14,7 @@ typedef struct Command {
     const char *operands; /* as help shows them */
     const char *help;
     int (*run)(Ctl *ctl); /* 0, an HmsgError or -errno, with the text left in ctl */
-    uint32_t options;     /* OPTION_BITs that it takes, besides those that all take */
+    uint64_t options;     /* OPTION_BITs that it takes, besides those that all take */
     uint8_t operands_min, operands_max;
 } Command;
 

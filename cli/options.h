@@ -20,6 +20,8 @@ typedef enum OptionId {
     OPTION_FORCE,
     OPTION_FORMAT,
     OPTION_FRESH,
+    OPTION_GENERATION,
+    OPTION_GRACE,
     OPTION_HELP,
     OPTION_INVITE,
     OPTION_JSON,
@@ -55,7 +57,7 @@ typedef struct OptionInfo {
 extern const OptionInfo option_infos[OPTION_MAX_];
 
 typedef struct Options {
-    uint32_t given; /* OPTION_BIT of each that was there */
+    uint64_t given; /* OPTION_BIT of each that was there */
     const char *values[OPTION_MAX_];
     const char *recipients[OPTION_RECIPIENTS_MAX];
     size_t n_recipients;
@@ -63,7 +65,7 @@ typedef struct Options {
     size_t n_operands;
 } Options;
 
-#define OPTION_BIT(id) (UINT32_C(1) << (id))
+#define OPTION_BIT(id) (UINT64_C(1) << (id))
 
 /* Words of argv from argv[1]; what is pointed at is argv's. A positive INVALID_ARGS with *ret_why (to be
  * freed): what is wrong with which word. -ENOMEM. */

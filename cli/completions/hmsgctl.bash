@@ -31,11 +31,15 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'hmsg jwe' -- "$current")
         return
         ;;
+    --generation)
+        mapfile -t COMPREPLY < <(compgen -W 'counter none' -- "$current")
+        return
+        ;;
     --direction)
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd)
+    --subject | --expires | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --grace)
         return
         ;;
     esac
@@ -45,7 +49,7 @@ _hmsgctl() {
             unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
-        identity) words='create show export pin delete' ;;
+        identity) words='create show rotate export pin delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
@@ -55,8 +59,9 @@ _hmsgctl() {
     fi
     case $command-$current in
     identity-*)
-        [ "$verb" = create ] && words+=' --pin --pin-fd'
-        [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force'
+        [ "$verb" = create ] && words+=' --pin --pin-fd --generation'
+        [ "$verb" = rotate ] && words+=' --grace --generation'
+        [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'
         [ "$verb" = export ] && words+=' --format --subject --output'
         [ "$verb" = delete ] && words+=' --yes'
         ;;

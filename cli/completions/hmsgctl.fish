@@ -41,7 +41,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a status -d 'Show how agent, TPM a
 complete -c hmsgctl -n __fish_use_subcommand -a doctor -d 'Check the set-up'
 complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
-complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create show export pin delete'
+complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create show rotate export pin delete'
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
@@ -58,6 +58,8 @@ complete -c hmsgctl -n '__hmsgctl_verb identity' -l pin -d 'Protect the keys wit
 complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l pin-fd -x -d 'Descriptor of the PIN'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l new-pin-fd -x -d 'Descriptor of the new PIN'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l keep-key -d 'Keep the keys'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l grace -x -d 'How long former keys decrypt'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l generation -x -a 'counter none' -d 'Bind the keys to a counter'
 complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l force -d 'Also the last try'
 complete -c hmsgctl -n '__hmsgctl_at register' -l list -d 'List registrations'
 complete -c hmsgctl -n '__hmsgctl_at register identity' -l remove -d 'Remove the address, or the PIN'

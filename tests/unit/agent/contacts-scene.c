@@ -105,6 +105,11 @@ const IdentityPublic *identity_public(const Identity *i)
     return &current->own;
 }
 
+bool identity_is_ours(const Identity *i, const char *skid)
+{
+    return strcmp(current->own.skid, skid) == 0;
+}
+
 int manager_emit(Manager *m, const char *interface, const char *member, const char *types, ...)
 {
     g_assert_cmpstr(interface, ==, AGENT_CONTACTS_INTERFACE);

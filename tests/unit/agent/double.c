@@ -307,6 +307,29 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
     return 0;
 }
 
+int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,
+                  identity_plaintext_t done, void *userdata, IdentityWork **ret)
+{
+    g_assert_cmpmem(kid, KID_SIZE, i->public.kid_bytes, KID_SIZE);
+    return identity_open_pop(i, ciphertext, size, done, userdata, ret);
+}
+
+size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KID_SIZE])
+{
+    memcpy(ret[0], i->public.kid_bytes, KID_SIZE);
+    return i->state == IDENTITY_NONE ? 0 : 1;
+}
+
+bool identity_is_ours(const Identity *i, const char *skid)
+{
+    return i->state != IDENTITY_NONE && strcmp(i->public.skid, skid) == 0;
+}
+
+const char *identity_rotation(const Identity *i, size_t n)
+{
+    return NULL;
+}
+
 uint64_t contacts_generation(const Contacts *c)
 {
     return c->generation;

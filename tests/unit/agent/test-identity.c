@@ -10,121 +10,7 @@
 #include "agent/keyring.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/export.h"
-#include "tests/lib/process.h"
-#include "tests/lib/swtpm.h"
-
-#define INPUT "eyJhbGciOiJQUzI1NiJ9.e30"
-
-/* An identity in an event loop of its own, without a bus. */
-typedef struct Fixture {
-    char *folder;
-    TestSwtpm *tpm;
-    Manager m;
-    unsigned changes; /* told to the watcher */
-} Fixture;
-
-/* What a callback said. */
-typedef struct Said {
-    unsigned n;
-    int r;
-    char *text; /* detail, or the JWS */
-    uint8_t plaintext[64];
-    size_t size;
-} Said;
-
-static void said_clear(Said *s)
-{
-    g_free(s->text);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Said, said_clear)
-
-static void on_done(int r, const char *detail, void *userdata)
-{
-    Said *s = userdata;
-
-    s->n++;
-    s->r = r;
-    g_free(s->text);
-    s->text = g_strdup(detail);
-}
-
-static void on_jws(int r, const char *detail, const char *jws, void *userdata)
-{
-    on_done(r, r == 0 ? jws : detail, userdata);
-}
-
-static void on_plaintext(int r, const char *detail, const Secret *plaintext, void *userdata)
-{
-    Said *s = userdata;
-
-    on_done(r, detail, s);
-    g_assert_cmpint(r == 0, ==, plaintext != NULL);
-    if (plaintext) {
-        s->size = secret_size(plaintext);
-        g_assert_cmpuint(s->size, <=, sizeof(s->plaintext));
-        memcpy(s->plaintext, secret_bytes(plaintext), s->size);
-    }
-}
-
-static void on_change(Identity *i, void *userdata)
-{
-    unsigned *changes = userdata;
-
-    (*changes)++;
-}
-
-static void await(Fixture *f, Said *s)
-{
-    unsigned before = s->n;
-
-    g_assert_cmpuint(before, ==, 0); /* never inside the call that began it */
-    while (s->n == 0)
-        g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
-    g_assert_cmpuint(s->n, ==, 1);
-}
-
-static void make(Fixture *f)
-{
-    g_auto(Said) known = {0};
-
-    g_assert_cmpint(identity_new(&f->m, &f->m.identity), ==, 0);
-    g_assert_cmpint(identity_watch(f->m.identity, on_change, &f->changes), ==, 0);
-    g_assert_cmpint(identity_start(f->m.identity, on_done, &known), ==, 0);
-    await(f, &known);
-    g_assert_cmpint(known.r, ==, 0);
-}
-
-static void set_up(Fixture *f, gconstpointer data)
-{
-    f->folder = test_folder_new();
-    f->tpm = test_swtpm_new(f->folder);
-    f->m.places.data_dir = f->folder;
-    f->m.places.tcti = (char *)(uintptr_t)test_swtpm_tcti(f->tpm);
-    f->m.data_fd = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    g_assert_cmpint(f->m.data_fd, >=, 0);
-    g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
-    f->m.keyring = (Keyring *)(uintptr_t)data; /* a process has but one */
-    make(f);
-}
-
-static void tear_down(Fixture *f, gconstpointer data)
-{
-    identity_free(f->m.identity);
-    sd_event_unref(f->m.event);
-    fd_close(f->m.data_fd);
-    test_swtpm_free(f->tpm);
-    test_folder_remove(f->folder);
-}
-
-static void create(Fixture *f)
-{
-    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
-    g_auto(Said) s = {0};
-
-    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, &w), ==, 0);
-    await(f, &s);
-    g_assert_cmpint(s.r, ==, 0);
-}
+#include "tests/unit/agent/identity-scene.h"
 
 static void test_states(Fixture *f, gconstpointer data)
 {
@@ -140,8 +26,8 @@ static void test_states(Fixture *f, gconstpointer data)
     g_assert_nonnull(identity_tpm_facts(i));
     g_assert_cmpint(identity_lock(i), ==, HMSG_ERROR_NO_IDENTITY);
     g_assert_cmpint(identity_delete(i, "x"), ==, HMSG_ERROR_NO_IDENTITY);
-    g_assert_cmpint(identity_sign_jws(i, INPUT, on_jws, NULL, &w), ==, HMSG_ERROR_NO_IDENTITY);
-    create(f);
+    g_assert_cmpint(identity_sign_jws(i, INPUT, scene_jws, NULL, &w), ==, HMSG_ERROR_NO_IDENTITY);
+    scene_create(f);
     g_assert_cmpint(identity_state(i), ==, IDENTITY_READY);
     g_assert_cmpint(identity_check(i), ==, 0);
     g_assert_cmpuint(f->changes, >, 0);
@@ -153,7 +39,7 @@ static void test_states(Fixture *f, gconstpointer data)
     g_assert_cmpuint(identity_epoch(i), >, epoch);
     g_assert_cmpuint(f->changes, >, changes);
     g_assert_nonnull(identity_public(i));
-    g_assert_cmpint(identity_sign_jws(i, INPUT, on_jws, NULL, &w), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(identity_sign_jws(i, INPUT, scene_jws, NULL, &w), ==, HMSG_ERROR_LOCKED);
 }
 
 /* Locking takes the session keys with it. */
@@ -163,7 +49,7 @@ static void test_lock_sessions(Fixture *f, gconstpointer data)
     _cleanup_(secret_freep) Secret *out = NULL;
     KeyringEntry *e = NULL;
 
-    create(f);
+    scene_create(f);
     g_assert_cmpint(secret_new(KEYRING_KEY_SIZE, &out), ==, 0);
     g_assert_cmpint(keyring_put(f->m.keyring, key, 3600, &e), ==, 0);
     g_assert_cmpint(keyring_get(f->m.keyring, e, out), ==, 0);
@@ -180,11 +66,11 @@ static void test_sign(Fixture *f, gconstpointer data)
     const IdentityPublic *p;
     g_auto(Said) s = {0};
 
-    create(f);
+    scene_create(f);
     p = identity_public(f->m.identity);
     g_assert_cmpint(identity_export_statement(p, "alice@example.org", &input), ==, 0);
-    g_assert_cmpint(identity_sign_jws(f->m.identity, buf_text(&input), on_jws, &s, &w), ==, 0);
-    await(f, &s);
+    g_assert_cmpint(identity_sign_jws(f->m.identity, buf_text(&input), scene_jws, &s, &w), ==, 0);
+    scene_await(f, &s);
     g_assert_cmpint(s.r, ==, 0);
     g_assert_cmpint(identity_statement_parse(s.text, strlen(s.text), (int64_t)time(NULL), &statement), ==, 0);
     g_assert_cmpstr(statement.address, ==, "alice@example.org");
@@ -197,9 +83,9 @@ static void test_sign_form(Fixture *f, gconstpointer data)
     static const char *const bad[] = {"", "abc", "a.b.c"};
     _cleanup_(identity_work_freep) IdentityWork *w = NULL;
 
-    create(f);
+    scene_create(f);
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
-        g_assert_cmpint(identity_sign_jws(f->m.identity, bad[i], on_jws, NULL, &w), ==, -EINVAL);
+        g_assert_cmpint(identity_sign_jws(f->m.identity, bad[i], scene_jws, NULL, &w), ==, -EINVAL);
     g_assert_null(w);
 }
 
@@ -212,19 +98,20 @@ static void test_open(Fixture *f, gconstpointer data)
     g_auto(Said) wrong = {0};
     Identity *i = f->m.identity;
 
-    create(f);
+    scene_create(f);
     g_assert_cmpint(rsa_key_oaep_encrypt(identity_public(i)->decrypt, "sixteen bytes ok", 16, &ciphertext),
                     ==, 0);
-    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &s, &w), ==, 0);
-    await(f, &s);
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, scene_plaintext, &s, &w), ==, 0);
+    scene_await(f, &s);
     g_assert_cmpint(s.r, ==, 0);
     g_assert_cmpmem(s.plaintext, s.size, "sixteen bytes ok", 16);
     ciphertext.data[100] ^= 1;
-    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &wrong, &w2), ==, 0);
-    await(f, &wrong);
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, scene_plaintext, &wrong, &w2), ==,
+                    0);
+    scene_await(f, &wrong);
     g_assert_cmpint(wrong.r, ==, HMSG_ERROR_AUTHENTICATION_FAILED);
     g_assert_cmpint(identity_state(i), ==, IDENTITY_READY); /* that is the sender's fault, not the TPM's */
-    g_assert_cmpint(identity_open_pop(i, ciphertext.data, 255, on_plaintext, NULL, NULL), ==,
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, 255, scene_plaintext, NULL, NULL), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
 }
 
@@ -238,14 +125,14 @@ static void test_epoch(Fixture *f, gconstpointer data)
     g_auto(Said) unlocked = {0};
     Identity *i = f->m.identity;
 
-    create(f);
+    scene_create(f);
     g_assert_cmpint(rsa_key_oaep_encrypt(identity_public(i)->decrypt, "secret", 6, &ciphertext), ==, 0);
     test_swtpm_freeze(f->tpm);
-    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, on_plaintext, &s, &w), ==, 0);
+    g_assert_cmpint(identity_open_pop(i, ciphertext.data, ciphertext.size, scene_plaintext, &s, &w), ==, 0);
     g_assert_cmpint(identity_lock(i), ==, 0);
-    g_assert_cmpint(identity_unlock(i, NULL, false, on_done, &unlocked, &unlock), ==, 0);
+    g_assert_cmpint(identity_unlock(i, NULL, false, scene_done, &unlocked, &unlock), ==, 0);
     test_swtpm_thaw(f->tpm);
-    await(f, &s);
+    scene_await(f, &s);
     g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
     while (unlocked.n == 0)
         g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
@@ -258,10 +145,10 @@ static void test_lock_during_unlock(Fixture *f, gconstpointer data)
     _cleanup_(identity_work_freep) IdentityWork *w = NULL;
     g_auto(Said) s = {0};
 
-    create(f);
-    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, on_done, &s, &w), ==, 0);
+    scene_create(f);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, scene_done, &s, &w), ==, 0);
     g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
-    await(f, &s);
+    scene_await(f, &s);
     g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
 }
@@ -272,17 +159,19 @@ static void test_cancel(Fixture *f, gconstpointer data)
     IdentityWork *w = NULL;
     g_auto(Said) s = {0};
 
-    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, &w), ==, 0);
-    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, NULL), ==, HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, true, scene_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, true, scene_done, &s, NULL), ==,
+                    HMSG_ERROR_ALREADY_EXISTS);
     g_assert_null(identity_work_free(w));
     g_assert_null(identity_work_free(NULL));
-    create(f);
-    g_assert_cmpint(identity_create(f->m.identity, NULL, on_done, &s, &w), ==, HMSG_ERROR_ALREADY_EXISTS);
-    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, on_done, &s, &w), ==, 0);
+    scene_create(f);
+    g_assert_cmpint(identity_create(f->m.identity, NULL, true, scene_done, &s, &w), ==,
+                    HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, scene_done, &s, &w), ==, 0);
     identity_work_free(w);
     g_auto(Said) probed = {0};
-    g_assert_cmpint(identity_probe(f->m.identity, on_done, &probed, &w), ==, 0);
-    await(f, &probed);
+    g_assert_cmpint(identity_probe(f->m.identity, scene_done, &probed, &w), ==, 0);
+    scene_await(f, &probed);
     identity_work_free(w);
     g_assert_cmpuint(s.n, ==, 0);
 }
@@ -293,11 +182,18 @@ static void test_free_first(Fixture *f, gconstpointer data)
     IdentityWork *w = NULL;
     g_auto(Said) s = {0};
 
-    create(f);
-    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, on_done, &s, &w), ==, 0);
+    scene_create(f);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, false, scene_done, &s, &w), ==, 0);
     f->m.identity = identity_free(f->m.identity);
     g_assert_null(identity_work_free(w));
     g_assert_cmpuint(s.n, ==, 0);
+}
+
+static void on_change(Identity *i, void *userdata)
+{
+    unsigned *changes = userdata;
+
+    (*changes)++;
 }
 
 static void test_watchers(Fixture *f, gconstpointer data)
@@ -318,85 +214,41 @@ static void test_tidy(Fixture *f, gconstpointer data)
     g_autofree char *file = g_build_filename(old, "sign.pem", NULL);
     g_autofree char *half = g_build_filename(new, ".decrypt.pem.0123456789abcdef", NULL);
 
-    create(f);
+    scene_create(f);
     g_assert_cmpint(g_mkdir_with_parents(new, 0700), ==, 0);
     g_assert_cmpint(g_mkdir_with_parents(old, 0700), ==, 0);
     g_assert_true(g_file_set_contents(file, "x", 1, NULL));
     g_assert_true(g_file_set_contents(half, "x", 1, NULL));
     f->m.identity = identity_free(f->m.identity);
-    make(f);
+    scene_make(f);
     g_assert_false(g_file_test(new, G_FILE_TEST_EXISTS));
     g_assert_false(g_file_test(old, G_FILE_TEST_EXISTS));
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
-}
-
-static int unlock_with(Fixture *f, const char *text, bool force, Said *s)
-{
-    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
-    _cleanup_(secret_freep) Secret *pin = NULL;
-    int r;
-
-    said_clear(s);
-    *s = (Said){0};
-    g_assert_cmpint(secret_new_copy(text, strlen(text), &pin), ==, 0);
-    r = identity_unlock(f->m.identity, pin, force, on_done, s, &w);
-    if (r == 0)
-        await(f, s);
-    return r == 0 ? s->r : r;
-}
-
-static void create_with(Fixture *f, const char *text)
-{
-    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
-    _cleanup_(secret_freep) Secret *pin = NULL;
-    g_auto(Said) s = {0};
-
-    g_assert_cmpint(secret_new_copy(text, strlen(text), &pin), ==, 0);
-    g_assert_cmpint(identity_create(f->m.identity, pin, on_done, &s, &w), ==, 0);
-    await(f, &s);
-    g_assert_cmpint(s.r, ==, 0);
-}
-
-static int sign(Fixture *f)
-{
-    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
-    g_auto(Said) s = {0};
-    int r = identity_sign_jws(f->m.identity, INPUT, on_jws, &s, &w);
-
-    if (r == 0)
-        await(f, &s);
-    return r == 0 ? s.r : r;
-}
-
-static void restart(Fixture *f)
-{
-    f->m.identity = identity_free(f->m.identity);
-    make(f);
 }
 
 static void test_pin(Fixture *f, gconstpointer data)
 {
     g_auto(Said) s = {0};
 
-    create_with(f, "2580");
+    scene_create_with(f, "2580");
     g_assert_true(identity_public(f->m.identity)->has_pin);
-    g_assert_cmpint(sign(f), ==, 0);
-    restart(f);
+    g_assert_cmpint(scene_sign(f), ==, 0);
+    scene_restart(f);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
     g_assert_true(identity_public(f->m.identity)->has_pin);
-    g_assert_cmpint(sign(f), ==, HMSG_ERROR_LOCKED);
-    g_assert_cmpint(identity_unlock(f->m.identity, NULL, true, on_done, &s, NULL), ==, HMSG_ERROR_LOCKED);
-    g_assert_cmpint(unlock_with(f, "2581", false, &s), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(scene_sign(f), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(identity_unlock(f->m.identity, NULL, true, scene_done, &s, NULL), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(scene_unlock(f, "2581", false, &s), ==, HMSG_ERROR_LOCKED);
     g_assert_nonnull(strstr(s.text, "PIN is wrong"));
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
-    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, 0);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &s), ==, 0);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
-    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(scene_sign(f), ==, 0);
     g_assert_cmpint(identity_forget(f->m.identity), ==, 0); /* suspend: nothing has to be typed */
-    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(scene_sign(f), ==, 0);
     g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
-    g_assert_cmpint(sign(f), ==, HMSG_ERROR_LOCKED);
-    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, 0);
+    g_assert_cmpint(scene_sign(f), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &s), ==, 0);
 }
 
 /* The last try is left to the user, and costs the TPM nothing until then. */
@@ -405,18 +257,18 @@ static void test_last_try(Fixture *f, gconstpointer data)
     g_auto(Said) s = {0};
     int r = HMSG_ERROR_LOCKED;
 
-    create_with(f, "2580");
+    scene_create_with(f, "2580");
     g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
     for (unsigned i = 0; i < 100 && r == HMSG_ERROR_LOCKED; i++)
-        r = unlock_with(f, "2581", false, &s);
+        r = scene_unlock(f, "2581", false, &s);
     g_assert_cmpint(r, ==, HMSG_ERROR_TPM_LOCKED_OUT);
     g_assert_nonnull(strstr(s.text, "forgets one failure every"));
     const TpmFacts *facts = identity_tpm_facts(f->m.identity);
     g_assert_false(facts->in_lockout);
     g_assert_cmpuint(facts->lockout_counter + 1, ==, facts->lockout_max);
-    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_TPM_LOCKED_OUT);
-    g_assert_cmpint(unlock_with(f, "2580", true, &s), ==, 0);
-    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &s), ==, HMSG_ERROR_TPM_LOCKED_OUT);
+    g_assert_cmpint(scene_unlock(f, "2580", true, &s), ==, 0);
+    g_assert_cmpint(scene_sign(f), ==, 0);
 }
 
 /* One at a time: else many would be on their way before the TPM has counted the first. */
@@ -427,67 +279,50 @@ static void test_one_try(Fixture *f, gconstpointer data)
     g_auto(Said) s = {0};
     g_auto(Said) other = {0};
 
-    create_with(f, "2580");
+    scene_create_with(f, "2580");
     g_assert_cmpint(secret_new_copy("2581", 4, &pin), ==, 0);
-    g_assert_cmpint(identity_unlock(f->m.identity, pin, false, on_done, &s, &w), ==, 0);
-    g_assert_cmpint(unlock_with(f, "2580", false, &other), ==, HMSG_ERROR_QUOTA_EXCEEDED);
-    await(f, &s);
+    g_assert_cmpint(identity_unlock(f->m.identity, pin, false, scene_done, &s, &w), ==, 0);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &other), ==, HMSG_ERROR_QUOTA_EXCEEDED);
+    scene_await(f, &s);
     g_assert_cmpint(s.r, ==, HMSG_ERROR_LOCKED);
-    g_assert_cmpint(unlock_with(f, "2580", false, &other), ==, 0);
-}
-
-static int set_pin(Fixture *f, const char *old, const char *new)
-{
-    _cleanup_(identity_work_freep) IdentityWork *w = NULL;
-    _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
-    g_auto(Said) s = {0};
-    int r;
-
-    if (old)
-        g_assert_cmpint(secret_new_copy(old, strlen(old), &pin), ==, 0);
-    if (new)
-        g_assert_cmpint(secret_new_copy(new, strlen(new), &next), ==, 0);
-    r = identity_set_pin(f->m.identity, pin, next, false, on_done, &s, &w);
-    if (r == 0)
-        await(f, &s);
-    return r == 0 ? s.r : r;
+    g_assert_cmpint(scene_unlock(f, "2580", false, &other), ==, 0);
 }
 
 static void test_set_pin(Fixture *f, gconstpointer data)
 {
     g_auto(Said) s = {0};
 
-    create_with(f, "2580");
+    scene_create_with(f, "2580");
     g_autofree char *kid = g_strdup(identity_public(f->m.identity)->kid);
-    g_assert_cmpint(set_pin(f, NULL, "0852"), ==, HMSG_ERROR_LOCKED);
-    g_assert_cmpint(set_pin(f, "2580", "0852"), ==, 0);
-    g_assert_cmpint(sign(f), ==, 0);
-    restart(f);
+    g_assert_cmpint(scene_set_pin(f, NULL, "0852"), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(scene_set_pin(f, "2580", "0852"), ==, 0);
+    g_assert_cmpint(scene_sign(f), ==, 0);
+    scene_restart(f);
     g_assert_cmpstr(identity_public(f->m.identity)->kid, ==, kid);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
-    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_LOCKED);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &s), ==, HMSG_ERROR_LOCKED);
     /* from locked as well, and to none */
-    g_assert_cmpint(set_pin(f, "0852", NULL), ==, 0);
+    g_assert_cmpint(scene_set_pin(f, "0852", NULL), ==, 0);
     g_assert_false(identity_public(f->m.identity)->has_pin);
-    g_assert_cmpint(sign(f), ==, 0);
-    restart(f);
+    g_assert_cmpint(scene_sign(f), ==, 0);
+    scene_restart(f);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_READY);
-    g_assert_cmpint(sign(f), ==, 0);
-    g_assert_cmpint(set_pin(f, "0852", "2580"), ==, HMSG_ERROR_INVALID_ARGS);
-    g_assert_cmpint(set_pin(f, NULL, "2580"), ==, 0);
+    g_assert_cmpint(scene_sign(f), ==, 0);
+    g_assert_cmpint(scene_set_pin(f, "0852", "2580"), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(scene_set_pin(f, NULL, "2580"), ==, 0);
     g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
-    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, 0);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &s), ==, 0);
 }
 
 static void test_no_pin(Fixture *f, gconstpointer data)
 {
     g_auto(Said) s = {0};
 
-    create(f);
+    scene_create(f);
     g_assert_false(identity_public(f->m.identity)->has_pin);
-    g_assert_cmpint(unlock_with(f, "2580", false, &s), ==, HMSG_ERROR_INVALID_ARGS);
-    g_assert_cmpint(set_pin(f, NULL, "2580"), ==, HMSG_ERROR_DENIED); /* nobody would count */
-    g_assert_cmpint(sign(f), ==, 0);
+    g_assert_cmpint(scene_unlock(f, "2580", false, &s), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(scene_set_pin(f, NULL, "2580"), ==, HMSG_ERROR_DENIED); /* nobody would count */
+    g_assert_cmpint(scene_sign(f), ==, 0);
 }
 
 static void replace(const char *path, const char *from, const char *to)
@@ -503,7 +338,7 @@ static void replace(const char *path, const char *from, const char *to)
 /* Nothing of the PIN is in the files, and none of them can be had without the other. */
 static void test_pin_files(Fixture *f, gconstpointer data)
 {
-    create_with(f, "a sentence of several words");
+    scene_create_with(f, "a sentence of several words");
     g_autofree char *srk = g_strndup(identity_public(f->m.identity)->srk_name, 24);
     g_autofree char *facts = g_build_filename(f->folder, "keys", srk, "identity.json", NULL);
     g_autofree char *text = NULL;
@@ -516,7 +351,7 @@ static void test_pin_files(Fixture *f, gconstpointer data)
     g_assert_cmpint(identity_new(&f->m, &f->m.identity), ==, 0);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_UNAVAILABLE);
     replace(facts, "\"kdf\":\"none\"", "\"kdf\":\"scrypt\"");
-    restart(f);
+    scene_restart(f);
     g_assert_cmpint(identity_state(f->m.identity), ==, IDENTITY_LOCKED);
 }
 
@@ -528,19 +363,19 @@ static void test_pin_cancel(Fixture *f, gconstpointer data)
     g_auto(Said) s = {0};
 
     g_assert_cmpint(secret_new_copy("2580", 4, &pin), ==, 0);
-    g_assert_cmpint(identity_create(f->m.identity, pin, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_create(f->m.identity, pin, true, scene_done, &s, &w), ==, 0);
     identity_work_free(w);
-    create_with(f, "2580");
+    scene_create_with(f, "2580");
     g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
     for (unsigned turns = 0; turns < 4; turns++) {
-        g_assert_cmpint(identity_unlock(f->m.identity, pin, false, on_done, &s, &w), ==, 0);
+        g_assert_cmpint(identity_unlock(f->m.identity, pin, false, scene_done, &s, &w), ==, 0);
         for (unsigned i = 0; i < turns && s.n == 0; i++)
             g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
         identity_work_free(w);
         g_assert_cmpint(identity_lock(f->m.identity), ==, 0);
         s.n = 0;
     }
-    g_assert_cmpint(identity_unlock(f->m.identity, pin, false, on_done, &s, &w), ==, 0);
+    g_assert_cmpint(identity_unlock(f->m.identity, pin, false, scene_done, &s, &w), ==, 0);
     f->m.identity = identity_free(f->m.identity);
     identity_work_free(w);
     g_assert_cmpuint(s.n, ==, 0);
@@ -591,7 +426,7 @@ int main(int argc, char **argv)
     g_test_add_func("/agent/identity/machine", test_machine);
     g_assert_cmpint(keyring_new(&k), ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(tests) && test_swtpm_available(); i++)
-        g_test_add(tests[i].path, Fixture, k, set_up, tests[i].f, tear_down);
+        g_test_add(tests[i].path, Fixture, k, scene_set_up, tests[i].f, scene_tear_down);
     int r = g_test_run();
     keyring_free(k);
     return r;

@@ -135,10 +135,15 @@ static void test_change(Fixture *f, gconstpointer data)
     type(f, "The same PIN again: ", "0852\n");
     g_assert_cmpint(end(f), ==, 0);
     g_assert_null(strstr(f->shown->str, "0852"));
-    expect_last(f, "Identity.SetPin {pin=memfd:2580,new_pin=memfd:0852}");
-    start(f, "identity pin --remove"); /* the keys would stay the same */
+    expect_last(f, "Identity.SetPin {pin=memfd:2580,new_pin=memfd:0852,keep_key=true}");
+    g_assert_nonnull(strstr(f->shown->str, "still opens with the old PIN"));
+    start(f, "identity pin --remove");
+    type(f, "PIN: ", "2580\n");
+    g_assert_cmpint(end(f), ==, 0);
+    g_assert_null(strstr(f->shown->str, "still opens with the old PIN"));
+    expect_last(f, "Identity.SetPin {pin=memfd:2580}");
+    start(f, "identity pin --keep-key --grace 1d");
     g_assert_cmpint(WEXITSTATUS(end(f)), ==, 2);
-    expect_last(f, "Identity.SetPin {pin=memfd:2580,new_pin=memfd:0852}");
 }
 
 static void test_refused(Fixture *f, gconstpointer data)

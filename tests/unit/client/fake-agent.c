@@ -348,7 +348,7 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
     if (is(name, ".Diagnose"))
         return sd_bus_message_append(reply, "a(ssss)", 2, "keyring", "ok", "fine", "", "tpm", "warning",
                                      "slow", "wait");
-    if (is(name, "Identity.Create") || is(name, "Identity.Show"))
+    if (is(name, "Identity.Create") || is(name, "Identity.Rotate") || is(name, "Identity.Show"))
         return append_identity(reply);
     if (is(name, "Identity.ExportPublic") || is(name, "Cipher.Convert"))
         return sd_bus_message_append_array(reply, 'y', "-----KEY-----\n", 14);

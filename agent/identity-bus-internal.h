@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the files of the interface org.hmsg.Agent1.Identity share. */
+
+#include "agent/bus-util.h"
+#include "agent/identity.h"
+#include "agent/request.h"
+#include "agent/unlocker.h"
+
+/* A call that waits for the TPM. */
+typedef struct IdentityCall {
+    Manager *m;
+    Request *request;
+    IdentityWork *work;
+    UnlockWait *wait;
+    bool force; /* of Unlock and SetPin */
+} IdentityCall;
+
+int identity_call_new(Manager *m, sd_bus_message *message, IdentityCall **ret);
+IdentityCall *identity_call_free(IdentityCall *c);
+DEFINE_CLEANUP(IdentityCall *, identity_call_free)
+/* The work has been begun, or not: then the error is the answer. 1, for the vtable. */
+int identity_call_begun(IdentityCall *c, int r, const char *detail);
+
+/* identity-export-bus.c: ExportPublic. */
+int identity_method_export(sd_bus_message *message, void *userdata, sd_bus_error *error);
