@@ -8,6 +8,7 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/export.h"
+#include "libhmsg/wire/jwe-message.h"
 #include "libhmsg/wire/jwe.h"
 #include "libhmsg/wire/rotation.h"
 #include "libhmsg/wire/seed.h"
@@ -51,6 +52,46 @@ static void save_packages(const TestPerson *a, const TestPerson *b)
     save("package", "signed-jwe.json", jwe.data, jwe.size);
 }
 
+static void save_jwe(const TestPerson *reader, const char *name, const char *text)
+{
+    g_autofree char *input = g_strdup_printf("%s\n%s", reader->kid, text);
+
+    save("jwe", name, input, strlen(input));
+}
+
+/* Ours in all forms, and what others write. */
+static void save_jwes(const TestPerson *a, const TestPerson *b)
+{
+    RsaKey *to[] = {a->decrypt, b->decrypt};
+    _cleanup_(jwe_writer_freep) JweWriter *w = NULL, *anonymous = NULL;
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX), signed_one = BUF_MAX(JWE_MESSAGE_SIZE_MAX),
+                            other = BUF_MAX(JWE_MESSAGE_SIZE_MAX), line = BUF_MAX(JWE_MESSAGE_SIZE_MAX);
+
+    g_assert_cmpint(jwe_writer_new(to, 2, a->sign, clock_realtime(), "hello", 5, &w), ==, 0);
+    g_assert_cmpint(jwe_writer_prepare(w, &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, a->sign_private, &jws), ==, 0);
+    g_assert_cmpint(jwe_writer_finish(w, buf_text(&jws), &signed_one), ==, 0);
+    save_jwe(b, "shared.json", buf_text(&signed_one));
+    g_assert_cmpint(jwe_writer_new(to, 2, NULL, clock_realtime(), "hello", 5, &anonymous), ==, 0);
+    g_assert_cmpint(jwe_writer_finish(anonymous, NULL, &other), ==, 0);
+    save_jwe(b, "anonymous.json", buf_text(&other));
+    g_assert_cmpint(jwe_build_compact(b->decrypt, "hello", 5, &line), ==, 0);
+    save_jwe(b, "compact.txt", buf_text(&line));
+    g_auto(GStrv) parts = g_strsplit(buf_text(&line), ".", 5);
+    g_autofree char *flat =
+        g_strdup_printf("{\"unprotected\":{\"cty\":\"x\"},\"header\":{\"y\":[1]},\"aad\":\"QUFE\","
+                        "\"protected\":\"%s\",\"encrypted_key\":\"%s\",\"iv\":\"%s\","
+                        "\"ciphertext\":\"%s\",\"tag\":\"%s\"}",
+                        parts[0], parts[1], parts[2], parts[3], parts[4]);
+    save_jwe(b, "flattened.json", flat);
+    g_autofree char *gcm =
+        g_strdup_printf("eyJhbGciOiJSU0EtT0FFUC0yNTYiLCJlbmMiOiJBMjU2R0NNIn0.%s.AAAAAAAAAAAAAAAA.AAAA."
+                        "AAAAAAAAAAAAAAAAAAAAAA",
+                        parts[1]);
+    save_jwe(b, "gcm.txt", gcm);
+}
+
 static void save_stream(const TestPerson *a, const TestPerson *b)
 {
     int64_t now = clock_realtime();
@@ -89,6 +130,67 @@ static void save_keys(const TestPerson *a)
     save("key", "identity.json", identity.data, identity.size);
     save("key", "spki.der", spki, n);
     save("statement", "identity.json", statement, strlen(statement));
+}
+
+/* A body for the target of this number in fuzz-bodies.c; takes over j. */
+static void save_body(unsigned target, const char *name, json_t *j)
+{
+    char *text = json_dumps(j, JSON_COMPACT);
+    g_autofree char *input = g_strdup_printf("%c%s", '0' + (int)target, text);
+
+    save("bodies", name, input, strlen(input));
+    free(text);
+    json_decref(j);
+}
+
+static char *request(const TestPerson *a, RegisterMethod method, const char *name)
+{
+    RegisterRequest q = {.method = method, .iat = clock_realtime(), .exp = clock_realtime() + 60};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+
+    g_strlcpy(q.name, name, sizeof(q.name));
+    g_assert_cmpint(register_request_prepare(&q, rsa_key_thumbprint(a->sign), &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, a->sign_private, &jws), ==, 0);
+    return g_strdup(buf_text(&jws));
+}
+
+static char *login(const TestPerson *a)
+{
+    LoginRequest q = {.iat = clock_realtime(), .exp = clock_realtime() + 60};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+
+    g_assert_cmpint(login_request_prepare(&q, rsa_key_thumbprint(a->sign), &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, a->sign_private, &jws), ==, 0);
+    return g_strdup(buf_text(&jws));
+}
+
+static void save_bodies(const TestPerson *a, const TestPerson *b)
+{
+    static const char hash[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    g_autofree char *statement = test_person_statement(a, "alice@relay.example"),
+                    *next = test_person_statement_after(b, "alice@relay.example", 1, statement),
+                    *rotate = test_person_rotate(a, b, 1), *member = request(a, REGISTER_MEMBER, "alice"),
+                    *end = request(a, REGISTER_UNREGISTER, "alice"), *in = login(a);
+    size_t n = 0;
+    const uint8_t *spki = rsa_key_spki(a->decrypt, &n);
+    json_t *challenge = json_object(), *steps = json_array();
+
+    g_assert_cmpint(json_put_bytes(challenge, "decrypt_spki", spki, n), ==, 0);
+    spki = rsa_key_spki(a->sign, &n);
+    g_assert_cmpint(rotation_step_put(steps, rotate, spki, n), ==, 0);
+    save_body(0, "nonce.txt", json_object());
+    save_body(1, "challenge.txt", challenge);
+    save_body(
+        2, "register.txt",
+        json_pack("{ss ss ss ss}", "statement", statement, "request", member, "answer", hash, "invite", "x"));
+    save_body(3, "unregister.txt", json_pack("{ss}", "request", end));
+    save_body(4, "login.txt", json_pack("{ss}", "request", in));
+    save_body(
+        5, "rotate.txt",
+        json_pack("{ss ss ss so}", "statement", next, "request", member, "answer", hash, "steps", steps));
+    save_body(6, "acknowledge.txt", json_pack("{s[ss] ss}", "ids", hash, hash, "mac", hash));
 }
 
 static void save_seed(const TestPerson *a, const TestPerson *b)
@@ -130,9 +232,11 @@ int main(int argc, char **argv)
     root = argv[1];
     g_autoptr(TestPerson) alice = test_person_new(), bob = test_person_new();
     save_packages(alice, bob);
+    save_jwes(alice, bob);
     save_stream(alice, bob);
     save_keys(alice);
     save_seed(alice, bob);
     save_chain(alice, bob);
+    save_bodies(alice, bob);
     return 0;
 }

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* JSON bodies that a relay is sent, through its table of routes and its handlers, over a store of its own.
+ * The first byte, a digit mostly, says to which. */
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "tests/fuzz/fuzz.h"
+#include "tests/unit/server/handlers-util.h"
+
+static const char *const targets[] = {
+    "/v1/nonces",
+    "/v1/challenges",
+    "/v1/registrations",
+    "/v1/unregistrations",
+    "/v1/logins",
+    "/v1/rotations",
+    "/v1/mailbox/acknowledgements",
+};
+
+typedef struct Subject {
+    TestRelay relay;
+    DoubleConnection *known; /* logged in */
+    uint32_t count;
+} Subject;
+
+static Subject *relay;
+
+static void at_end(void)
+{
+    double_close(relay->known);
+    test_relay_tear_down(&relay->relay, NULL);
+    g_free(relay);
+}
+
+/* Once for a process: keys take long to make. */
+static void begin(void)
+{
+    g_autoptr(DoubleConnection) c = NULL;
+
+    if (relay)
+        return;
+    relay = g_new0(Subject, 1);
+    test_relay_set_up(&relay->relay, NULL);
+    c = test_relay_connect(&relay->relay);
+    fuzz_must(test_register_person(&relay->relay, c, test_person(0), "alice") == 201,
+              "somebody is registered");
+    relay->known = test_login(&relay->relay, test_person(0), NULL);
+    (void)atexit(at_end);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    begin();
+    if (size == 0)
+        return 0;
+    /* from another address now and then, since each may ask only so often */
+    struct sockaddr_in *peer = (struct sockaddr_in *)&relay->known->client.peer;
+    peer->sin_addr.s_addr = htonl(relay->count++ / 64);
+    const DoubleCall call = {.method = "POST",
+                             .target = targets[(data[0] + 1) % G_N_ELEMENTS(targets)],
+                             .body = data + 1,
+                             .size = size - 1,
+                             .headers = (const char *const[]){"content-type: application/json", NULL}};
+    g_autoptr(DoubleAnswer) a = double_call(relay->known, &call);
+
+    fuzz_must(a->status >= 200 && a->status < 600 && a->status != 500,
+              "each request is answered, none by a fault");
+    if (a->status >= 400)
+        fuzz_must(a->json != NULL, "a refusal is a problem document");
+    return 0;
+}
