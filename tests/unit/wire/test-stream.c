@@ -6,172 +6,61 @@
 #include <string.h>
 
 #include "libhmsg/base/error.h"
-#include "tests/lib/person.h"
-
-#define NOW INT64_C(1800000000)
-#define ROOM (1u << 20)
+#include "tests/unit/wire/stream-util.h"
 
 static TestPerson *alice, *bob, *eve;
-
-/* A whole stream of size bytes of plain; sender may be NULL. */
-static Buf make(const TestPerson *sender, const TestPerson *const *to, size_t n, const uint8_t *plain,
-                size_t size)
-{
-    WireSession *sessions[2] = {NULL};
-    StreamRecipient recipients[2];
-    _cleanup_(stream_writer_freep) StreamWriter *w = NULL;
-    Buf out = BUF_MAX(2 * ROOM);
-    size_t whole = size / STREAM_CHUNK_SIZE * STREAM_CHUNK_SIZE, made = 0;
-    g_autofree uint8_t *sealed = g_malloc0(STREAM_SEALED_SIZE(size));
-
-    for (size_t i = 0; i < n; i++) {
-        sessions[i] = test_session_new(sender, to[i], NOW);
-        recipients[i] = (StreamRecipient){sessions[i], i};
-    }
-    g_assert_cmpint(stream_writer_new(recipients, n, NOW, 0, &w, &out), ==, 0);
-    g_assert_cmpint(stream_seal(w, plain, whole, false, sealed, &made), ==, 0);
-    g_assert_cmpint(buf_append(&out, sealed, made), ==, 0);
-    g_assert_cmpint(stream_seal(w, plain + whole, size - whole, true, sealed, &made), ==, 0);
-    g_assert_cmpint(buf_append(&out, sealed, made), ==, 0);
-    g_assert_cmpint(stream_seal(w, plain, 0, true, sealed, &made), ==, -EINVAL);
-    g_assert_true(stream_writer_needs_trailer(w) == (sender && n > 1));
-    if (stream_writer_needs_trailer(w)) {
-        _cleanup_(jws_draft_done) JwsDraft d = {0};
-        _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
-
-        g_assert_cmpint(stream_writer_prepare(w, &d), ==, 0);
-        g_assert_cmpint(rsa_private_sign_ps256(sender->sign_private, d.digest, &signature), ==, 0);
-        g_assert_cmpint(stream_writer_finish(w, &d, signature.data, signature.size, &out), ==, 0);
-    }
-    for (size_t i = 0; i < n; i++)
-        (void)wire_session_free(sessions[i]);
-    return out;
-}
-
-static int begin(const Buf *in, const TestPerson *reader, StreamReader **ret, size_t *ret_at)
-{
-    const uint8_t(*kids)[KID_SIZE] = reader->kids;
-    _cleanup_(package_freep) Package *p = NULL;
-    _cleanup_(secret_freep) Secret *keys = NULL;
-    size_t header = 0, kid = 0;
-    int r;
-
-    if (in->size < STREAM_PREAMBLE_SIZE)
-        return HMSG_ERROR_BAD_PACKAGE;
-    r = stream_header_size(in->data, &header);
-    if (r == 0 && in->size < header + STREAM_PREFIX_SIZE)
-        r = HMSG_ERROR_BAD_PACKAGE;
-    if (r == 0)
-        r = stream_header_parse(in->data, header, kids, 1, &p, &kid);
-    if (r == 0)
-        r = package_check_sender(p, NULL, NULL);
-    if (r != 0)
-        return r;
-    keys = test_person_unwrap(reader, p);
-    *ret_at = header + STREAM_PREFIX_SIZE;
-    return stream_reader_new(in->data, header, p, keys, in->data + header, ret);
-}
-
-/* Reads in pieces of at most step bytes, as a program with a small buffer does. */
-static int read_all(const Buf *in, const TestPerson *reader, size_t step, Buf *ret, bool *ret_verified)
-{
-    _cleanup_(stream_reader_freep) StreamReader *s = NULL;
-    size_t at = 0, have = 0;
-    int r;
-
-    r = begin(in, reader, &s, &at);
-    if (r != 0)
-        return r;
-    g_autofree uint8_t *out = g_malloc0(in->size + 1);
-    for (bool end = false; r == 0 && !end;) {
-        size_t made = 0;
-
-        have = MIN(have + step, in->size - at);
-        end = at + have == in->size;
-        size_t ready = stream_reader_ready(s, have, end);
-        r = stream_open(s, in->data + at, ready, end, out, &made);
-        if (r == 0)
-            r = buf_append(ret, out, made);
-        at += ready;
-        have -= ready;
-    }
-    *ret_verified = stream_reader_verified(s);
-    g_assert_true(r == 0 || !*ret_verified);
-    return r;
-}
-
-static uint8_t *content(size_t n)
-{
-    uint8_t *plain = g_malloc0(n + 1);
-
-    for (size_t i = 0; i < n; i++)
-        plain[i] = (uint8_t)(i * 31 + i / 251);
-    return plain;
-}
 
 static void test_round_trip(void)
 {
     static const size_t sizes[] = {
         0, 1, STREAM_CHUNK_SIZE - 1, STREAM_CHUNK_SIZE, STREAM_CHUNK_SIZE + 1, 5 * STREAM_CHUNK_SIZE, 300001};
-    static const size_t steps[] = {1000, STREAM_SEALED_CHUNK_SIZE, ROOM};
+    static const size_t steps[] = {1000, STREAM_SEALED_CHUNK_SIZE, STREAM_ROOM};
     const TestPerson *const to[] = {eve, bob};
 
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
         for (size_t n = 1; n <= 2; n++)
             for (int is_signed = 0; is_signed <= 1; is_signed++) {
-                g_autofree uint8_t *plain = content(sizes[i]);
-                _cleanup_(buf_done) Buf stream = make(is_signed ? alice : NULL, to, n, plain, sizes[i]);
+                g_autofree uint8_t *plain = stream_content(sizes[i]);
+                _cleanup_(buf_done) Buf stream =
+                    stream_make(is_signed ? alice : NULL, to, n, plain, sizes[i]);
 
                 for (size_t k = 0; k < G_N_ELEMENTS(steps); k++) {
-                    _cleanup_(buf_done) Buf out = BUF_MAX(ROOM);
+                    _cleanup_(buf_done) Buf out = BUF_MAX(STREAM_ROOM);
                     bool verified = false;
 
-                    g_assert_cmpint(read_all(&stream, to[n - 1], steps[k], &out, &verified), ==, 0);
+                    g_assert_cmpint(stream_read_all(&stream, to[n - 1], steps[k], &out, &verified), ==, 0);
                     g_assert_cmpmem(out.data, out.size, plain, sizes[i]);
                     g_assert_true(verified == is_signed);
                 }
             }
 }
 
-static void expect_refused(const Buf *stream, const TestPerson *reader, const uint8_t *plain, size_t size)
-{
-    _cleanup_(buf_done) Buf out = BUF_MAX(2 * ROOM);
-    bool verified = false;
-    int r = read_all(stream, reader, ROOM, &out, &verified);
-
-    g_assert_true(r == HMSG_ERROR_AUTHENTICATION_FAILED || r == HMSG_ERROR_BAD_PACKAGE ||
-                  r == HMSG_ERROR_NOT_FOR_US || r == HMSG_ERROR_TOO_LARGE);
-    g_assert_false(verified);
-    g_assert_cmpuint(out.size, <=, size);
-    g_assert_cmpmem(out.data ? out.data : plain, out.size, plain, out.size); /* a prefix */
-}
-
 static void test_damaged(void)
 {
     enum { SIZE = 40000 };
     const TestPerson *const to[] = {bob, eve};
-    g_autofree uint8_t *plain = content(SIZE);
+    g_autofree uint8_t *plain = stream_content(SIZE);
 
     for (size_t n = 1; n <= 2; n++) {
-        _cleanup_(buf_done) Buf stream = make(alice, to, n, plain, SIZE);
+        _cleanup_(buf_done) Buf stream = stream_make(alice, to, n, plain, SIZE);
         size_t size = stream.size;
 
         for (size_t i = 0; i < size; i += i < 8000 ? 37 : 997) {
             stream.data[i] ^= 1;
-            expect_refused(&stream, bob, plain, SIZE);
+            stream_expect_refused(&stream, bob, plain, SIZE);
             stream.data[i] ^= 1;
         }
         for (size_t i = 0; i < size; i += 613) {
             stream.size = i;
-            expect_refused(&stream, bob, plain, SIZE);
+            stream_expect_refused(&stream, bob, plain, SIZE);
         }
         for (size_t i = 1; i < 40; i++) {
             stream.size = size - i;
-            expect_refused(&stream, bob, plain, SIZE);
+            stream_expect_refused(&stream, bob, plain, SIZE);
         }
         stream.size = size;
         g_assert_cmpint(buf_append(&stream, "x", 1), ==, 0);
-        expect_refused(&stream, bob, plain, SIZE);
+        stream_expect_refused(&stream, bob, plain, SIZE);
     }
 }
 
@@ -180,27 +69,27 @@ static void test_chunks(void)
 {
     enum { SIZE = 3 * STREAM_CHUNK_SIZE };
     const TestPerson *const to[] = {bob};
-    g_autofree uint8_t *plain = content(SIZE), *chunk = g_malloc0(STREAM_SEALED_CHUNK_SIZE);
-    _cleanup_(buf_done) Buf stream = make(alice, to, 1, plain, SIZE);
+    g_autofree uint8_t *plain = stream_content(SIZE), *chunk = g_malloc0(STREAM_SEALED_CHUNK_SIZE);
+    _cleanup_(buf_done) Buf stream = stream_make(alice, to, 1, plain, SIZE);
     size_t first = stream.size - STREAM_TAG_SIZE - 3 * STREAM_SEALED_CHUNK_SIZE;
 
     memcpy(chunk, stream.data + first, STREAM_SEALED_CHUNK_SIZE);
     memmove(stream.data + first, stream.data + first + STREAM_SEALED_CHUNK_SIZE, STREAM_SEALED_CHUNK_SIZE);
     memcpy(stream.data + first + STREAM_SEALED_CHUNK_SIZE, chunk, STREAM_SEALED_CHUNK_SIZE);
-    expect_refused(&stream, bob, plain, SIZE);
+    stream_expect_refused(&stream, bob, plain, SIZE);
     memcpy(stream.data + first + STREAM_SEALED_CHUNK_SIZE, stream.data + first, STREAM_SEALED_CHUNK_SIZE);
     memcpy(stream.data + first, chunk, STREAM_SEALED_CHUNK_SIZE);
     stream.size -= STREAM_TAG_SIZE; /* ends on a whole chunk: a truncation */
-    expect_refused(&stream, bob, plain, SIZE);
+    stream_expect_refused(&stream, bob, plain, SIZE);
 }
 
 /* One of two recipients knows the file key, and still cannot pass content off as the sender's. */
 static void test_trailer_of_another(void)
 {
     const TestPerson *const to[] = {bob, eve};
-    g_autofree uint8_t *plain = content(1000);
-    _cleanup_(buf_done) Buf a = make(alice, to, 2, plain, 1000), b = make(alice, to, 2, plain, 1000),
-                            out = BUF_MAX(ROOM);
+    g_autofree uint8_t *plain = stream_content(1000);
+    _cleanup_(buf_done) Buf a = stream_make(alice, to, 2, plain, 1000),
+                            b = stream_make(alice, to, 2, plain, 1000), out = BUF_MAX(STREAM_ROOM);
     bool verified = false;
     size_t trailer = 0;
 
@@ -208,7 +97,8 @@ static void test_trailer_of_another(void)
         trailer = trailer << 8 | a.data[12 + i];
     g_assert_cmpuint(trailer, >, 300);
     memcpy(a.data + a.size - trailer, b.data + b.size - trailer, trailer);
-    g_assert_cmpint(read_all(&a, bob, ROOM, &out, &verified), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(stream_read_all(&a, bob, STREAM_ROOM, &out, &verified), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
     g_assert_false(verified);
 }
 
@@ -218,11 +108,12 @@ static void test_mixed(void)
 {
     enum { SIZE = 3 * STREAM_CHUNK_SIZE + 100 };
     const TestPerson *const to[] = {bob, eve};
-    g_autofree uint8_t *plain = content(SIZE);
+    g_autofree uint8_t *plain = stream_content(SIZE);
 
     for (size_t n = 1; n <= 2; n++) {
-        _cleanup_(buf_done) Buf a = make(alice, to, n, plain, SIZE), b = make(alice, to, n, plain, SIZE);
-        _cleanup_(buf_done) Buf mixed = BUF_MAX(2 * ROOM);
+        _cleanup_(buf_done) Buf a = stream_make(alice, to, n, plain, SIZE),
+                                b = stream_make(alice, to, n, plain, SIZE);
+        _cleanup_(buf_done) Buf mixed = BUF_MAX(2 * STREAM_ROOM);
         size_t header = 0, other = 0, last = SIZE % STREAM_CHUNK_SIZE + STREAM_TAG_SIZE;
 
         g_assert_cmpint(stream_header_size(a.data, &header), ==, 0);
@@ -234,7 +125,7 @@ static void test_mixed(void)
             buf_clear(&mixed);
             g_assert_cmpint(buf_append(&mixed, b.data, other + prefix), ==, 0);
             g_assert_cmpint(buf_append(&mixed, a.data + header + prefix, a.size - header - prefix), ==, 0);
-            expect_refused(&mixed, bob, plain, SIZE);
+            stream_expect_refused(&mixed, bob, plain, SIZE);
         }
         /* each chunk of the other, the last one too */
         for (size_t i = 0; i < 4; i++) {
@@ -243,7 +134,7 @@ static void test_mixed(void)
             buf_clear(&mixed);
             g_assert_cmpint(buf_append(&mixed, a.data, a.size), ==, 0);
             memcpy(mixed.data + first + at, b.data + from + at, size);
-            expect_refused(&mixed, bob, plain, SIZE);
+            stream_expect_refused(&mixed, bob, plain, SIZE);
         }
         /* a chunk twice: each whole one, and the last one */
         for (size_t i = 0; i < 4; i++) {
@@ -252,13 +143,13 @@ static void test_mixed(void)
             buf_clear(&mixed);
             g_assert_cmpint(buf_append(&mixed, a.data, at + size), ==, 0);
             g_assert_cmpint(buf_append(&mixed, a.data + at, a.size - at), ==, 0);
-            expect_refused(&mixed, bob, plain, SIZE);
+            stream_expect_refused(&mixed, bob, plain, SIZE);
         }
         /* one stream behind the other */
         buf_clear(&mixed);
         g_assert_cmpint(buf_append(&mixed, a.data, a.size), ==, 0);
         g_assert_cmpint(buf_append(&mixed, b.data, b.size), ==, 0);
-        expect_refused(&mixed, bob, plain, SIZE);
+        stream_expect_refused(&mixed, bob, plain, SIZE);
     }
 }
 
@@ -267,8 +158,8 @@ static void test_trailer_stripped(void)
 {
     enum { SIZE = 1000 };
     const TestPerson *const to[] = {bob, eve};
-    g_autofree uint8_t *plain = content(SIZE);
-    _cleanup_(buf_done) Buf stream = make(alice, to, 2, plain, SIZE);
+    g_autofree uint8_t *plain = stream_content(SIZE);
+    _cleanup_(buf_done) Buf stream = stream_make(alice, to, 2, plain, SIZE);
     size_t whole = stream.size, trailer = 0, header = 0;
 
     for (size_t i = 0; i < 4; i++)
@@ -276,15 +167,15 @@ static void test_trailer_stripped(void)
     g_assert_cmpint(stream_header_size(stream.data, &header), ==, 0);
     g_assert_cmpuint(whole, ==, header + STREAM_PREFIX_SIZE + SIZE + STREAM_TAG_SIZE + trailer);
     stream.size -= trailer;
-    expect_refused(&stream, bob, plain, SIZE);
+    stream_expect_refused(&stream, bob, plain, SIZE);
     memset(stream.data + 12, 0, 4); /* which says that there is none: another header, so other keys */
-    expect_refused(&stream, bob, plain, SIZE);
+    stream_expect_refused(&stream, bob, plain, SIZE);
     stream.data[14] = (uint8_t)(trailer >> 8);
     stream.data[15] = (uint8_t)trailer;
     stream.size = whole;
     g_autofree uint8_t *copy = g_memdup2(stream.data + whole - trailer, trailer);
     g_assert_cmpint(buf_append(&stream, copy, trailer), ==, 0);
-    expect_refused(&stream, bob, plain, SIZE);
+    stream_expect_refused(&stream, bob, plain, SIZE);
 }
 
 static void test_header_limits(void)
@@ -310,7 +201,7 @@ static void test_kinds(void)
 {
     const uint8_t(*kids)[KID_SIZE] = bob->kids;
     const TestPerson *const to[] = {bob};
-    _cleanup_(buf_done) Buf stream = make(alice, to, 1, (const uint8_t *)"x", 1);
+    _cleanup_(buf_done) Buf stream = stream_make(alice, to, 1, (const uint8_t *)"x", 1);
     _cleanup_(package_freep) Package *p = NULL;
     size_t header = 0, kid = 0;
 
