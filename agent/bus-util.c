@@ -33,6 +33,8 @@ static const char *option_type(char type)
         return "ay";
     case 'Y':
         return "aay";
+    case 'r':
+        return "(tt)";
     case 'b':
         return "b";
     case 'u':
@@ -105,6 +107,15 @@ int bus_read_strings(sd_bus_message *m, BusStrings *ret, sd_bus_error *error)
     return r < 0 ? r : 0;
 }
 
+static int read_range(sd_bus_message *m, BusRange *ret)
+{
+    int r;
+
+    r = sd_bus_message_read(m, "(tt)", &ret->offset, &ret->length);
+    ret->given = r >= 0;
+    return r < 0 ? r : 0;
+}
+
 static int read_value(sd_bus_message *m, char type, void *field)
 {
     int v, r;
@@ -114,6 +125,8 @@ static int read_value(sd_bus_message *m, char type, void *field)
         return bus_read_bytes(m, field);
     case 'Y':
         return read_bytes_list(m, field);
+    case 'r':
+        return read_range(m, field);
     case 'b':
         r = sd_bus_message_read_basic(m, 'b', &v);
         if (r >= 0)

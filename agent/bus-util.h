@@ -24,8 +24,14 @@ typedef struct BusStrings {
     size_t n;
 } BusStrings;
 
-/* type: b bool, u uint32_t, t uint64_t, h int, s const char *, y BusBytes (ay), Y BusBytesList (aay). What is
- * pointed at lives as long as the message. Absent options leave their field untouched. */
+typedef struct BusRange {
+    uint64_t offset, length;
+    bool given;
+} BusRange;
+
+/* type: b bool, u uint32_t, t uint64_t, h int, s const char *, y BusBytes (ay), Y BusBytesList (aay), r
+ * BusRange ((tt)). What is pointed at lives as long as the message. Absent options leave their field
+ * untouched. */
 typedef struct BusOption {
     const char *name;
     char type;

@@ -19,6 +19,7 @@ typedef struct CipherOptions {
     bool sign, fresh, allow_unknown, allow_unauthenticated;
     const char *format, *job, *to;
     uint64_t size;
+    BusRange range;
 } CipherOptions;
 
 #define OPTION(name, type)                                                                                   \
@@ -365,17 +366,19 @@ static int read_decrypt_options(sd_bus_message *message, bool fd, OpenOptions *r
                                 sd_bus_error *error)
 {
     static const BusOption options[] = {
-        OPTION(allow_unknown, 'b'),
-        OPTION(allow_unauthenticated, 'b'),
-        OPTION(job, 's'),
-        OPTION(size, 't'),
+        OPTION(allow_unknown, 'b'), OPTION(allow_unauthenticated, 'b'), OPTION(job, 's'), OPTION(size, 't'),
+        OPTION(range, 'r'),
     };
     int r;
 
     r = bus_read_options(message, options, fd ? ELEMENTSOF(options) : 2, o, error);
+    if (r == 0 && o->range.given && o->range.length == 0)
+        r = HMSG_ERROR_INVALID_ARGS;
     if (r == 0)
         *ret = (OpenOptions){.allow_unknown = o->allow_unknown,
-                             .allow_unauthenticated = o->allow_unauthenticated};
+                             .allow_unauthenticated = o->allow_unauthenticated,
+                             .range_offset = o->range.offset,
+                             .range_length = o->range.length};
     return r;
 }
 
@@ -487,7 +490,7 @@ static int method_decrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     r = cipher_open_fd(m->cipher, source, destination, &options, o.size, c->name ? on_progress : NULL,
                        on_opened_fd, c, &c->job);
     if (r != 0)
-        call_fail(c, r, NULL);
+        call_fail(c, r, r == HMSG_ERROR_INVALID_ARGS ? "A range is read from a file, not from a pipe" : NULL);
     return 1;
 }
 

@@ -94,7 +94,7 @@ static void on_done(int r, void *context, void *userdata)
     if (r == 0)
         r = f->next(f);
     if (r != 0)
-        cipher_job_fail(&f->job, r, NULL);
+        cipher_job_fail(&f->job, r, f->pump ? f->pump->detail : NULL);
 }
 
 int fd_job_run(FdJob *f, const WorkerTask *task, int (*next)(FdJob *f))
@@ -120,3 +120,4 @@ TASK(fd_task_read_head, pump_read_head);
 TASK(fd_task_write_head, pump_write_head);
 TASK(fd_task_seal, pump_seal);
 TASK(fd_task_open, pump_open);
+TASK(fd_task_open_range, pump_open_range);

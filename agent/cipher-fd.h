@@ -29,4 +29,4 @@ void fd_job_answer(FdJob *f, OpenInfo *info);
 /* In a thread; then next in the loop. */
 int fd_job_run(FdJob *f, const WorkerTask *task, int (*next)(FdJob *f));
 
-extern const WorkerTask fd_task_read_head, fd_task_write_head, fd_task_seal, fd_task_open;
+extern const WorkerTask fd_task_read_head, fd_task_write_head, fd_task_seal, fd_task_open, fd_task_open_range;

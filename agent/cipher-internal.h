@@ -74,7 +74,8 @@ typedef struct Opening {
     Seed *seed;
     Jwe *jwe;             /* one that is no package */
     bool is_jwe;          /* package came as one */
-    bool unsigned_stream; /* for several, without a trailer */
+    bool is_range;        /* of the content */
+    bool unsigned_stream; /* for several, without a trailer, or not to be read up to it */
     uint8_t cache_id[SHA256_SIZE];
     uint8_t failed_id[SHA256_SIZE];
     SessionStatement statement;

@@ -20,6 +20,8 @@ static void open_fd_succeed(CipherJob *j)
     /* any of several recipients could have made it, unless it says otherwise at its end */
     if (reader && !stream_reader_verified(reader))
         info.verified = info.trusted = false;
+    info.is_range = o->opening.is_range;
+    info.to_end = info.is_range && o->fd.pump->to_end;
     fd_job_answer(&o->fd, &info);
 }
 
@@ -47,7 +49,28 @@ static int open_stream(OpenFdJob *o)
     int r;
 
     r = opening_finish_stream(&o->opening, p->head.data, p->head.size, p->prefix, &p->reader);
-    return r == 0 ? fd_job_run(&o->fd, &fd_task_open, after_content) : r;
+    if (r != 0)
+        return r;
+    return fd_job_run(&o->fd, o->opening.is_range ? &fd_task_open_range : &fd_task_open, after_content);
+}
+
+/* Of a package all is here; the range of it stays. */
+static int take_range(Pump *p)
+{
+    size_t skip;
+
+    if (p->offset > p->head.size) {
+        p->detail = PUMP_BEHIND;
+        return HMSG_ERROR_INVALID_ARGS;
+    }
+    skip = (size_t)p->offset;
+    if (skip > 0)
+        memmove(p->head.data, p->head.data + skip, p->head.size - skip);
+    buf_truncate(&p->head, p->head.size - skip);
+    if (p->length < p->head.size)
+        buf_truncate(&p->head, (size_t)p->length);
+    p->to_end = true;
+    return 0;
 }
 
 /* All of a package is verified before anything of it is written. */
@@ -58,6 +81,8 @@ static int open_package(OpenFdJob *o)
 
     buf_clear(&p->head);
     r = opening_finish(&o->opening, &p->head);
+    if (r == 0 && o->opening.is_range)
+        r = take_range(p);
     return r == 0 ? fd_job_run(&o->fd, &fd_task_write_head, after_content) : r;
 }
 
@@ -69,7 +94,7 @@ static void on_ready(int r, const char *detail, void *userdata)
         r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         r = o->fd.pump->is_stream ? open_stream(o) : open_package(o);
-        detail = NULL;
+        detail = r != 0 ? o->fd.pump->detail : NULL;
     }
     if (r != 0)
         cipher_job_fail(&o->fd.job, r, detail);
@@ -102,6 +127,12 @@ int cipher_open_fd(Cipher *c, int source, int destination, const OpenOptions *op
         return -ENOMEM;
     opening_init(&o->opening, c, options);
     r = fd_job_init(&o->fd, &open_fd_type, c, source, destination, expected_size, progress, done, userdata);
+    if (r == 0 && o->opening.is_range) {
+        o->fd.pump->offset = options->range_offset;
+        o->fd.pump->length = options->range_length;
+        if (!fd_io_is_file(&o->fd.pump->in))
+            r = HMSG_ERROR_INVALID_ARGS;
+    }
     if (r == 0 && options->relay) {
         o->opening.relay = strdup(options->relay);
         if (!o->opening.relay)

@@ -20,6 +20,7 @@ void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
         .c = c,
         .allow_unknown = options->allow_unknown,
         .allow_unauthenticated = options->allow_unauthenticated,
+        .is_range = options->range_length > 0,
     };
 }
 
@@ -69,8 +70,8 @@ int opening_parse_stream(Opening *o, const void *header, size_t n)
     r = stream_header_parse(header, n, kids, n_kids, &o->package, &index);
     if (r != 0)
         return r == HMSG_ERROR_NOT_FOR_US && n_kids == 0 ? HMSG_ERROR_NO_IDENTITY : r;
-    o->unsigned_stream =
-        o->package->has_sender && o->package->recipients > 1 && !stream_header_has_trailer(header);
+    o->unsigned_stream = o->package->has_sender && o->package->recipients > 1 &&
+                         (o->is_range || !stream_header_has_trailer(header));
     return 0;
 }
 
@@ -182,7 +183,11 @@ static int judge_sender(Opening *o)
         break;
     }
     if (o->unsigned_stream && !o->allow_unknown) {
-        o->detail = "It has several recipients and no signature: any of them can have made it";
+        o->detail =
+            o->is_range
+                ? "It has several recipients, and its signature is over the whole: of a range it is not "
+                  "known which of them made it"
+                : "It has several recipients and no signature: any of them can have made it";
         return HMSG_ERROR_UNTRUSTED;
     }
     return 0;

@@ -11,7 +11,8 @@
 
 /* Small enough to stay in the processor's cache between the kernel's copy and ours. */
 #define CHUNKS_AT_ONCE 16u
-#define SLOT_SIZE (CHUNKS_AT_ONCE * STREAM_SEALED_CHUNK_SIZE + STREAM_HOLD_MAX)
+#define WHOLE_CHUNKS_SIZE (CHUNKS_AT_ONCE * STREAM_SEALED_CHUNK_SIZE)
+#define SLOT_SIZE (WHOLE_CHUNKS_SIZE + STREAM_HOLD_MAX)
 #define SLOTS 4u
 /* One byte more than is allowed shows that it is too large. */
 #define HEAD_SIZE_MAX (PACKAGE_LIST_SIZE_MAX + 1)
@@ -271,6 +272,73 @@ int pump_seal(void *context, int stop_fd)
 int pump_open(void *context, int stop_fd)
 {
     return pump_all(context, SLOT_SIZE, open_some, stop_fd);
+}
+
+/* What of data lies within the range; *skip and *left go down to 0. */
+static int write_range(Pump *p, const uint8_t *data, size_t n, size_t *skip, uint64_t *left, int stop_fd)
+{
+    size_t before = n < *skip ? n : *skip;
+    size_t size = n - before < *left ? n - before : (size_t)*left;
+    int r;
+
+    *skip -= before;
+    *left -= size;
+    r = fd_io_write(&p->out, data + before, size, stop_fd);
+    if (r == 0)
+        atomic_fetch_add(&p->bytes_out, size);
+    return r;
+}
+
+/* memory: room for what is read, and for what comes out of it. */
+static int open_span(Pump *p, const StreamSpan *span, uint8_t *memory, int stop_fd)
+{
+    uint8_t *in = memory, *out = memory + SLOT_SIZE;
+    uint64_t left = span->size, unread = span->n;
+    size_t skip = span->skip;
+    int r = 0;
+
+    while (r == 0 && unread > 0) {
+        size_t n = unread < WHOLE_CHUNKS_SIZE ? (size_t)unread : WHOLE_CHUNKS_SIZE, have = 0, size = 0;
+        bool end = false;
+
+        while (r == 0 && have < n && !end)
+            r = read_some(p, in, &have, n, &end, stop_fd);
+        if (r == 0 && end)
+            r = HMSG_ERROR_AUTHENTICATION_FAILED; /* it became shorter */
+        unread -= n;
+        if (r == 0)
+            r = stream_open(p->reader, in, n, span->to_end && unread == 0, out, &size);
+        if (r == 0)
+            r = write_range(p, out, size, &skip, &left, stop_fd);
+    }
+    return r;
+}
+
+int pump_open_range(void *context, int stop_fd)
+{
+    Pump *p = context;
+    StreamSpan span;
+    uint8_t *memory;
+    int r;
+
+    r = stream_reader_seek(p->reader, fd_io_size(&p->in), p->offset, p->length, &span);
+    if (r == 0)
+        r = fd_io_skip(&p->in, span.at);
+    if (r != 0)
+        return r;
+    p->total = atomic_load(&p->bytes_in) + span.n;
+    memory = malloc(2 * (size_t)SLOT_SIZE);
+    if (!memory)
+        return -ENOMEM;
+    r = open_span(p, &span, memory, stop_fd);
+    bytes_wipe(memory, 2 * (size_t)SLOT_SIZE);
+    free(memory);
+    if (r == 0 && span.behind) {
+        p->detail = PUMP_BEHIND;
+        r = HMSG_ERROR_INVALID_ARGS;
+    }
+    p->to_end = span.to_end;
+    return r;
 }
 
 /* n bytes more of head, fewer only at the end of the source. */

@@ -17,8 +17,14 @@ typedef struct Pump {
     bool is_stream; /* what was read, else a package */
     uint8_t prefix[STREAM_PREFIX_SIZE];
     uint64_t total; /* bytes expected; 0: unknown */
+    /* Of the content, by pump_open_range: */
+    uint64_t offset, length;
+    bool to_end;        /* the last chunk was verified */
+    const char *detail; /* of an error of pump_open_range; NULL: nothing to say */
     _Atomic uint64_t bytes_in, bytes_out;
 } Pump;
+
+#define PUMP_BEHIND "The range begins behind the end of the content"
 
 /* Duplicates the descriptors. expected: 0: what the source is. */
 int pump_new(int source, int destination, uint64_t expected, Pump **ret);
@@ -30,4 +36,6 @@ int pump_read_head(void *context, int stop_fd);  /* head, is_stream and prefix; 
 int pump_write_head(void *context, int stop_fd); /* all of head */
 int pump_seal(void *context, int stop_fd);       /* head, then all of the source by writer */
 int pump_open(void *context, int stop_fd);       /* all of the source by reader */
+/* offset and length of it, from a file. INVALID_ARGS: offset is behind the (verified) end. */
+int pump_open_range(void *context, int stop_fd);
 void pump_free_context(void *context);

@@ -54,12 +54,16 @@ typedef struct OpenInfo {
     bool verified, trusted, cached, replayed, expired, authenticated;
     int64_t timestamp;            /* of the package; 0: has none */
     uint64_t bytes_in, bytes_out; /* Fd only */
+    bool is_range;
+    bool to_end; /* of a range: the end of the content was verified, so nothing is cut off */
 } OpenInfo;
 
 typedef struct OpenOptions {
     bool allow_unknown;
     bool allow_unauthenticated;
     const char *relay; /* whose directory is asked for an unknown sender; NULL: all of ours */
+    /* Of the content, by cipher_open_fd from a file; length 0: all of it, UINT64_MAX: to the end. */
+    uint64_t range_offset, range_length;
 } OpenOptions;
 
 /* plaintext and info are NULL unless r is 0; both belong to the callback's caller (wiped after it). */
@@ -91,6 +95,8 @@ int cipher_seal_fd(Cipher *c, const SealKey *keys, size_t n, int source, int des
                    cipher_fd_t done, void *userdata, CipherJob **ret);
 
 /* A package, a JWE, an array of packages or a stream. What is written before an error is a verified prefix.
- */
+ * With a range: INVALID_ARGS when source is no file, or the range begins behind the end. Then only the chunks
+ * that it touches are read, and nothing tells whether others are missing; the sender of a stream for several
+ * is not known, since the signature is over the whole, so that it takes allow_unknown. */
 int cipher_open_fd(Cipher *c, int source, int destination, const OpenOptions *options, uint64_t expected_size,
                    cipher_progress_t progress, cipher_fd_t done, void *userdata, CipherJob **ret);

@@ -127,6 +127,20 @@ int fd_io_write(const FdIo *io, const void *data, size_t n, int stop_fd)
     return 0;
 }
 
+bool fd_io_is_file(const FdIo *io)
+{
+    return io->kind == KIND_FILE;
+}
+
+int fd_io_skip(const FdIo *io, uint64_t n)
+{
+    if (io->kind != KIND_FILE)
+        return -ESPIPE;
+    if (n > INT64_MAX)
+        return -EOVERFLOW;
+    return lseek(io->fd, (off_t)n, SEEK_CUR) < 0 ? -errno : 0;
+}
+
 uint64_t fd_io_size(const FdIo *io)
 {
     struct stat st;

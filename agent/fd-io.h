@@ -24,5 +24,10 @@ ssize_t fd_io_read(const FdIo *io, void *data, size_t n, int stop_fd);
 /* All of it. -ECANCELED: stop_fd. */
 int fd_io_write(const FdIo *io, const void *data, size_t n, int stop_fd);
 
+/* A regular file, in which one can go to any place. */
+bool fd_io_is_file(const FdIo *io);
+/* Goes n bytes on in a file. -ESPIPE: it is none. */
+int fd_io_skip(const FdIo *io, uint64_t n);
+
 /* What is left to read, 0 when nobody can tell. */
 uint64_t fd_io_size(const FdIo *io);

@@ -30,5 +30,7 @@ int bus_append_open_info(sd_bus_message *m, const OpenInfo *info, bool counts)
         r = bus_append_u64(m, "bytes_in", info->bytes_in);
     if (r >= 0 && counts)
         r = bus_append_u64(m, "bytes_out", info->bytes_out);
+    if (r >= 0 && info->is_range)
+        r = bus_append_bool(m, "to_end", info->to_end);
     return r;
 }

@@ -31,6 +31,9 @@ static void warn(const json_t *info)
         ctl_note("hmsgctl: warning: it is not known who made this");
     if (json_is_true(json_object_get(info, "expired")))
         ctl_note("hmsgctl: warning: this has expired");
+    if (json_is_false(json_object_get(info, "to_end")))
+        ctl_note("hmsgctl: note: this range is verified; whether the rest is there and unchanged was not "
+                 "looked at");
 }
 
 /* On a terminal the reader sees from whom it is. */
@@ -114,6 +117,23 @@ static int decrypt_small(Ctl *ctl, Input *in, Output *out)
     return r == 0 ? deliver_reply(ctl, out, reply) : r;
 }
 
+/* --range, when it was given. */
+static int add_range(Ctl *ctl, HmsgCall *call)
+{
+    const char *text = ctl->options.values[OPTION_RANGE];
+    uint64_t offset, length;
+    int r;
+
+    if (!ctl_given(ctl, OPTION_RANGE))
+        return 0;
+    r = option_range(text, &offset, &length);
+    if (r != 0)
+        return ctl_hint(ctl, ctl_fail(ctl, r, "\"%s\" is no range", text),
+                        "Give OFFSET:LENGTH in bytes, or OFFSET: for all from there.");
+    hmsg_call_option_range(call, "range", offset, length);
+    return 0;
+}
+
 static int run_to_fd(Ctl *ctl, HmsgCall *call, json_t **ret_info)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -154,7 +174,10 @@ static int decrypt_stream(Ctl *ctl, Input *in, Output *out)
     hmsg_call_fd(call, fd);
     hmsg_call_fd(call, output_fd(out));
     add_options(ctl, call);
-    if (input_size(in) > 0)
+    r = add_range(ctl, call);
+    if (r != 0)
+        return r;
+    if (input_size(in) > 0 && !ctl_given(ctl, OPTION_RANGE))
         hmsg_call_option_number(call, "size", input_size(in));
     hmsg_call_progress(call, progress_show, &progress);
     r = run_to_fd(ctl, call, &info);
@@ -182,7 +205,8 @@ int cmd_decrypt(Ctl *ctl)
     _cleanup_(output_freep) Output *out = NULL;
     int r;
 
-    r = content_open_input(ctl, 0, PACKAGE_MAX, &in);
+    /* a range is for the agent to take: nothing is read here */
+    r = content_open_input(ctl, 0, ctl_given(ctl, OPTION_RANGE) ? 0 : PACKAGE_MAX, &in);
     if (r == 0)
         r = content_open_output(ctl, MODE_PLAINTEXT, &out);
     if (r != 0)

@@ -34,6 +34,7 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_OUTPUT] = {"output", "OUT", "Write to the file OUT, or into the folder OUT/", 'o'},
     [OPTION_PIN] = {"pin", NULL, "Protect the keys with a PIN as well"},
     [OPTION_PIN_FD] = {"pin-fd", "N", "Read the PIN from the descriptor N instead of the terminal"},
+    [OPTION_RANGE] = {"range", "OFFSET:LENGTH", "Only these bytes of the content, from a file"},
     [OPTION_RAW] = {"raw", NULL, "Do not escape what could mislead on a terminal"},
     [OPTION_RECIPIENT] = {"recipient", "RECIPIENT",
                           "An address, the name of a contact, or key:FILE; may be repeated", 'r'},
@@ -147,20 +148,47 @@ int options_parse(Options *o, int argc, char *const argv[], char **ret_why)
     return 0;
 }
 
+/* Decimal digits alone. *end is behind them. */
+static int read_number(const char *text, uint64_t *ret, char **end)
+{
+    unsigned long long n;
+
+    if (*text < '0' || *text > '9')
+        return HMSG_ERROR_INVALID_ARGS;
+    errno = 0;
+    n = strtoull(text, end, 10);
+    if (errno != 0)
+        return HMSG_ERROR_INVALID_ARGS;
+    *ret = n;
+    return 0;
+}
+
+int option_range(const char *text, uint64_t *ret_offset, uint64_t *ret_length)
+{
+    uint64_t offset, length = UINT64_MAX;
+    char *end;
+
+    if (read_number(text, &offset, &end) != 0 || *end != ':')
+        return HMSG_ERROR_INVALID_ARGS;
+    if (end[1] && (read_number(end + 1, &length, &end) != 0 || *end || length == 0))
+        return HMSG_ERROR_INVALID_ARGS;
+    *ret_offset = offset;
+    *ret_length = length;
+    return 0;
+}
+
 int option_seconds(const char *text, uint64_t max, uint64_t *ret)
 {
     static const struct {
         const char *name;
         uint64_t seconds;
     } units[] = {{"", 1}, {"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
-    unsigned long long n;
+    uint64_t n;
     char *end;
 
-    if (*text < '0' || *text > '9')
+    if (read_number(text, &n, &end) != 0)
         return HMSG_ERROR_INVALID_ARGS;
-    errno = 0;
-    n = strtoull(text, &end, 10);
-    for (size_t i = 0; errno == 0 && i < ELEMENTSOF(units); i++)
+    for (size_t i = 0; i < ELEMENTSOF(units); i++)
         if (strcmp(end, units[i].name) == 0 && n <= max / units[i].seconds) {
             *ret = n * units[i].seconds;
             return 0;

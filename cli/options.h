@@ -35,6 +35,7 @@ typedef enum OptionId {
     OPTION_OUTPUT,
     OPTION_PIN,
     OPTION_PIN_FD,
+    OPTION_RANGE,
     OPTION_RAW,
     OPTION_RECIPIENT,
     OPTION_REMOVE,
@@ -76,5 +77,7 @@ static inline bool option_given(const Options *o, OptionId id)
     return o->given & OPTION_BIT(id);
 }
 
+/* "OFFSET:LENGTH", or "OFFSET:" up to the end (UINT64_MAX). INVALID_ARGS: not of this form, or nothing. */
+int option_range(const char *text, uint64_t *ret_offset, uint64_t *ret_length);
 /* "90s", "15min", "12h", "7d", or seconds. INVALID_ARGS: not of this form, or more than max. */
 int option_seconds(const char *text, uint64_t max, uint64_t *ret);

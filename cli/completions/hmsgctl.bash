@@ -39,7 +39,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --grace)
+    --subject | --expires | --range | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --grace)
         return
         ;;
     esac
@@ -74,7 +74,7 @@ _hmsgctl() {
         esac
         ;;
     encrypt-*) words+=' --recipient --output --format --no-sign --fresh --raw' ;;
-    decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --raw' ;;
+    decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --range --raw' ;;
     convert-*) words+=' --to --output --raw' ;;
     send-*) words+=' --recipient --subject --expires --trust-relay --fresh' ;;
     inbox-*) words+=' --sync' ;;

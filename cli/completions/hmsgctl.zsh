@@ -70,7 +70,7 @@ encrypt)
     ;;
 decrypt)
     _arguments $all $output '--allow-unknown[open from unknown senders]' \
-        '--allow-unauthenticated[open without MAC]' '--raw[do not escape]' '1:file:_files'
+        '--range[only these bytes]:OFFSET\:LENGTH:' '--allow-unauthenticated[open without MAC]' '--raw[do not escape]' '1:file:_files'
     ;;
 convert) _arguments $all $output '--to[what it becomes]:format:(hmsg jwe)' '--raw[do not escape]' '1:file:_files' ;;
 send)

@@ -138,6 +138,13 @@ void hmsg_call_option_number(HmsgCall *call, const char *key, uint64_t value)
     close_option(call);
 }
 
+void hmsg_call_option_range(HmsgCall *call, const char *key, uint64_t offset, uint64_t length)
+{
+    open_option(call, key, "(tt)");
+    note(call, sd_bus_message_append(call->m, "(tt)", offset, length));
+    close_option(call);
+}
+
 void hmsg_call_option_fd(HmsgCall *call, const char *key, int fd)
 {
     if (fd < 0)

@@ -41,6 +41,7 @@ void hmsg_call_fd(HmsgCall *call, int fd);
 void hmsg_call_option_string(HmsgCall *call, const char *key, const char *value);
 void hmsg_call_option_bool(HmsgCall *call, const char *key, bool value);
 void hmsg_call_option_number(HmsgCall *call, const char *key, uint64_t value);
+void hmsg_call_option_range(HmsgCall *call, const char *key, uint64_t offset, uint64_t length); /* (tt) */
 void hmsg_call_option_fd(HmsgCall *call, const char *key, int fd); /* -1 is no option */
 void hmsg_call_option_bytes(HmsgCall *call, const char *key, const void *data, size_t size);
 /* n byte strings, of sizes[i] bytes each */

@@ -16,6 +16,8 @@ struct StreamReader {
     size_t trailer_size;
     uint64_t chunk;
     bool single; /* signed, and for one recipient: nobody else has its key */
+    bool started;
+    bool range;
     bool trailer_verified;
     bool ended;
     int failed; /* the first error; there is no going on */
@@ -185,6 +187,7 @@ int stream_open(StreamReader *s, const void *in, size_t n, bool end, void *out, 
         return s->failed;
     if (s->ended || (!end && n % STREAM_SEALED_CHUNK_SIZE != 0))
         return -EINVAL;
+    s->started = true;
     size_t body = n, size = 0;
     int r = 0;
     if (end) {
@@ -206,7 +209,39 @@ int stream_open(StreamReader *s, const void *in, size_t n, bool end, void *out, 
     return 0;
 }
 
+int stream_reader_seek(StreamReader *r, uint64_t total, uint64_t offset, uint64_t length, StreamSpan *ret)
+{
+    if (r->started || r->range || length == 0)
+        return -EINVAL;
+    if (total < r->trailer_size + STREAM_TAG_SIZE)
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    uint64_t body = total - r->trailer_size;
+    uint64_t rest = body % STREAM_SEALED_CHUNK_SIZE;
+    if (rest < STREAM_TAG_SIZE) /* the last chunk has fewer bytes than others, and a tag */
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    uint64_t whole = body / STREAM_SEALED_CHUNK_SIZE * STREAM_CHUNK_SIZE; /* content before the last chunk */
+    uint64_t size = whole + rest - STREAM_TAG_SIZE;
+    StreamSpan span = {.behind = offset > size};
+    if (span.behind)
+        offset = size;
+    span.size = length < size - offset ? length : size - offset;
+    span.to_end = offset + span.size == size || offset + span.size > whole;
+    uint64_t chunk = offset / STREAM_CHUNK_SIZE;
+    span.skip = (size_t)(offset % STREAM_CHUNK_SIZE);
+    span.at = chunk * STREAM_SEALED_CHUNK_SIZE;
+    if (span.to_end)
+        span.n = body - span.at;
+    else
+        span.n = ((span.skip + span.size - 1) / STREAM_CHUNK_SIZE + 1) * STREAM_SEALED_CHUNK_SIZE;
+    r->chunk = chunk;
+    r->range = true;
+    r->trailer_size = 0; /* it is over the whole */
+    r->hash = sha256_free(r->hash);
+    *ret = span;
+    return 0;
+}
+
 bool stream_reader_verified(const StreamReader *r)
 {
-    return r->ended && (r->single || r->trailer_verified);
+    return !r->failed && (r->ended || r->range) && (r->single || r->trailer_verified);
 }

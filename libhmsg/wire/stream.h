@@ -58,7 +58,23 @@ size_t stream_reader_ready(const StreamReader *r, size_t have, bool end);
  * is verified. With end this is the last call: last chunk and trailer; a truncated stream is
  * HMSG_ERROR_AUTHENTICATION_FAILED. */
 int stream_open(StreamReader *r, const void *in, size_t n, bool end, void *out, size_t *ret_size);
-/* After the end: true when the content is by the package's sender and not by another of the recipients. */
+
+/* What stream_open needs of a stream for a range of its content. */
+typedef struct StreamSpan {
+    uint64_t at, n; /* bytes behind the prefix: where they begin, and how many */
+    size_t skip;    /* content in front of the range, which comes out as well */
+    uint64_t size;  /* of the range; less than what was asked for where the content ends */
+    bool to_end;    /* with the last chunk, which says where the content ends: the last call has end */
+    bool behind;    /* the range begins behind the end: an error, once the last chunk is verified */
+} StreamSpan;
+
+/* Before the first stream_open: it gets span->n bytes instead of all, whole chunks at a time, without
+ * stream_reader_ready. total: bytes behind the prefix. length > 0, UINT64_MAX: to the end. Whether anything
+ * is cut off behind the range is not seen, and a trailer is not checked. HMSG_ERROR_AUTHENTICATION_FAILED: a
+ * stream of this size has been cut off. */
+int stream_reader_seek(StreamReader *r, uint64_t total, uint64_t offset, uint64_t length, StreamSpan *ret);
+/* After the end, or of a range: true when the content is by the package's sender and not by another of the
+ * recipients. */
 bool stream_reader_verified(const StreamReader *r);
 StreamReader *stream_reader_free(StreamReader *r);
 DEFINE_CLEANUP(StreamReader *, stream_reader_free)

@@ -187,6 +187,71 @@ static void test_files(TestAgent *a, gconstpointer over_channel)
     agent_stop(a);
 }
 
+/* DecryptFd of source with a range; the error's text goes to ret_text. */
+static GByteArray *decrypt_range(TestAgent *a, int source, guint64 offset, guint64 length, const char *error,
+                                 char **ret_text, gboolean *ret_to_end)
+{
+    GVariantDict options;
+    int out = file_of("", 0);
+    g_autoptr(GUnixFDList) fds = fd_list(source, out);
+    g_autofree char *name = NULL;
+
+    g_variant_dict_init(&options, NULL);
+    g_variant_dict_insert(&options, "range", "(tt)", offset, length);
+    g_autoptr(GVariant) reply =
+        cipher_call(a, "DecryptFd", g_variant_new("(hh@a{sv})", 0, 1, g_variant_dict_end(&options)), fds,
+                    error ? &name : NULL, ret_text);
+    g_assert_cmpstr(name, ==, error);
+    if (reply) {
+        g_autoptr(GVariant) facts = g_variant_get_child_value(reply, 0);
+
+        g_assert_true(g_variant_lookup(facts, "to_end", "b", ret_to_end));
+    }
+    GByteArray *all = contents(out);
+    close(out);
+    return all;
+}
+
+static void test_range(TestAgent *a, gconstpointer data)
+{
+    g_autofree char *text = NULL;
+    g_autofree char *pipe_text = NULL;
+    gboolean to_end = TRUE;
+    int ends[2];
+
+    start(a);
+    g_autoptr(GByteArray) content = pattern();
+    g_autoptr(GByteArray) stream = encrypt(a, content, true);
+    int in = file_of(stream->data, stream->len);
+    g_autoptr(GByteArray) some = decrypt_range(a, in, 70000, 20000, NULL, NULL, &to_end);
+    g_assert_cmpmem(some->data, some->len, content->data + 70000, 20000);
+    g_assert_false(to_end);
+    /* from where it stands */
+    g_assert_cmpint(lseek(in, 0, SEEK_SET), ==, 0);
+    g_autoptr(GByteArray) tail = decrypt_range(a, in, SIZE - 3, G_MAXUINT64, NULL, NULL, &to_end);
+    g_assert_cmpmem(tail->data, tail->len, content->data + SIZE - 3, 3);
+    g_assert_true(to_end);
+    g_assert_cmpint(lseek(in, 0, SEEK_SET), ==, 0);
+    g_autoptr(GByteArray) behind =
+        decrypt_range(a, in, SIZE + 1, 1, "org.freedesktop.DBus.Error.InvalidArgs", &text, &to_end);
+    g_assert_nonnull(strstr(text, "behind the end"));
+    g_assert_cmpuint(behind->len, ==, 0);
+    g_assert_cmpint(lseek(in, 0, SEEK_SET), ==, 0);
+    g_autoptr(GByteArray) nothing =
+        decrypt_range(a, in, 0, 0, "org.freedesktop.DBus.Error.InvalidArgs", NULL, &to_end);
+    g_assert_cmpuint(nothing->len, ==, 0);
+    close(in);
+
+    g_assert_cmpint(pipe(ends), ==, 0);
+    g_autoptr(GByteArray) piped =
+        decrypt_range(a, ends[0], 0, 1, "org.freedesktop.DBus.Error.InvalidArgs", &pipe_text, &to_end);
+    g_assert_nonnull(strstr(pipe_text, "not from a pipe"));
+    g_assert_cmpuint(piped->len, ==, 0);
+    close(ends[0]);
+    close(ends[1]);
+    agent_stop(a);
+}
+
 typedef struct Told {
     bool some;
     guint64 done, total;
@@ -325,6 +390,7 @@ int main(int argc, char **argv)
     g_test_add("/dbus/cipher-fd/" name, TestAgent, data, agent_set_up, function, agent_tear_down)
     ADD("files", NULL, test_files);
     ADD("files-channel", "channel", test_files);
+    ADD("range", NULL, test_range);
     ADD("pipes", NULL, test_pipes);
     ADD("client-leaves", NULL, test_client_leaves);
     ADD("client-leaves-channel", "channel", test_client_leaves);

@@ -23,12 +23,14 @@ typedef struct Options {
     const char *text;
     BusBytes bytes;
     BusBytesList list;
+    BusRange range;
 } Options;
 
 static const BusOption options[] = {
     {"flag", 'b', offsetof(Options, flag)},   {"small", 'u', offsetof(Options, small)},
     {"large", 't', offsetof(Options, large)}, {"text", 's', offsetof(Options, text)},
     {"bytes", 'y', offsetof(Options, bytes)}, {"list", 'Y', offsetof(Options, list)},
+    {"range", 'r', offsetof(Options, range)},
 };
 
 static void set_up(Fixture *f, gconstpointer data)
@@ -78,9 +80,9 @@ static void test_all(Fixture *f, gconstpointer data)
 {
     Options o = {0};
 
-    g_assert_cmpint(sd_bus_message_append(f->m, "a{sv}", 6, "flag", "b", 1, "small", "u", 7u, "large", "t",
+    g_assert_cmpint(sd_bus_message_append(f->m, "a{sv}", 7, "flag", "b", 1, "small", "u", 7u, "large", "t",
                                           UINT64_MAX, "text", "s", "hello", "bytes", "ay", 3, 1, 2, 3, "list",
-                                          "aay", 2, 1, 9, 0),
+                                          "aay", 2, 1, 9, 0, "range", "(tt)", UINT64_C(5), UINT64_MAX),
                     >=, 0);
     sealed(f);
     g_assert_cmpint(read_options(f, &o), ==, 0);
@@ -92,6 +94,9 @@ static void test_all(Fixture *f, gconstpointer data)
     g_assert_cmpuint(o.list.n, ==, 2);
     g_assert_cmpmem(o.list.items[0].data, o.list.items[0].size, "\11", 1);
     g_assert_cmpuint(o.list.items[1].size, ==, 0);
+    g_assert_true(o.range.given);
+    g_assert_cmpuint(o.range.offset, ==, 5);
+    g_assert_cmpuint(o.range.length, ==, UINT64_MAX);
 }
 
 static void test_absent(Fixture *f, gconstpointer data)
@@ -103,6 +108,7 @@ static void test_absent(Fixture *f, gconstpointer data)
     g_assert_cmpint(read_options(f, &o), ==, 0);
     g_assert_cmpstr(o.text, ==, "default");
     g_assert_true(o.flag);
+    g_assert_false(o.range.given);
 }
 
 static void test_unknown(Fixture *f, gconstpointer data)

@@ -177,6 +177,71 @@ static void test_no_trailer(void)
     scene_close(&s);
 }
 
+static void expect_range(Scene *s, const GByteArray *sealed_data, const OpenOptions *o,
+                         const GByteArray *expected, size_t at, size_t n, bool to_end)
+{
+    Result x;
+    g_autoptr(GByteArray) back = open_fd(s, sealed_data, o, &x);
+
+    g_assert_cmpint(x.r, ==, 0);
+    g_assert_cmpmem(back->data, back->len, expected->data + at, n);
+    g_assert_true(x.info.is_range);
+    g_assert_true(x.info.to_end == to_end);
+    g_assert_true(x.info.verified == !o->allow_unknown);
+    g_assert_cmpuint(x.info.bytes_out, ==, n);
+    result_clear(&x);
+}
+
+static void expect_range_error(Scene *s, const GByteArray *sealed_data, const OpenOptions *o, int r,
+                               const char *words)
+{
+    Result x;
+    g_autoptr(GByteArray) back = open_fd(s, sealed_data, o, &x);
+
+    g_assert_cmpint(x.r, ==, r);
+    g_assert_nonnull(strstr(x.detail, words));
+    g_assert_cmpuint(back->len, ==, 0);
+    result_clear(&x);
+}
+
+static void test_range(void)
+{
+    const OpenOptions some = {.range_offset = 20000, .range_length = 30000};
+    const OpenOptions tail = {.range_offset = 99000, .range_length = UINT64_MAX};
+    const OpenOptions behind = {.range_offset = 100001, .range_length = 1};
+    const OpenOptions several = {.range_offset = 20000, .range_length = 30000, .allow_unknown = true};
+    const OpenOptions word = {.range_offset = 5, .range_length = 5};
+    const OpenOptions rest = {.range_offset = 5, .range_length = 5000};
+    Result x = {0};
+    int ends[2];
+    Scene s;
+
+    scene_open(&s);
+    g_autoptr(GByteArray) data = random_bytes(100000);
+    g_autoptr(GByteArray) one = seal_fd(&s, 1, data, &plain);
+    expect_range(&s, one, &some, data, 20000, 30000, false);
+    expect_range(&s, one, &tail, data, 99000, 1000, true);
+    expect_range_error(&s, one, &behind, HMSG_ERROR_INVALID_ARGS, "behind the end");
+    /* the signature of a stream for several is over the whole */
+    g_autoptr(GByteArray) two = seal_fd(&s, 2, data, &plain);
+    expect_range_error(&s, two, &some, HMSG_ERROR_UNTRUSTED, "over the whole");
+    expect_range(&s, two, &several, data, 20000, 30000, false);
+    /* a package is verified as a whole, and then cut */
+    g_autoptr(GByteArray) package = sealed(&s, &plain);
+    g_autoptr(GByteArray) text = g_byte_array_new();
+    g_byte_array_append(text, (const guint8 *)TEXT, strlen(TEXT));
+    expect_range(&s, package, &word, text, 5, 5, true);
+    expect_range(&s, package, &rest, text, 5, strlen(TEXT) - 5, true);
+    expect_range_error(&s, package, &tail, HMSG_ERROR_INVALID_ARGS, "behind the end");
+
+    g_assert_cmpint(pipe(ends), ==, 0);
+    g_assert_cmpint(cipher_open_fd(s.m->cipher, ends[0], ends[1], &some, 0, NULL, on_fd, &x, &x.job), ==,
+                    HMSG_ERROR_INVALID_ARGS);
+    close(ends[0]);
+    close(ends[1]);
+    scene_close(&s);
+}
+
 /* Both ends pipes or sockets that nobody serves: cancelling must not wait for them. */
 static void test_stuck(void)
 {
@@ -296,6 +361,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cipher-fd/files", test_files);
     g_test_add_func("/cipher-fd/bad-streams", test_bad_streams);
     g_test_add_func("/cipher-fd/no-trailer", test_no_trailer);
+    g_test_add_func("/cipher-fd/range", test_range);
     g_test_add_func("/cipher-fd/stuck", test_stuck);
     g_test_add_func("/cipher-fd/leaves-in-progress", test_leaves_in_progress);
     g_test_add_func("/cipher-fd/fd-errors", test_fd_errors);

@@ -166,6 +166,74 @@ static void test_bad_stream(void)
     }
 }
 
+static int open_range(const GByteArray *stream, uint64_t offset, uint64_t length, GByteArray **ret,
+                      uint64_t *ret_read)
+{
+    int in = memory(stream->data, stream->len), out = memory("", 0), stop = stopper(false);
+    Pump *p = pump(in, out);
+    int r;
+
+    g_assert_cmpint(pump_read_head(p, stop), ==, 0);
+    make_reader(p);
+    uint64_t head = p->bytes_in;
+    p->offset = offset;
+    p->length = length;
+    r = pump_open_range(p, stop);
+    g_assert_true((r == HMSG_ERROR_INVALID_ARGS) == (p->detail != NULL));
+    if (r == 0)
+        g_assert_cmpuint(p->total, ==, p->bytes_in);
+    *ret_read = p->bytes_in - head;
+    *ret = contents(out);
+    g_assert_cmpuint(p->bytes_out, ==, (*ret)->len);
+    (void)pump_free(p);
+    close(in);
+    close(stop);
+    return r;
+}
+
+static void test_range(void)
+{
+    enum { CHUNKS = 40, SIZE = CHUNKS * STREAM_CHUNK_SIZE + 100 };
+    static const uint64_t points[] = {0,
+                                      1,
+                                      STREAM_CHUNK_SIZE - 1,
+                                      STREAM_CHUNK_SIZE,
+                                      16 * STREAM_CHUNK_SIZE - 1,
+                                      16 * STREAM_CHUNK_SIZE,
+                                      33 * STREAM_CHUNK_SIZE + 5,
+                                      SIZE - 100,
+                                      SIZE - 1,
+                                      SIZE};
+    g_autoptr(GByteArray) data = pattern(SIZE);
+    g_autoptr(GByteArray) stream = sealed(data);
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(points); i++)
+        for (size_t k = 1; k <= G_N_ELEMENTS(points); k++) {
+            uint64_t length = k < G_N_ELEMENTS(points) ? points[k] : UINT64_MAX;
+            uint64_t n = MIN(length, SIZE - points[i]);
+            g_autoptr(GByteArray) back = NULL;
+
+            g_assert_cmpint(open_range(stream, points[i], length, &back, &count), ==, 0);
+            g_assert_cmpmem(back->data, back->len, data->data + points[i], n);
+            /* the chunks of the range, and no others */
+            g_assert_cmpuint(count, <=, (n / STREAM_CHUNK_SIZE + 2) * STREAM_SEALED_CHUNK_SIZE);
+        }
+    g_autoptr(GByteArray) none = NULL, before = NULL, bad = NULL, cut = NULL;
+    g_assert_cmpint(open_range(stream, SIZE + 1, 1, &none, &count), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpuint(none->len, ==, 0);
+    /* the last byte of the stream is of its last chunk's tag */
+    stream->data[stream->len - 1] ^= 1;
+    g_assert_cmpint(open_range(stream, SIZE - 101, 1, &before, &count), ==, 0);
+    g_assert_cmpint(open_range(stream, SIZE - 101, 2, &bad, &count), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpuint(bad->len, <=, 1);
+    g_clear_pointer(&none, g_byte_array_unref);
+    g_assert_cmpint(open_range(stream, SIZE + 1, 1, &none, &count), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_byte_array_set_size(stream, stream->len - 101);
+    g_assert_cmpint(open_range(stream, 0, 1, &cut, &count), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpuint(cut->len, ==, 0);
+}
+
 static int read_head(const void *data, size_t n, Buf *ret)
 {
     int in = memory(data, n), stop = stopper(false);
@@ -275,6 +343,7 @@ int main(int argc, char **argv)
     bob = test_person_new();
     g_test_add_func("/cipher-pump/round-trip", test_round_trip);
     g_test_add_func("/cipher-pump/bad-stream", test_bad_stream);
+    g_test_add_func("/cipher-pump/range", test_range);
     g_test_add_func("/cipher-pump/package", test_package);
     g_test_add_func("/cipher-pump/write-head", test_write_head);
     g_test_add_func("/cipher-pump/stop", test_stop);

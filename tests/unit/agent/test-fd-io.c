@@ -119,6 +119,13 @@ static void test_files(void)
     g_assert_cmpint(fd_io_read(&in, text, sizeof(text), stop), ==, 4);
     g_assert_cmpstr(text, ==, "ello");
     g_assert_cmpint(fd_io_read(&in, text, sizeof(text), stop), ==, 0);
+    g_assert_true(fd_io_is_file(&in));
+    g_assert_cmpint(lseek(fd, 0, SEEK_SET), ==, 0);
+    g_assert_cmpint(fd_io_skip(&in, 2), ==, 0);
+    g_assert_cmpint(fd_io_skip(&in, 1), ==, 0);
+    g_assert_cmpint(fd_io_read(&in, text, sizeof(text), stop), ==, 2);
+    g_assert_cmpmem(text, 2, "lo", 2);
+    g_assert_cmpint(fd_io_skip(&in, UINT64_MAX), ==, -EOVERFLOW);
     fd_io_done(&in);
     fd_io_done(&out);
     close(fd);
@@ -136,6 +143,8 @@ static void test_stop(void)
     g_assert_cmpint(fd_io_open(p[0], false, &in), ==, 0);
     g_assert_cmpint(fd_io_open(p[1], true, &out), ==, 0);
     g_assert_cmpint(fd_io_read(&in, &c, 1, stop), ==, -ECANCELED);
+    g_assert_false(fd_io_is_file(&in));
+    g_assert_cmpint(fd_io_skip(&in, 1), ==, -ESPIPE);
     g_assert_cmpint(fd_io_write(&out, much, sizeof(much), stop), ==, -ECANCELED);
     fd_io_done(&in);
     fd_io_done(&out);

@@ -319,6 +319,11 @@ static void test_decrypt_refused(Fixture *f, gconstpointer data)
     expect_call(f, "STREAMcontent", "decrypt|--allow-unknown",
                 "Cipher.DecryptFd fd fd {allow_unknown=true,size=13,job=job-1}");
     g_assert_cmpstr(f->out, ==, "content");
+    expect_call(f, "STREAMcontent", "decrypt|--range|3:4", "Cipher.DecryptFd fd fd {range=3,4,job=job-1}");
+    expect_call(f, "STREAMcontent",
+                "decrypt|--range=3:", "Cipher.DecryptFd fd fd {range=3,18446744073709551615,job=job-1}");
+    g_assert_cmpint(run(f, "STREAMcontent", "decrypt|--range|3"), ==, 2);
+    g_assert_cmpint(run(f, "STREAMcontent", "decrypt|--range|3:0"), ==, 2);
     g_assert_cmpint(run(f, "STREAMcontent", "decrypt|--json"), ==, 2);
     expect_call(f, "{\"fake\":\"\"}", "decrypt|--allow-unauthenticated",
                 "Cipher.Decrypt <11> {allow_unauthenticated=true}");

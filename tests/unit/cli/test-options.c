@@ -123,6 +123,45 @@ static void test_seconds(void)
         g_assert_cmpint(option_seconds(bad[i], 30 * 86400, &seconds), ==, HMSG_ERROR_INVALID_ARGS);
 }
 
+static void test_range(void)
+{
+    static const struct {
+        const char *text;
+        uint64_t offset, length;
+    } good[] = {{"0:1", 0, 1},
+                {"16384:16384", 16384, 16384},
+                {"7:", 7, UINT64_MAX},
+                {"18446744073709551615:2", UINT64_MAX, 2}};
+    static const char *const bad[] = {"",
+                                      ":",
+                                      "1",
+                                      ":1",
+                                      "1:0",
+                                      "1-2",
+                                      "-1:2",
+                                      "+1:2",
+                                      " 1:2",
+                                      "1: 2",
+                                      "1:2x",
+                                      "1:-2",
+                                      "1::",
+                                      "1:2:",
+                                      "x:2",
+                                      "0x1:2",
+                                      "1,2",
+                                      "18446744073709551616:1",
+                                      "1:18446744073709551616"};
+    uint64_t offset, length;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_assert_cmpint(option_range(good[i].text, &offset, &length), ==, 0);
+        g_assert_cmpuint(offset, ==, good[i].offset);
+        g_assert_cmpuint(length, ==, good[i].length);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_cmpint(option_range(bad[i], &offset, &length), ==, HMSG_ERROR_INVALID_ARGS);
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -131,5 +170,6 @@ int main(int argc, char *argv[])
     g_test_add_func("/cli/options/refused", test_refused);
     g_test_add_func("/cli/options/many-recipients", test_many_recipients);
     g_test_add_func("/cli/options/seconds", test_seconds);
+    g_test_add_func("/cli/options/range", test_range);
     return g_test_run();
 }

@@ -60,10 +60,11 @@ static void test_arguments(Fixture *f, gconstpointer data)
     hmsg_call_option_fd(call, "absent", -1);
     hmsg_call_option_fd(call, "pin", 0);
     hmsg_call_option_number(call, "size", UINT64_MAX);
+    hmsg_call_option_range(call, "range", 7, UINT64_MAX);
     hmsg_call_option_bytes(call, "key", "", 0);
     g_assert_cmpint(hmsg_call_run(call, &reply), ==, 0);
     expect_call(f, "Cipher.Encrypt [bob,carol] <5> {recipient_keys=[<3>,<5>],sign=false,format=seed,pin=fd,"
-                   "size=18446744073709551615,key=<0>}");
+                   "size=18446744073709551615,range=7,18446744073709551615,key=<0>}");
     g_assert_true(sd_bus_message_has_signature(reply, "aay"));
     sd_bus_message_unref(reply);
     g_assert_cmpint(hmsg_call_run(call, NULL), <, 0); /* once only */
