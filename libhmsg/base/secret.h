@@ -11,8 +11,10 @@
 
 typedef struct Secret Secret;
 
-/* Sets up the locked heap; programs call it once at start so that a low RLIMIT_MEMLOCK is told early.
- * -ENOMEM: the memory could not be locked. secret_new calls it when nobody did. */
+/* Sets up the locked heap; programs call it once at start, so that a low RLIMIT_MEMLOCK is told early, and
+ * fork no more afterwards: where the kernel has memfd_secret(2), and the machine is not one that hibernates,
+ * the heap is in such memory, which a forked process would share. -ENOMEM: the memory could not be locked.
+ * When nobody called it secret_new makes a heap that is locked only. */
 int secret_init(void);
 /* The same with room for n secrets of up to 48 bytes besides; before any other function. */
 int secret_init_more(size_t n);

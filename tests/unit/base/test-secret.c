@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "libhmsg/base/secret.h"
 
@@ -54,6 +57,38 @@ static void test_more(void)
         secret_free(all[i]);
 }
 
+/* Not even by the file of its own memory, which root's debugger uses as well. In a process of its own: the
+ * heap is made once. */
+static void test_hidden(void)
+{
+    static const char text[] = "a secret that nobody reads";
+    _cleanup_(secret_freep) Secret *s = NULL;
+    char seen[sizeof(text)] = "";
+
+    if (!g_test_subprocess()) {
+        int fd = (int)syscall(SYS_memfd_secret, 0);
+
+        if (fd < 0 || access("/sys/power/disk", F_OK) == 0) {
+            g_test_skip("this kernel has no memfd_secret(2), or may hibernate");
+            return;
+        }
+        close(fd);
+        g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_INHERIT_STDERR);
+        g_test_trap_assert_passed();
+        return;
+    }
+    g_assert_cmpint(secret_init(), ==, 0);
+    g_assert_cmpint(secret_new_copy(text, sizeof(text), &s), ==, 0);
+    int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    g_assert_cmpint(memory, >=, 0);
+    g_assert_cmpint(pread(memory, seen, sizeof(seen), (off_t)(uintptr_t)text), ==, sizeof(seen));
+    g_assert_cmpstr(seen, ==, text);
+    g_assert_cmpint(pread(memory, seen, sizeof(seen), (off_t)(uintptr_t)secret_bytes(s)), ==, -1);
+    close(memory);
+    s = secret_free(s);
+    test_full_heap();
+}
+
 static void test_harden(void)
 {
     struct rlimit core;
@@ -69,6 +104,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/secret/basic", test_basic);
     g_test_add_func("/base/secret/full-heap", test_full_heap);
     g_test_add_func("/base/secret/more", test_more);
+    g_test_add_func("/base/secret/hidden", test_hidden);
     g_test_add_func("/base/secret/harden", test_harden);
     return g_test_run();
 }
