@@ -15,6 +15,7 @@
 
 #define RSA_EXPONENT 65537u
 #define JWK_TEXT_MAX 1024u
+#define ROCA_PRIME_MAX 701u
 
 struct RsaKey {
     atomic_uint references;
@@ -56,8 +57,38 @@ static int thumbprint(const BIGNUM *n, uint8_t ret[static KID_SIZE])
     return r == 0 ? crypto_sha256(text.data, text.size, ret) : r;
 }
 
+static bool is_prime(unsigned n)
+{
+    for (unsigned i = 2; i * i <= n; i++)
+        if (n % i == 0)
+            return false;
+    return true;
+}
+
+/* Some TPMs and cards made keys whose primes, and so their moduli, are powers of 65537 modulo the product of
+ * the first primes: they can be factored (CVE-2017-15361). For keys of 2048 bits and more these are at least
+ * the primes up to 701; that a good modulus is such a power by chance has odds of one to 2^167. */
+static int is_weak(const BIGNUM *n, bool *ret)
+{
+    bool weak = true;
+    for (unsigned p = 3; p <= ROCA_PRIME_MAX && weak; p += 2) {
+        if (!is_prime(p))
+            continue;
+        BN_ULONG remainder = BN_mod_word(n, p);
+        unsigned power = 1, count = 0;
+        if (remainder == (BN_ULONG)-1)
+            return -ENOMEM;
+        while (power != remainder && count++ < p)
+            power = power * (RSA_EXPONENT % p) % p;
+        weak = power == remainder;
+    }
+    *ret = weak;
+    return 0;
+}
+
 static int check_numbers(RsaKey *k)
 {
+    bool weak = false;
     BIGNUM *n = NULL, *e = NULL;
     int r = HMSG_ERROR_BAD_PACKAGE;
     if (!EVP_PKEY_is_a(k->pkey, "RSA") || EVP_PKEY_get_bn_param(k->pkey, OSSL_PKEY_PARAM_RSA_N, &n) != 1 ||
@@ -67,7 +98,9 @@ static int check_numbers(RsaKey *k)
     if ((bits != 2048 && bits != 3072 && bits != 4096) || !BN_is_odd(n) || !BN_is_word(e, RSA_EXPONENT))
         goto done;
     k->bits = (unsigned)bits;
-    r = thumbprint(n, k->thumbprint);
+    r = is_weak(n, &weak);
+    if (r == 0)
+        r = weak ? HMSG_ERROR_BAD_PACKAGE : thumbprint(n, k->thumbprint);
 done:
     BN_free(n);
     BN_free(e);

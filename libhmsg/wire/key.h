@@ -2,8 +2,9 @@
 #pragma once
 
 /* Public keys: RSA of users and relay identities, P-256 of a relay's online key. Shape errors (another
- * algorithm, a size or exponent that is not allowed, bytes behind the key, another encoding than DER) are
- * HMSG_ERROR_BAD_PACKAGE. Keys do not change after they are made; they may be used from several threads. */
+ * algorithm, a size or exponent that is not allowed, a modulus of CVE-2017-15361 (ROCA), bytes behind the
+ * key, another encoding than DER) are HMSG_ERROR_BAD_PACKAGE. Keys do not change after they are made; they
+ * may be used from several threads. */
 
 #include "libhmsg/wire/crypto.h"
 

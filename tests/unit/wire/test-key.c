@@ -138,6 +138,47 @@ static void test_sizes(void)
     }
 }
 
+/* The JWK of a modulus. */
+static int read_modulus(const BIGNUM *n)
+{
+    _cleanup_(rsa_key_freep) RsaKey *key = NULL;
+    uint8_t bytes[RSA_SIZE_MAX];
+    char text[BASE64URL_SIZE(RSA_SIZE_MAX) + 1];
+
+    base64url_encode(bytes, (size_t)BN_bn2bin(n, bytes), text);
+    g_autofree char *jwk = g_strdup_printf("{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"%s\"}", text);
+    return rsa_key_from_jwk(jwk, strlen(jwk), true, &key);
+}
+
+/* A modulus of the form of CVE-2017-15361: a power of 65537 modulo the product of the primes up to 701. */
+static void test_weak(void)
+{
+    BN_CTX *ctx = BN_CTX_new();
+    BIGNUM *product = BN_new(), *power = BN_new(), *exponent = BN_new(), *n = BN_new();
+
+    g_assert_true(BN_set_word(product, 2) && BN_set_word(power, 65537) && BN_set_word(exponent, 123456789));
+    for (unsigned p = 3; p <= 701; p += 2) {
+        unsigned i = 3;
+
+        while (i < p && p % i != 0)
+            i += 2;
+        if (i == p)
+            g_assert_true(BN_mul_word(product, p));
+    }
+    g_assert_true(BN_mod_exp(power, power, exponent, product, ctx));
+    g_assert_true(BN_set_word(n, 3) && BN_lshift(n, n, 2046) && BN_div(n, NULL, n, product, ctx));
+    g_assert_true(BN_mul(n, n, product, ctx) && BN_add(n, n, power));
+    g_assert_cmpint(BN_num_bits(n), ==, 2048);
+    g_assert_cmpint(read_modulus(n), ==, HMSG_ERROR_BAD_PACKAGE);
+    g_assert_true(BN_add_word(n, 2));
+    g_assert_cmpint(read_modulus(n), ==, 0);
+    BN_free(product);
+    BN_free(power);
+    BN_free(exponent);
+    BN_free(n);
+    BN_CTX_free(ctx);
+}
+
 /* Every byte of an SPKI flipped: either refused, or another key. */
 static void test_spki_flipped(void)
 {
@@ -255,6 +296,7 @@ int main(int argc, char **argv)
     g_test_add_func("/key/openssh", test_openssh);
     g_test_add_func("/key/jwk-refused", test_jwk_refused);
     g_test_add_func("/key/sizes", test_sizes);
+    g_test_add_func("/key/weak", test_weak);
     g_test_add_func("/key/spki-flipped", test_spki_flipped);
     g_test_add_func("/key/oaep", test_oaep);
     g_test_add_func("/key/ps256", test_ps256);
