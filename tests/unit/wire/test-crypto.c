@@ -28,15 +28,17 @@ static Hex hex(const json_t *test, const char *name)
     return h;
 }
 
-static VectorResult cbc_hs512(const json_t *group, const json_t *test, void *userdata)
+static VectorResult cbc_hs512(const json_t *group, const json_t *test, void *userdata, const char **ret_why)
 {
     _cleanup_(hex_clear) Hex key = hex(test, "key"), iv = hex(test, "iv"), aad = hex(test, "aad");
     _cleanup_(hex_clear) Hex message = hex(test, "msg"), ct = hex(test, "ct"), tag = hex(test, "tag");
     _cleanup_(buf_done) Buf plain = BUF_MAX(4096), sealed = BUF_MAX(4096);
     uint8_t made[32];
 
-    if (key.size != 64 || iv.size != 16 || tag.size != 32)
-        return VECTOR_NOT_FOR_US;
+    if (key.size != 64 || iv.size != 16 || tag.size != 32) {
+        *ret_why = "key, iv or tag of another size than A256CBC-HS512 has";
+        return VECTOR_BY_POLICY;
+    }
     int r = crypto_cbc_hs512_open(key.data, iv.data, aad.data, aad.size, ct.data, ct.size, tag.data, &plain);
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED) {
         g_assert_cmpuint(plain.size, ==, 0);
@@ -52,14 +54,16 @@ static VectorResult cbc_hs512(const json_t *group, const json_t *test, void *use
     return VECTOR_ACCEPTED;
 }
 
-static VectorResult cbc(const json_t *group, const json_t *test, void *userdata)
+static VectorResult cbc(const json_t *group, const json_t *test, void *userdata, const char **ret_why)
 {
     _cleanup_(hex_clear) Hex key = hex(test, "key"), iv = hex(test, "iv");
     _cleanup_(hex_clear) Hex message = hex(test, "msg"), ct = hex(test, "ct");
     _cleanup_(buf_done) Buf plain = BUF_MAX(4096), sealed = BUF_MAX(4096);
 
-    if (key.size != 32)
-        return VECTOR_NOT_FOR_US;
+    if (key.size != 32) {
+        *ret_why = "AES-128 or AES-192";
+        return VECTOR_BY_POLICY;
+    }
     int r = crypto_cbc_decrypt(key.data, iv.data, ct.data, ct.size, &plain);
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED) {
         g_assert_cmpuint(plain.size, ==, 0);
@@ -72,13 +76,15 @@ static VectorResult cbc(const json_t *group, const json_t *test, void *userdata)
     return VECTOR_ACCEPTED;
 }
 
-static VectorResult gcm(const json_t *group, const json_t *test, void *userdata)
+static VectorResult gcm(const json_t *group, const json_t *test, void *userdata, const char **ret_why)
 {
     _cleanup_(hex_clear) Hex key = hex(test, "key"), iv = hex(test, "iv"), aad = hex(test, "aad");
     _cleanup_(hex_clear) Hex message = hex(test, "msg"), ct = hex(test, "ct"), tag = hex(test, "tag");
 
-    if (key.size != 32 || iv.size != 12 || tag.size != 16)
-        return VECTOR_NOT_FOR_US;
+    if (key.size != 32 || iv.size != 12 || tag.size != 16) {
+        *ret_why = "AES-128 or AES-192, or an iv or tag of another size than A256GCM has";
+        return VECTOR_BY_POLICY;
+    }
     g_autofree uint8_t *sealed = g_malloc0(ct.size + tag.size + 1), *plain = g_malloc0(ct.size + 1);
     memcpy(sealed, ct.data, ct.size);
     memcpy(sealed + ct.size, tag.data, tag.size);
@@ -105,7 +111,7 @@ static VectorResult gcm(const json_t *group, const json_t *test, void *userdata)
 typedef int (*hkdf_t)(const void *key, size_t key_size, const void *salt, size_t salt_size, const void *info,
                       size_t info_size, void *ret, size_t size);
 
-static VectorResult hkdf(const json_t *group, const json_t *test, void *userdata)
+static VectorResult hkdf(const json_t *group, const json_t *test, void *userdata, const char **ret_why)
 {
     const hkdf_t f = *(const hkdf_t *)userdata;
     _cleanup_(hex_clear) Hex ikm = hex(test, "ikm"), salt = hex(test, "salt"), info = hex(test, "info");
@@ -119,7 +125,7 @@ static VectorResult hkdf(const json_t *group, const json_t *test, void *userdata
     return VECTOR_ACCEPTED;
 }
 
-static VectorResult hmac(const json_t *group, const json_t *test, void *userdata)
+static VectorResult hmac(const json_t *group, const json_t *test, void *userdata, const char **ret_why)
 {
     bool long_hash = *(const bool *)userdata;
     _cleanup_(hex_clear) Hex key = hex(test, "key"), message = hex(test, "msg"), tag = hex(test, "tag");
@@ -133,7 +139,7 @@ static VectorResult hmac(const json_t *group, const json_t *test, void *userdata
     return bytes_equal(out, tag.data, tag.size) ? VECTOR_ACCEPTED : VECTOR_REFUSED;
 }
 
-static VectorResult pss(const json_t *group, const json_t *test, void *userdata)
+static VectorResult pss(const json_t *group, const json_t *test, void *userdata, const char **ret_why)
 {
     _cleanup_(hex_clear) Hex message = hex(test, "msg"), signature = hex(test, "sig"),
                              der = hex(group, "publicKeyDer");
@@ -147,21 +153,28 @@ static VectorResult pss(const json_t *group, const json_t *test, void *userdata)
     /* the largest salt, which older TPMs make: the one deviation from the file's parameters that we take */
     if (strcmp(test_vectors_text(test, "comment"), "s_len changed to 222") == 0) {
         g_assert_cmpint(r, ==, 0);
-        return VECTOR_NOT_FOR_US;
+        *ret_why = "accepted with the largest salt, which older TPMs make";
+        return VECTOR_BY_POLICY;
     }
     return r == 0 ? VECTOR_ACCEPTED : VECTOR_REFUSED;
 }
 
 /* A salt of size 0 is none of ours, however right the signature. */
-static VectorResult pss_without_salt(const json_t *group, const json_t *test, void *userdata)
+static VectorResult pss_without_salt(const json_t *group, const json_t *test, void *userdata,
+                                     const char **ret_why)
 {
     const char *comment = test_vectors_text(test, "comment");
 
     /* salts of our two sizes, which for this file are the wrong ones */
-    if (strcmp(comment, "s_len changed to 32") == 0 || strcmp(comment, "s_len changed to 222") == 0)
-        return VECTOR_NOT_FOR_US;
-    g_assert_cmpint(pss(group, test, userdata), ==, VECTOR_REFUSED);
-    return strcmp(test_vectors_text(test, "result"), "valid") == 0 ? VECTOR_NOT_FOR_US : VECTOR_REFUSED;
+    if (strcmp(comment, "s_len changed to 32") == 0 || strcmp(comment, "s_len changed to 222") == 0) {
+        *ret_why = "accepted with a salt of ours, which is another than the file's";
+        return VECTOR_BY_POLICY;
+    }
+    g_assert_cmpint(pss(group, test, userdata, ret_why), ==, VECTOR_REFUSED);
+    if (strcmp(test_vectors_text(test, "result"), "valid") != 0)
+        return VECTOR_REFUSED;
+    *ret_why = "refused for its salt of size 0";
+    return VECTOR_BY_POLICY;
 }
 
 static void test_cbc_hs512(void)
