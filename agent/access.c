@@ -69,6 +69,9 @@ static int client_check_permission(const Access *a, const Client *c, const char 
 
     if (confinement_check(a->confinement, c->context, permission) == 0)
         return 0;
+    if (!confinement_complete())
+        return bus_fail(error, HMSG_ERROR_DENIED,
+                        "SELinux enforces a policy that does not know hmsg; see docs/selinux.md");
     (void)snprintf(text, sizeof(text), "The SELinux policy does not let this program do that (hmsg: %s)",
                    permission);
     return bus_fail(error, HMSG_ERROR_DENIED, text);
