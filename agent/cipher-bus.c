@@ -163,8 +163,10 @@ static int read_encrypt_options(Manager *m, sd_bus_message *message, bool fd, Se
                          .fresh = o->fresh,
                          .seed = strcmp(o->format, "seed") == 0,
                          .jwe = strcmp(o->format, "jwe") == 0,
-                         .compact = strcmp(o->format, "jwe-compact") == 0};
-    if (!ret->seed && !ret->jwe && !ret->compact && strcmp(o->format, "hmsg") != 0)
+                         .compact = strcmp(o->format, "jwe-compact") == 0,
+                         .cms = strcmp(o->format, "cms") == 0 || strcmp(o->format, "cms-der") == 0,
+                         .pem = strcmp(o->format, "cms") == 0};
+    if (!ret->seed && !ret->jwe && !ret->compact && !ret->cms && strcmp(o->format, "hmsg") != 0)
         return HMSG_ERROR_INVALID_ARGS;
     return signs(ret) ? access_may_sign(m->access, message, error) : 0;
 }
@@ -269,12 +271,12 @@ static int method_encrypt(sd_bus_message *message, void *userdata, sd_bus_error 
     if (r == -EAGAIN)
         r = call_new(m, message, &c);
     if (r != 0)
-        return bus_fail(error, r, NULL);
+        return bus_fail(error, r, recipient_list_refusal(&o.recipient_keys));
     c->plaintext = plaintext;
     c->seal = options;
     r = call_resolve(c, &names, &o.recipient_keys, on_seal_recipients, seal);
     if (r != 0)
-        call_fail(c, r, NULL);
+        call_fail(c, r, recipient_list_refusal(&o.recipient_keys));
     return 1;
 }
 
@@ -358,7 +360,7 @@ static int method_encrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     c->size = o.size;
     r = call_resolve(c, &names, &o.recipient_keys, on_seal_fd_recipients, seal_fd);
     if (r != 0)
-        call_fail(c, r, NULL);
+        call_fail(c, r, recipient_list_refusal(&o.recipient_keys));
     return 1;
 }
 

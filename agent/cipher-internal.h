@@ -9,6 +9,7 @@
 #include "agent/session-in.h"
 #include "agent/session-out.h"
 #include "agent/worker.h"
+#include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/jwe-message.h"
 #include "libhmsg/wire/seed.h"
 #include "libhmsg/wire/stream.h"
@@ -45,6 +46,10 @@ void cipher_job_succeed(CipherJob *j);
 /* False: locked since it began; nothing that it found may be given out. */
 bool cipher_job_is_current(const CipherJob *j);
 
+/* cipher_seal of a CMS message; size and n are within the limits. */
+int cipher_seal_cms(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
+                    const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret);
+
 /* The sessions for a list of keys, each with a sequence number. */
 typedef struct SealSessions SealSessions;
 /* From the loop: 0 when all are there. */
@@ -70,9 +75,13 @@ typedef struct Opening {
     char *relay;
     opening_ready_t ready;
     void *userdata;
-    Package *package; /* this, seed or jwe */
+    Package *package; /* this, seed, jwe or cms */
     Seed *seed;
-    Jwe *jwe;             /* one that is no package */
+    Jwe *jwe; /* one that is no package */
+    Cms *cms;
+    bool has_signer;          /* of cms */
+    uint8_t signer[KID_SIZE]; /* thumbprint of its key */
+    int64_t signed_at;
     bool is_jwe;          /* package came as one */
     bool is_range;        /* of the content */
     bool unsigned_stream; /* for several, without a trailer, or not to be read up to it */
@@ -120,6 +129,14 @@ int opening_failed_id(const uint8_t *id, const void *more, size_t n, uint8_t *re
 int opening_parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids);
 int opening_check_jwe(Opening *o);
 int opening_finish_jwe(Opening *o, Buf *ret);
+
+/* Whether the store knows who says to have sent it, and lets that be. */
+int opening_ask_sender(Opening *o);
+
+/* The stages of CMS. */
+int opening_parse_cms(Opening *o, const void *data, size_t n);
+int opening_check_cms(Opening *o);
+int opening_finish_cms(Opening *o, Buf *ret);
 
 /* Its stages that cipher_open_now goes through on its own, for a package_recall whose keys are cached: 0,
  * -EAGAIN (cannot be known at once) or an error. */

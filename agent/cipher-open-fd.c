@@ -94,7 +94,7 @@ static void on_ready(int r, const char *detail, void *userdata)
         r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         r = o->fd.pump->is_stream ? open_stream(o) : open_package(o);
-        detail = r != 0 ? o->fd.pump->detail : NULL;
+        detail = o->opening.detail ? o->opening.detail : o->fd.pump->detail;
     }
     if (r != 0)
         cipher_job_fail(&o->fd.job, r, detail);

@@ -48,7 +48,7 @@ static void on_ready(int r, const char *detail, void *userdata)
         r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         r = opening_finish(&o->opening, &o->plaintext);
-        detail = NULL;
+        detail = o->opening.detail;
     }
     if (r == 0)
         cipher_job_succeed(&o->job);

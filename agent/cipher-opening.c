@@ -12,6 +12,7 @@
 #include "libhmsg/base/log.h"
 
 #define SEED_KEYS_SIZE 32u
+#define CMS_KEYS_SIZE 32u
 #define SEED_FAILED_LABEL "hmsg seed"
 
 void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
@@ -31,6 +32,7 @@ void opening_done(Opening *o)
     package_free(o->package);
     seed_free(o->seed);
     jwe_free(o->jwe);
+    cms_free(o->cms);
     secret_free(o->keys);
     sender_answer_done(&o->sender);
     free(o->relay);
@@ -56,6 +58,8 @@ int opening_parse(Opening *o, const void *data, size_t n)
         r = seed_parse(data, n, &o->seed);
     else if (format == FORMAT_JWE)
         r = opening_parse_jwe(o, data, n, kids, n_kids);
+    else if (format == FORMAT_CMS)
+        r = opening_parse_cms(o, data, n);
     else
         r = parse_package(o, data, n, kids, n_kids);
     return n_kids == 0 && (r == 0 || r == HMSG_ERROR_NOT_FOR_US) ? HMSG_ERROR_NO_IDENTITY : r;
@@ -117,6 +121,8 @@ static int check(Opening *o, SessionInEntry **ret_entry)
         return check_seed(o);
     if (o->jwe)
         return opening_check_jwe(o);
+    if (o->cms)
+        return opening_check_cms(o);
     r = package_cache_id(o->package, o->cache_id);
     if (r != 0)
         return r;
@@ -160,6 +166,8 @@ static const uint8_t *claimed_sender(const Opening *o)
 {
     if (o->jwe)
         return o->jwe->has_sender ? o->jwe->skid : NULL;
+    if (o->cms)
+        return o->has_signer ? o->signer : NULL;
     return o->package && o->package->has_sender ? o->package->skid : NULL;
 }
 
@@ -175,6 +183,10 @@ static int judge_sender(Opening *o)
         o->detail = "The sender's key has changed: compare its fingerprint and verify the contact";
         return HMSG_ERROR_UNTRUSTED;
     case CONTACT_NONE:
+        if (o->cms && o->cms->is_cbc) {
+            o->detail = "Without a signer who is known anybody could have changed it: it is AES-256-CBC";
+            return HMSG_ERROR_UNTRUSTED;
+        }
         if (o->allow_unknown)
             return 0;
         o->detail = claimed_sender(o) ? "The sender is not known" : "The sender is anonymous";
@@ -191,6 +203,20 @@ static int judge_sender(Opening *o)
         return HMSG_ERROR_UNTRUSTED;
     }
     return 0;
+}
+
+int opening_ask_sender(Opening *o)
+{
+    const uint8_t *skid = claimed_sender(o);
+    int r;
+
+    if (skid) {
+        base64url_encode(skid, KID_SIZE, o->sender_kid);
+        r = ask_store(o, o->sender_kid);
+        if (r != 0)
+            return r;
+    }
+    return judge_sender(o);
 }
 
 int opening_check_sender(Opening *o, SessionInEntry *entry)
@@ -219,6 +245,8 @@ static const Buf *encrypted_key(const Opening *o)
 {
     if (o->seed)
         return &o->seed->encrypted_key;
+    if (o->cms)
+        return &o->cms->encrypted_key;
     return o->jwe ? &o->jwe->encrypted_key : &o->package->encrypted_key;
 }
 
@@ -226,6 +254,8 @@ static size_t keys_size(const Opening *o)
 {
     if (o->seed)
         return SEED_KEYS_SIZE;
+    if (o->cms)
+        return CMS_KEYS_SIZE;
     return o->jwe ? jwe_key_size(o->jwe) : SESSION_KEYS_SIZE;
 }
 
@@ -275,7 +305,7 @@ static int find_keys(Opening *o, SessionInEntry *entry)
         if (r != -ENOKEY)
             return r;
     }
-    if (!o->seed && !o->jwe) {
+    if (!o->seed && !o->jwe && !o->cms) {
         r = opening_failed_id(o->cache_id, o->package->kc, KEY_COMMITMENT_SIZE, o->failed_id);
         if (r != 0)
             return r;
@@ -406,6 +436,8 @@ int opening_finish(Opening *o, Buf *ret)
         return finish_seed(o, ret);
     if (o->jwe)
         return opening_finish_jwe(o, ret);
+    if (o->cms)
+        return opening_finish_cms(o, ret);
     r = remember_keys(o, &entry);
     if (r == 0)
         r = package_open(o->package, o->keys, ret);
@@ -446,6 +478,7 @@ void opening_info(const Opening *o, OpenInfo *ret)
         .sender = o->sender.address && *o->sender.address ? o->sender.address : o->sender_kid,
         .sender_kid = o->sender_kid,
         .format = o->seed                          ? "seed"
+                  : o->cms                         ? "cms"
                   : p && p->kind == PACKAGE_STREAM ? "stream"
                   : o->is_jwe                      ? "jwe"
                                                    : "hmsg",
@@ -454,7 +487,7 @@ void opening_info(const Opening *o, OpenInfo *ret)
         .cached = o->cached,
         .replayed = o->replayed,
         .authenticated = !o->seed || o->seed->has_mac,
-        .timestamp = o->jwe ? o->jwe->ts : 0,
+        .timestamp = o->jwe ? o->jwe->ts : o->signed_at,
     };
     if (!p)
         return;

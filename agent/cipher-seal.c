@@ -158,6 +158,8 @@ int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext,
         return HMSG_ERROR_TOO_LARGE;
     if (is_jwe_of_its_own(options, n))
         return cipher_seal_jwe(c, keys, n, plaintext, size, options, done, userdata, ret);
+    if (options->cms)
+        return cipher_seal_cms(c, keys, n, plaintext, size, options, done, userdata, ret);
     s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
@@ -210,7 +212,7 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 
     if (size > PLAINTEXT_SIZE_MAX || n > RECIPIENTS_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    if (options->seed || options->fresh || n == 0 || is_jwe_of_its_own(options, n))
+    if (options->seed || options->cms || options->fresh || n == 0 || is_jwe_of_its_own(options, n))
         return -EAGAIN;
     r = build_now(c, keys, n, plaintext, size, options, ret);
     if (r != 0)

@@ -22,6 +22,8 @@ typedef struct SealKey {
     const char *kid; /* 43 characters */
     const void *spki;
     size_t spki_size;
+    const void *issuer_serial; /* DER, when it came in a certificate; else NULL */
+    size_t issuer_serial_size;
 } SealKey;
 
 typedef struct SealOptions {
@@ -30,13 +32,15 @@ typedef struct SealOptions {
     bool seed;           /* the seed's form, with hmac; implies anonymous */
     bool jwe;            /* the package by the names of JWE; for several one JWE with a key for all */
     bool compact;        /* a JWE in the compact form, for one recipient; implies anonymous */
+    bool cms;            /* one CMS message for all, in DER */
+    bool pem;            /* cms as a PEM block */
     uint64_t expires_in; /* mail: exp = ts + this many seconds (at most 30 days); 0: none (files) */
 } SealOptions;
 
 /* packages[n], in the order of the keys. */
 typedef void (*cipher_sealed_t)(int r, const char *detail, const Buf *packages, size_t n, void *userdata);
 
-/* One package for each key; with jwe or compact one for all. TOO_LARGE: over 1 MiB. NO_IDENTITY, LOCKED,
+/* One package for each key; with jwe, compact or cms one for all. TOO_LARGE: over 1 MiB. NO_IDENTITY, LOCKED,
  * TPM_*: when it must be signed. */
 int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext, size_t size,
                 const SealOptions *options, cipher_sealed_t done, void *userdata, CipherJob **ret);
@@ -50,7 +54,7 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 typedef struct OpenInfo {
     const char *sender;     /* address, else kid, "" when anonymous */
     const char *sender_kid; /* kid of the sign key; "" when anonymous */
-    const char *format;     /* "hmsg", "jwe", "stream" or "seed" */
+    const char *format;     /* "hmsg", "jwe", "stream", "seed" or "cms" */
     bool verified, trusted, cached, replayed, expired, authenticated;
     int64_t timestamp;            /* of the package; 0: has none */
     uint64_t bytes_in, bytes_out; /* Fd only */
@@ -70,7 +74,7 @@ typedef struct OpenOptions {
 typedef void (*cipher_opened_t)(int r, const char *detail, const Buf *plaintext, const OpenInfo *info,
                                 void *userdata);
 
-/* A package, a JWE, or an array of packages of which one is ours. package is copied. Cached sessions are
+/* A package, a JWE, CMS, or an array of packages of which one is ours. package is copied. Cached sessions are
  * answered from the event loop as well; cipher_open_now avoids that. */
 int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *options, cipher_opened_t done,
                 void *userdata, CipherJob **ret);

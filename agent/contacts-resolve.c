@@ -21,6 +21,7 @@ Recipient *recipient_free(Recipient *p)
     free(p->relay);
     buf_done(&p->decrypt_spki);
     buf_done(&p->sign_spki);
+    buf_done(&p->issuer_serial);
     free(p);
     return NULL;
 }
@@ -36,6 +37,7 @@ static int recipient_new(const char *address, const char *relay, const ContactKe
     p->trust = trust;
     p->decrypt_spki = BUF_MAX(SPKI_SIZE_MAX);
     p->sign_spki = BUF_MAX(SPKI_SIZE_MAX);
+    p->issuer_serial = BUF_MAX(ISSUER_SERIAL_SIZE_MAX);
     memcpy(p->kid, keys->kid, sizeof(p->kid));
     memcpy(p->skid, keys->skid, sizeof(p->skid));
     p->address = strdup(address ? address : "");
@@ -54,12 +56,19 @@ int recipient_from_key(const void *data, size_t size, Recipient **ret)
 {
     _cleanup_(key_file_freep) KeyFile *file = NULL;
     _cleanup_(contact_keys_done) ContactKeys keys = {0};
+    _cleanup_(recipient_freep) Recipient *p = NULL;
     int r;
 
     r = key_file_read(data, size, clock_realtime(), &file);
     if (r == 0)
         r = contact_keys_from_rsa(file->decrypt, file->sign, &keys);
-    return r == 0 ? recipient_new(file->identity.address, NULL, &keys, CONTACT_NONE, ret) : r;
+    if (r == 0)
+        r = recipient_new(file->identity.address, NULL, &keys, CONTACT_NONE, &p);
+    if (r == 0 && file->issuer_serial.size > 0)
+        r = buf_append(&p->issuer_serial, file->issuer_serial.data, file->issuer_serial.size);
+    if (r == 0)
+        *ret = TAKE_PTR(p);
+    return r;
 }
 
 static void deliver(ContactsRequest *q)

@@ -38,15 +38,16 @@ typedef struct Recipient {
     char *relay;                 /* host:port#PIN of its mailbox */
     Buf decrypt_spki;            /* DER */
     Buf sign_spki;               /* DER; empty for a bare decrypt key */
+    Buf issuer_serial;           /* DER, when the key came in a certificate; else empty */
     ContactTrust trust;
 } Recipient;
 
 Recipient *recipient_free(Recipient *p);
 DEFINE_CLEANUP(Recipient *, recipient_free)
 
-/* The key in bytes that a user holds: PEM SPKI, JWK, or an exported identity (its signature is checked; gives
- * the sign key and claimed address too). BAD_PACKAGE: none of these, or a key that the protocol does not
- * allow. */
+/* The key in bytes that a user holds: PEM SPKI, JWK, an X.509 certificate, or an exported identity (its
+ * signature is checked; gives the sign key and claimed address too). BAD_PACKAGE: none of these, or a key
+ * that the protocol does not allow. UNTRUSTED: a certificate that is not valid now, or not for encryption. */
 int recipient_from_key(const void *data, size_t size, Recipient **ret);
 
 typedef struct ResolveOptions {

@@ -54,3 +54,18 @@ int identity_sign_csr(Identity *i, const char *name, identity_jws_t done, void *
     }
     return identity_work_begun(w, r, ret);
 }
+
+int identity_sign_cms(Identity *i, CmsDraft *d, identity_jws_t done, void *userdata, IdentityWork **ret)
+{
+    IdentityWork *w = NULL;
+    int r = identity_usable(i);
+
+    if (r == 0)
+        r = identity_work_new(i, userdata, &w);
+    if (r != 0)
+        return r;
+    w->jws = done;
+    w->cms = cms_draft_ref(d);
+    memcpy(w->draft.digest, cms_draft_digest(d), SHA256_SIZE);
+    return identity_work_begun(w, identity_work_sign(w), ret);
+}

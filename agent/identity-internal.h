@@ -58,6 +58,7 @@ struct IdentityWork {
     JwsDraft draft;    /* what is being signed */
     RsaKey *signer;    /* whose signature it will be: the keys may be others by then */
     Csr *csr;          /* the same, of a certificate request */
+    CmsDraft *cms;     /* the same, of CMS */
     Secret *challenge; /* of unlock */
     /* for keys with a PIN */
     Worker *deriving;
@@ -153,7 +154,7 @@ int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const
                          int (*then)(IdentityWork *w));
 /* Begins to sign w->draft.digest with our key under auth. */
 int identity_work_sign_as(IdentityWork *w, const Secret *auth, tpm_done_t done);
-/* The same for those who wait for a JWS or a request: of w->csr, or else of the draft. */
+/* The same for those who wait for a JWS or a request: of w->csr, w->cms, or else of the draft. */
 int identity_work_sign(IdentityWork *w);
 /* A TPM that errs must not make us give out what others would take for a forgery; and a signature made by a
  * fault can tell the key. */

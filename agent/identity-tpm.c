@@ -10,6 +10,7 @@
 
 #include "agent/identity-internal.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 
 int identity_work_new(Identity *i, void *userdata, IdentityWork **ret)
@@ -43,6 +44,7 @@ IdentityWork *identity_work_free(IdentityWork *w)
     }
     jws_draft_done(&w->draft);
     csr_free(w->csr);
+    cms_draft_free(w->cms);
     secret_free(w->challenge);
     secret_free(w->pin);
     secret_free(w->auth);
@@ -215,6 +217,14 @@ int identity_work_sign_as(IdentityWork *w, const Secret *auth, tpm_done_t done)
                            &w->job);
 }
 
+static int write_signed(IdentityWork *w, const TpmAnswer *a, Buf *ret)
+{
+    if (w->cms)
+        return base64url_append(ret, a->data, a->data_size);
+    return w->csr ? csr_finish(w->csr, a->data, a->data_size, ret)
+                  : jws_finish(&w->draft, a->data, a->data_size, ret);
+}
+
 static void on_signed(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
@@ -226,8 +236,7 @@ static void on_signed(TpmAnswer *a, void *userdata)
     if (r == 0)
         r = identity_work_check_signature(w, a);
     if (r == 0)
-        r = w->csr ? csr_finish(w->csr, a->data, a->data_size, &text)
-                   : jws_finish(&w->draft, a->data, a->data_size, &text);
+        r = write_signed(w, a, &text);
     w->jws(r, identity_describe(r, a->problem, detail), r == 0 ? buf_text(&text) : NULL, w->userdata);
     identity_tell(i, false);
 }

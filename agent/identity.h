@@ -12,6 +12,7 @@
 #include "libhmsg/base/buf.h"
 #include "libhmsg/base/secret.h"
 #include "libhmsg/tpm/runner.h"
+#include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/jws.h"
 
 typedef struct IdentityWork IdentityWork;
@@ -142,6 +143,9 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
 
 /* A certificate request of the sign key for name (libhmsg/wire/csr.h), as PEM in jws. One TPM signature. */
 int identity_sign_csr(Identity *i, const char *name, identity_jws_t done, void *userdata, IdentityWork **ret);
+
+/* What d holds for signing (libhmsg/wire/cms.h); jws is the signature in base64url. One TPM signature. */
+int identity_sign_cms(Identity *i, CmsDraft *d, identity_jws_t done, void *userdata, IdentityWork **ret);
 
 typedef enum KeyTextForm { KEY_TEXT_PEM, KEY_TEXT_JWK, KEY_TEXT_OPENSSH } KeyTextForm;
 /* What ExportPublic gives out: the decrypt key as text, appended; and the input of identity_sign_jws

@@ -12,6 +12,8 @@ typedef struct Slot {
     char kid[HASH_TEXT_SIZE];
     uint8_t spki[SPKI_SIZE_MAX];
     size_t spki_size;
+    uint8_t issuer_serial[ISSUER_SERIAL_SIZE_MAX];
+    size_t issuer_serial_size;
 } Slot;
 
 struct KeyCache {
@@ -37,7 +39,11 @@ KeyCache *key_cache_free(KeyCache *c)
 
 static void point(const Slot *s, SealKey *ret)
 {
-    *ret = (SealKey){.kid = s->kid, .spki = s->spki, .spki_size = s->spki_size};
+    *ret = (SealKey){.kid = s->kid,
+                     .spki = s->spki,
+                     .spki_size = s->spki_size,
+                     .issuer_serial = s->issuer_serial,
+                     .issuer_serial_size = s->issuer_serial_size};
 }
 
 int key_cache_read(KeyCache *c, const void *data, size_t size, SealKey *ret)
@@ -58,15 +64,19 @@ int key_cache_read(KeyCache *c, const void *data, size_t size, SealKey *ret)
     r = recipient_from_key(data, size, &p);
     if (r != 0)
         return r;
-    if (strlen(p->kid) != sizeof(s->kid) - 1 || p->decrypt_spki.size > sizeof(s->spki))
+    if (strlen(p->kid) != sizeof(s->kid) - 1 || p->decrypt_spki.size > sizeof(s->spki) ||
+        p->issuer_serial.size > sizeof(s->issuer_serial))
         return -EINVAL;
     s = &c->slots[c->next];
     c->next = (c->next + 1) % KEY_CACHE_MAX;
-    s->used = true;
+    s->used = p->issuer_serial.size == 0; /* a certificate expires: it is read each time */
     memcpy(s->sha256, sha256, SHA256_SIZE);
     memcpy(s->kid, p->kid, sizeof(s->kid));
     memcpy(s->spki, p->decrypt_spki.data, p->decrypt_spki.size);
     s->spki_size = p->decrypt_spki.size;
+    s->issuer_serial_size = p->issuer_serial.size;
+    if (p->issuer_serial.size > 0)
+        memcpy(s->issuer_serial, p->issuer_serial.data, p->issuer_serial.size);
     point(s, ret);
     return 0;
 }

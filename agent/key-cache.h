@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What keys in bytes (PEM, JWK, exported identities) were found to be: reading one takes longer than to
- * encrypt a message to it. By the SHA-256 of the bytes, so that a hit is the same key. */
+/* What keys in bytes (PEM, JWK, exported identities, certificates) were found to be: reading one takes longer
+ * than to encrypt a message to it. By the SHA-256 of the bytes, so that a hit is the same key. */
 
 #include "agent/cipher.h"
 

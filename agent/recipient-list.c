@@ -5,12 +5,14 @@
 #include "agent/contacts.h"
 #include "agent/key-cache.h"
 #include "agent/recipient-list.h"
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
-#include "libhmsg/wire/limits.h"
+#include "libhmsg/wire/export.h"
 
 typedef struct Known {
     char kid[HASH_TEXT_SIZE];
     Buf spki;
+    Buf issuer_serial;
 } Known;
 
 struct RecipientList {
@@ -34,9 +36,16 @@ static int take(RecipientList *l, size_t i, const SealKey *key)
         return -EINVAL;
     memcpy(k->kid, key->kid, sizeof(k->kid));
     k->spki = BUF_MAX(SPKI_SIZE_MAX);
+    k->issuer_serial = BUF_MAX(ISSUER_SERIAL_SIZE_MAX);
     r = buf_append(&k->spki, key->spki, key->spki_size);
+    if (r == 0 && key->issuer_serial_size > 0)
+        r = buf_append(&k->issuer_serial, key->issuer_serial, key->issuer_serial_size);
     if (r == 0)
-        l->keys[i] = (SealKey){.kid = k->kid, .spki = k->spki.data, .spki_size = k->spki.size};
+        l->keys[i] = (SealKey){.kid = k->kid,
+                               .spki = k->spki.data,
+                               .spki_size = k->spki.size,
+                               .issuer_serial = k->issuer_serial.data,
+                               .issuer_serial_size = k->issuer_serial.size};
     return r;
 }
 
@@ -71,13 +80,24 @@ int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *
     return 0;
 }
 
+const char *recipient_list_refusal(const BusBytesList *keys)
+{
+    const char *why = NULL;
+
+    for (size_t i = 0; i < keys->n && !why; i++)
+        why = key_file_refusal(keys->items[i].data, keys->items[i].size, clock_realtime());
+    return why;
+}
+
 RecipientList *recipient_list_free(RecipientList *l)
 {
     if (!l)
         return NULL;
     contacts_request_free(l->request);
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < l->n; i++) {
         buf_done(&l->known[i].spki);
+        buf_done(&l->known[i].issuer_serial);
+    }
     free(l);
     return NULL;
 }

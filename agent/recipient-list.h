@@ -21,5 +21,9 @@ int recipient_list_start(RecipientList *l);
 RecipientList *recipient_list_free(RecipientList *l);
 DEFINE_CLEANUP(RecipientList *, recipient_list_free)
 
+/* Why not, in a sentence for people, when one of keys is a certificate to which nothing may be encrypted now;
+ * else NULL. */
+const char *recipient_list_refusal(const BusBytesList *keys);
+
 /* In the order of names, then keys; owned by l. */
 const SealKey *recipient_list_keys(const RecipientList *l, size_t *ret_n);

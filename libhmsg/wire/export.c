@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/cert.h"
 #include "libhmsg/wire/json.h"
 
 #define EXPORT_VERSION 1
@@ -51,6 +52,26 @@ static int read_export(const char *text, size_t n, int64_t now, KeyFile *k)
     return 0;
 }
 
+static int read_certificate(const void *data, size_t n, int64_t now, KeyFile *k)
+{
+    _cleanup_(cert_freep) Cert *c = NULL;
+    k->kind = KEY_FILE_CERTIFICATE;
+    int r = cert_read(data, n, &c);
+    if (r == 0 && cert_refusal(c, now))
+        r = c->key ? HMSG_ERROR_UNTRUSTED : HMSG_ERROR_BAD_PACKAGE;
+    if (r == 0)
+        r = buf_append(&k->issuer_serial, c->issuer_serial.data, c->issuer_serial.size);
+    if (r == 0)
+        k->decrypt = rsa_key_ref(c->key);
+    return r;
+}
+
+const char *key_file_refusal(const void *data, size_t n, int64_t now)
+{
+    _cleanup_(cert_freep) Cert *c = NULL;
+    return cert_is(data, n) && cert_read(data, n, &c) == 0 ? cert_refusal(c, now) : NULL;
+}
+
 int key_file_read(const void *data, size_t n, int64_t now, KeyFile **ret)
 {
     if (n > KEY_FILE_SIZE_MAX)
@@ -59,12 +80,15 @@ int key_file_read(const void *data, size_t n, int64_t now, KeyFile **ret)
     if (!k)
         return -ENOMEM;
     k->statement = BUF_MAX(JWS_SIZE_MAX);
+    k->issuer_serial = BUF_MAX(ISSUER_SERIAL_SIZE_MAX);
     const char *text = data;
     size_t start = 0;
     while (start < n && strchr(" \t\r\n", text[start]) && text[start] != 0)
         start++;
     int r = HMSG_ERROR_BAD_PACKAGE;
-    if (start < n && text[start] == '-') {
+    if (cert_is(data, n)) {
+        r = read_certificate(data, n, now, k);
+    } else if (start < n && text[start] == '-') {
         k->kind = KEY_FILE_PEM;
         r = rsa_key_from_pem(text, n, &k->decrypt);
     } else if (start < n && text[start] == '{') {
@@ -83,6 +107,7 @@ KeyFile *key_file_free(KeyFile *k)
     (void)rsa_key_free(k->sign);
     identity_statement_done(&k->identity);
     buf_done(&k->statement);
+    buf_done(&k->issuer_serial);
     free(k);
     return NULL;
 }

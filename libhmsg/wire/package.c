@@ -6,6 +6,7 @@
 
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/flat.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/package-internal.h"
@@ -291,6 +292,8 @@ WireFormat wire_format_detect(const void *data, size_t n)
     const char *text = data;
     if (n >= 8 && bytes_equal(text, "hmsgstr1", 8))
         return FORMAT_STREAM;
+    if (cms_is(data, n))
+        return FORMAT_CMS;
     while (n > 0 && (*text == ' ' || *text == '\t' || *text == '\r' || *text == '\n')) {
         text++;
         n--;

@@ -116,5 +116,6 @@ typedef enum WireFormat {
     FORMAT_JWE,     /* jwe.h or jwe-message.h */
     FORMAT_SEED,
     FORMAT_STREAM,
+    FORMAT_CMS, /* DER, or PEM: cms.h */
 } WireFormat;
 WireFormat wire_format_detect(const void *data, size_t n);

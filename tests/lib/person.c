@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <openssl/rsa.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
@@ -119,4 +120,41 @@ Secret *test_person_unwrap(const TestPerson *p, const Package *package)
                                  &keys) != 0)
         return NULL;
     return keys;
+}
+
+static void add_extension(X509 *x, int nid, const char *value)
+{
+    X509V3_CTX ctx;
+
+    X509V3_set_ctx_nodb(&ctx);
+    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+    g_assert_nonnull(e);
+    g_assert_cmpint(X509_add_ext(x, e, -1), ==, 1);
+    X509_EXTENSION_free(e);
+}
+
+GByteArray *test_certificate_new(EVP_PKEY *key, long from, long to, const char *usage, bool key_id)
+{
+    X509 *x = X509_new();
+    uint8_t *der = NULL;
+
+    g_assert_true(X509_set_version(x, 2) == 1 && X509_set_pubkey(x, key) == 1);
+    g_assert_cmpint(ASN1_INTEGER_set(X509_get_serialNumber(x), 12345), ==, 1);
+    g_assert_true(X509_gmtime_adj(X509_getm_notBefore(x), from) &&
+                  X509_gmtime_adj(X509_getm_notAfter(x), to));
+    X509_NAME *name = X509_get_subject_name(x);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"Bob", -1, -1, 0);
+    X509_set_issuer_name(x, name);
+    if (usage)
+        add_extension(x, NID_key_usage, usage);
+    if (key_id)
+        add_extension(x, NID_subject_key_identifier, "hash");
+    g_assert_cmpint(X509_sign(x, key, EVP_sha256()), >, 0);
+    int n = i2d_X509(x, &der);
+    g_assert_cmpint(n, >, 0);
+    GByteArray *bytes = g_byte_array_append(g_byte_array_new(), der, (guint)n);
+    OPENSSL_free(der);
+    X509_free(x);
+    return bytes;
 }

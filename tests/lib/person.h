@@ -23,6 +23,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestPerson, test_person_free)
 /* A new RSA key of so many bits. */
 EVP_PKEY *test_rsa_new(unsigned bits);
 
+/* A self-signed certificate of key in DER, for "Bob"; from and to in seconds from now, usage as in OpenSSL's
+ * keyUsage or NULL. */
+GByteArray *test_certificate_new(EVP_PKEY *key, long from, long to, const char *usage, bool key_id);
+
 /* The identity statement of a first generation for an address; to be freed. */
 char *test_person_statement(const TestPerson *p, const char *address);
 /* The statement of a later generation, which follows another (NULL: none); to be freed. */

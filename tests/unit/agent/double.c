@@ -40,6 +40,7 @@ struct IdentityWork {
     sd_event_source *source;
     GByteArray *input;
     identity_jws_t signed_;
+    bool is_cms; /* what is signed */
     identity_plaintext_t opened;
     void *userdata;
 };
@@ -232,6 +233,21 @@ IdentityWork *identity_work_free(IdentityWork *w)
     return NULL;
 }
 
+static void answer_sign_cms(IdentityWork *w)
+{
+    Double *d = w->i->d;
+    Buf signature = BUF_MAX(RSA_SIZE_MAX), text = BUF_MAX(JWS_SIZE_MAX);
+
+    d->n_sign++;
+    if (d->tpm_result == 0) {
+        g_assert_cmpint(rsa_private_sign_ps256(w->i->sign, w->input->data, &signature), ==, 0);
+        g_assert_cmpint(base64url_append(&text, signature.data, signature.size), ==, 0);
+    }
+    w->signed_(d->tpm_result, "as told", d->tpm_result == 0 ? buf_text(&text) : NULL, w->userdata);
+    buf_done(&signature);
+    buf_done(&text);
+}
+
 static void answer_sign(IdentityWork *w)
 {
     Double *d = w->i->d;
@@ -273,7 +289,9 @@ static int on_work(sd_event_source *source, void *userdata)
 
     if (w->i->d->hold)
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    if (w->signed_)
+    if (w->is_cms)
+        answer_sign_cms(w);
+    else if (w->signed_)
         answer_sign(w);
     else
         answer_open(w);
@@ -296,6 +314,14 @@ int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void 
 {
     *ret = work_new(i, input, strlen(input), userdata);
     (*ret)->signed_ = done;
+    return 0;
+}
+
+int identity_sign_cms(Identity *i, CmsDraft *d, identity_jws_t done, void *userdata, IdentityWork **ret)
+{
+    *ret = work_new(i, cms_draft_digest(d), SHA256_SIZE, userdata);
+    (*ret)->signed_ = done;
+    (*ret)->is_cms = true;
     return 0;
 }
 

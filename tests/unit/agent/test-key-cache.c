@@ -7,6 +7,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/key.h"
+#include "tests/lib/person.h"
 
 static void test_read(void)
 {
@@ -42,6 +43,13 @@ static void test_read(void)
         g_assert_cmpint(key_cache_read(c, pem.data, pem.size, &found), ==, 0);
         g_assert_cmpstr(found.kid, ==, kid);
     }
+    /* a certificate is read each time, for it expires */
+    g_autoptr(GByteArray) cert = test_certificate_new(pair, -60, 3600, NULL, true);
+    g_assert_cmpint(key_cache_read(c, cert->data, cert->len, &first), ==, 0);
+    g_assert_true(first.issuer_serial_size > 0);
+    g_assert_cmpstr(first.kid, ==, kid);
+    g_assert_cmpint(key_cache_read(c, cert->data, cert->len, &found), ==, 0);
+    g_assert_true(found.spki != first.spki);
     rsa_key_free(key);
     EVP_PKEY_free(pair);
 }

@@ -11,6 +11,7 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/key.h"
 #include "libhmsg/wire/limits.h"
+#include "tests/lib/person.h"
 
 static BusBytesList keys_of(const Buf *pem, size_t n)
 {
@@ -58,6 +59,35 @@ static void test_keys(void)
     EVP_PKEY_free(pair);
 }
 
+/* A certificate's issuer and serial number come along; and why one is refused. */
+static void test_certificates(void)
+{
+    static const BusStrings nobody = {.n = 0};
+    EVP_PKEY *pair = EVP_RSA_gen(2048);
+    g_autoptr(GByteArray) good = test_certificate_new(pair, -60, 3600, NULL, true);
+    g_autoptr(GByteArray) expired = test_certificate_new(pair, -60, -30, NULL, true);
+    BusBytesList keys = {.items = {{good->data, good->len}, {good->data, good->len}}, .n = 2};
+    Manager m = {0};
+    RecipientList *l = NULL;
+    size_t n = 0;
+
+    g_assert_cmpint(key_cache_new(&m.key_cache), ==, 0);
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, 0);
+    g_assert_cmpint(recipient_list_start(l), ==, 0);
+    const SealKey *found = recipient_list_keys(l, &n);
+    g_assert_true(n == 2 && found[1].issuer_serial_size > 0);
+    g_assert_cmpmem(found[0].issuer_serial, found[0].issuer_serial_size, found[1].issuer_serial,
+                    found[1].issuer_serial_size);
+    g_assert_null(recipient_list_refusal(&keys));
+    recipient_list_free(l);
+
+    keys.items[1] = (BusBytes){expired->data, expired->len};
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, HMSG_ERROR_UNTRUSTED);
+    g_assert_cmpstr(recipient_list_refusal(&keys), ==, "The certificate has expired");
+    key_cache_free(m.key_cache);
+    EVP_PKEY_free(pair);
+}
+
 static void test_names(void)
 {
     static const BusStrings names = {.items = {"bob@relay"}, .n = 1};
@@ -74,6 +104,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/recipient-list/keys", test_keys);
+    g_test_add_func("/recipient-list/certificates", test_certificates);
     g_test_add_func("/recipient-list/names", test_names);
     return g_test_run();
 }

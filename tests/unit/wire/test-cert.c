@@ -2,7 +2,6 @@
 #include "libhmsg/wire/cert.h"
 
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
@@ -12,48 +11,11 @@
 
 #define DAY 86400
 
-static void add_extension(X509 *x, int nid, const char *value)
-{
-    X509V3_CTX ctx;
-
-    X509V3_set_ctx_nodb(&ctx);
-    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
-    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-    g_assert_nonnull(e);
-    g_assert_cmpint(X509_add_ext(x, e, -1), ==, 1);
-    X509_EXTENSION_free(e);
-}
-
-/* From and to are seconds from now. */
-static GByteArray *make(EVP_PKEY *key, long from, long to, const char *usage, bool key_id)
-{
-    X509 *x = X509_new();
-    uint8_t *der = NULL;
-
-    g_assert_true(X509_set_version(x, 2) == 1 && X509_set_pubkey(x, key) == 1);
-    g_assert_cmpint(ASN1_INTEGER_set(X509_get_serialNumber(x), 12345), ==, 1);
-    g_assert_true(X509_gmtime_adj(X509_getm_notBefore(x), from) &&
-                  X509_gmtime_adj(X509_getm_notAfter(x), to));
-    X509_NAME *name = X509_get_subject_name(x);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"Bob", -1, -1, 0);
-    X509_set_issuer_name(x, name);
-    if (usage)
-        add_extension(x, NID_key_usage, usage);
-    if (key_id)
-        add_extension(x, NID_subject_key_identifier, "hash");
-    g_assert_cmpint(X509_sign(x, key, EVP_sha256()), >, 0);
-    int n = i2d_X509(x, &der);
-    g_assert_cmpint(n, >, 0);
-    GByteArray *bytes = g_byte_array_append(g_byte_array_new(), der, (guint)n);
-    OPENSSL_free(der);
-    X509_free(x);
-    return bytes;
-}
-
 static void test_read(void)
 {
     g_autoptr(TestPerson) bob = test_person_new();
-    g_autoptr(GByteArray) der = make(bob->decrypt_private, -DAY, DAY, "keyEncipherment", true);
+    g_autoptr(GByteArray) der =
+        test_certificate_new(bob->decrypt_private, -DAY, DAY, "keyEncipherment", true);
     _cleanup_(cert_freep) Cert *c = NULL, *again = NULL, *none = NULL;
     const uint8_t *p = der->data;
 
@@ -90,7 +52,7 @@ static void test_read(void)
 
 static void expect(EVP_PKEY *key, long from, long to, const char *usage, const char *refusal)
 {
-    g_autoptr(GByteArray) der = make(key, from, to, usage, false);
+    g_autoptr(GByteArray) der = test_certificate_new(key, from, to, usage, false);
     _cleanup_(cert_freep) Cert *c = NULL;
 
     g_assert_cmpint(cert_read(der->data, der->len, &c), ==, 0);

@@ -2,8 +2,10 @@
 #include "libhmsg/wire/export.h"
 
 #include <glib.h>
+#include <openssl/ec.h>
 #include <string.h>
 
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "tests/lib/person.h"
 
@@ -54,6 +56,32 @@ static void test_bare_keys(void)
     g_assert_true(rsa_key_equal(p->decrypt, j->decrypt));
 }
 
+static void test_certificates(void)
+{
+    static const char expired[] = "The certificate has expired";
+    int64_t now = clock_realtime();
+    g_autoptr(GByteArray) good = test_certificate_new(person->decrypt_private, -60, 3600, NULL, true);
+    g_autoptr(GByteArray) signs =
+        test_certificate_new(person->decrypt_private, -60, 3600, "digitalSignature", true);
+    EVP_PKEY *ec = EVP_EC_gen("P-256");
+    g_autoptr(GByteArray) other = test_certificate_new(ec, -60, 3600, NULL, true);
+    _cleanup_(key_file_freep) KeyFile *k = NULL, *none = NULL;
+
+    g_assert_cmpint(key_file_read(good->data, good->len, now, &k), ==, 0);
+    g_assert_cmpint(k->kind, ==, KEY_FILE_CERTIFICATE);
+    g_assert_true(rsa_key_equal(k->decrypt, person->decrypt) && !k->sign && k->issuer_serial.size > 0);
+    g_assert_null(key_file_refusal(good->data, good->len, now));
+    g_assert_cmpint(key_file_read(good->data, good->len, now + 7200, &none), ==, HMSG_ERROR_UNTRUSTED);
+    g_assert_cmpstr(key_file_refusal(good->data, good->len, now + 7200), ==, expired);
+    g_assert_cmpint(key_file_read(signs->data, signs->len, now, &none), ==, HMSG_ERROR_UNTRUSTED);
+    g_assert_nonnull(key_file_refusal(signs->data, signs->len, now));
+    g_assert_cmpint(key_file_read(other->data, other->len, now, &none), ==, HMSG_ERROR_BAD_PACKAGE);
+    g_assert_nonnull(key_file_refusal(other->data, other->len, now));
+    g_assert_cmpint(key_file_read(good->data, good->len - 1, now, &none), ==, HMSG_ERROR_BAD_PACKAGE);
+    g_assert_null(key_file_refusal(good->data, good->len - 1, now));
+    EVP_PKEY_free(ec);
+}
+
 static void test_garbage(void)
 {
     static const char *const bad[] = {"",
@@ -82,6 +110,7 @@ int main(int argc, char **argv)
     person = test_person_new();
     g_test_add_func("/export/identity", test_identity);
     g_test_add_func("/export/bare-keys", test_bare_keys);
+    g_test_add_func("/export/certificates", test_certificates);
     g_test_add_func("/export/garbage", test_garbage);
     status = g_test_run();
     test_person_free(person);

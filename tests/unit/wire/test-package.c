@@ -444,6 +444,8 @@ static void test_formats(void)
     g_assert_cmpint(wire_format_detect(list, strlen(list)), ==, FORMAT_PACKAGE);
     g_assert_cmpint(wire_format_detect("hmsgstr1xxxx", 12), ==, FORMAT_STREAM);
     g_assert_cmpint(wire_format_detect("hello", 5), ==, FORMAT_UNKNOWN);
+    g_assert_cmpint(wire_format_detect("\x30\x82", 2), ==, FORMAT_CMS);
+    g_assert_cmpint(wire_format_detect(" -----BEGIN CMS-----", 20), ==, FORMAT_CMS);
     g_assert_cmpint(wire_format_detect("", 0), ==, FORMAT_UNKNOWN);
 }
 
