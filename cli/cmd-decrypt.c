@@ -10,6 +10,7 @@
 #include "cli/progress.h"
 #include "libhmsg/base/file.h"
 
+#define DER_SEQUENCE 0x30                /* how CMS begins, unless it is text */
 #define PACKAGE_MAX (2u * 1024u * 1024u) /* bytes of what is passed in one call */
 
 static const RenderField info_fields[] = {
@@ -190,13 +191,15 @@ static int decrypt_stream(Ctl *ctl, Input *in, Output *out)
     return deliver(ctl, out, info, NULL, 0);
 }
 
-/* JSON that is not too long goes in one call, and a compact JWE, of which all begin so; a stream does not. */
+/* JSON that is not too long goes in one call, a compact JWE and CMS, of which all begin so; a stream does
+ * not. */
 static bool is_small(const Input *in)
 {
     const char *text = buf_text(input_data(in));
 
     text += strspn(text, " \t\r\n");
-    return input_whole(in) && (*text == '{' || *text == '[' || *text == 'e');
+    return input_whole(in) &&
+           (*text == '{' || *text == '[' || *text == 'e' || *text == '-' || *text == DER_SEQUENCE);
 }
 
 int cmd_decrypt(Ctl *ctl)

@@ -9,13 +9,17 @@
 #include "libhmsg/base/file.h"
 
 typedef enum Format {
-    FORMAT_ANY, /* a package, or a stream for what is larger */
     FORMAT_HMSG,
     FORMAT_JWE,
     FORMAT_JWE_COMPACT,
+    FORMAT_CMS,
+    FORMAT_CMS_DER,
     FORMAT_SEED,
     FORMAT_STREAM,
+    FORMAT_ANY, /* a package, or a stream for what is larger */
 } Format;
+
+static const char *const format_names[] = {"hmsg", "jwe", "jwe-compact", "cms", "cms-der", "seed", "stream"};
 
 typedef struct Encryption {
     Recipients recipients;
@@ -35,30 +39,39 @@ static int read_format(Ctl *ctl, Format *ret)
 {
     const char *name = ctl->options.values[OPTION_FORMAT];
 
+    *ret = FORMAT_ANY;
     if (!name)
-        *ret = FORMAT_ANY;
-    else if (strcmp(name, "hmsg") == 0)
-        *ret = FORMAT_HMSG;
-    else if (strcmp(name, "jwe") == 0)
-        *ret = FORMAT_JWE;
-    else if (strcmp(name, "jwe-compact") == 0)
-        *ret = FORMAT_JWE_COMPACT;
-    else if (strcmp(name, "seed") == 0)
-        *ret = FORMAT_SEED;
-    else if (strcmp(name, "stream") == 0)
-        *ret = FORMAT_STREAM;
-    else if (strcmp(name, "cms") == 0)
-        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "This version cannot write the format %s yet", name);
-    else
-        return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no format \"%s\"", name),
-                        "The formats are hmsg, jwe, jwe-compact, stream and seed.");
+        return 0;
+    for (size_t i = 0; i < ELEMENTSOF(format_names); i++)
+        if (strcmp(name, format_names[i]) == 0) {
+            *ret = (Format)i;
+            return 0;
+        }
+    return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no format \"%s\"", name),
+                    "The formats are hmsg, jwe, jwe-compact, cms, cms-der, stream and seed.");
+}
+
+static bool is_cms(Format f)
+{
+    return f == FORMAT_CMS || f == FORMAT_CMS_DER;
+}
+
+/* CMS is for others, who open one layer with one command: it is signed on request. */
+static int check_sign(Ctl *ctl, Format f)
+{
+    if (!ctl_given(ctl, OPTION_SIGN))
+        return 0;
+    if (ctl_given(ctl, OPTION_NO_SIGN))
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "--sign and --no-sign contradict each other");
+    if (f == FORMAT_SEED || f == FORMAT_JWE_COMPACT)
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "The format %s is never signed", format_names[f]);
     return 0;
 }
 
 static void add_options(Ctl *ctl, const Encryption *e, HmsgCall *call)
 {
     recipients_add_keys(&e->recipients, call);
-    if (ctl_given(ctl, OPTION_NO_SIGN))
+    if (ctl_given(ctl, OPTION_NO_SIGN) || (is_cms(e->format) && !ctl_given(ctl, OPTION_SIGN)))
         hmsg_call_option_bool(call, "sign", false);
     if (ctl_given(ctl, OPTION_FRESH))
         hmsg_call_option_bool(call, "fresh", true);
@@ -110,12 +123,8 @@ static int encrypt_small(Ctl *ctl, Encryption *e)
     hmsg_call_strings(call, e->recipients.names, e->recipients.n_names);
     hmsg_call_bytes(call, buf_text(data), data->size);
     add_options(ctl, e, call);
-    if (e->format == FORMAT_SEED)
-        hmsg_call_option_string(call, "format", "seed");
-    if (e->format == FORMAT_JWE)
-        hmsg_call_option_string(call, "format", "jwe");
-    if (e->format == FORMAT_JWE_COMPACT)
-        hmsg_call_option_string(call, "format", "jwe-compact");
+    if (e->format != FORMAT_ANY && e->format != FORMAT_HMSG)
+        hmsg_call_option_string(call, "format", format_names[e->format]);
     r = ctl_call_run(ctl, call, &reply);
     return r == 0 ? print_packages(ctl, e, reply) : r;
 }
@@ -156,11 +165,15 @@ int cmd_encrypt(Ctl *ctl)
 
     r = read_format(ctl, &e.format);
     if (r == 0)
+        r = check_sign(ctl, e.format);
+    if (r == 0)
         r = recipients_read(ctl, &e.recipients);
     if (r == 0)
         r = content_open_input(ctl, 0, CONTENT_MAX, &e.in);
     if (r == 0)
         r = content_open_output(ctl, MODE_CIPHERTEXT, &e.out);
+    if (r == 0 && e.format == FORMAT_CMS_DER)
+        r = content_refuse_terminal(ctl, e.out, "CMS in DER");
     if (r != 0)
         return r;
     if (output_wants_name(e.out))

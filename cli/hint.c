@@ -27,7 +27,8 @@ static const struct {
     {"encrypt", HMSG_ERROR_UNTRUSTED,
      "If the contact's key has changed, compare fingerprints and run: hmsgctl contact verify CONTACT. If its "
      "relay "
-     "is not known, run: hmsgctl contact add 'name@host#PIN'."},
+     "is not known, run: hmsgctl contact add 'name@host#PIN'. A certificate must be valid and for "
+     "encryption."},
     {"encrypt", HMSG_ERROR_NOT_FOUND, "Check the address, or see: hmsgctl contact list."},
     {"encrypt", HMSG_ERROR_TOO_LARGE, "Only the stream format takes more than 1 MiB: leave --format away."},
     {"send", HMSG_ERROR_NOT_FOUND, "Check the address, or see: hmsgctl contact list."},

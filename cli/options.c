@@ -40,6 +40,7 @@ const OptionInfo option_infos[OPTION_MAX_] = {
                           "An address, the name of a contact, or key:FILE; may be repeated", 'r'},
     [OPTION_REMOVE] = {"remove", NULL,
                        "Remove the address and its mailbox with all that waits in it; or the PIN"},
+    [OPTION_SIGN] = {"sign", NULL, "Sign inside CMS as well, which is not signed otherwise"},
     [OPTION_SUBJECT] = {"subject", "TEXT",
                         "The subject of a message, which travels encrypted, or of a certificate request"},
     [OPTION_SYNC] = {"sync", NULL, "Fetch from the relays first"},

@@ -39,6 +39,7 @@ typedef enum OptionId {
     OPTION_RAW,
     OPTION_RECIPIENT,
     OPTION_REMOVE,
+    OPTION_SIGN,
     OPTION_SUBJECT,
     OPTION_SYNC,
     OPTION_TO,

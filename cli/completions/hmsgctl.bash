@@ -22,7 +22,7 @@ _hmsgctl() {
         return
         ;;
     --format)
-        words='hmsg jwe jwe-compact stream seed'
+        words='hmsg jwe jwe-compact cms cms-der stream seed'
         [ "$command" = identity ] && words='identity pem jwk openssh csr'
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
         return
@@ -73,7 +73,7 @@ _hmsgctl() {
         show | block | allow | forget) words+=" $(_hmsgctl_contacts)" ;;
         esac
         ;;
-    encrypt-*) words+=' --recipient --output --format --no-sign --fresh --raw' ;;
+    encrypt-*) words+=' --recipient --output --format --no-sign --sign --fresh --raw' ;;
     decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --range --raw' ;;
     convert-*) words+=' --to --output --raw' ;;
     send-*) words+=' --recipient --subject --expires --trust-relay --fresh' ;;

@@ -48,7 +48,7 @@ complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
 
 complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'
-complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe jwe-compact stream seed' -d Format
+complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe jwe-compact cms cms-der stream seed' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read' -s o -l output -r -F -d 'Write to a file'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert send' -F
@@ -70,6 +70,7 @@ complete -c hmsgctl -n '__hmsgctl_at contact' -l key -r -F -d 'Key file'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l fingerprint -x -d 'What the contact told you'
 complete -c hmsgctl -n '__hmsgctl_at contact' -a '(__hmsgctl_contacts)'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l no-sign -d 'Do not sign'
+complete -c hmsgctl -n '__hmsgctl_at encrypt' -l sign -d 'Sign inside CMS'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -l fresh -d 'A session for this message only'
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert read' -l raw -d 'Do not escape'
 complete -c hmsgctl -n '__hmsgctl_at decrypt read' -l allow-unknown -d 'Open from unknown senders'

@@ -65,7 +65,8 @@ contact)
         '2:contact:_hmsgctl_contact'
     ;;
 encrypt)
-    _arguments $all $recipient $output '--format[format]:format:(hmsg jwe jwe-compact stream seed)' '--no-sign[do not sign]' \
+    _arguments $all $recipient $output '--format[format]:format:(hmsg jwe jwe-compact cms cms-der stream seed)' \
+        '--no-sign[do not sign]' '--sign[sign inside CMS]' \
         '--fresh[a session for this message only]' '--raw[do not escape]' '1:file:_files'
     ;;
 decrypt)
