@@ -315,8 +315,8 @@ static int find_keys(Opening *o, SessionInEntry *entry)
         return r;
     if (session_in_has_failed(c->m->session_in, o->failed_id) || ek->size != rsa_key_size(own->decrypt))
         return take_keys(o, HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
-    /* a seed does not say whose key it is for */
-    r = identity_open(c->m->identity, o->seed ? own->kid_bytes : o->package->kid, ek->data, ek->size,
+    /* all others are for the keys of now */
+    r = identity_open(c->m->identity, o->package ? o->package->kid : own->kid_bytes, ek->data, ek->size,
                       on_unwrapped, o, &o->work);
     return r == 0 ? -EAGAIN : r;
 }
