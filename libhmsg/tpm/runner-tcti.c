@@ -16,6 +16,7 @@ typedef struct Tcti {
     int cancel_fd;
     Counter *counter;
     bool sent;
+    bool whole; /* the answer is a head, and that was read when its size was asked for */
 } Tcti;
 
 Counter *counter_unref(Counter *c)
@@ -50,6 +51,7 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *
 {
     Tcti *t = (Tcti *)context;
     t->sent = false;
+    t->whole = false;
     if (cancelled(t))
         return TSS2_TCTI_RC_IO_ERROR;
     count(t->counter, command, size);
@@ -93,9 +95,11 @@ static bool is_answer(const uint8_t *response, size_t size)
 static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response, int32_t timeout)
 {
     Tcti *t = (Tcti *)context;
-    TSS2_RC rc = wait_for_answer(t);
+    /* a device has nothing to poll for once all was read */
+    TSS2_RC rc = t->whole ? TSS2_RC_SUCCESS : wait_for_answer(t);
     if (rc == TSS2_RC_SUCCESS)
         rc = Tss2_Tcti_Receive(t->inner, size, response, timeout);
+    t->whole = rc == TSS2_RC_SUCCESS && !response && *size <= HEAD;
     return rc == TSS2_RC_SUCCESS && response && !is_answer(response, *size) ? TSS2_TCTI_RC_MALFORMED_RESPONSE
                                                                             : rc;
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/tpm/fault.h"
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <tss2/tss2_tcti.h>
 #include <tss2/tss2_tctildr.h>
+#include <unistd.h>
 
 #define MAGIC 0x686d73676661756cull
 #define HEAD 10u
@@ -20,6 +23,10 @@ typedef struct Fault {
     FaultPlan *plan;
     bool now;  /* it is this command */
     bool lost; /* the connection */
+    int fd;    /* readable while there is more of an answer */
+    bool here; /* the answer */
+    uint8_t answer[ANSWER_MAX + EXTRA];
+    size_t n;
 } Fault;
 
 const TSS2_TCTI_INFO *Tss2_Tcti_Info(void);
@@ -38,8 +45,10 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *
     f->lost = f->lost || (f->now && f->plan->kind == FAULT_REFUSED);
     if (f->lost)
         return TSS2_TCTI_RC_IO_ERROR;
-    return f->now && f->plan->kind == FAULT_CODE ? TSS2_RC_SUCCESS
-                                                 : Tss2_Tcti_Transmit(f->inner, size, command);
+    f->here = false;
+    TSS2_RC rc =
+        f->now && f->plan->kind == FAULT_CODE ? TSS2_RC_SUCCESS : Tss2_Tcti_Transmit(f->inner, size, command);
+    return rc == TSS2_RC_SUCCESS && eventfd_write(f->fd, 1) < 0 ? TSS2_TCTI_RC_IO_ERROR : rc;
 }
 
 static void make_garbage(uint8_t *bytes, size_t from, size_t to)
@@ -78,42 +87,71 @@ static size_t spoil(const FaultPlan *p, uint8_t *answer, size_t n)
     }
 }
 
-static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response, int32_t timeout)
+static TSS2_RC fetch(Fault *f, int32_t timeout)
 {
-    Fault *f = (Fault *)context;
-    uint8_t answer[ANSWER_MAX + EXTRA];
-    size_t n = ANSWER_MAX;
-
-    if (f->lost)
-        return TSS2_TCTI_RC_IO_ERROR;
-    if (!response) { /* how much it may be */
-        *size = ANSWER_MAX;
-        return TSS2_RC_SUCCESS;
-    }
+    f->n = ANSWER_MAX;
     if (f->now && f->plan->kind == FAULT_CODE) {
-        memcpy(answer, "\x80\x01\0\0\0\x0a", 6);
-        put_u32(answer + 6, f->plan->code);
-        n = HEAD;
+        memcpy(f->answer, "\x80\x01\0\0\0\x0a", 6);
+        put_u32(f->answer + 6, f->plan->code);
+        f->n = HEAD;
     } else {
-        TSS2_RC rc = Tss2_Tcti_Receive(f->inner, &n, answer, timeout);
+        TSS2_RC rc = Tss2_Tcti_Receive(f->inner, &f->n, f->answer, timeout);
         if (rc != TSS2_RC_SUCCESS)
             return rc;
         f->lost = f->now && f->plan->kind == FAULT_LOST;
         if (f->lost)
             return TSS2_TCTI_RC_IO_ERROR;
         if (f->now)
-            n = spoil(f->plan, answer, n);
+            f->n = spoil(f->plan, f->answer, f->n);
     }
-    if (n > *size)
+    f->here = true;
+    return TSS2_RC_SUCCESS;
+}
+
+static void all_read(Fault *f)
+{
+    eventfd_t ignored;
+
+    (void)eventfd_read(f->fd, &ignored);
+}
+
+/* Who asks for the size has the head read by that, as from the kernel's device: there is nothing to poll for
+ * any more when that was all. */
+static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response, int32_t timeout)
+{
+    Fault *f = (Fault *)context;
+    TSS2_RC rc = f->lost ? TSS2_TCTI_RC_IO_ERROR : f->here ? TSS2_RC_SUCCESS : fetch(f, timeout);
+
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    if (!response) {
+        *size = f->n;
+        if (f->n <= HEAD)
+            all_read(f);
+        return TSS2_RC_SUCCESS;
+    }
+    if (f->n > *size)
         return TSS2_TCTI_RC_INSUFFICIENT_BUFFER;
-    memcpy(response, answer, n);
-    *size = n;
+    memcpy(response, f->answer, f->n);
+    *size = f->n;
+    all_read(f);
+    return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC get_poll_handles(TSS2_TCTI_CONTEXT *context, TSS2_TCTI_POLL_HANDLE *handles, size_t *n)
+{
+    if (handles)
+        handles[0] = (TSS2_TCTI_POLL_HANDLE){.fd = ((Fault *)context)->fd, .events = POLLIN};
+    *n = 1;
     return TSS2_RC_SUCCESS;
 }
 
 static void finalize(TSS2_TCTI_CONTEXT *context)
 {
-    Tss2_TctiLdr_Finalize(&((Fault *)context)->inner);
+    Fault *f = (Fault *)context;
+
+    Tss2_TctiLdr_Finalize(&f->inner);
+    (void)close(f->fd);
 }
 
 static TSS2_RC initialize(TSS2_TCTI_CONTEXT *context, size_t *size, const char *conf)
@@ -130,9 +168,14 @@ static TSS2_RC initialize(TSS2_TCTI_CONTEXT *context, size_t *size, const char *
                             .version = 1,
                             .transmit = transmit,
                             .receive = receive,
-                            .finalize = finalize},
-                 .plan = plan};
-    return Tss2_TctiLdr_Initialize(plan->inner, &f->inner);
+                            .finalize = finalize,
+                            .getPollHandles = get_poll_handles},
+                 .plan = plan,
+                 .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    TSS2_RC rc = f->fd < 0 ? TSS2_TCTI_RC_IO_ERROR : Tss2_TctiLdr_Initialize(plan->inner, &f->inner);
+    if (rc != TSS2_RC_SUCCESS && f->fd >= 0)
+        (void)close(f->fd);
+    return rc;
 }
 
 EXPORTED const TSS2_TCTI_INFO *Tss2_Tcti_Info(void)
