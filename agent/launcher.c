@@ -9,6 +9,7 @@
 
 #include "agent/launcher.h"
 #include "agent/pinentry.h"
+#include "agent/tpm-group.h"
 
 enum {
     LAUNCH_COURIER = 1, /* the closed list */
@@ -108,6 +109,8 @@ static int serve_one(int fd, const Programs *programs)
 
 static void launcher_run(int fd, const Programs *programs)
 {
+    if (tpm_group_drop() < 0)
+        _exit(1);
     signal(SIGINT, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* nobody waits: no zombies */
     (void)prctl(PR_SET_NAME, "hmsg-launcher");

@@ -13,6 +13,7 @@
 #include "agent/launcher.h"
 #include "agent/manager.h"
 #include "agent/sandbox.h"
+#include "agent/tpm-group.h"
 #include "hmsg-build.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
@@ -181,7 +182,12 @@ static int run(Places *places)
     _cleanup_(manager_freep) Manager *m = NULL;
     int r;
 
-    /* first of all, for the launcher too: who can trace it gets the sockets that pass through it */
+    r = tpm_group_set_aside(places->tcti);
+    if (r < 0) {
+        log_error("The group of the TPM: %s", strerror(-r));
+        return r;
+    }
+    /* before the launcher, and for it too: who can trace it gets the sockets that pass through it */
     r = process_harden();
     if (r >= 0)
         r = launcher_new(places->courier, places->pinentry, &launcher);

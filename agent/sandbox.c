@@ -52,5 +52,5 @@ int agent_sandbox_enter(const Places *places)
     /* an agent of root's may have to open the TPM's device */
     if (r == 0)
         r = sandbox_capabilities(1u << CAP_DAC_OVERRIDE);
-    return r == 0 ? sandbox_calls(SANDBOX_WRITE_FILES | SANDBOX_UNIX | SANDBOX_KEYRING) : r;
+    return r == 0 ? sandbox_calls(SANDBOX_WRITE_FILES | SANDBOX_UNIX | SANDBOX_KEYRING | SANDBOX_GROUP) : r;
 }

@@ -158,6 +158,8 @@ static const int changes[] = {
 
 static const int keyring[] = {SCMP_SYS(keyctl), SCMP_SYS(add_key)};
 
+static const int groups[] = {SCMP_SYS(setfsgid)};
+
 static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 {
     int r = 0;
@@ -250,6 +252,8 @@ static int fill(scmp_filter_ctx filter, unsigned may)
         r = ALLOW(filter, serving);
     if (r == 0 && may & SANDBOX_KEYRING)
         r = ALLOW(filter, keyring);
+    if (r == 0 && may & SANDBOX_GROUP)
+        r = ALLOW(filter, groups);
     return r;
 }
 

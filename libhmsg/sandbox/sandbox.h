@@ -13,6 +13,7 @@ typedef enum SandboxMay {
     SANDBOX_INTERNET = 1 << 2,    /* and asking the kernel what addresses there are, netlink(7) */
     SANDBOX_SERVE = 1 << 3,       /* listen(2), accept(2) */
     SANDBOX_KEYRING = 1 << 4,     /* keyctl(2), add_key(2) */
+    SANDBOX_GROUP = 1 << 5,       /* open files with a group that it set aside, setfsgid(2) */
 } SandboxMay;
 
 /* seccomp(2), an allow-list: every other call fails as if the kernel did not have it (ENOSYS), so that a

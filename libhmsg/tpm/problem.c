@@ -11,9 +11,11 @@ static const struct {
     const char *help;
 } table[TPM_REASON_MAX_] = {
     [TPM_REASON_NONE] = {0, "", NULL},
-    [TPM_REASON_NO_ACCESS] = {HMSG_ERROR_TPM_UNAVAILABLE, "this user may not open the TPM",
-                              "join the group tss with \"sudo usermod -aG tss $USER\", then log out and in "
-                              "again"},
+    [TPM_REASON_NO_ACCESS] =
+        {HMSG_ERROR_TPM_UNAVAILABLE, "this user may not open the TPM",
+         "have the agent set-gid to the group tss: \"sudo systemd-tmpfiles --create\"; or "
+         "join the group tss with \"sudo usermod -aG tss $USER\", then log out and in "
+         "again"},
     [TPM_REASON_ABSENT] = {HMSG_ERROR_TPM_UNAVAILABLE, "there is no TPM here",
                            "enable the TPM in the firmware's setup, or name another one with HMSG_TCTI"},
     [TPM_REASON_NO_ANSWER] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM does not answer",

@@ -4,7 +4,10 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "libhmsg/tpm/runner-internal.h"
 
@@ -74,6 +77,21 @@ static void finished(Worker *w, Work *work, bool ended)
     (void)eventfd_write(w->notify_fd, 1);
 }
 
+/* A set-gid program has set its group aside: it is taken here, in this thread alone, to open files with. That
+ * would make a process dumpable again where fs.suid_dumpable says so. */
+static void take_group(void)
+{
+    gid_t real, effective, saved;
+    int dumpable;
+
+    if (getresgid(&real, &effective, &saved) < 0 || saved == effective)
+        return;
+    dumpable = prctl(PR_GET_DUMPABLE);
+    (void)setfsgid(saved);
+    if (dumpable == 0)
+        (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
 static void *run(void *argument)
 {
     Worker *w = argument;
@@ -87,6 +105,7 @@ static void *run(void *argument)
                  .key = ESYS_TR_NONE};
     bool stop = false;
 
+    take_group();
     while (!stop) {
         Work *work = next_work(w, link.esys != NULL, &stop);
         if (work) {

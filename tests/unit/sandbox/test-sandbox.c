@@ -17,7 +17,8 @@
 #include "tests/lib/child.h"
 #include "tests/lib/refused.h"
 
-#define EVERYTHING (SANDBOX_WRITE_FILES | SANDBOX_UNIX | SANDBOX_INTERNET | SANDBOX_SERVE | SANDBOX_KEYRING)
+#define EVERYTHING                                                                                           \
+    (SANDBOX_WRITE_FILES | SANDBOX_UNIX | SANDBOX_INTERNET | SANDBOX_SERVE | SANDBOX_KEYRING | SANDBOX_GROUP)
 
 static void given(int fd)
 {
