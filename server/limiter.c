@@ -10,7 +10,6 @@
 
 #define SETS 2048u
 #define WAYS 4u
-#define MINUTE 60000000u /* microseconds */
 /* Bytes of an address that name a client, and those that name the network of strangers: what one of them can
  * easily have all of. */
 #define ADDRESS_V4_SIZE 4u
@@ -18,8 +17,6 @@
 #define NETWORK_V4_SIZE 3u
 #define NETWORK_V6_SIZE 6u
 
-/* due: when the client would have used up what it took at its steady rate (the "generic cell rate
- * algorithm"). It may lie in the future by the burst. */
 typedef struct Entry {
     uint64_t tag, due;
 } Entry;
@@ -78,15 +75,11 @@ static Entry *find(Limiter *l, uint64_t tag)
 
 static bool take(Entry *e, const LimitRate *rate, uint64_t now, unsigned *ret_retry)
 {
-    uint64_t step = MINUTE / rate->per_minute, due = e->due > now ? e->due : now;
-    uint64_t ahead = rate->burst > 1 ? (rate->burst - 1) * step : 0;
-    step = step > 0 ? step : 1;
-    if (due > now + ahead) {
-        *ret_retry = (unsigned)((due - ahead - now) / 1000000u) + 1;
-        return false;
-    }
-    e->due = due + step;
-    return true;
+    uint64_t wait = 0;
+    if (rate_take(rate, &e->due, now, &wait))
+        return true;
+    *ret_retry = (unsigned)(wait / 1000000u) + 1;
+    return false;
 }
 
 bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint64_t now, unsigned *ret_retry)

@@ -7,7 +7,7 @@
 
 #include <sys/socket.h>
 
-#include "libhmsg/base/buf.h"
+#include "libhmsg/base/rate.h"
 
 typedef enum LimitKind {
     LIMIT_NONCE,     /* nonces and challenges of an address */
@@ -19,9 +19,7 @@ typedef enum LimitKind {
     LIMIT_KIND_MAX_,
 } LimitKind;
 
-typedef struct LimitRate {
-    uint64_t burst, per_minute; /* per_minute 0: no limit */
-} LimitRate;
+typedef Rate LimitRate;
 
 typedef struct Limiter Limiter;
 
