@@ -3,6 +3,7 @@
 
 /* Private to agent/cipher*.c: what its jobs have in common. */
 
+#include "agent/budget.h"
 #include "agent/cipher.h"
 #include "agent/contacts.h"
 #include "agent/identity.h"
@@ -97,6 +98,7 @@ typedef struct Opening {
     ContactsRequest *contacts;
     IdentityWork *work;
     const char *detail; /* of the last error of a stage; NULL: none */
+    char words[160];    /* for detail */
 } Opening;
 
 struct Cipher {
@@ -107,6 +109,7 @@ struct Cipher {
     Secret *keys;              /* room for those of cipher_open_now */
     Opening now;               /* its last one */
     Workers *workers;
+    Budget *budget; /* of the TPM */
 };
 
 void opening_init(Opening *o, Cipher *c, const OpenOptions *options);

@@ -3,6 +3,7 @@
 /* The stages of opening one package. Their order is the protocol's; nothing is given out before the last. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/cipher-internal.h"
@@ -285,6 +286,23 @@ static void on_unwrapped(int r, const char *detail, const Secret *plaintext, voi
     opening_report(o, take_keys(o, r, plaintext), detail);
 }
 
+/* One sender must not keep the TPM from all others. What we wrote ourselves is not limited. */
+static int take_budget(Opening *o)
+{
+    bool known = o->sender.trust == CONTACT_PINNED || o->sender.trust == CONTACT_VERIFIED;
+    unsigned wait = 0;
+
+    if (known && strcmp(o->sender_kid, identity_public(o->c->m->identity)->skid) == 0)
+        return 0;
+    if (budget_take(o->c->budget, known ? o->sender_kid : NULL, clock_boottime(), &wait))
+        return 0;
+    (void)snprintf(o->words, sizeof(o->words),
+                   "Too many new sessions of %s: the TPM opens the next one in %u s",
+                   known ? "this sender" : "unknown senders", wait);
+    o->detail = o->words;
+    return HMSG_ERROR_QUOTA_EXCEEDED;
+}
+
 /* Out of the cache, remembered as of no use, or out of the TPM. */
 static int find_keys(Opening *o, SessionInEntry *entry)
 {
@@ -315,6 +333,9 @@ static int find_keys(Opening *o, SessionInEntry *entry)
         return r;
     if (session_in_has_failed(c->m->session_in, o->failed_id) || ek->size != rsa_key_size(own->decrypt))
         return take_keys(o, HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
+    r = take_budget(o);
+    if (r != 0)
+        return r;
     /* all others are for the keys of now */
     r = identity_open(c->m->identity, o->package ? o->package->kid : own->kid_bytes, ek->data, ek->size,
                       on_unwrapped, o, &o->work);

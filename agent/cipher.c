@@ -131,6 +131,8 @@ int cipher_new(Manager *m, Cipher **ret)
     r = secret_new(SESSION_KEYS_SIZE, &c->keys);
     if (r == 0)
         r = workers_new(m->event, &c->workers);
+    if (r == 0)
+        r = budget_new(m->config, &c->budget);
     if (r < 0)
         return r;
     remember_identity(c);
@@ -156,6 +158,7 @@ Cipher *cipher_free(Cipher *c)
         }
     }
     workers_free(c->workers);
+    budget_free(c->budget);
     opening_done(&c->now);
     secret_free(c->keys);
     free(c);

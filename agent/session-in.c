@@ -334,8 +334,7 @@ int session_in_lock(SessionIn *s)
 
     r = keyring_lock(s->m->keyring); /* first the kernel: then nothing can be read, whatever follows */
     (void)session_in_flush(s, NULL);
-    failed_clear(s);
-    return r;
+    return r; /* what failed stays: it is no secret, and would cost the TPM once more after each lock */
 }
 
 int session_in_each(SessionIn *s, int (*f)(const SessionInFacts *facts, void *userdata), void *userdata)

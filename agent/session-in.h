@@ -58,7 +58,7 @@ bool session_in_use(SessionIn *s, SessionInEntry *e, uint64_t seq);
 bool session_in_has_failed(const SessionIn *s, const uint8_t id[static SHA256_SIZE]);
 int session_in_put_failed(SessionIn *s, const uint8_t id[static SHA256_SIZE]);
 
-/* Forgets everything, and has the kernel invalidate every key. */
+/* Forgets every session, and has the kernel invalidate every key. What failed stays known. */
 int session_in_lock(SessionIn *s);
 /* name NULL: all. Returns how many. */
 unsigned session_in_flush(SessionIn *s, const char *name);

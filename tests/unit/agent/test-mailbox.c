@@ -119,6 +119,41 @@ static void test_garbage(Fixture *f, gconstpointer data)
     g_assert_cmpint(row.state, ==, INBOX_NEW);
 }
 
+/* More sessions than the TPM opens for one sender: they wait, here and at the relay, and none is lost. */
+static void test_budget(Fixture *f, gconstpointer data)
+{
+    enum { LETTERS = 105, BURST = 100 };
+    Inbox *inbox = mailbox_inbox(f->s.m->mailbox);
+    char ids[LETTERS][HASH_TEXT_SIZE];
+    unsigned taken = 0, held = 0;
+    InboxRow row;
+
+    for (unsigned i = 0; i < LETTERS; i++) {
+        _cleanup_(buf_done) Buf body = letter(f, f->s.alice, 0, 3600);
+
+        g_strlcpy(ids[i], fake_courier_mail(f->s.courier, body.data, body.size), HASH_TEXT_SIZE);
+        while (inbox_get(inbox, ids[i], &row) != 0)
+            double_turn(f->s.d);
+        taken += row.state == INBOX_NEW;
+        held += row.state == INBOX_UNCHECKED && row.acknowledge == INBOX_ACK_HELD;
+    }
+    g_assert_cmpuint(taken, >=, BURST);
+    g_assert_cmpuint(held, ==, LETTERS - taken);
+    while (fake_courier_waiting(f->s.courier) > held)
+        double_turn(f->s.d);
+    /* as the timer does after a while */
+    while (fake_courier_waiting(f->s.courier) > 0) {
+        mailbox_identity_changed(f->s.m->mailbox);
+        for (unsigned i = 0; i < 20; i++)
+            double_turn(f->s.d);
+        g_usleep(20000);
+    }
+    for (unsigned i = 0; i < LETTERS; i++) {
+        g_assert_cmpint(inbox_get(inbox, ids[i], &row), ==, 0);
+        g_assert_cmpint(row.state, ==, INBOX_NEW);
+    }
+}
+
 /* The same package once more, as another body: another id, nothing new. */
 static void test_replayed(Fixture *f, gconstpointer data)
 {
@@ -393,6 +428,7 @@ int main(int argc, char **argv)
         {"/mailbox/arrives", test_arrives},
         {"/mailbox/garbage", test_garbage},
         {"/mailbox/replayed", test_replayed},
+        {"/mailbox/budget", test_budget},
         {"/mailbox/times", test_times},
         {"/mailbox/senders", test_senders},
         {"/mailbox/not-for-us", test_not_for_us},
