@@ -4,11 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
-#include "server/options.h"
-#include "server/relay-key.h"
+#include "server/handlers.h"
 #include "server/store-sqlite.h"
 
 #define OUTPUT_MAX 4096u
@@ -103,8 +101,14 @@ static int print_counts(const StoreCounts *c, bool json)
         const char *name;
         uint64_t value;
     } counts[] = {
-        {"identities", c->identities}, {"mailboxes", c->mailboxes}, {"messages", c->messages},
-        {"bytes", c->bytes},           {"blobs", c->blobs},
+        {"identities", c->identities},
+        {"mailboxes", c->mailboxes},
+        {"messages", c->messages},
+        {"bytes", c->bytes},
+        {"blobs", c->blobs},
+        {"key", c->key},
+        {"key-created", c->key_created > 0 ? (uint64_t)c->key_created : 0},
+        {"key-pending", c->key_pending},
     };
     json_t *j = json ? json_object() : NULL;
     int r = 0;
@@ -120,6 +124,7 @@ static int print_counts(const StoreCounts *c, bool json)
 int cmd_store_check(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
     _cleanup_(store_reader_freep) StoreReader *reader = NULL;
     StoreCounts counts = {0};
     CmdArguments a;
@@ -127,19 +132,16 @@ int cmd_store_check(int argc, char **argv)
 
     if (!cmd_arguments(argc, argv, true, &a))
         return CMD_USAGE;
-    if (!load(a.config, &o))
+    if (!load(a.config, &o) || !load_key(&o, &key))
         return CMD_FAILED;
-    r = store_sqlite_open_reader(o.data, &reader);
+    const StoreKeeper keeper = handlers_keeper(key);
+    r = store_sqlite_open_reader(o.data, &keeper, &reader);
     if (r == 0)
         r = store_sqlite_check(reader);
     if (r == 0)
         r = store_counts(reader, &counts);
     if (r != 0) {
-        fprintf(stderr, "hmsg-relay: %s: %s\n", o.data,
-                r == -ENOENT    ? "there is no store yet"
-                : r == -EBADMSG ? "the store is damaged"
-                : r < 0         ? strerror(-r)
-                                : error_message(r));
+        fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, store_problem(r));
         return CMD_FAILED;
     }
     return print_counts(&counts, a.json);

@@ -20,8 +20,8 @@ int cmd_serve(int argc, char **argv)
         log_error("%s: %s", a.config, error);
         return CMD_FAILED;
     }
-    /* the key of a login and the secret of a challenge, of each connection */
-    if (secret_init_more((size_t)o.connections * 2) < 0) {
+    /* the key of a login and the secret of a challenge, of each connection; the keys of bodies */
+    if (secret_init_more((size_t)o.connections * 2 + STORE_SECRETS_MAX) < 0) {
         log_error("There is not enough memory that stays out of swap for %u connections (LimitMEMLOCK=, "
                   "ulimit -l)",
                   o.connections);

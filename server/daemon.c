@@ -189,7 +189,7 @@ static int serve(Daemon *d)
     d->http.loops = d->options->loops > 0 ? d->options->loops : count_cores();
     r = handlers_new(d->options, d->key, d->http.loops, &d->handlers);
     if (r != 0) {
-        log_error("%s: %s", d->options->data, r == -EBUSY ? "another relay uses it" : problem_text(r));
+        log_error("%s: %s", d->options->data, store_problem(r));
         return r;
     }
     d->http.routes = handlers_routes(&n_routes);

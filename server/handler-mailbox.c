@@ -83,33 +83,41 @@ static void end_transfer(void *data)
     (void)transfer_end(data);
 }
 
+static ssize_t read_file(void *file, uint64_t offset, void *to, size_t n)
+{
+    return store_file_read(file, offset, to, n);
+}
+
+static void free_file(void *file)
+{
+    (void)store_file_free(file);
+}
+
 /* GET /v1/mailbox/messages/{id} */
 int handle_fetch(HttpRequest *r)
 {
     _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
     const Client *c = NULL;
     uint8_t id[ID_SIZE];
+    _cleanup_(store_file_freep) StoreFile *file = NULL;
     uint64_t size = 0;
-    int fd = -1;
     int e = own_mailbox(r, &c);
     if (e == 0)
         e = handler_hash(r, 0, id);
     if (e == 0)
-        e = handler_result(store_fetch(handlers_reader(r), c->kid, id, &body, &fd, &size));
+        e = handler_result(store_fetch(handlers_reader(r), c->kid, id, &body, &file, &size));
     if (e != 0)
         return e;
-    if (fd < 0) {
+    if (!file) {
         http_answer_buf(r, 200, OCTETS, &body);
         return 0;
     }
     Transfer *transfer = NULL;
     e = transfer_begin(handlers_of(r)->transfers, c->skid, &transfer);
-    if (e != 0) {
-        (void)fd_close(fd);
+    if (e != 0)
         return e;
-    }
     http_request_set_data(r, transfer, end_transfer);
-    http_answer_fd(r, 200, OCTETS, fd, size);
+    http_answer_source(r, 200, OCTETS, &(HttpSource){read_file, free_file, TAKE_PTR(file)}, size);
     return 0;
 }
 

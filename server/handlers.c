@@ -98,8 +98,24 @@ Handlers *handlers_free(Handlers *h)
     return NULL;
 }
 
+static int wrap_key(void *key, const Secret *secret, Buf *ret)
+{
+    return relay_key_wrap(key, secret, ret);
+}
+
+static int unwrap_key(void *key, const void *wrapped, size_t n, Secret **ret)
+{
+    return relay_key_unwrap(key, wrapped, n, ret);
+}
+
+StoreKeeper handlers_keeper(RelayKey *key)
+{
+    return (StoreKeeper){wrap_key, unwrap_key, key};
+}
+
 static int open_store(Handlers *h, unsigned n_loops)
 {
+    const StoreKeeper keeper = handlers_keeper(h->key);
     StoreLimits limits;
     store_limits_init(&limits);
     limits.body_bytes = h->options->attachment_size;
@@ -110,7 +126,7 @@ static int open_store(Handlers *h, unsigned n_loops)
     /* One sender, and all strangers, may fill half of a mailbox at most. */
     limits.sender_bytes = limits.strangers_bytes = (limits.mailbox_bytes + 1) / 2;
     limits.sender_messages = limits.strangers_messages = (limits.mailbox_messages + 1) / 2;
-    int r = store_sqlite_open(h->options->data, &limits, &h->store);
+    int r = store_sqlite_open(h->options->data, &limits, &keeper, &h->store);
     if (r != 0)
         return r;
     h->readers = calloc(n_loops, sizeof(StoreReader *));
@@ -156,7 +172,7 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
     if (r == 0)
         r = transfers_new(&h->transfers);
     if (r == 0)
-        r = sweeper_start(h->store, h->hub, SWEEP_INTERVAL_MS, &h->sweeper);
+        r = sweeper_start(h->store, h->hub, SWEEP_INTERVAL_MS, o->key_age, &h->sweeper);
     if (r == 0)
         *ret = TAKE_PTR(made);
     return r;

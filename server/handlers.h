@@ -3,6 +3,7 @@
 
 /* The handlers of the relay's API (docs/relay-api.yaml) and the store behind them. */
 
+#include "server/at-rest.h"
 #include "server/http.h"
 #include "server/options.h"
 #include "server/relay-key.h"
@@ -10,8 +11,11 @@
 
 typedef struct Handlers Handlers;
 
+/* The relay's identity key as the keeper of its store; key must outlive it. */
+StoreKeeper handlers_keeper(RelayKey *key);
+
 /* Opens the store in o->data. n_loops: threads that call handlers (http_request_loop). o and key must outlive
- * it. -EBUSY: another relay has the store. */
+ * it. -EBUSY: another relay has the store. HMSG_ERROR_AUTHENTICATION_FAILED: it is another key's. */
 int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret);
 /* The server calls these with Handlers as http_request_context. */
 const HttpRoute *handlers_routes(size_t *ret_n);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +16,9 @@
 void http_answer_done(HttpAnswer *a)
 {
     buf_done(&a->body);
-    a->fd = fd_close(a->fd);
+    if (a->source.free)
+        a->source.free(a->source.userdata);
+    a->source = (HttpSource){0};
     a->events = http_events_unref(a->events);
 }
 
@@ -37,14 +38,10 @@ static ssize_t read_buf(HttpAnswer *a, uint8_t *to, size_t n)
     return (ssize_t)n;
 }
 
-static ssize_t read_file(HttpAnswer *a, uint8_t *to, size_t n)
+static ssize_t read_source(HttpAnswer *a, uint8_t *to, size_t n)
 {
-    ssize_t k;
+    ssize_t k = a->source.read(a->source.userdata, a->offset, to, n);
 
-    do
-        k = pread(a->fd, to, n, (off_t)a->offset);
-    while (k < 0 && errno == EINTR);
-    /* a file that became shorter cannot be answered as promised */
     return k > 0 ? k : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
@@ -60,7 +57,7 @@ static ssize_t on_read(nghttp2_session *session, int32_t stream, uint8_t *to, si
     if (n > a->size - a->offset)
         n = (size_t)(a->size - a->offset);
     if (n > 0)
-        k = a->fd >= 0 ? read_file(a, to, n) : read_buf(a, to, n);
+        k = a->source.read ? read_source(a, to, n) : read_buf(a, to, n);
     if (k < 0)
         return k;
     a->offset += (uint64_t)k;
@@ -162,13 +159,12 @@ static bool answer(HttpRequest *r, HttpAnswer *a)
 
 void http_answer_empty(HttpRequest *r, unsigned status)
 {
-    (void)answer(r, &(HttpAnswer){.status = status, .fd = -1});
+    (void)answer(r, &(HttpAnswer){.status = status});
 }
 
 void http_answer_buf(HttpRequest *r, unsigned status, const char *content_type, Buf *body)
 {
-    HttpAnswer a = {
-        .status = status, .content_type = content_type, .body = *body, .size = body->size, .fd = -1};
+    HttpAnswer a = {.status = status, .content_type = content_type, .body = *body, .size = body->size};
 
     *body = BUF_MAX(body->max);
     (void)answer(r, &a);
@@ -176,7 +172,7 @@ void http_answer_buf(HttpRequest *r, unsigned status, const char *content_type, 
 
 void http_answer_json(HttpRequest *r, unsigned status, const json_t *body)
 {
-    HttpAnswer a = {.status = status, .content_type = "application/json", .fd = -1};
+    HttpAnswer a = {.status = status, .content_type = "application/json"};
 
     a.body = BUF_MAX(ANSWER_SIZE_MAX);
     a.failed = !body || json_write(body, &a.body) != 0;
@@ -184,15 +180,16 @@ void http_answer_json(HttpRequest *r, unsigned status, const json_t *body)
     (void)answer(r, &a);
 }
 
-void http_answer_fd(HttpRequest *r, unsigned status, const char *content_type, int fd, uint64_t size)
+void http_answer_source(HttpRequest *r, unsigned status, const char *content_type, const HttpSource *source,
+                        uint64_t size)
 {
-    (void)answer(r, &(HttpAnswer){.status = status, .content_type = content_type, .fd = fd, .size = size});
+    (void)answer(
+        r, &(HttpAnswer){.status = status, .content_type = content_type, .source = *source, .size = size});
 }
 
 bool http_answer_stream(HttpRequest *r, HttpEvents *e)
 {
-    return answer(r,
-                  &(HttpAnswer){.status = 200, .content_type = "text/event-stream", .fd = -1, .events = e});
+    return answer(r, &(HttpAnswer){.status = 200, .content_type = "text/event-stream", .events = e});
 }
 
 /* Why requests fail that are right, for the log: one in so much time stands for many. No id is in a pattern.
@@ -211,7 +208,7 @@ static void complain(HttpRequest *r, Problem p)
 static void answer_problem(HttpRequest *r, Problem p, const char *detail, unsigned retry_after,
                            const char *allow)
 {
-    HttpAnswer a = {.status = problem_status(p), .content_type = "application/problem+json", .fd = -1};
+    HttpAnswer a = {.status = problem_status(p), .content_type = "application/problem+json"};
 
     a.body = BUF_MAX(ANSWER_SIZE_MAX);
     a.failed = problem_write(p, detail, &a.body) != 0;

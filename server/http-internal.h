@@ -98,7 +98,7 @@ typedef struct HttpAnswer {
     const char *content_type;
     unsigned retry_after;
     Buf body;
-    int fd; /* or -1 */
+    HttpSource source; /* instead of body, when it can read */
     uint64_t size, offset;
     uint64_t charged; /* to the server's memory */
     HttpEvents *events;

@@ -26,7 +26,6 @@ int http_request_new(HttpConnection *c, int32_t stream, HttpRequest **ret)
     r->length = -1;
     r->headers = BUF_MAX(HTTP_HEADERS_SIZE_MAX);
     r->body = BUF_MAX(0);
-    r->answer.fd = -1;
     r->in.since = clock_boottime();
     r->next = c->requests;
     if (r->next)

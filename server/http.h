@@ -7,6 +7,7 @@
  * the others only in callbacks of the request. */
 
 #include <jansson.h>
+#include <sys/types.h>
 
 #include "server/client.h"
 #include "server/problem.h"
@@ -83,8 +84,16 @@ void http_answer_empty(HttpRequest *r, unsigned status);
 /* Takes the contents of body, which is then empty. */
 void http_answer_buf(HttpRequest *r, unsigned status, const char *content_type, Buf *body);
 void http_answer_json(HttpRequest *r, unsigned status, const json_t *body);
-/* size bytes of fd from offset 0; takes fd. */
-void http_answer_fd(HttpRequest *r, unsigned status, const char *content_type, int fd, uint64_t size);
+/* A body that is read in pieces, on the loop: at most n bytes from offset, which only grows. 0 or less: it
+ * cannot be answered as promised. free is called once, on any thread. */
+typedef struct HttpSource {
+    ssize_t (*read)(void *userdata, uint64_t offset, void *to, size_t n);
+    void (*free)(void *userdata);
+    void *userdata;
+} HttpSource;
+/* size bytes of source, which it takes. */
+void http_answer_source(HttpRequest *r, unsigned status, const char *content_type, const HttpSource *source,
+                        uint64_t size);
 /* retry_after in seconds (0: the default where one is needed); detail may be NULL. */
 void http_answer_problem(HttpRequest *r, Problem p, const char *detail, unsigned retry_after);
 /* For a negative errno, an HmsgError of a library: problem_from_error; a negative one is logged. */

@@ -24,6 +24,9 @@
 #define LIFETIME_MIN 60u
 #define ROTATION_GRACE_DEFAULT (30u * 86400u)
 #define ROTATION_GRACE_MAX (366u * 86400u)
+#define KEY_DAYS_DEFAULT 90u
+#define KEY_DAYS_MAX 36500u
+#define DAY 86400u
 #define CREDENTIAL "credential:" /* a file of systemd's LoadCredential=, see systemd.exec(5) */
 
 typedef struct Known {
@@ -39,6 +42,7 @@ static const Known known[] = {
     {"registration", "invite"},
     {"registration", "guests"},
     {"monitor", "listen"},
+    {"store", "data-key-days"},
     {"limits", "threads"},
     {"limits", "connections"},
     {"limits", "connections-per-address"},
@@ -142,7 +146,7 @@ static int get_limits(const Reader *reader, Options *o)
 {
     const Config *c = reader->config;
     char why[100];
-    uint64_t loops = 0, connections = 0, of_address = 0;
+    uint64_t loops = 0, connections = 0, of_address = 0, key_days = 0;
     const struct {
         const char *key;
         uint64_t fallback, min, max;
@@ -172,6 +176,9 @@ static int get_limits(const Reader *reader, Options *o)
     if (config_get_seconds(c, "limits", "rotation-grace", ROTATION_GRACE_DEFAULT, &o->rotation_grace) != 0 ||
         o->rotation_grace > ROTATION_GRACE_MAX)
         return wrong(reader, "limits", "rotation-grace", "is not a time of at most 366d");
+    if (config_get_number(c, "store", "data-key-days", KEY_DAYS_DEFAULT, 0, KEY_DAYS_MAX, &key_days) != 0)
+        return wrong(reader, "store", "data-key-days", "is not a number from 0 to 36500");
+    o->key_age = key_days * DAY;
     if (config_get_bool(c, "registration", "guests", true, &o->guests) != 0)
         return wrong(reader, "registration", "guests", "is neither yes nor no");
     o->loops = (unsigned)loops;

@@ -17,9 +17,10 @@ typedef struct Options {
     char *monitor;      /* [monitor] listen: ADDR:PORT; NULL: none */
     char *key;          /* [identity] key */
     char *passphrase;   /* [identity] passphrase: file */
-    char *invite;   /* [registration] invite: file with a word that new users must give; NULL: open to all */
-    bool guests;    /* [registration] guests */
-    unsigned loops; /* [limits] threads; 0: one for each core */
+    char *invite; /* [registration] invite: file with a word that new users must give; NULL: open to all */
+    bool guests;  /* [registration] guests */
+    uint64_t key_age;             /* [store] data-key-days, in seconds; 0: for ever */
+    unsigned loops;               /* [limits] threads; 0: one for each core */
     unsigned connections;         /* [limits] connections */
     unsigned address_connections; /* [limits] connections-per-address; 0: as many as connections */
     uint64_t attachment_size;     /* [limits] attachment-size: largest body */

@@ -9,6 +9,8 @@
 #include "libhmsg/base/error.h"
 #include "server/relay-key-internal.h"
 
+#define WRAPPED_SECRET_SIZE 32u
+
 struct OnlineKey {
     atomic_uint references;
     EcKey *ec;
@@ -88,6 +90,37 @@ const RsaKey *relay_key_public(const RelayKey *k)
 struct evp_pkey_st *relay_key_evp(const RelayKey *k)
 {
     return k->pkey;
+}
+
+/* So that nothing else that was ever encrypted to this key is taken for a secret. */
+static const char wrap_prefix[] = "hmsg/1 relay store";
+
+int relay_key_wrap(const RelayKey *k, const Secret *secret, Buf *ret)
+{
+    _cleanup_(secret_freep) Secret *plain = NULL;
+    int r;
+
+    if (secret_size(secret) != WRAPPED_SECRET_SIZE)
+        return -EINVAL;
+    r = secret_new(sizeof(wrap_prefix) + WRAPPED_SECRET_SIZE, &plain);
+    if (r != 0)
+        return r;
+    memcpy(secret_data(plain), wrap_prefix, sizeof(wrap_prefix));
+    memcpy(secret_data(plain) + sizeof(wrap_prefix), secret_bytes(secret), WRAPPED_SECRET_SIZE);
+    return rsa_key_oaep_encrypt(k->public, secret_bytes(plain), secret_size(plain), ret);
+}
+
+int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **ret)
+{
+    _cleanup_(secret_freep) Secret *plain = NULL;
+    int r = rsa_private_oaep_decrypt(k->pkey, wrapped, n, &plain);
+
+    if (r != 0)
+        return r;
+    if (secret_size(plain) != sizeof(wrap_prefix) + WRAPPED_SECRET_SIZE ||
+        !bytes_equal(secret_bytes(plain), wrap_prefix, sizeof(wrap_prefix)))
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    return secret_new_copy(secret_bytes(plain) + sizeof(wrap_prefix), WRAPPED_SECRET_SIZE, ret);
 }
 
 static int sign_statement(RelayKey *k, const EcKey *ec, int64_t now, char **ret)

@@ -29,6 +29,11 @@ const uint8_t *relay_key_pin(const RelayKey *k); /* PIN_SIZE bytes */
 const RsaKey *relay_key_public(const RelayKey *k);
 struct evp_pkey_st *relay_key_evp(const RelayKey *k); /* borrowed: signs certificates */
 
+/* Has the identity key keep a secret of the relay's own, of 32 bytes: RSA-OAEP-256 over a prefix and it.
+ * unwrap: HMSG_ERROR_AUTHENTICATION_FAILED for what was wrapped by another key, or is something else. */
+int relay_key_wrap(const RelayKey *k, const Secret *secret, Buf *ret);
+int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **ret);
+
 /* One online key and the statement about it; does not change. */
 typedef struct OnlineKey OnlineKey;
 

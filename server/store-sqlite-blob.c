@@ -43,13 +43,24 @@ int blob_new(Store *store, StoreBlob **ret)
     char name[FILE_NAME_SIZE];
     if (store_sqlite_space_low(s))
         return HMSG_ERROR_STORAGE_FULL;
+    _cleanup_(secret_freep) Secret *key = NULL;
     int r = crypto_random(b->name, sizeof(b->name));
+    if (r == 0)
+        r = secret_new_random(BODY_KEY_SIZE, &key);
     if (r != 0)
         return r;
     part_text(b, name);
-    b->fd = openat(s->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (b->fd < 0)
+    _cleanup_(fd_closep) int fd =
+        openat(s->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
         return full_or(errno);
+    r = body_writer_new(secret_bytes(key), fd, &b->writer);
+    if (r != 0) {
+        (void)unlinkat(s->blobs, name, 0);
+        return r;
+    }
+    b->fd = TAKE_FD(fd);
+    b->key = TAKE_PTR(key);
     *ret = &TAKE_PTR(b)->base;
     return 0;
 }
@@ -62,7 +73,7 @@ int blob_append(StoreBlob *blob, const void *data, size_t n)
     /* Bodies that are still coming in must not take what deleting needs. */
     if (b->size / SPACE_CHECK_SIZE != (b->size + n) / SPACE_CHECK_SIZE && store_sqlite_space_low(b->store))
         return HMSG_ERROR_STORAGE_FULL;
-    int r = file_write_fd(b->fd, data, n);
+    int r = body_writer_append(b->writer, data, n);
     if (r != 0)
         return r < 0 ? full_or(-r) : r;
     b->size += n;
@@ -73,6 +84,8 @@ StoreBlob *blob_free(StoreBlob *blob)
 {
     SqliteBlob *b = (SqliteBlob *)blob;
     char name[FILE_NAME_SIZE];
+    b->writer = body_writer_free(b->writer);
+    b->key = secret_free(b->key);
     (void)fd_close(b->fd);
     if (b->durable)
         blob_text(b->name, name);
@@ -89,6 +102,9 @@ int blob_make_durable(SqliteBlob *b)
     char part[FILE_NAME_SIZE], name[BLOB_TEXT_SIZE];
     part_text(b, part);
     blob_text(b->name, name);
+    int r = body_writer_finish(b->writer);
+    if (r != 0)
+        return r < 0 ? full_or(-r) : r;
     if (fsync(b->fd) < 0)
         return full_or(errno);
     if (renameat(b->store->blobs, part, b->store->blobs, name) < 0)

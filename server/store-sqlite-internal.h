@@ -6,12 +6,32 @@
 #include <pthread.h>
 
 #include "libhmsg/db/db.h"
+#include "server/sealed-body.h"
 #include "server/store-sqlite.h"
 
 #define BLOB_NAME_SIZE 16u                      /* random bytes; in hex the name of the file */
 #define BLOB_TEXT_SIZE (BLOB_NAME_SIZE * 2 + 1) /* with the final 0 */
 #define DEAD_BLOBS_SIZE_MAX (16u << 20)         /* bytes of the names that one transaction frees */
+#define REKEY_REQUEST "rekey"                   /* file in the folder that asks for new keys */
 #define SPACE_CHECK_SIZE (1u << 20)             /* bytes of a blob between looks at the room on the disk */
+
+/* What is sealed of a message: id, submitter, key of the body, and the share that it counts to, if it is not
+ * the one of all guests. */
+#define MESSAGE_PLAIN_SIZE (ID_SIZE + KID_SIZE + BODY_KEY_SIZE + AT_REST_INDEX_SIZE + 1u)
+#define MESSAGE_SEALED_SIZE (MESSAGE_PLAIN_SIZE + AT_REST_EXTRA)
+#define MESSAGE_AT_SUBMITTER ID_SIZE
+#define MESSAGE_AT_KEY (ID_SIZE + KID_SIZE)
+#define MESSAGE_AT_SHARE (ID_SIZE + KID_SIZE + BODY_KEY_SIZE)
+#define MESSAGE_AT_SHARED (MESSAGE_AT_SHARE + AT_REST_INDEX_SIZE)
+/* What is sealed of an identity: keys, name and statement, each behind its length. */
+#define FORMER_PACKED_MAX (2u * JWS_SIZE_MAX + ROTATION_BODY_SIZE_MAX + 16u)
+#define IDENTITY_PACKED_MAX (2u * KID_SIZE + 2u * SPKI_SIZE_MAX + NAME_SIZE_MAX + JWS_SIZE_MAX + 16u)
+
+/* The key of a message in a query of messages AS m, with the tables that FROM needs: root, number, wrapped.
+ */
+#define MESSAGE_KEY "coalesce(f.root, i.root), m.key, coalesce(f.wrapped, i.wrapped)"
+#define MESSAGE_KEY_TABLES " messages AS m CROSS JOIN identities AS i ON i.number = m.mailbox" OLD_KEY
+#define OLD_KEY " LEFT JOIN old_keys AS f ON f.owner = m.mailbox AND f.key = m.key "
 
 typedef enum SqlWrite {
     SQL_FIND_SKID,
@@ -39,12 +59,50 @@ typedef enum SqlWrite {
     SQL_FIND_REPEATED,
     SQL_FIND_USED,
     SQL_ADD_FORMER,
+    SQL_NEXT_FORMER,
+    SQL_RESEAL_FORMER,
     SQL_TRIM_FORMER,
     SQL_REPLACE_KEYS,
     SQL_FIND_SUCCESSOR,
     SQL_DELETE_FORMER,
+    SQL_FIND_KEY,
+    SQL_SET_KEY,
+    SQL_ADD_OLD_KEY,
+    SQL_DELETE_OLD_KEY,
+    SQL_FIND_ROOT,
+    SQL_ADD_ROOT,
+    SQL_DELETE_ROOTS,
+    SQL_FIND_REKEY,
+    SQL_FIND_OLD_KEY,
+    SQL_FIND_RESEAL,
+    SQL_RESEAL,
+    SQL_RESEALED,
     SQL_WRITE_MAX_,
 } SqlWrite;
+
+/* A data key as it stands in a row. */
+typedef struct WrappedKey {
+    int64_t root, number;
+    uint8_t bytes[AT_REST_WRAPPED_SIZE];
+} WrappedKey;
+
+/* The data key that was used last, unwrapped. */
+typedef struct DataKey {
+    AtRest *at_rest; /* borrowed */
+    int64_t owner;   /* number of the identity; 0: none yet */
+    WrappedKey wrapped;
+    Secret *secret;
+} DataKey;
+
+/* What a request needs that the threads which hand it in can make. */
+typedef struct Prepared {
+    uint8_t mailbox[AT_REST_INDEX_SIZE];
+    /* put: indexes, what is to be sealed with the data key, and the body sealed */
+    uint8_t id[AT_REST_INDEX_SIZE], submitter[AT_REST_INDEX_SIZE], receipt[AT_REST_INDEX_SIZE];
+    Secret *plain;
+    Buf body;
+    uint8_t *ids; /* acknowledge: indexes */
+} Prepared;
 
 typedef struct WriteQueue {
     StoreWrite *head, **tail;
@@ -57,12 +115,19 @@ typedef struct WriteQueue {
 typedef struct SqliteStore {
     Store base;
     StoreLimits limits;
-    char *path; /* of the database */
-    int blobs;  /* folder */
-    Db *db;     /* of the writer thread, as the statements */
+    StoreKeeper keeper;
+    AtRest *at_rest;
+    char *path;    /* of the database */
+    char *request; /* file whose presence asks for new keys */
+    int blobs;     /* folder */
+    Db *db;        /* of the writer thread, as all down to lock */
     DbStatement *sql[SQL_WRITE_MAX_];
-    uint64_t total; /* bytes of all messages; of the writer thread */
-    Buf dead;       /* names of blobs that the running transaction frees */
+    DataKey key;
+    Secret *plain;      /* MESSAGE_PLAIN_SIZE of the message at hand */
+    bool rekey_begun;   /* by the running transaction */
+    bool erase, erased; /* deleted things are in the log still: at once; at the next sweep */
+    uint64_t total;     /* bytes of all messages; of the writer thread */
+    Buf dead;           /* names of blobs that the running transaction frees */
     /* A commit that failed may be found in the log after a crash all the same, until another one has taken
      * its place there. Blobs that it names stay until then, else there would be a row without its blob. */
     bool in_doubt;
@@ -77,6 +142,8 @@ typedef struct SqliteBlob {
     StoreBlob base;
     SqliteStore *store;
     uint8_t name[BLOB_NAME_SIZE];
+    Secret *key;
+    BodyWriter *writer;
     int fd;
     uint64_t size;
     bool durable; /* under its own name, on disk */
@@ -94,7 +161,80 @@ extern const StoreOps store_sqlite_ops;
 /* store-sqlite-write.c: runs one request within the transaction. Positive: the answer, nothing was changed;
  * negative, and any other error of the database: the transaction is to be rolled back. */
 int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
-int store_sqlite_prepare(SqliteStore *s);
+int store_sqlite_prepare(SqliteStore *s); /* the statements */
+int store_sqlite_sum(SqliteStore *s);     /* s->total */
+
+/* store-sqlite-prepare.c: w->prepared of a put or an acknowledgement. */
+int store_sqlite_prepare_write(SqliteStore *s, StoreWrite *w);
+void store_sqlite_unprepare(StoreWrite *w);
+
+/* store-sqlite-keys.c. Errors of what does not open are -EBADMSG. */
+/* Of the store: makes them when the store is empty. */
+int keys_open(SqliteStore *s, int64_t now);
+/* Of a reader. */
+int keys_load(Db *db, const StoreKeeper *keeper, AtRest *a);
+int keys_add_root(SqliteStore *s, int64_t number, int64_t now);
+int data_key_init(DataKey *k, AtRest *a);
+void data_key_done(DataKey *k);
+/* Reads root, number and wrapped from three columns. */
+int wrapped_key_read(DbStatement *sql, int column, WrappedKey *ret);
+int data_key_use(DataKey *k, int64_t owner, const WrappedKey *w);
+int message_seal(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE], int64_t size,
+                 const Secret *plain, uint8_t ret[static MESSAGE_SEALED_SIZE]);
+int message_open(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE], int64_t size,
+                 const void *sealed, size_t n, Secret *ret);
+/* Gives an identity a data key under the root of now, and seals packed with it. since: the number of the
+ * next message. */
+int keys_new(SqliteStore *s, int64_t owner, int64_t number, int64_t since, const Buf *packed);
+/* Takes a new data key in place of the one of now, which stays until nothing is sealed with it. */
+int keys_replace(SqliteStore *s, int64_t owner);
+/* s->key is the data key of an identity afterwards. */
+int keys_use(SqliteStore *s, int64_t owner);
+/* What is sealed of an identity; s->key is its data key afterwards. */
+int keys_read(SqliteStore *s, int64_t owner, Buf *ret);
+/* Seals packed with the data key that the identity has. */
+int keys_reseal(SqliteStore *s, int64_t owner, const Buf *packed);
+
+/* store-sqlite-rekey.c */
+int store_sqlite_rekey(SqliteStore *s, StoreWrite *w);
+
+/* store-sqlite-identity.c: what is sealed of an identity. ret is written to on failure as well. */
+int identity_pack(const StoreIdentity *i, Buf *ret);
+int identity_unpack(const Buf *packed, StoreIdentity *ret);
+int identity_seal(const DataKey *k, const Buf *packed, Buf *ret);
+int identity_open(const DataKey *k, const void *sealed, size_t n, Buf *ret);
+/* The same of keys that were given up, known by the index of the sign key. ret of unpack points into packed.
+ */
+int former_pack(const StoreLink *link, Buf *ret);
+int former_unpack(const Buf *packed, StoreLink *ret);
+int former_seal(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE], const Buf *packed,
+                Buf *ret);
+int former_open(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE], const void *sealed,
+                size_t n, Buf *ret);
+int identity_index(const AtRest *a, IndexKind kind, const void *data, size_t n,
+                   uint8_t ret[static AT_REST_INDEX_SIZE]);
+
+/* store-sqlite-upgrade.c: encrypts what a version before stored in clear; goes on where it was stopped. */
+int store_sqlite_upgrade(SqliteStore *s);
+int store_sqlite_is_clear(Db *db, bool *ret); /* it was not at the end yet */
+
+/* store-sqlite-write.c: what is counted together in a mailbox. */
+typedef struct Share {
+    uint8_t bytes[AT_REST_INDEX_SIZE];
+    size_t size; /* 0: the one of all guests */
+} Share;
+/* submitter: the index of his sign key, the first one that he had. */
+int store_sqlite_share(const SqliteStore *s, int64_t mailbox,
+                       const uint8_t submitter[static AT_REST_INDEX_SIZE], bool stranger, Share *ret);
+void store_sqlite_put_share(const Share *share, Secret *plain);
+
+/* store-sqlite-register.c: as store_sqlite_execute. */
+int store_sqlite_register(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+int store_sqlite_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* A statement that has a number as its first parameter, as most of those that delete. */
+int store_sqlite_run_number(SqliteStore *s, SqlWrite which, int64_t number);
+/* Adds an identity, and its mailbox if it has a name. number 0: the next one. */
+int store_sqlite_add_identity(SqliteStore *s, int64_t number, const StoreIdentity *i);
 
 /* Whether less is free than puts may leave. */
 bool store_sqlite_space_low(const SqliteStore *s);
@@ -102,6 +242,9 @@ bool store_sqlite_space_low(const SqliteStore *s);
 /* store-sqlite-rotate.c */
 extern const char *const store_sqlite_rotate_texts[SQL_WRITE_MAX_]; /* of its own statements */
 int store_sqlite_rotate(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* Adds keys that i has given up at a time. */
+int store_sqlite_add_former(SqliteStore *s, int64_t identity, const StoreIdentity *i, const StoreLink *link,
+                            int64_t retired);
 /* Makes a sign key that was given up the one of now. */
 int store_sqlite_successor(SqliteStore *s, uint8_t skid[static KID_SIZE]);
 
@@ -128,8 +271,10 @@ int reader_snapshot(StoreReader *reader);
 void reader_snapshot_end(StoreReader *reader);
 int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n);
-int reader_fetch(StoreReader *reader, const uint8_t *mailbox, const uint8_t *id, Buf *ret, int *ret_fd,
-                 uint64_t *ret_size);
+int reader_fetch(StoreReader *reader, const uint8_t *mailbox, const uint8_t *id, Buf *ret,
+                 StoreFile **ret_file, uint64_t *ret_size);
+ssize_t reader_file_read(StoreFile *file, uint64_t offset, void *to, size_t n);
+StoreFile *reader_file_free(StoreFile *file);
 int reader_status(StoreReader *reader, const uint8_t *submitter, const uint8_t *id, StoreState *ret);
 int reader_room(StoreReader *reader, const uint8_t *mailbox, uint64_t size);
 int reader_counts(StoreReader *reader, StoreCounts *ret);

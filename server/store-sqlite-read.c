@@ -9,20 +9,25 @@
 #include "libhmsg/base/file.h"
 #include "server/store-sqlite-internal.h"
 
-#define IDENTITY                                                                                             \
-    "SELECT skid, kid, name, sign, decrypt, statement, generation, created FROM identities WHERE "
+#define IDENTITY "SELECT root, key, wrapped, number, sealed, generation, created FROM identities WHERE "
+
+#define FORMER "i.root, i.key, i.wrapped, i.number, f.skid, f.sealed"
+#define MESSAGE MESSAGE_KEY ", i.number, m.id, m.size, m.sealed"
 
 typedef enum SqlRead {
     SQL_NAME,
     SQL_KEY,
     SQL_FORMER,
     SQL_CHAIN,
+    SQL_SKIDS,
     SQL_LIST,
     SQL_FETCH,
     SQL_STATUS,
     SQL_ROOM,
     SQL_COUNTS,
-    SQL_BLOBS,
+    SQL_EACH_IDENTITY,
+    SQL_EACH_FORMER,
+    SQL_EACH_MESSAGE,
     SQL_READ_MAX_,
 } SqlRead;
 
@@ -30,34 +35,72 @@ static const char *const texts[SQL_READ_MAX_] = {
     [SQL_NAME] = IDENTITY "name = ?1",
     [SQL_KEY] = IDENTITY "kid = ?1 OR skid = ?1 LIMIT 1",
     [SQL_FORMER] = IDENTITY "number = (SELECT identity FROM former WHERE kid = ?1 OR skid = ?1 LIMIT 1)",
-    [SQL_CHAIN] = "SELECT f.statement, f.steps, f.next FROM identities AS i"
+    [SQL_CHAIN] = "SELECT " FORMER " FROM identities AS i"
                   " JOIN former AS g ON g.identity = i.number AND (g.kid = ?2 OR g.skid = ?2)"
                   " JOIN former AS f ON f.identity = i.number AND f.number >= g.number"
                   " WHERE i.skid = ?1 ORDER BY f.number",
-    [SQL_LIST] = "SELECT m.seq, m.id, m.submitter, m.size, m.expires FROM identities AS i JOIN messages AS m"
-                 " ON m.mailbox = i.number WHERE i.kid = ?1 AND m.state = 0 AND m.seq > ?2"
+    [SQL_SKIDS] = "SELECT f.skid FROM identities AS i JOIN former AS f ON f.identity = i.number"
+                  " WHERE i.skid = ?1",
+    [SQL_LIST] = "SELECT " MESSAGE ", m.seq, m.expires FROM identities AS i CROSS JOIN messages AS m"
+                 " ON m.mailbox = i.number" OLD_KEY "WHERE i.kid = ?1 AND m.state = 0 AND m.seq > ?2"
                  " ORDER BY m.seq LIMIT ?3",
-    [SQL_FETCH] = "SELECT m.size, m.blob, m.body FROM messages AS m JOIN identities AS i"
-                  " ON i.number = m.mailbox WHERE m.id = ?2 AND i.kid = ?1 AND m.state = 0",
-    [SQL_STATUS] =
-        "SELECT state FROM messages WHERE id = ?2 AND (submitter = ?1 OR submitter IN (SELECT f.skid"
-        " FROM identities AS i JOIN former AS f ON f.identity = i.number WHERE i.skid = ?1))",
+    [SQL_FETCH] = "SELECT " MESSAGE ", m.blob, m.body FROM" MESSAGE_KEY_TABLES
+                  "WHERE m.id = ?2 AND i.kid = ?1 AND m.state = 0",
+    [SQL_STATUS] = "SELECT state, submitter FROM messages WHERE id = ?1",
     [SQL_ROOM] = "SELECT bytes, count FROM mailboxes WHERE number = " KID_OR_FORMER("?2"),
     [SQL_COUNTS] = "SELECT (SELECT count(*) FROM identities), count(*), coalesce(sum(count), 0),"
-                   " coalesce(sum(bytes), 0), (SELECT count(*) FROM messages WHERE blob IS NOT NULL)"
-                   " FROM mailboxes",
-    [SQL_BLOBS] = "SELECT blob, size FROM messages WHERE blob IS NOT NULL",
+                   " coalesce(sum(bytes), 0), (SELECT count(*) FROM messages WHERE blob IS NOT NULL),"
+                   " (SELECT max(number) FROM roots),"
+                   " (SELECT created FROM roots ORDER BY number DESC LIMIT 1),"
+                   " (SELECT count(*) FROM identities WHERE root < (SELECT max(number) FROM roots))"
+                   " + (SELECT count(*) FROM old_keys) FROM mailboxes",
+    [SQL_EACH_IDENTITY] = IDENTITY "number > ?1 ORDER BY number LIMIT 1",
+    [SQL_EACH_FORMER] = "SELECT " FORMER ", f.number FROM former AS f JOIN identities AS i"
+                        " ON i.number = f.identity WHERE f.number > ?1 ORDER BY f.number LIMIT 1",
+    [SQL_EACH_MESSAGE] = "SELECT " MESSAGE ", m.blob, m.body, m.number FROM" MESSAGE_KEY_TABLES
+                         "WHERE m.number > ?1 AND m.state = 0 ORDER BY m.number LIMIT 1",
 };
 
 typedef struct SqliteReader {
     StoreReader base;
     StoreLimits limits;
-    int blobs; /* folder */
+    AtRest *at_rest;
+    const StoreKeeper *keeper; /* NULL: the keys are the store's */
+    DataKey key;
+    Secret *plain; /* MESSAGE_PLAIN_SIZE of the message at hand */
+    int blobs;     /* folder */
     Db *db;
     DbStatement *sql[SQL_READ_MAX_];
 } SqliteReader;
 
-static int reader_open(const char *path, int blobs, const StoreLimits *limits, StoreReader **ret)
+typedef struct SqliteFile {
+    StoreFile base;
+    BodyReader *reader;
+} SqliteFile;
+
+/* a NULL: the reader has keys of its own, from keeper. */
+static int open_keys(SqliteReader *r, AtRest *a, const StoreKeeper *keeper)
+{
+    bool clear = false;
+    int e = 0;
+    r->keeper = a ? NULL : keeper;
+    if (a)
+        r->at_rest = at_rest_ref(a);
+    else
+        e = at_rest_new(&r->at_rest);
+    if (e == 0 && !a)
+        e = store_sqlite_is_clear(r->db, &clear);
+    if (e == 0 && clear)
+        e = -ESTALE;
+    if (e == 0 && !a)
+        e = keys_load(r->db, keeper, r->at_rest);
+    if (e == 0)
+        e = data_key_init(&r->key, r->at_rest);
+    return e == 0 ? secret_new(MESSAGE_PLAIN_SIZE, &r->plain) : e;
+}
+
+static int reader_open(const char *path, int blobs, const StoreLimits *limits, AtRest *a,
+                       const StoreKeeper *keeper, StoreReader **ret)
 {
     SqliteReader *r = calloc(1, sizeof(*r));
     if (!r)
@@ -72,6 +115,8 @@ static int reader_open(const char *path, int blobs, const StoreLimits *limits, S
     for (size_t i = 0; e == 0 && i < SQL_READ_MAX_; i++)
         e = db_prepare(r->db, texts[i], &r->sql[i]);
     if (e == 0)
+        e = open_keys(r, a, keeper);
+    if (e == 0)
         *ret = TAKE_PTR(reader);
     return e;
 }
@@ -79,10 +124,10 @@ static int reader_open(const char *path, int blobs, const StoreLimits *limits, S
 int reader_new(Store *store, StoreReader **ret)
 {
     const SqliteStore *s = (const SqliteStore *)store;
-    return reader_open(s->path, s->blobs, &s->limits, ret);
+    return reader_open(s->path, s->blobs, &s->limits, s->at_rest, NULL, ret);
 }
 
-int store_sqlite_open_reader(const char *folder, StoreReader **ret)
+int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, StoreReader **ret)
 {
     _cleanup_(freep) char *path = NULL, *blobs = NULL;
     StoreLimits limits;
@@ -93,7 +138,7 @@ int store_sqlite_open_reader(const char *folder, StoreReader **ret)
     if (r != 0)
         return r;
     _cleanup_(fd_closep) int fd = open(blobs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : reader_open(path, fd, &limits, ret);
+    return fd < 0 ? -errno : reader_open(path, fd, &limits, NULL, keeper, ret);
 }
 
 StoreReader *reader_free(StoreReader *reader)
@@ -102,88 +147,109 @@ StoreReader *reader_free(StoreReader *reader)
     for (size_t i = 0; i < SQL_READ_MAX_; i++)
         r->sql[i] = db_statement_free(r->sql[i]);
     r->db = db_close(r->db);
+    data_key_done(&r->key);
+    r->plain = secret_free(r->plain);
+    r->at_rest = at_rest_unref(r->at_rest);
     (void)fd_close(r->blobs);
     free(r);
     return NULL;
 }
 
-static int read_spki(DbStatement *sql, int column, uint8_t ret[static SPKI_SIZE_MAX], size_t *ret_size)
+static int bind_index(const SqliteReader *s, DbStatement *sql, int at, IndexKind kind, const void *data,
+                      size_t n, uint8_t room[static AT_REST_INDEX_SIZE])
 {
-    size_t n = 0;
-    const void *data = db_column_bytes(sql, column, &n);
-    if (n == 0 || n > SPKI_SIZE_MAX)
-        return -EBADMSG;
-    memcpy(ret, data, n);
-    *ret_size = n;
-    return 0;
+    int r = identity_index(s->at_rest, kind, data, n, room);
+    if (r == 0)
+        db_bind_bytes(sql, at, room, AT_REST_INDEX_SIZE);
+    return r;
 }
 
-static int read_text(DbStatement *sql, int column, char *ret, size_t max)
+static int use_key(SqliteReader *s, DbStatement *sql, int owner_column)
 {
-    size_t n = 0;
-    const char *text = db_column_text(sql, column, &n);
-    if (n > max)
-        return -EBADMSG;
-    memcpy(ret, text, n + 1);
-    return 0;
+    WrappedKey w;
+    int r = wrapped_key_read(sql, 0, &w);
+    return r == 0 ? data_key_use(&s->key, db_column_number(sql, owner_column), &w) : r;
 }
 
 /* ret is written to on failure as well: it is the caller's room, too large for the stack twice. */
-static int read_identity(DbStatement *sql, StoreIdentity *ret)
+static int read_identity(SqliteReader *s, DbStatement *sql, StoreIdentity *ret)
 {
+    _cleanup_(buf_done) Buf packed = BUF_MAX(IDENTITY_PACKED_MAX);
     bool row = false;
+    size_t n = 0;
     int r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
-    r = db_column_exact(sql, 0, ret->skid, KID_SIZE);
+    r = use_key(s, sql, 3);
+    const void *sealed = db_column_bytes(sql, 4, &n);
     if (r == 0)
-        r = db_column_exact(sql, 1, ret->kid, KID_SIZE);
+        r = identity_open(&s->key, sealed, n, &packed);
     if (r == 0)
-        r = read_text(sql, 2, ret->name, NAME_SIZE_MAX);
-    if (r == 0)
-        r = read_spki(sql, 3, ret->sign, &ret->sign_size);
-    if (r == 0)
-        r = read_spki(sql, 4, ret->decrypt, &ret->decrypt_size);
-    if (r == 0)
-        r = read_text(sql, 5, ret->statement, JWS_SIZE_MAX);
-    ret->generation = (uint64_t)db_column_number(sql, 6);
-    ret->created = db_column_number(sql, 7);
+        r = identity_unpack(&packed, ret);
+    ret->generation = (uint64_t)db_column_number(sql, 5);
+    ret->created = db_column_number(sql, 6);
     return r;
 }
 
 int reader_find_name(StoreReader *reader, const char *name, StoreIdentity *ret)
 {
-    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_NAME];
-    db_bind_text(sql, 1, name);
-    return read_identity(sql, ret);
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_NAME];
+    uint8_t index[AT_REST_INDEX_SIZE];
+    int r = bind_index(s, sql, 1, INDEX_NAME, name, strlen(name), index);
+    return r == 0 ? read_identity(s, sql, ret) : r;
 }
 
 int reader_find_key(StoreReader *reader, const uint8_t *kid, StoreIdentity *ret)
 {
-    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_KEY];
-    db_bind_bytes(sql, 1, kid, KID_SIZE);
-    return read_identity(sql, ret);
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_KEY];
+    uint8_t index[AT_REST_INDEX_SIZE];
+    int r = bind_index(s, sql, 1, INDEX_KEY, kid, KID_SIZE, index);
+    return r == 0 ? read_identity(s, sql, ret) : r;
 }
 
 int reader_find_former(StoreReader *reader, const uint8_t *kid, StoreIdentity *ret)
 {
-    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_FORMER];
-    db_bind_bytes(sql, 1, kid, KID_SIZE);
-    return read_identity(sql, ret);
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FORMER];
+    uint8_t index[AT_REST_INDEX_SIZE];
+    int r = bind_index(s, sql, 1, INDEX_KEY, kid, KID_SIZE, index);
+    return r == 0 ? read_identity(s, sql, ret) : r;
+}
+
+/* ret points into packed. */
+static int read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *ret)
+{
+    uint8_t index[AT_REST_INDEX_SIZE];
+    size_t n = 0;
+    int r = use_key(s, sql, 3);
+    if (r == 0)
+        r = db_column_exact(sql, 4, index, sizeof(index));
+    const void *sealed = db_column_bytes(sql, 5, &n);
+    if (r == 0)
+        r = former_open(&s->key, index, sealed, n, packed);
+    return r == 0 ? former_unpack(packed, ret) : r;
 }
 
 int reader_chain(StoreReader *reader, const uint8_t *skid, const uint8_t *from,
                  int (*f)(const StoreLink *l, void *userdata), void *userdata)
 {
-    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_CHAIN];
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_CHAIN];
+    uint8_t now[AT_REST_INDEX_SIZE], then[AT_REST_INDEX_SIZE];
     bool row = false;
-    db_bind_bytes(sql, 1, skid, KID_SIZE);
-    db_bind_bytes(sql, 2, from, KID_SIZE);
-    int r = db_step(sql, &row);
+    int r = bind_index(s, sql, 1, INDEX_KEY, skid, KID_SIZE, now);
+    if (r == 0)
+        r = bind_index(s, sql, 2, INDEX_KEY, from, KID_SIZE, then);
+    if (r == 0)
+        r = db_step(sql, &row);
     while (r == 0 && row) {
-        const StoreLink link = {db_column_text(sql, 0, NULL), db_column_text(sql, 1, NULL),
-                                db_column_text(sql, 2, NULL)};
-        r = f(&link, userdata);
+        _cleanup_(buf_done) Buf packed = BUF_MAX(FORMER_PACKED_MAX);
+        StoreLink link;
+        r = read_link(s, sql, &packed, &link);
+        if (r == 0)
+            r = f(&link, userdata);
         if (r == 0)
             r = db_step(sql, &row);
     }
@@ -200,24 +266,40 @@ void reader_snapshot_end(StoreReader *reader)
     db_rollback(((SqliteReader *)reader)->db);
 }
 
+/* What is sealed of the message, into s->plain. */
+static int read_message(SqliteReader *s, DbStatement *sql)
+{
+    uint8_t index[AT_REST_INDEX_SIZE];
+    size_t n = 0;
+    int r = use_key(s, sql, 3);
+    if (r == 0)
+        r = db_column_exact(sql, 4, index, sizeof(index));
+    const void *sealed = db_column_bytes(sql, 6, &n);
+    return r == 0 ? message_open(&s->key, index, db_column_number(sql, 5), sealed, n, s->plain) : r;
+}
+
 int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n)
 {
-    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_LIST];
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_LIST];
+    const uint8_t *plain = secret_bytes(s->plain);
+    uint8_t index[AT_REST_INDEX_SIZE];
     bool row = false;
     size_t n = 0;
-    db_bind_bytes(sql, 1, mailbox, KID_SIZE);
+    int r = bind_index(s, sql, 1, INDEX_KEY, mailbox, KID_SIZE, index);
     db_bind_number(sql, 2, after);
     db_bind_number(sql, 3, (int64_t)max);
-    int r = db_step(sql, &row);
+    if (r == 0)
+        r = db_step(sql, &row);
     while (r == 0 && row && n < max) {
         StoreMessage *m = &ret[n++];
-        m->seq = db_column_number(sql, 0);
-        m->size = (uint64_t)db_column_number(sql, 3);
-        m->expires = db_column_number(sql, 4);
-        r = db_column_exact(sql, 1, m->id, ID_SIZE);
-        if (r == 0)
-            r = db_column_exact(sql, 2, m->submitter, KID_SIZE);
+        m->size = (uint64_t)db_column_number(sql, 5);
+        m->seq = db_column_number(sql, 7);
+        m->expires = db_column_number(sql, 8);
+        r = read_message(s, sql);
+        memcpy(m->id, plain, ID_SIZE);
+        memcpy(m->submitter, plain + MESSAGE_AT_SUBMITTER, KID_SIZE);
         if (r == 0)
             r = db_step(sql, &row);
     }
@@ -226,7 +308,8 @@ int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size
     return r;
 }
 
-static int open_blob(const SqliteReader *r, DbStatement *sql, int column, uint64_t size, int *ret)
+/* Of the message in s->plain. */
+static int open_blob(const SqliteReader *s, DbStatement *sql, int column, uint64_t size, StoreFile **ret)
 {
     uint8_t name[BLOB_NAME_SIZE];
     char text[BLOB_TEXT_SIZE];
@@ -235,53 +318,130 @@ static int open_blob(const SqliteReader *r, DbStatement *sql, int column, uint64
     if (e != 0)
         return e;
     blob_text(name, text);
-    _cleanup_(fd_closep) int fd = openat(r->blobs, text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+    _cleanup_(fd_closep) int fd = openat(s->blobs, text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
     if (fd < 0)
         return errno == ENOENT ? HMSG_ERROR_NOT_FOUND : -errno; /* acknowledged a moment ago */
     if (fstat(fd, &st) < 0)
         return -errno;
-    if ((uint64_t)st.st_size != size)
+    if ((uint64_t)st.st_size != body_sealed_size(size))
         return -EBADMSG;
-    *ret = TAKE_FD(fd);
+    _cleanup_(freep) SqliteFile *f = calloc(1, sizeof(*f));
+    if (!f)
+        return -ENOMEM;
+    f->base.ops = &store_sqlite_ops;
+    e = body_reader_new(secret_bytes(s->plain) + MESSAGE_AT_KEY, fd, size, &f->reader);
+    if (e != 0)
+        return e;
+    fd = -1; /* the reader's */
+    *ret = &TAKE_PTR(f)->base;
     return 0;
 }
 
-int reader_fetch(StoreReader *reader, const uint8_t *mailbox, const uint8_t *id, Buf *ret, int *ret_fd,
-                 uint64_t *ret_size)
+/* Into ret, or as *ret_file. */
+static int read_body(SqliteReader *s, DbStatement *sql, Buf *ret, StoreFile **ret_file)
 {
-    const SqliteReader *s = (const SqliteReader *)reader;
+    uint64_t size = (uint64_t)db_column_number(sql, 5);
+    size_t n = 0;
+    int r = read_message(s, sql);
+    if (r != 0)
+        return r;
+    if (!db_column_null(sql, 7))
+        return open_blob(s, sql, 7, size, ret_file);
+    const void *sealed = db_column_bytes(sql, 8, &n);
+    if (size > MESSAGE_SIZE_MAX)
+        return -EBADMSG;
+    r = body_open(secret_bytes(s->plain) + MESSAGE_AT_KEY, sealed, n, (size_t)size, ret);
+    return r > 0 ? -EBADMSG : r;
+}
+
+ssize_t reader_file_read(StoreFile *file, uint64_t offset, void *to, size_t n)
+{
+    return body_reader_read(((SqliteFile *)file)->reader, offset, to, n);
+}
+
+StoreFile *reader_file_free(StoreFile *file)
+{
+    SqliteFile *f = (SqliteFile *)file;
+    f->reader = body_reader_free(f->reader);
+    free(f);
+    return NULL;
+}
+
+int reader_fetch(StoreReader *reader, const uint8_t *mailbox, const uint8_t *id, Buf *ret,
+                 StoreFile **ret_file, uint64_t *ret_size)
+{
+    SqliteReader *s = (SqliteReader *)reader;
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FETCH];
+    uint8_t owner[AT_REST_INDEX_SIZE], message[AT_REST_INDEX_SIZE];
+    StoreFile *file = NULL;
     bool row = false;
-    int fd = -1;
-    db_bind_bytes(sql, 1, mailbox, KID_SIZE);
-    db_bind_bytes(sql, 2, id, ID_SIZE);
-    int r = db_step(sql, &row);
+    int r = bind_index(s, sql, 1, INDEX_KEY, mailbox, KID_SIZE, owner);
+    if (r == 0)
+        r = bind_index(s, sql, 2, INDEX_MESSAGE, id, ID_SIZE, message);
+    if (r == 0)
+        r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
-    uint64_t size = (uint64_t)db_column_number(sql, 0);
-    if (!db_column_null(sql, 1)) {
-        r = open_blob(s, sql, 1, size, &fd);
-    } else {
-        size_t n = 0;
-        const void *body = db_column_bytes(sql, 2, &n);
-        r = n == size ? buf_append(ret, body, n) : -EBADMSG;
-    }
+    r = read_body(s, sql, ret, &file);
     if (r == 0) {
-        *ret_fd = fd;
-        *ret_size = size;
+        *ret_file = file;
+        *ret_size = (uint64_t)db_column_number(sql, 5);
+    }
+    return r;
+}
+
+/* Whether the message was submitted by the owner of a sign key, of which skid is the index. */
+static int is_receipt(const SqliteReader *s, const uint8_t *id, const uint8_t *skid,
+                      const uint8_t receipt[static AT_REST_INDEX_SIZE], bool *ret)
+{
+    const Chunk parts[] = {{id, ID_SIZE}, {skid, AT_REST_INDEX_SIZE}};
+    uint8_t own[AT_REST_INDEX_SIZE];
+    int r = at_rest_index(s->at_rest, INDEX_SUBMITTER, parts, ELEMENTSOF(parts), own);
+    if (r == 0)
+        *ret = bytes_equal(own, receipt, sizeof(own));
+    return r;
+}
+
+/* Or of one that its owner had before. */
+static int is_submitter(const SqliteReader *s, const uint8_t *submitter, const uint8_t *id,
+                        const uint8_t receipt[static AT_REST_INDEX_SIZE], bool *ret)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_SKIDS];
+    uint8_t skid[AT_REST_INDEX_SIZE], former[AT_REST_INDEX_SIZE];
+    bool row = false;
+    int r = bind_index(s, sql, 1, INDEX_KEY, submitter, KID_SIZE, skid);
+    if (r == 0)
+        r = is_receipt(s, id, skid, receipt, ret);
+    if (r == 0 && !*ret)
+        r = db_step(sql, &row);
+    while (r == 0 && row && !*ret) {
+        r = db_column_exact(sql, 0, former, sizeof(former));
+        if (r == 0)
+            r = is_receipt(s, id, former, receipt, ret);
+        if (r == 0)
+            r = db_step(sql, &row);
     }
     return r;
 }
 
 int reader_status(StoreReader *reader, const uint8_t *submitter, const uint8_t *id, StoreState *ret)
 {
-    _cleanup_(db_resetp) DbStatement *sql = ((SqliteReader *)reader)->sql[SQL_STATUS];
-    bool row = false;
-    db_bind_bytes(sql, 1, submitter, KID_SIZE);
-    db_bind_bytes(sql, 2, id, ID_SIZE);
-    int r = db_step(sql, &row);
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_STATUS];
+    uint8_t message[AT_REST_INDEX_SIZE], receipt[AT_REST_INDEX_SIZE];
+    bool row = false, own = false;
+    int r = bind_index(s, sql, 1, INDEX_MESSAGE, id, ID_SIZE, message);
+    if (r == 0)
+        r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    r = db_column_exact(sql, 1, receipt, sizeof(receipt));
+    if (r == 0)
+        r = is_submitter(s, submitter, id, receipt, &own);
+    if (r != 0)
+        return r;
+    if (!own)
+        return HMSG_ERROR_NOT_FOUND;
     *ret = (StoreState)db_column_number(sql, 0);
     return 0;
 }
@@ -290,12 +450,14 @@ int reader_room(StoreReader *reader, const uint8_t *mailbox, uint64_t size)
 {
     const SqliteReader *s = (const SqliteReader *)reader;
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_ROOM];
+    uint8_t index[AT_REST_INDEX_SIZE];
     bool row = false;
     if (size > s->limits.body_bytes)
         return HMSG_ERROR_TOO_LARGE;
-    db_bind_bytes(sql, 1, mailbox, KID_SIZE);
+    int r = bind_index(s, sql, 1, INDEX_KEY, mailbox, KID_SIZE, index);
     db_bind_number(sql, 2, clock_realtime() - (int64_t)s->limits.former_seconds);
-    int r = db_step(sql, &row);
+    if (r == 0)
+        r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
     uint64_t bytes = (uint64_t)db_column_number(sql, 0), count = (uint64_t)db_column_number(sql, 1);
@@ -313,34 +475,99 @@ int reader_counts(StoreReader *reader, StoreCounts *ret)
         return r != 0 ? r : -EBADMSG;
     *ret = (StoreCounts){(uint64_t)db_column_number(sql, 0), (uint64_t)db_column_number(sql, 1),
                          (uint64_t)db_column_number(sql, 2), (uint64_t)db_column_number(sql, 3),
-                         (uint64_t)db_column_number(sql, 4)};
+                         (uint64_t)db_column_number(sql, 4), (uint64_t)db_column_number(sql, 5),
+                         db_column_number(sql, 6),           (uint64_t)db_column_number(sql, 7)};
     return 0;
 }
 
-static int check_blobs(const SqliteReader *s)
+/* One look at a time, so that the relay is not kept from cleaning its log for as long as all takes. Each gets
+ * the number of what it looked at, of which it looks at the next, and says that there is none with NOT_FOUND.
+ */
+static int check_identity(SqliteReader *s, int64_t *number)
 {
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_BLOBS];
-    bool row = false;
-    int r = db_step(sql, &row);
-    while (r == 0 && row) {
-        _cleanup_(fd_closep) int fd = -1;
-        r = open_blob(s, sql, 0, (uint64_t)db_column_number(sql, 1), &fd);
-        if (r == HMSG_ERROR_NOT_FOUND)
-            r = -EBADMSG;
-        if (r == 0)
-            r = db_step(sql, &row);
-    }
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_IDENTITY];
+    _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
+    if (!i)
+        return -ENOMEM;
+    db_bind_number(sql, 1, *number);
+    int r = read_identity(s, sql, i);
+    if (r == 0)
+        *number = db_column_number(sql, 3);
     return r;
+}
+
+static int check_former(SqliteReader *s, int64_t *number)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_FORMER];
+    _cleanup_(buf_done) Buf packed = BUF_MAX(FORMER_PACKED_MAX);
+    StoreLink link;
+    bool row = false;
+    db_bind_number(sql, 1, *number);
+    int r = db_step(sql, &row);
+    if (r != 0 || !row)
+        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    r = read_link(s, sql, &packed, &link);
+    if (r == 0)
+        *number = db_column_number(sql, 6);
+    return r;
+}
+
+static int check_file(StoreFile *file)
+{
+    _cleanup_(store_file_freep) StoreFile *f = file;
+    uint8_t piece[BODY_CHUNK_SIZE];
+    ssize_t n = 1;
+    for (uint64_t at = 0; n > 0; at += (uint64_t)n) {
+        n = store_file_read(f, at, piece, sizeof(piece));
+        if (n < 0)
+            return (int)n;
+    }
+    return 0;
+}
+
+static int check_message(SqliteReader *s, int64_t *number)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_MESSAGE];
+    _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
+    StoreFile *file = NULL;
+    bool row = false;
+    db_bind_number(sql, 1, *number);
+    int r = db_step(sql, &row);
+    if (r != 0 || !row)
+        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    r = read_body(s, sql, &body, &file);
+    if (r == 0 && file)
+        r = check_file(file);
+    if (r == 0)
+        *number = db_column_number(sql, 9);
+    return r > 0 ? -EBADMSG : r;
+}
+
+/* While the relay runs a message may go between the look at its row and the look at its file: then the second
+ * look finds another row. The same with a root key that came or went. */
+static int check_each(SqliteReader *s, const StoreKeeper *keeper,
+                      int (*check)(SqliteReader *s, int64_t *number))
+{
+    int64_t number = 0;
+    int r = 0;
+    while (r == 0) {
+        int first = check(s, &number);
+        r = first == -ESTALE && keeper ? keys_load(s->db, keeper, s->at_rest) : 0;
+        if (r == 0)
+            r = first == -EBADMSG || first == -ESTALE ? check(s, &number) : first;
+    }
+    return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
 }
 
 int store_sqlite_check(StoreReader *reader)
 {
-    const SqliteReader *s = (const SqliteReader *)reader;
+    SqliteReader *s = (SqliteReader *)reader;
     int r = db_check(s->db);
-    /* While the relay runs, a message may go between the look at its row and the look at its file: then the
-     * second look finds no row either. */
-    if (r != 0)
-        return r;
-    r = check_blobs(s);
-    return r == -EBADMSG ? check_blobs(s) : r;
+    if (r == 0)
+        r = check_each(s, s->keeper, check_identity);
+    if (r == 0)
+        r = check_each(s, s->keeper, check_former);
+    if (r == 0)
+        r = check_each(s, s->keeper, check_message);
+    return r == -ESTALE ? -EBADMSG : r;
 }

@@ -7,48 +7,76 @@
 #include "server/store-sqlite-internal.h"
 
 static const char *const texts[SQL_WRITE_MAX_] = {
-    [SQL_FIND_SKID] = "SELECT number, kid, name, generation FROM identities WHERE skid = ?1",
+    [SQL_FIND_SKID] = "SELECT number, kid = ?2, name = ?3, name IS NULL, generation FROM identities"
+                      " WHERE skid = ?1",
     [SQL_FIND_CONFLICT] = "SELECT 1 FROM identities WHERE skid <> ?1 AND (kid IN (?1, ?2) OR name = ?3)"
                           " UNION ALL SELECT 1 FROM identities WHERE skid = ?2"
                           " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)",
-    [SQL_ADD_IDENTITY] = "INSERT INTO identities(skid, kid, name, sign, decrypt, statement, generation,"
-                         " created) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    [SQL_UPDATE_IDENTITY] =
-        "UPDATE identities SET statement = ?2, generation = ?3, name = ?4 WHERE number = ?1",
+    [SQL_ADD_IDENTITY] =
+        "INSERT INTO identities(number, skid, kid, name, generation, created, root, key, since,"
+        " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, x'', x'')",
+    [SQL_UPDATE_IDENTITY] = "UPDATE identities SET generation = ?2, name = ?3 WHERE number = ?1",
     [SQL_ADD_MAILBOX] = "INSERT INTO mailboxes(number, next, bytes, count) VALUES(?1, 1, 0, 0)",
     [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
                          " ON m.number = i.number WHERE i.kid = ?1",
-    [SQL_FIND_PARTIES] = "SELECT m.number, m.next, m.bytes, m.count,"
-                         " s.name IS NULL, i.kid, coalesce((SELECT f.skid FROM former AS f"
-                         " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
-                         " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
-                             "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE s.skid = ?2",
-    [SQL_FIND_MESSAGE] = "SELECT number, seq, state, accepted, submitter, share, size, blob FROM messages"
-                         " WHERE id = ?1 AND mailbox = ?2",
-    [SQL_FIND_SHARE] = "SELECT bytes, count FROM shares WHERE mailbox = ?1 AND submitter = ?2",
+    [SQL_FIND_PARTIES] =
+        "SELECT m.number, m.next, m.bytes, m.count, s.name IS NULL, i.root, i.key, i.wrapped,"
+        " i.since, i.kid, coalesce((SELECT f.skid FROM former AS f"
+        " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
+        " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
+            "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE s.skid = ?2",
+    [SQL_FIND_MESSAGE] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
+                         ", m.seq, m.accepted FROM" MESSAGE_KEY_TABLES "WHERE m.id = ?1 AND m.mailbox = ?2",
+    [SQL_FIND_SHARE] = "SELECT bytes, count FROM shares WHERE mailbox = ?1 AND share = ?2",
     [SQL_ADD_MESSAGE] =
-        "INSERT INTO messages(mailbox, seq, id, submitter, share, size, accepted, expires, state,"
-        " blob, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10) ON CONFLICT DO NOTHING",
+        "INSERT INTO messages(mailbox, seq, id, submitter, size, accepted, expires, state, key,"
+        " blob, sealed, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)"
+        " ON CONFLICT DO NOTHING",
     [SQL_COUNT_MAILBOX] =
         "UPDATE mailboxes SET next = next + ?2, bytes = bytes + ?3, count = count + ?4 WHERE number = ?1",
     [SQL_COUNT_SHARE] =
-        "INSERT INTO shares(mailbox, submitter, bytes, count) VALUES(?1, ?2, ?3, ?4)"
+        "INSERT INTO shares(mailbox, share, bytes, count) VALUES(?1, ?2, ?3, ?4)"
         " ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes, count = count + excluded.count",
-    [SQL_DROP_SHARE] = "DELETE FROM shares WHERE mailbox = ?1 AND submitter = ?2 AND count <= 0",
+    [SQL_DROP_SHARE] = "DELETE FROM shares WHERE mailbox = ?1 AND share = ?2 AND count <= 0",
     [SQL_END_MESSAGE] =
-        "UPDATE messages SET state = ?2, expires = max(expires + ?3, accepted + ?4), blob = NULL, body = NULL"
-        " WHERE number = ?1",
-    [SQL_EXPIRED] = "SELECT number, mailbox, state, id, submitter, share, size, blob FROM messages"
-                    " WHERE expires <= ?1 ORDER BY expires LIMIT ?2",
+        "UPDATE messages SET state = ?2, expires = max(expires + ?3, accepted + ?4), blob = NULL,"
+        " sealed = NULL, body = NULL WHERE number = ?1",
+    [SQL_EXPIRED] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
+                    " FROM" MESSAGE_KEY_TABLES "WHERE m.expires <= ?1 ORDER BY m.expires LIMIT ?2",
     [SQL_FORGET_MESSAGE] = "DELETE FROM messages WHERE number = ?1",
     [SQL_MAILBOX_BLOBS] = "SELECT blob FROM messages WHERE mailbox = ?1 AND blob IS NOT NULL",
     [SQL_DELETE_MESSAGES] = "DELETE FROM messages WHERE mailbox = ?1",
     [SQL_DELETE_SHARES] = "DELETE FROM shares WHERE mailbox = ?1",
     [SQL_DELETE_MAILBOX] = "DELETE FROM mailboxes WHERE number = ?1",
     [SQL_DELETE_IDENTITY] = "DELETE FROM identities WHERE number = ?1",
+    [SQL_FIND_KEY] =
+        "SELECT i.root, i.key, i.wrapped, i.since, i.sealed, m.next, m.bytes FROM identities AS i"
+        " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE i.number = ?1",
+    [SQL_SET_KEY] = "UPDATE identities SET root = ?2, key = ?3, since = ?4, wrapped = ?5, sealed = ?6"
+                    " WHERE number = ?1",
+    [SQL_ADD_OLD_KEY] = "INSERT INTO old_keys(owner, key, root, wrapped, resealed) VALUES(?1, ?2, ?3, ?4, 0)",
+    [SQL_DELETE_OLD_KEY] = "DELETE FROM old_keys WHERE owner = ?1 AND (?2 IS NULL OR key = ?2)",
+    [SQL_FIND_ROOT] = "SELECT number, created, (SELECT count(*) FROM roots WHERE number > 0) FROM roots"
+                      " WHERE number > 0 ORDER BY number DESC LIMIT 1",
+    [SQL_ADD_ROOT] = "INSERT INTO roots(number, kept, created) VALUES(?1, ?2, ?3)",
+    [SQL_DELETE_ROOTS] = "DELETE FROM roots WHERE number > 0 AND number < ?1",
+    [SQL_FIND_REKEY] = "SELECT number FROM identities WHERE root < ?1 LIMIT ?2",
+    [SQL_FIND_OLD_KEY] = "SELECT owner, resealed, root, key, wrapped FROM old_keys LIMIT 1",
+    [SQL_FIND_RESEAL] = "SELECT number, size, seq, id, sealed FROM messages WHERE mailbox = ?1 AND state = 0"
+                        " AND seq > ?2 AND key = ?3 ORDER BY seq LIMIT ?4",
+    [SQL_RESEAL] = "UPDATE messages SET key = ?2, sealed = ?3 WHERE number = ?1",
+    [SQL_RESEALED] = "UPDATE old_keys SET resealed = ?3 WHERE owner = ?1 AND key = ?2",
 };
 
 int store_sqlite_prepare(SqliteStore *s)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++)
+        r = db_prepare(s->db, texts[i] ? texts[i] : store_sqlite_rotate_texts[i], &s->sql[i]);
+    return r;
+}
+
+int store_sqlite_sum(SqliteStore *s)
 {
     _cleanup_(db_statement_freep) DbStatement *sum = NULL;
     bool row = false;
@@ -57,252 +85,122 @@ int store_sqlite_prepare(SqliteStore *s)
         r = db_step(sum, &row);
     if (r == 0 && row)
         s->total = (uint64_t)db_column_number(sum, 0);
-    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++)
-        r = db_prepare(s->db, texts[i] ? texts[i] : store_sqlite_rotate_texts[i], &s->sql[i]);
-    return r;
-}
-
-/* One statement with a number, as most of those that delete are. */
-static int run_number(SqliteStore *s, SqlWrite which, int64_t number)
-{
-    db_bind_number(s->sql[which], 1, number);
-    return db_run(s->sql[which]);
-}
-
-static void bind_name(DbStatement *sql, int index, const char *name)
-{
-    db_bind_text(sql, index, name[0] ? name : NULL);
-}
-
-typedef struct Known {
-    int64_t number; /* 0: not registered */
-    uint8_t kid[KID_SIZE];
-    char name[NAME_SIZE_MAX + 1];
-    int64_t generation;
-} Known;
-
-static int find_skid(SqliteStore *s, const uint8_t *skid, Known *ret)
-{
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_SKID];
-    Known k = {};
-    bool row = false;
-    db_bind_bytes(sql, 1, skid, KID_SIZE);
-    int r = db_step(sql, &row);
-    if (r == 0 && row) {
-        size_t n = 0;
-        const char *name = db_column_text(sql, 2, &n);
-        r = n > NAME_SIZE_MAX ? -EBADMSG : db_column_exact(sql, 1, k.kid, KID_SIZE);
-        if (r == 0) {
-            memcpy(k.name, name, n);
-            k.number = db_column_number(sql, 0);
-            k.generation = db_column_number(sql, 3);
-        }
-    }
-    if (r == 0)
-        *ret = k;
-    return r;
-}
-
-/* Whether one of the keys or the name is another's. */
-static int find_conflict(SqliteStore *s, const StoreIdentity *i, bool *ret)
-{
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_CONFLICT];
-    db_bind_bytes(sql, 1, i->skid, KID_SIZE);
-    db_bind_bytes(sql, 2, i->kid, KID_SIZE);
-    bind_name(sql, 3, i->name);
-    return db_step(sql, ret);
-}
-
-static int add_identity(SqliteStore *s, const StoreIdentity *i)
-{
-    DbStatement *sql = s->sql[SQL_ADD_IDENTITY];
-    db_bind_bytes(sql, 1, i->skid, KID_SIZE);
-    db_bind_bytes(sql, 2, i->kid, KID_SIZE);
-    bind_name(sql, 3, i->name);
-    db_bind_bytes(sql, 4, i->sign, i->sign_size);
-    db_bind_bytes(sql, 5, i->decrypt, i->decrypt_size);
-    db_bind_text(sql, 6, i->statement);
-    db_bind_number(sql, 7, (int64_t)i->generation);
-    db_bind_number(sql, 8, i->created);
-    int r = db_run(sql);
-    if (r == 0 && i->name[0])
-        r = run_number(s, SQL_ADD_MAILBOX, db_last_row_id(s->db));
-    return r;
-}
-
-/* The same keys again: a newer statement takes the place of the older one, a guest may become a member. */
-static int update_identity(SqliteStore *s, const Known *known, const StoreIdentity *i)
-{
-    DbStatement *sql = s->sql[SQL_UPDATE_IDENTITY];
-    bool joins = i->name[0] && !known->name[0];
-    /* A member who registers as guest is a member still, and his statement tells his address here. */
-    if ((int64_t)i->generation < known->generation || (!i->name[0] && known->name[0]))
-        return 0;
-    db_bind_number(sql, 1, known->number);
-    db_bind_text(sql, 2, i->statement);
-    db_bind_number(sql, 3, (int64_t)i->generation);
-    bind_name(sql, 4, i->name);
-    int r = db_run(sql);
-    return r == 0 && joins ? run_number(s, SQL_ADD_MAILBOX, known->number) : r;
-}
-
-static int do_register(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
-{
-    const StoreIdentity *i = w->reg.identity;
-    Known known = {};
-    bool taken = false;
-    *ret_rollback = true;
-    int r = find_skid(s, i->skid, &known);
-    if (r == 0)
-        r = find_conflict(s, i, &taken);
-    if (r != 0)
-        return r;
-    bool other = known.number != 0 && (!bytes_equal(known.kid, i->kid, KID_SIZE) ||
-                                       (known.name[0] && i->name[0] && strcmp(known.name, i->name) != 0));
-    *ret_rollback = false;
-    if (taken || other)
-        return HMSG_ERROR_ALREADY_EXISTS;
-    w->reg.created = known.number == 0 || (!known.name[0] && i->name[0]);
-    r = known.number == 0 ? add_identity(s, i) : update_identity(s, &known, i);
-    *ret_rollback = r != 0;
-    return r;
-}
-
-static int collect_blobs(SqliteStore *s, int64_t mailbox)
-{
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_MAILBOX_BLOBS];
-    bool row = false;
-    db_bind_number(sql, 1, mailbox);
-    int r = db_step(sql, &row);
-    while (r == 0 && row) {
-        uint8_t name[BLOB_NAME_SIZE];
-        r = db_column_exact(sql, 0, name, sizeof(name));
-        if (r == 0)
-            r = buf_append(&s->dead, name, sizeof(name));
-        if (r == 0)
-            r = db_step(sql, &row);
-    }
     return r;
 }
 
 typedef struct Mailbox {
     int64_t number, next, bytes, count;
+    int64_t since; /* next when it got its data key */
 } Mailbox;
 
-static int find_mailbox(SqliteStore *s, const uint8_t *kid, Mailbox *ret)
+static int find_mailbox(SqliteStore *s, const uint8_t *index, Mailbox *ret)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_MAILBOX];
     bool row = false;
-    db_bind_bytes(sql, 1, kid, KID_SIZE);
+    db_bind_bytes(sql, 1, index, AT_REST_INDEX_SIZE);
     int r = db_step(sql, &row);
     if (r != 0)
         return r;
     if (!row)
         return HMSG_ERROR_NOT_FOUND;
-    *ret = (Mailbox){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2),
-                     db_column_number(sql, 3)};
+    *ret = (Mailbox){.number = db_column_number(sql, 0),
+                     .next = db_column_number(sql, 1),
+                     .bytes = db_column_number(sql, 2),
+                     .count = db_column_number(sql, 3)};
     return 0;
 }
 
-static int do_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
+int store_sqlite_share(const SqliteStore *s, int64_t mailbox,
+                       const uint8_t submitter[static AT_REST_INDEX_SIZE], bool stranger, Share *ret)
 {
-    Known known = {};
-    Mailbox mailbox = {};
-    *ret_rollback = true;
-    int r = find_skid(s, w->unregister.skid, &known);
-    if (r != 0)
-        return r;
-    if (known.number == 0 || strcmp(known.name, w->unregister.name) != 0) {
-        *ret_rollback = false;
-        return HMSG_ERROR_NOT_FOUND;
-    }
-    if (known.name[0]) {
-        r = find_mailbox(s, known.kid, &mailbox);
-        if (r == 0)
-            r = collect_blobs(s, known.number);
-        if (r == 0)
-            r = run_number(s, SQL_DELETE_MESSAGES, known.number);
-        if (r == 0)
-            r = run_number(s, SQL_DELETE_SHARES, known.number);
-        if (r == 0)
-            r = run_number(s, SQL_DELETE_MAILBOX, known.number);
-    }
-    if (r == 0)
-        r = run_number(s, SQL_DELETE_FORMER, known.number);
-    if (r == 0)
-        r = run_number(s, SQL_DELETE_IDENTITY, known.number);
-    if (r == 0)
-        s->total -= (uint64_t)mailbox.bytes;
-    *ret_rollback = r != 0;
-    return r;
+    uint8_t number[8];
+    for (unsigned i = 0; i < sizeof(number); i++)
+        number[i] = (uint8_t)((uint64_t)mailbox >> (56 - 8 * i));
+    const Chunk parts[] = {{number, sizeof(number)}, {submitter, AT_REST_INDEX_SIZE}};
+    *ret = (Share){.size = stranger ? 0 : sizeof(ret->bytes)};
+    return stranger ? 0 : at_rest_index(s->at_rest, INDEX_SHARE, parts, ELEMENTSOF(parts), ret->bytes);
+}
+
+void store_sqlite_put_share(const Share *share, Secret *plain)
+{
+    memcpy(secret_data(plain) + MESSAGE_AT_SHARE, share->bytes, sizeof(share->bytes));
+    secret_data(plain)[MESSAGE_AT_SHARED] = share->size > 0;
+}
+
+static Share get_share(const Secret *plain)
+{
+    Share share = {.size = secret_bytes(plain)[MESSAGE_AT_SHARED] != 0 ? AT_REST_INDEX_SIZE : 0};
+    memcpy(share.bytes, secret_bytes(plain) + MESSAGE_AT_SHARE, sizeof(share.bytes));
+    return share;
 }
 
 typedef struct Row {
     int64_t number, mailbox, seq, accepted, size;
     StoreState state;
-    uint8_t id[ID_SIZE], submitter[KID_SIZE], share[KID_SIZE], blob[BLOB_NAME_SIZE];
-    size_t share_size;
+    uint8_t index[AT_REST_INDEX_SIZE], blob[BLOB_NAME_SIZE], sealed[MESSAGE_SEALED_SIZE];
+    WrappedKey key;
     bool has_blob;
 } Row;
 
-static int read_tail(DbStatement *sql, Row *m)
+/* Of a message that is no longer waiting all that is sealed is gone. */
+static int read_row(DbStatement *sql, Row *m)
 {
-    const void *share = db_column_bytes(sql, 5, &m->share_size);
-    if (m->share_size > sizeof(m->share))
-        return -EBADMSG;
-    if (m->share_size > 0)
-        memcpy(m->share, share, m->share_size);
-    m->size = db_column_number(sql, 6);
-    m->has_blob = !db_column_null(sql, 7);
-    int r = db_column_exact(sql, 4, m->submitter, KID_SIZE);
-    return r == 0 && m->has_blob ? db_column_exact(sql, 7, m->blob, BLOB_NAME_SIZE) : r;
+    m->number = db_column_number(sql, 0);
+    m->mailbox = db_column_number(sql, 1);
+    m->state = (StoreState)db_column_number(sql, 2);
+    m->size = db_column_number(sql, 4);
+    m->has_blob = !db_column_null(sql, 5);
+    int r = db_column_exact(sql, 3, m->index, sizeof(m->index));
+    if (r == 0 && m->has_blob)
+        r = db_column_exact(sql, 5, m->blob, BLOB_NAME_SIZE);
+    if (r == 0 && m->state == STORE_ACCEPTED)
+        r = db_column_exact(sql, 6, m->sealed, sizeof(m->sealed));
+    return r == 0 ? wrapped_key_read(sql, 7, &m->key) : r;
 }
 
 /* number is 0 when there is no such message. */
-static int find_message(SqliteStore *s, int64_t mailbox, const uint8_t *id, Row *ret)
+static int find_message(SqliteStore *s, int64_t mailbox, const uint8_t *index, Row *ret)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_MESSAGE];
-    Row m = {.mailbox = mailbox};
+    Row m = {};
     bool row = false;
-    db_bind_bytes(sql, 1, id, ID_SIZE);
+    db_bind_bytes(sql, 1, index, AT_REST_INDEX_SIZE);
     db_bind_number(sql, 2, mailbox);
     int r = db_step(sql, &row);
     if (r == 0 && row) {
-        m.number = db_column_number(sql, 0);
-        m.seq = db_column_number(sql, 1);
-        m.state = (StoreState)db_column_number(sql, 2);
-        m.accepted = db_column_number(sql, 3);
-        memcpy(m.id, id, ID_SIZE);
-        r = read_tail(sql, &m);
+        m.seq = db_column_number(sql, 10);
+        m.accepted = db_column_number(sql, 11);
+        r = read_row(sql, &m);
     }
     if (r == 0)
         *ret = m;
     return r;
 }
 
-static int count(SqliteStore *s, const Row *m, int64_t next, int64_t sign)
+static int count(SqliteStore *s, int64_t mailbox, const Share *share, int64_t size, int64_t next,
+                 int64_t sign)
 {
     DbStatement *sql = s->sql[SQL_COUNT_MAILBOX];
-    db_bind_number(sql, 1, m->mailbox);
+    db_bind_number(sql, 1, mailbox);
     db_bind_number(sql, 2, next);
-    db_bind_number(sql, 3, sign * m->size);
+    db_bind_number(sql, 3, sign * size);
     db_bind_number(sql, 4, sign);
     int r = db_run(sql);
     if (r != 0)
         return r;
     sql = s->sql[SQL_COUNT_SHARE];
-    db_bind_number(sql, 1, m->mailbox);
-    db_bind_bytes(sql, 2, m->share, m->share_size);
-    db_bind_number(sql, 3, sign * m->size);
+    db_bind_number(sql, 1, mailbox);
+    db_bind_bytes(sql, 2, share->bytes, share->size);
+    db_bind_number(sql, 3, sign * size);
     db_bind_number(sql, 4, sign);
     r = db_run(sql);
     if (r == 0 && sign < 0) {
         sql = s->sql[SQL_DROP_SHARE];
-        db_bind_number(sql, 1, m->mailbox);
-        db_bind_bytes(sql, 2, m->share, m->share_size);
+        db_bind_number(sql, 1, mailbox);
+        db_bind_bytes(sql, 2, share->bytes, share->size);
         r = db_run(sql);
     }
-    s->total += (uint64_t)(sign * m->size);
+    s->total += (uint64_t)(sign * size);
     return r;
 }
 
@@ -311,14 +209,33 @@ static bool over(int64_t bytes, int64_t n, uint64_t size, uint64_t bytes_max, ui
     return (uint64_t)n >= n_max || size > bytes_max || (uint64_t)bytes > bytes_max - size;
 }
 
-/* The mailbox, and what the submitter is: of how many he has sent, a rotation makes nothing forgotten (share,
- * of size 0 for guests). */
-static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Row *ret_row)
+static int find_owner(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const uint8_t *index)
+{
+    const Prepared *p = w->prepared;
+    _cleanup_(buf_done) Buf packed = BUF_MAX(IDENTITY_PACKED_MAX);
+    if (memcmp(index, p->mailbox, AT_REST_INDEX_SIZE) == 0) { /* public */
+        memcpy(w->put.owner, w->put.mailbox, KID_SIZE);
+        return 0;
+    }
+    int r = keys_read(s, mailbox->number, &packed);
+    if (r == 0 && packed.size < 2 * KID_SIZE)
+        r = -EBADMSG;
+    if (r == 0)
+        memcpy(w->put.owner, packed.data + KID_SIZE, KID_SIZE); /* identity_pack */
+    return r;
+}
+
+/* The mailbox, its data key (s->key), and the submitter's share: of how many he has sent, a rotation makes
+ * nothing forgotten. */
+static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_share)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_PARTIES];
+    const Prepared *p = w->prepared;
+    uint8_t owner[AT_REST_INDEX_SIZE], submitter[AT_REST_INDEX_SIZE];
+    WrappedKey key;
     bool row = false;
-    db_bind_bytes(sql, 1, w->put.mailbox, KID_SIZE);
-    db_bind_bytes(sql, 2, w->put.submitter, KID_SIZE);
+    db_bind_bytes(sql, 1, p->mailbox, sizeof(p->mailbox));
+    db_bind_bytes(sql, 2, p->submitter, sizeof(p->submitter));
     db_bind_number(sql, 3, w->put.accepted - (int64_t)s->limits.former_seconds);
     int r = db_step(sql, &row);
     if (r != 0)
@@ -328,19 +245,36 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Row *ret_ro
     if (db_column_null(sql, 0))
         return HMSG_ERROR_NOT_FOUND;
     *ret = (Mailbox){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2),
-                     db_column_number(sql, 3)};
-    ret_row->mailbox = ret->number;
-    ret_row->share_size = db_column_number(sql, 4) != 0 ? 0 : KID_SIZE;
-    r = db_column_exact(sql, 5, w->put.owner, KID_SIZE);
-    return r == 0 ? db_column_exact(sql, 6, ret_row->share, KID_SIZE) : r;
+                     db_column_number(sql, 3), db_column_number(sql, 8)};
+    r = wrapped_key_read(sql, 5, &key);
+    if (r == 0)
+        r = data_key_use(&s->key, ret->number, &key);
+    if (r == 0)
+        r = db_column_exact(sql, 9, owner, sizeof(owner));
+    if (r == 0)
+        r = db_column_exact(sql, 10, submitter, sizeof(submitter));
+    if (r == 0)
+        r = find_owner(s, w, ret, owner);
+    return r == 0 ? store_sqlite_share(s, ret->number, submitter, db_column_number(sql, 4) != 0, ret_share)
+                  : r;
+}
+
+/* The same, with another data key when the one of now has sealed as much as it may. */
+static int find_fresh_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_share)
+{
+    int r = find_parties(s, w, ret, ret_share);
+    if (r != 0 || (uint64_t)(ret->next - ret->since) < s->limits.key_seals)
+        return r;
+    r = keys_replace(s, ret->number);
+    return r == 0 ? find_parties(s, w, ret, ret_share) : r;
 }
 
 /* *ret is the limit that it is over, or 0. All guests have one share, of no name. */
-static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m, int *ret)
+static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Share *share, int *ret)
 {
     const StoreLimits *l = &s->limits;
     uint64_t size = w->put.size;
-    bool stranger = m->share_size == 0;
+    bool stranger = share->size == 0;
     *ret = 0;
     if (over(mailbox->bytes, mailbox->count, size, l->mailbox_bytes, l->mailbox_messages))
         *ret = HMSG_ERROR_QUOTA_EXCEEDED;
@@ -351,7 +285,7 @@ static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, c
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_SHARE];
     bool row = false;
     db_bind_number(sql, 1, mailbox->number);
-    db_bind_bytes(sql, 2, m->share, m->share_size);
+    db_bind_bytes(sql, 2, share->bytes, share->size);
     int r = db_step(sql, &row);
     if (r != 0)
         return r;
@@ -363,34 +297,41 @@ static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, c
 }
 
 /* Does nothing when it is here already. */
-static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m)
+static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Share *share)
 {
     DbStatement *sql = s->sql[SQL_ADD_MESSAGE];
+    const Prepared *p = w->prepared;
+    uint8_t sealed[MESSAGE_SEALED_SIZE];
+    store_sqlite_put_share(share, p->plain);
+    int r = message_seal(&s->key, p->id, (int64_t)w->put.size, p->plain, sealed);
+    if (r != 0)
+        return r;
     db_bind_number(sql, 1, mailbox->number);
     db_bind_number(sql, 2, mailbox->next);
-    db_bind_bytes(sql, 3, w->put.id, ID_SIZE);
-    db_bind_bytes(sql, 4, w->put.submitter, KID_SIZE);
-    db_bind_bytes(sql, 5, m->share, m->share_size);
-    db_bind_number(sql, 6, (int64_t)w->put.size);
-    db_bind_number(sql, 7, w->put.accepted);
-    db_bind_number(sql, 8, w->put.expires);
+    db_bind_bytes(sql, 3, p->id, sizeof(p->id));
+    db_bind_bytes(sql, 4, p->receipt, sizeof(p->receipt));
+    db_bind_number(sql, 5, (int64_t)w->put.size);
+    db_bind_number(sql, 6, w->put.accepted);
+    db_bind_number(sql, 7, w->put.expires);
+    db_bind_number(sql, 8, s->key.wrapped.number);
     if (w->put.blob)
         db_bind_bytes(sql, 9, ((const SqliteBlob *)w->put.blob)->name, BLOB_NAME_SIZE);
-    else
-        db_bind_bytes(sql, 10, w->put.body, w->put.size);
-    int r = db_run(sql);
+    db_bind_bytes(sql, 10, sealed, sizeof(sealed));
+    if (!w->put.blob)
+        db_bind_bytes(sql, 11, p->body.data, p->body.size);
+    r = db_run(sql);
     if (r != 0 || db_changes(s->db) == 0)
         return r;
     w->put.created = true;
     w->put.seq = mailbox->next;
-    return count(s, m, 1, 1);
+    return count(s, mailbox->number, share, (int64_t)w->put.size, 1, 1);
 }
 
 /* What was accepted before is answered as then, whatever the limits say now. */
 static int recall(SqliteStore *s, StoreWrite *w, int64_t mailbox, bool *ret_found)
 {
     Row m = {};
-    int r = find_message(s, mailbox, w->put.id, &m);
+    int r = find_message(s, mailbox, ((const Prepared *)w->prepared)->id, &m);
     *ret_found = r == 0 && m.number != 0;
     if (*ret_found) {
         w->put.accepted = m.accepted;
@@ -400,13 +341,13 @@ static int recall(SqliteStore *s, StoreWrite *w, int64_t mailbox, bool *ret_foun
 }
 
 /* Within the limits, or *ret_limit says over which. */
-static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row *m, int *ret_limit)
+static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Share *share, int *ret_limit)
 {
     bool found = false;
     int limit = 0;
-    int r = check_limits(s, w, mailbox, m, &limit);
+    int r = check_limits(s, w, mailbox, share, &limit);
     if (r == 0 && limit == 0)
-        r = add_message(s, w, mailbox, m);
+        r = add_message(s, w, mailbox, share);
     if (r == 0 && !w->put.created)
         r = recall(s, w, mailbox->number, &found);
     if (r == 0 && !w->put.created && !found)
@@ -417,16 +358,16 @@ static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Row 
 static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     Mailbox mailbox = {};
-    Row m = {.size = (int64_t)w->put.size};
+    Share share = {};
     int limit = 0;
     w->put.created = w->put.share = false;
     if (w->put.size > s->limits.body_bytes)
         return HMSG_ERROR_TOO_LARGE;
-    int r = find_parties(s, w, &mailbox, &m);
+    int r = find_fresh_parties(s, w, &mailbox, &share);
     if (r == HMSG_ERROR_NOT_FOUND || r == HMSG_ERROR_DENIED)
         return r;
     if (r == 0)
-        r = put(s, w, &mailbox, &m, &limit);
+        r = put(s, w, &mailbox, &share, &limit);
     *ret_rollback = r != 0;
     return r != 0 ? r : limit;
 }
@@ -437,31 +378,40 @@ static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 static int end_message(SqliteStore *s, StoreWrite *w, const Row *m, StoreState state)
 {
     DbStatement *sql = s->sql[SQL_END_MESSAGE];
+    const uint8_t *plain = secret_bytes(s->plain);
+    int r = data_key_use(&s->key, m->mailbox, &m->key);
+    if (r == 0)
+        r = message_open(&s->key, m->index, m->size, m->sealed, sizeof(m->sealed), s->plain);
+    if (r != 0)
+        return r;
+    const Share share = get_share(s->plain);
     db_bind_number(sql, 1, m->number);
     db_bind_number(sql, 2, state);
     db_bind_number(sql, 3, state == STORE_EXPIRED ? STORE_EXPIRED_RETENTION : 0);
     db_bind_number(sql, 4, MESSAGE_EXPIRY_MAX);
-    int r = db_run(sql);
+    r = db_run(sql);
     if (r == 0)
-        r = count(s, m, 0, -1);
+        r = count(s, m->mailbox, &share, m->size, 0, -1);
     if (r == 0 && m->has_blob)
         r = buf_append(&s->dead, m->blob, BLOB_NAME_SIZE);
     if (r == 0) {
         StoreChange *c = &w->changes[w->n_changes++];
-        memcpy(c->id, m->id, ID_SIZE);
-        memcpy(c->submitter, m->submitter, KID_SIZE);
+        memcpy(c->id, plain, ID_SIZE);
+        memcpy(c->submitter, plain + MESSAGE_AT_SUBMITTER, KID_SIZE);
         c->state = state;
         r = store_sqlite_successor(s, c->submitter);
     }
+    s->erased = true;
     return r;
 }
 
 static int do_acknowledge(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
+    const Prepared *p = w->prepared;
     Mailbox mailbox = {};
     if (w->acknowledge.n > ACKNOWLEDGE_IDS_MAX)
         return HMSG_ERROR_TOO_LARGE;
-    int r = find_mailbox(s, w->acknowledge.mailbox, &mailbox);
+    int r = find_mailbox(s, p->mailbox, &mailbox);
     if (r == HMSG_ERROR_NOT_FOUND)
         return r;
     *ret_rollback = true;
@@ -471,7 +421,7 @@ static int do_acknowledge(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     }
     for (size_t i = 0; r == 0 && i < w->acknowledge.n; i++) {
         Row m = {};
-        r = find_message(s, mailbox.number, w->acknowledge.ids + i * ID_SIZE, &m);
+        r = find_message(s, mailbox.number, p->ids + i * AT_REST_INDEX_SIZE, &m);
         if (r == 0 && m.number != 0 && m.state == STORE_ACCEPTED)
             r = end_message(s, w, &m, STORE_DELIVERED);
     }
@@ -488,13 +438,7 @@ static int find_expired(SqliteStore *s, int64_t now, Row *rows, size_t *ret_n)
     db_bind_number(sql, 2, STORE_SWEEP_MAX);
     int r = db_step(sql, &row);
     while (r == 0 && row && n < STORE_SWEEP_MAX) {
-        Row *m = &rows[n++];
-        m->number = db_column_number(sql, 0);
-        m->mailbox = db_column_number(sql, 1);
-        m->state = (StoreState)db_column_number(sql, 2);
-        r = db_column_exact(sql, 3, m->id, ID_SIZE);
-        if (r == 0)
-            r = read_tail(sql, m);
+        r = read_row(sql, &rows[n++]);
         if (r == 0)
             r = db_step(sql, &row);
     }
@@ -513,8 +457,10 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     int r = find_expired(s, w->sweep.now, rows, &n);
     for (size_t i = 0; r == 0 && i < n; i++)
         r = rows[i].state == STORE_ACCEPTED ? end_message(s, w, &rows[i], STORE_EXPIRED)
-                                            : run_number(s, SQL_FORGET_MESSAGE, rows[i].number);
+                                            : store_sqlite_run_number(s, SQL_FORGET_MESSAGE, rows[i].number);
     w->sweep.more = n == STORE_SWEEP_MAX;
+    s->erase = s->erase || s->erased;
+    s->erased = false;
     *ret_rollback = r != 0;
     return r;
 }
@@ -524,9 +470,9 @@ int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     *ret_rollback = false;
     switch (w->kind) {
     case STORE_REGISTER:
-        return do_register(s, w, ret_rollback);
+        return store_sqlite_register(s, w, ret_rollback);
     case STORE_UNREGISTER:
-        return do_unregister(s, w, ret_rollback);
+        return store_sqlite_unregister(s, w, ret_rollback);
     case STORE_ROTATE:
         return store_sqlite_rotate(s, w, ret_rollback);
     case STORE_PUT:
@@ -535,6 +481,11 @@ int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         return do_acknowledge(s, w, ret_rollback);
     case STORE_SWEEP:
         return do_sweep(s, w, ret_rollback);
+    case STORE_REKEY: {
+        int r = store_sqlite_rekey(s, w);
+        *ret_rollback = r != 0;
+        return r;
+    }
     default:
         return -EINVAL;
     }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 
@@ -14,7 +15,9 @@
 
 /* A message's id is the hash of its mailbox and its body, so that the index by id alone is an index by
  * mailbox and id as well, and answers a submitter's question too. Rows of messages that are no longer waiting
- * stay, without body, so that a second submission is known. */
+ * stay, without body, so that a second submission is known. From the third version on ids and names are
+ * indexes (at-rest.h), everything else that tells something is sealed; the tables of those before are emptied
+ * by store_sqlite_upgrade. */
 static const char *const steps[] = {
     "CREATE TABLE identities(number INTEGER PRIMARY KEY AUTOINCREMENT, skid BLOB NOT NULL UNIQUE,"
     " kid BLOB NOT NULL UNIQUE, name TEXT UNIQUE, sign BLOB NOT NULL, decrypt BLOB NOT NULL,"
@@ -36,6 +39,34 @@ static const char *const steps[] = {
     " skid BLOB NOT NULL UNIQUE, kid BLOB NOT NULL UNIQUE, statement TEXT NOT NULL, steps TEXT NOT NULL,"
     " next TEXT NOT NULL, retired INTEGER NOT NULL) STRICT;"
     "CREATE INDEX former_identity ON former(identity, number)",
+    "ALTER TABLE identities RENAME TO clear_identities; ALTER TABLE mailboxes RENAME TO clear_mailboxes;"
+    "ALTER TABLE shares RENAME TO clear_shares; ALTER TABLE messages RENAME TO clear_messages;"
+    "ALTER TABLE former RENAME TO clear_former;"
+    "CREATE TABLE roots(number INTEGER PRIMARY KEY, kept BLOB NOT NULL, created INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE identities(number INTEGER PRIMARY KEY AUTOINCREMENT, skid BLOB NOT NULL UNIQUE,"
+    " kid BLOB NOT NULL UNIQUE, name BLOB UNIQUE, generation INTEGER NOT NULL, created INTEGER NOT NULL,"
+    " root INTEGER NOT NULL, key INTEGER NOT NULL, since INTEGER NOT NULL, wrapped BLOB NOT NULL,"
+    " sealed BLOB NOT NULL) STRICT;"
+    "CREATE INDEX identities_root ON identities(root);"
+    "CREATE TABLE old_keys(owner INTEGER NOT NULL REFERENCES identities(number), key INTEGER NOT NULL,"
+    " root INTEGER NOT NULL, wrapped BLOB NOT NULL, resealed INTEGER NOT NULL, PRIMARY KEY(owner, key))"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE TABLE mailboxes(number INTEGER PRIMARY KEY REFERENCES identities(number),"
+    " next INTEGER NOT NULL, bytes INTEGER NOT NULL, count INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE shares(mailbox INTEGER NOT NULL REFERENCES mailboxes(number), share BLOB NOT NULL,"
+    " bytes INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(mailbox, share)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE messages(number INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailboxes(number),"
+    " seq INTEGER NOT NULL, id BLOB NOT NULL, submitter BLOB NOT NULL, size INTEGER NOT NULL,"
+    " accepted INTEGER NOT NULL, expires INTEGER NOT NULL, state INTEGER NOT NULL, key INTEGER NOT NULL,"
+    " blob BLOB, sealed BLOB, body BLOB) STRICT;"
+    "CREATE UNIQUE INDEX sealed_id ON messages(id, mailbox);"
+    "CREATE INDEX sealed_mailbox ON messages(mailbox, state, seq);"
+    "CREATE INDEX sealed_expires ON messages(expires);"
+    "CREATE INDEX sealed_blob ON messages(blob) WHERE blob IS NOT NULL;"
+    "CREATE TABLE former(number INTEGER PRIMARY KEY, identity INTEGER NOT NULL REFERENCES identities(number),"
+    " skid BLOB NOT NULL UNIQUE, kid BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL, retired INTEGER NOT NULL)"
+    " STRICT;"
+    "CREATE INDEX sealed_former ON former(identity, number)",
 };
 const DbSchema store_sqlite_schema = {0x484d5252 /* HMRR */, steps, ELEMENTSOF(steps)};
 
@@ -126,6 +157,9 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     if (r == 0) {
         if (s->in_doubt && db_total_changes(s->db) != changes)
             end_doubt(s);
+        if (s->rekey_begun)
+            (void)unlink(s->request); /* what stays is done again */
+        s->rekey_begun = false;
         return 0;
     }
     for (size_t i = 0; i < n; i++) {
@@ -133,6 +167,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
         batch[i]->result = r;
     }
     s->total = total;
+    s->rekey_begun = false;
+    s->key.owner = 0; /* perhaps a data key that was rolled back */
     buf_clear(&s->dead);
     return r;
 }
@@ -147,7 +183,16 @@ static void answer(SqliteStore *s, StoreWrite *w, bool doubt)
             (void)buf_append(&s->doubtful, b->name, BLOB_NAME_SIZE);
         w->put.blob = blob_free(&b->base);
     }
+    store_sqlite_unprepare(w);
     w->done(w);
+}
+
+/* What was deleted, keys above all, stands in the log until that is carried over and cut. While somebody
+ * reads it cannot be: the next batch tries again, and the sweeper has one each minute. */
+static void erase_log(SqliteStore *s)
+{
+    if (s->erase && db_checkpoint_try(s->db) == 0)
+        s->erase = false;
 }
 
 static void *write_all(void *userdata)
@@ -164,6 +209,7 @@ static void *write_all(void *userdata)
         }
         for (size_t i = 0; i < n; i++)
             answer(s, batch[i], s->in_doubt && batch[i]->result != 0);
+        erase_log(s);
     }
     return NULL;
 }
@@ -198,6 +244,9 @@ static int sqlite_write(Store *store, StoreWrite *w)
     w->n_changes = 0;
     if (w->kind == STORE_PUT && w->put.blob)
         w->put.size = ((SqliteBlob *)w->put.blob)->size;
+    int r = store_sqlite_prepare_write(s, w);
+    if (r != 0)
+        return r;
     (void)pthread_mutex_lock(&s->lock);
     bool blob = w->kind == STORE_PUT && w->put.blob;
     bool full =
@@ -205,6 +254,8 @@ static int sqlite_write(Store *store, StoreWrite *w)
     if (!full)
         push(blob ? &s->syncs : &s->writes, w);
     (void)pthread_mutex_unlock(&s->lock);
+    if (full)
+        store_sqlite_unprepare(w);
     return full ? -EAGAIN : 0;
 }
 
@@ -233,7 +284,11 @@ static Store *sqlite_free(Store *store)
     (void)pthread_mutex_destroy(&s->lock);
     buf_done(&s->dead);
     buf_done(&s->doubtful);
+    data_key_done(&s->key);
+    (void)secret_free(s->plain);
+    (void)at_rest_unref(s->at_rest);
     free(s->path);
+    free(s->request);
     free(s);
     return NULL;
 }
@@ -254,6 +309,8 @@ const StoreOps store_sqlite_ops = {
     .snapshot_end = reader_snapshot_end,
     .list = reader_list,
     .fetch = reader_fetch,
+    .file_read = reader_file_read,
+    .file_free = reader_file_free,
     .status = reader_status,
     .room = reader_room,
     .counts = reader_counts,
@@ -273,6 +330,8 @@ static int open_files(SqliteStore *s, const char *folder)
         .cache_kib = CACHE_KIB, .checkpoint_pages = CHECKPOINT_PAGES, .size_max = s->limits.size_max};
     int r = string_printf(&s->path, "%s/relay.sqlite", folder);
     if (r == 0)
+        r = string_printf(&s->request, "%s/" REKEY_REQUEST, folder);
+    if (r == 0)
         r = string_printf(&blobs, "%s/blobs", folder);
     if (r == 0)
         r = file_make_folders(blobs, 0700);
@@ -285,17 +344,32 @@ static int open_files(SqliteStore *s, const char *folder)
     if (r == 0)
         r = store_sqlite_prepare(s);
     if (r == 0)
+        r = keys_open(s, clock_realtime());
+    if (r == 0)
+        r = store_sqlite_upgrade(s);
+    if (r == 0)
+        r = store_sqlite_sum(s);
+    if (r == 0)
         r = blob_remove_orphans(s);
     return r == 0 ? sync_folder(folder) : r;
 }
 
-int store_sqlite_open(const char *folder, const StoreLimits *limits, Store **ret)
+static int init_keys(SqliteStore *s)
+{
+    int r = at_rest_new(&s->at_rest);
+    if (r == 0)
+        r = data_key_init(&s->key, s->at_rest);
+    return r == 0 ? secret_new(MESSAGE_PLAIN_SIZE, &s->plain) : r;
+}
+
+int store_sqlite_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
 {
     SqliteStore *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
     s->base.ops = &store_sqlite_ops;
     s->limits = *limits;
+    s->keeper = *keeper;
     s->blobs = -1;
     s->dead = s->doubtful = BUF_MAX(DEAD_BLOBS_SIZE_MAX);
     s->writes.tail = &s->writes.head;
@@ -304,7 +378,9 @@ int store_sqlite_open(const char *folder, const StoreLimits *limits, Store **ret
     (void)pthread_cond_init(&s->writes.some, NULL);
     (void)pthread_cond_init(&s->syncs.some, NULL);
     _cleanup_(store_freep) Store *store = &s->base;
-    int r = open_files(s, folder);
+    int r = init_keys(s);
+    if (r == 0)
+        r = open_files(s, folder);
     if (r != 0)
         return r;
     r = -pthread_create(&s->writer, NULL, write_all, s);

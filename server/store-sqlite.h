@@ -4,11 +4,19 @@
 /* The store of one machine: FOLDER/relay.sqlite, and bodies over MESSAGE_SIZE_MAX in FOLDER/blobs/. One
  * thread owns the only connection that writes; another makes blobs durable before their rows are written. */
 
+#include "server/at-rest.h"
 #include "server/store.h"
 
-/* Makes the folder's files when they are missing; removes blobs that no message has. -EBUSY: in use. */
-int store_sqlite_open(const char *folder, const StoreLimits *limits, Store **ret);
-/* Looks on from another process, without a Store; -ENOENT: there is no store. */
-int store_sqlite_open_reader(const char *folder, StoreReader **ret);
-/* Reads everything: the database is sound and each blob is there with its size, else -EBADMSG. */
+/* Makes the folder's files when they are missing, encrypts what a version before stored in clear, and removes
+ * blobs that no message has. -EBUSY: in use. HMSG_ERROR_AUTHENTICATION_FAILED: the keys of the store were
+ * wrapped by another keeper; nothing was changed. keeper's userdata must outlive the store. */
+int store_sqlite_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret);
+/* Looks on from another process, without a Store; -ENOENT: there is no store. -ESTALE: one of a version
+ * before. */
+/* keeper must outlive the reader. */
+int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, StoreReader **ret);
+/* Reads and decrypts everything: the database is sound, all that is sealed opens, and each blob is there
+ * whole, else -EBADMSG. */
 int store_sqlite_check(StoreReader *r);
+/* Has the keys changed at the next STORE_REKEY, of this process or another that has the store open. */
+int store_sqlite_request_rekey(const char *folder);

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "server/store.h"
 
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "server/at-rest.h"
+
 void store_limits_init(StoreLimits *l)
 {
     *l = (StoreLimits){
@@ -13,6 +19,7 @@ void store_limits_init(StoreLimits *l)
         .body_bytes = ATTACHMENT_SIZE_MAX,
         .space_reserve = STORE_SPACE_RESERVE,
         .former_seconds = STORE_FORMER_SECONDS,
+        .key_seals = AT_REST_SEALS_MAX,
     };
 }
 
@@ -21,6 +28,26 @@ const char *store_state_text(StoreState s)
     static const char *const texts[STORE_STATE_MAX_] = {
         [STORE_ACCEPTED] = "accepted", [STORE_DELIVERED] = "delivered", [STORE_EXPIRED] = "expired"};
     return (unsigned)s < STORE_STATE_MAX_ ? texts[s] : "expired";
+}
+
+const char *store_problem(int r)
+{
+    switch (r) {
+    case -ENOENT:
+        return "there is no store yet";
+    case -EBUSY:
+        return "another relay uses it";
+    case -EBADMSG:
+        return "the store is damaged";
+    case -ENOTSUP:
+        return "the store was made by a newer version";
+    case -ESTALE:
+        return "the store was made by a version before: start the relay, which encrypts it";
+    case HMSG_ERROR_AUTHENTICATION_FAILED:
+        return "the store is encrypted for another identity key";
+    default:
+        return r < 0 ? strerror(-r) : error_message(r);
+    }
 }
 
 void store_write_done(StoreWrite *w)

@@ -6,6 +6,8 @@
  * each is answered by its done function once it is on disk. Reads go through a StoreReader, one per thread,
  * and see every change that was answered before. A mailbox is named by the kid of its owner. */
 
+#include <sys/types.h>
+
 #include "libhmsg/base/buf.h"
 #include "libhmsg/wire/limits.h"
 
@@ -13,7 +15,9 @@
 #define STORE_QUEUE_BYTES_MAX (64u << 20) /* of the bodies of those */
 #define STORE_BATCH_MAX 256u              /* requests of one transaction */
 #define STORE_BATCH_BYTES_MAX (8u << 20)
-#define STORE_SWEEP_MAX 1000u               /* messages that one sweep ends */
+#define STORE_SECRETS_MAX (2u * STORE_QUEUE_MAX) /* for secret_init_more */
+#define STORE_SWEEP_MAX 1000u                    /* messages that one sweep ends */
+#define STORE_REKEY_MAX 200u                     /* rows that one step of a change of keys seals anew */
 #define STORE_EXPIRED_RETENTION (7 * 86400) /* seconds that an expired message's state can be asked for */
 #define STORE_SPACE_RESERVE (32ull << 20)   /* bytes kept free on the disk, so that deleting goes on */
 #define STORE_MAILBOX_BYTES (1ull << 30)    /* defaults of StoreLimits */
@@ -33,9 +37,10 @@ typedef struct StoreLimits {
     uint64_t space_reserve;                       /* free bytes of the disk that puts leave alone */
     uint64_t size_max;                            /* of the database file; 0: no limit */
     uint64_t former_seconds; /* after a rotation, in which messages to the former key are taken */
+    uint64_t key_seals;      /* messages under one data key */
 } StoreLimits;
 
-/* The defaults above, ATTACHMENT_SIZE_MAX and STORE_SPACE_RESERVE. */
+/* The defaults above, ATTACHMENT_SIZE_MAX, STORE_SPACE_RESERVE and AT_REST_SEALS_MAX. */
 void store_limits_init(StoreLimits *l);
 
 typedef struct StoreIdentity {
@@ -55,6 +60,8 @@ typedef enum StoreState {
     STORE_STATE_MAX_,
 } StoreState;
 const char *store_state_text(StoreState s);
+/* What to tell people about a store that cannot be opened or checked. Never NULL. */
+const char *store_problem(int r);
 
 /* A waiting message. */
 typedef struct StoreMessage {
@@ -78,11 +85,15 @@ typedef struct StoreChange {
 
 typedef struct StoreCounts {
     uint64_t identities, mailboxes, messages, bytes, blobs;
+    uint64_t key;         /* number of the root key, which grows with each change of keys */
+    int64_t key_created;  /* when it was made */
+    uint64_t key_pending; /* identities and former data keys that still wait for the change */
 } StoreCounts;
 
 typedef struct Store Store;
 typedef struct StoreReader StoreReader;
 typedef struct StoreBlob StoreBlob; /* a large body on its way in */
+typedef struct StoreFile StoreFile; /* and out */
 
 typedef enum StoreKind {
     STORE_REGISTER,
@@ -91,6 +102,7 @@ typedef enum StoreKind {
     STORE_PUT,
     STORE_ACKNOWLEDGE,
     STORE_SWEEP,
+    STORE_REKEY,
     STORE_KIND_MAX_,
 } StoreKind;
 
@@ -100,9 +112,11 @@ typedef enum StoreKind {
  *   unregister   HMSG_ERROR_NOT_FOUND: no such key, or another name
  *   rotate       HMSG_ERROR_NOT_FOUND: the former key is not registered, nor was its rotation to these keys
  *                made before; HMSG_ERROR_ALREADY_EXISTS: a new key is or was somebody's, the generation is
- * not greater, or the former statement is another by now put          HMSG_ERROR_NOT_FOUND: no such mailbox;
- * HMSG_ERROR_DENIED: the submitter is not registered; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED any
- * HMSG_ERROR_STORAGE_FULL; negative: the store failed and nothing is changed then. */
+ *                not greater, or the former statement is another by now
+ *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered;
+ *                HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
+ *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed
+ * and nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
 struct StoreWrite {
     StoreKind kind;
@@ -147,10 +161,17 @@ struct StoreWrite {
             int64_t now;
             bool more; /* out: call again */
         } sweep;
+        struct { /* new keys: goes on with a change, or begins one when it was asked for or is due */
+            int64_t now;
+            uint64_t age_max; /* seconds until a root key is replaced; 0: only when asked for */
+            bool more;        /* out: call again */
+        } rekey;
     };
     StoreChange *changes; /* out, of acknowledge and sweep: freed by store_write_done */
     size_t n_changes;
-    StoreWrite *next; /* of the store */
+    /* of the store */
+    StoreWrite *next;
+    void *prepared;
 };
 void store_write_done(StoreWrite *w);
 
@@ -171,8 +192,10 @@ typedef struct StoreOps {
     void (*snapshot_end)(StoreReader *r);
     int (*list)(StoreReader *r, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n);
-    int (*fetch)(StoreReader *r, const uint8_t *mailbox, const uint8_t *id, Buf *ret, int *ret_fd,
+    int (*fetch)(StoreReader *r, const uint8_t *mailbox, const uint8_t *id, Buf *ret, StoreFile **ret_file,
                  uint64_t *ret_size);
+    ssize_t (*file_read)(StoreFile *f, uint64_t offset, void *to, size_t n);
+    StoreFile *(*file_free)(StoreFile *f);
     int (*status)(StoreReader *r, const uint8_t *submitter, const uint8_t *id, StoreState *ret);
     int (*room)(StoreReader *r, const uint8_t *mailbox, uint64_t size);
     int (*counts)(StoreReader *r, StoreCounts *ret);
@@ -186,6 +209,9 @@ struct StoreReader {
     const StoreOps *ops;
 };
 struct StoreBlob {
+    const StoreOps *ops;
+};
+struct StoreFile {
     const StoreOps *ops;
 };
 
@@ -265,12 +291,24 @@ static inline int store_list(StoreReader *r, const uint8_t mailbox[static KID_SI
 {
     return r->ops->list(r, mailbox, after, max, ret, ret_n);
 }
-/* A waiting message: its body is appended to ret (*ret_fd is -1 then), or *ret_fd is a file with it. */
+/* A waiting message: its body is appended to ret (*ret_file is NULL then), or it is *ret_file. */
 static inline int store_fetch(StoreReader *r, const uint8_t mailbox[static KID_SIZE],
-                              const uint8_t id[static ID_SIZE], Buf *ret, int *ret_fd, uint64_t *ret_size)
+                              const uint8_t id[static ID_SIZE], Buf *ret, StoreFile **ret_file,
+                              uint64_t *ret_size)
 {
-    return r->ops->fetch(r, mailbox, id, ret, ret_fd, ret_size);
+    return r->ops->fetch(r, mailbox, id, ret, ret_file, ret_size);
 }
+/* At least 1 and at most n bytes from offset; fast when offsets grow. Never anything but what was put:
+ * -EBADMSG. 0: the end. By one thread at a time; the message may go meanwhile. */
+static inline ssize_t store_file_read(StoreFile *f, uint64_t offset, void *to, size_t n)
+{
+    return f->ops->file_read(f, offset, to, n);
+}
+static inline StoreFile *store_file_free(StoreFile *f)
+{
+    return f ? f->ops->file_free(f) : NULL;
+}
+DEFINE_CLEANUP(StoreFile *, store_file_free)
 /* HMSG_ERROR_NOT_FOUND unless submitter submitted it. */
 static inline int store_status(StoreReader *r, const uint8_t submitter[static KID_SIZE],
                                const uint8_t id[static ID_SIZE], StoreState *ret)

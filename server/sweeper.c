@@ -11,6 +11,7 @@ struct Sweeper {
     Store *store;
     Hub *hub;
     unsigned interval_ms;
+    uint64_t key_age;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t change;
@@ -29,10 +30,12 @@ static void swept(StoreWrite *w)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-/* With the lock; true: there is more to do at once. */
-static bool sweep(Sweeper *s)
+/* With the lock; true: it went well. */
+static bool ask(Sweeper *s, const StoreWrite *w)
 {
-    s->write = (StoreWrite){.kind = STORE_SWEEP, .done = swept, .userdata = s, .sweep.now = clock_realtime()};
+    s->write = *w;
+    s->write.done = swept;
+    s->write.userdata = s;
     s->busy = true;
     (void)pthread_mutex_unlock(&s->lock);
     int r = store_write(s->store, &s->write);
@@ -41,7 +44,17 @@ static bool sweep(Sweeper *s)
         s->busy = false;
     while (s->busy)
         (void)pthread_cond_wait(&s->change, &s->lock);
-    return r == 0 && s->write.result == 0 && s->write.sweep.more;
+    return r == 0 && s->write.result == 0;
+}
+
+/* With the lock; true: there is more to do at once. */
+static bool sweep(Sweeper *s)
+{
+    int64_t now = clock_realtime();
+    bool more = ask(s, &(StoreWrite){.kind = STORE_SWEEP, .sweep.now = now}) && s->write.sweep.more;
+    if (ask(s, &(StoreWrite){.kind = STORE_REKEY, .rekey = {.now = now, .age_max = s->key_age}}))
+        more = more || s->write.rekey.more;
+    return more;
 }
 
 static void *run(void *userdata)
@@ -74,7 +87,7 @@ static Sweeper *release(Sweeper *s)
     return NULL;
 }
 
-int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, Sweeper **ret)
+int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, uint64_t key_age, Sweeper **ret)
 {
     pthread_condattr_t attributes;
     Sweeper *s = calloc(1, sizeof(*s));
@@ -83,6 +96,7 @@ int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, Sweeper **ret)
     s->store = store;
     s->hub = hub;
     s->interval_ms = interval_ms;
+    s->key_age = key_age;
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&s->change, &attributes);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A thread that lets messages expire, now and then, and tells their senders. */
+/* A thread that lets messages expire, now and then, and tells their senders; and has keys changed when they
+ * are due. */
 
 #include "server/hub.h"
 #include "server/store.h"
@@ -10,7 +11,7 @@
 
 typedef struct Sweeper Sweeper;
 
-/* store and hub must outlive it. Sweeps at once, then every interval. */
-int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, Sweeper **ret);
+/* store and hub must outlive it. Sweeps at once, then every interval. key_age: StoreWrite.rekey.age_max. */
+int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, uint64_t key_age, Sweeper **ret);
 Sweeper *sweeper_stop(Sweeper *s);
 DEFINE_CLEANUP(Sweeper *, sweeper_stop)

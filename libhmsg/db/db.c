@@ -287,3 +287,13 @@ int db_checkpoint(Db *db)
     return db_error(db->handle,
                     sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL));
 }
+
+int db_checkpoint_try(Db *db)
+{
+    if (sqlite3_busy_timeout(db->handle, 0) != SQLITE_OK)
+        return -EIO;
+    int r = db_checkpoint(db);
+    if (sqlite3_busy_timeout(db->handle, DB_BUSY_TIMEOUT_MS) != SQLITE_OK && r == 0)
+        r = -EIO;
+    return r;
+}

@@ -103,3 +103,5 @@ int64_t db_last_row_id(const Db *db);
 int db_check(Db *db);
 /* Carries the log over and empties it. Only of the connection that writes. */
 int db_checkpoint(Db *db);
+/* The same without waiting: -EBUSY when somebody reads. */
+int db_checkpoint_try(Db *db);

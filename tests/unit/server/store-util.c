@@ -4,6 +4,7 @@
 #include <semaphore.h>
 #include <string.h>
 
+#include "libhmsg/base/error.h"
 #include "libhmsg/wire/proof.h"
 
 #define BODIES 512
@@ -63,6 +64,60 @@ const char *test_body(unsigned number, size_t n)
         memcpy(bodies[number], &number, sizeof(number));
     }
     return bodies[number];
+}
+
+/* As the relay's key does it, but without RSA. */
+static int wrap(void *userdata, const Secret *key, Buf *ret)
+{
+    uint8_t sealed[AT_REST_WRAPPED_SIZE];
+    _cleanup_(secret_freep) Secret *with = NULL;
+    const AtRestPlace place = {.table = 't'};
+    g_assert_cmpint(secret_new_copy(userdata, AT_REST_KEY_SIZE, &with), ==, 0);
+    int r = at_rest_seal(with, &place, secret_bytes(key), AT_REST_KEY_SIZE, sealed);
+    return r == 0 ? buf_append(ret, sealed, sizeof(sealed)) : r;
+}
+
+static int unwrap(void *userdata, const void *wrapped, size_t n, Secret **ret)
+{
+    _cleanup_(secret_freep) Secret *with = NULL, *key = NULL;
+    const AtRestPlace place = {.table = 't'};
+    if (n != AT_REST_WRAPPED_SIZE)
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    g_assert_cmpint(secret_new_copy(userdata, AT_REST_KEY_SIZE, &with), ==, 0);
+    g_assert_cmpint(secret_new(AT_REST_KEY_SIZE, &key), ==, 0);
+    int r = at_rest_open(with, &place, wrapped, n, secret_data(key));
+    if (r == 0)
+        *ret = TAKE_PTR(key);
+    return r;
+}
+
+static char keeper_key[] = "0123456789abcdef0123456789abcdef",
+            other_key[] = "another one, which is no good her";
+
+const StoreKeeper *test_store_keeper(void)
+{
+    static const StoreKeeper keeper = {wrap, unwrap, keeper_key};
+    return &keeper;
+}
+
+const StoreKeeper *test_other_keeper(void)
+{
+    static const StoreKeeper keeper = {wrap, unwrap, other_key};
+    return &keeper;
+}
+
+void test_read_file(StoreFile *file, Buf *ret)
+{
+    _cleanup_(store_file_freep) StoreFile *f = file;
+    uint8_t piece[7000];
+    uint64_t at = 0;
+    ssize_t n = file ? 1 : 0;
+    while (n > 0) {
+        n = store_file_read(f, at, piece, sizeof(piece));
+        g_assert_cmpint(n, >=, 0);
+        g_assert_cmpint(buf_append(ret, piece, (size_t)n), ==, 0);
+        at += (uint64_t)n;
+    }
 }
 
 static void answered(StoreWrite *w)
@@ -180,4 +235,27 @@ unsigned test_count_files(const char *folder, const char *name)
         n++;
     g_dir_close(d);
     return n;
+}
+
+static bool file_has(const char *path, const void *bytes, size_t n)
+{
+    g_autofree char *content = NULL;
+    gsize size = 0;
+    /* it may go meanwhile */
+    return g_file_get_contents(path, &content, &size, NULL) && memmem(content, size, bytes, n);
+}
+
+bool test_files_have(const char *folder, const void *bytes, size_t n)
+{
+    bool found = false;
+    const char *name;
+    GDir *d = g_dir_open(folder, 0, NULL);
+    g_assert_nonnull(d);
+    while (!found && (name = g_dir_read_name(d))) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        found = g_file_test(path, G_FILE_TEST_IS_DIR) ? test_files_have(path, bytes, n)
+                                                      : file_has(path, bytes, n);
+    }
+    g_dir_close(d);
+    return found;
 }

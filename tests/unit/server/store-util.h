@@ -5,6 +5,7 @@
 
 #include <glib.h>
 
+#include "server/at-rest.h"
 #include "server/store.h"
 #include "tests/lib/process.h"
 
@@ -13,6 +14,13 @@ const uint8_t *test_kid(uint8_t user);
 StoreIdentity *test_identity(uint8_t user, const char *name); /* g_free */
 /* A body of its own for each number; n up to 300000; valid until the process ends. */
 const char *test_body(unsigned number, size_t n);
+
+/* Wraps keys under a key of the tests; the second is another. */
+const StoreKeeper *test_store_keeper(void);
+const StoreKeeper *test_other_keeper(void);
+
+/* Appends all of file, which it frees; file may be NULL. */
+void test_read_file(StoreFile *file, Buf *ret);
 
 /* Waits for the answer, or in two steps; returns the result. */
 int test_write(Store *s, StoreWrite *w);
@@ -33,3 +41,5 @@ void test_unblock(void);
 /* Commits that a write-ahead log holds (file format of SQLite, section 4.1). */
 unsigned test_count_commits(const char *path);
 unsigned test_count_files(const char *folder, const char *name);
+/* Whether a file of the folder, or of a folder in it, holds these bytes. */
+bool test_files_have(const char *folder, const void *bytes, size_t n);

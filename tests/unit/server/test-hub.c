@@ -121,14 +121,14 @@ static void test_sweeper(void)
     DoubleEvents *in;
     store_limits_init(&limits);
     g_assert_cmpint(hub_new(&hub), ==, 0);
-    g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
     g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
     g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
     DoubleConnection *c = start(&sender, hub, 2, 10, &in);
     g_assert_cmpint(test_put(store, 1, 2, 3, "over", 4, 1000, &w), ==, 0);
     g_assert_cmpint(test_put(store, 1, 2, 3, "not yet", 7, clock_realtime() + 1000, &stays), ==, 0);
-    g_assert_cmpint(sweeper_start(store, hub, 10, &sweeper), ==, 0);
+    g_assert_cmpint(sweeper_start(store, hub, 10, 0, &sweeper), ==, 0);
     g_autofree char *event = double_events_take(in);
     g_assert_nonnull(strstr(event, "expired"));
     g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);

@@ -94,7 +94,7 @@ static void case_begin(Case *c)
     *c = (Case){.folder = test_folder_new()};
     store_limits_init(&c->limits);
     c->limits.space_reserve = 0;
-    g_assert_cmpint(store_sqlite_open(c->folder, &c->limits, &c->store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(c->folder, &c->limits, test_store_keeper(), &c->store), ==, 0);
     g_assert_cmpint(store_reader_new(c->store, &c->reader), ==, 0);
     g_assert_cmpint(test_register(c->store, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(c->store, 2, "bob"), ==, 0);
@@ -118,10 +118,10 @@ static void expect_later(int r)
 static bool has(StoreReader *reader, const uint8_t *id, size_t n)
 {
     _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
-    int fd = -1;
+    StoreFile *file = NULL;
     uint64_t size = 0;
-    int r = store_fetch(reader, test_kid(1), id, &body, &fd, &size);
-    (void)fd_close(fd);
+    int r = store_fetch(reader, test_kid(1), id, &body, &file, &size);
+    file = store_file_free(file);
     g_assert_true(r == HMSG_ERROR_NOT_FOUND || (r == 0 && size == n));
     return r == 0;
 }
@@ -152,7 +152,7 @@ static void check_crash(const Case *c, bool small, bool large)
     while ((name = g_dir_read_name(d)))
         copy(from, to, name);
     g_dir_close(d);
-    g_assert_cmpint(store_sqlite_open(folder, &c->limits, &store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, &c->limits, test_store_keeper(), &store), ==, 0);
     g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
     g_assert_cmpint(store_sqlite_check(reader), ==, 0);
     StoreCounts counts = {};

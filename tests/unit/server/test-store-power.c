@@ -304,7 +304,7 @@ static void run(const char *folder, const StoreLimits *limits, uint8_t ids[PUTS]
 {
     Store *s = NULL;
     StoreWrite w[PUTS];
-    g_assert_cmpint(store_sqlite_open(folder, limits, &s), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, limits, test_store_keeper(), &s), ==, 0);
     g_assert_cmpint(test_register(s, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(s, 2, "bob"), ==, 0);
     set(&cutting, true);
@@ -315,7 +315,7 @@ static void run(const char *folder, const StoreLimits *limits, uint8_t ids[PUTS]
             acknowledge(s, i - 2, &w[i - 2]);
         if (i == PUTS / 2) { /* the log is carried over, and begun anew */
             s = store_free(s);
-            g_assert_cmpint(store_sqlite_open(folder, limits, &s), ==, 0);
+            g_assert_cmpint(store_sqlite_open(folder, limits, test_store_keeper(), &s), ==, 0);
         }
     }
     s = store_free(s);
@@ -326,17 +326,16 @@ static void check(const Image *i, const StoreLimits *limits, uint8_t ids[PUTS][I
 {
     Store *s = NULL;
     StoreReader *reader = NULL;
-    g_assert_cmpint(store_sqlite_open(i->folder, limits, &s), ==, 0);
+    g_assert_cmpint(store_sqlite_open(i->folder, limits, test_store_keeper(), &s), ==, 0);
     g_assert_cmpint(store_reader_new(s, &reader), ==, 0);
     g_assert_cmpint(store_sqlite_check(reader), ==, 0);
     for (unsigned k = 0; k < PUTS; k++) {
         _cleanup_(buf_done) Buf body = BUF_MAX(BLOB_SIZE + MESSAGE_SIZE_MAX);
-        int fd = -1;
+        StoreFile *file = NULL;
         uint64_t size = 0;
-        int r = store_fetch(reader, test_kid(1), ids[k], &body, &fd, &size);
-        if (r == 0 && fd >= 0)
-            g_assert_cmpint(file_read_fd(fd, &body), ==, 0);
-        (void)fd_close(fd);
+        int r = store_fetch(reader, test_kid(1), ids[k], &body, &file, &size);
+        if (r == 0)
+            test_read_file(file, &body);
         if (i->accepted[k])
             g_assert_cmpint(r, ==, 0);
         if (i->acknowledged[k])

@@ -26,7 +26,7 @@ typedef struct Fixture {
 
 static void open_store(Fixture *f)
 {
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, &f->store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
     g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
 }
 

@@ -27,7 +27,7 @@ static void reopen(Fixture *f)
 {
     f->reader = store_reader_free(f->reader);
     f->store = store_free(f->store);
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, &f->store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
     g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
 }
 
@@ -137,16 +137,16 @@ static void test_put_fetch(Fixture *f, gconstpointer data)
     g_assert_cmpint(store_list(f->reader, test_kid(2), 0, 4, list, &n), ==, 0);
     g_assert_cmpuint(n, ==, 0);
     _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
-    int fd = 7;
+    StoreFile *file = NULL;
     uint64_t size = 0;
-    g_assert_cmpint(store_fetch(f->reader, test_kid(1), w.put.id, &body, &fd, &size), ==,
+    g_assert_cmpint(store_fetch(f->reader, test_kid(1), w.put.id, &body, &file, &size), ==,
                     HMSG_ERROR_NOT_FOUND);
     uint8_t id[ID_SIZE];
     g_assert_cmpint(message_id(test_kid(1), "hello", 5, id), ==, 0);
-    g_assert_cmpint(store_fetch(f->reader, test_kid(1), id, &body, &fd, &size), ==, 0);
-    g_assert_cmpint(fd, ==, -1);
+    g_assert_cmpint(store_fetch(f->reader, test_kid(1), id, &body, &file, &size), ==, 0);
+    g_assert_null(file);
     g_assert_cmpmem(body.data, body.size, "hello", 5);
-    g_assert_cmpint(store_fetch(f->reader, test_kid(2), id, &body, &fd, &size), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(store_fetch(f->reader, test_kid(2), id, &body, &file, &size), ==, HMSG_ERROR_NOT_FOUND);
     StoreState state = STORE_EXPIRED;
     g_assert_cmpint(store_status(f->reader, test_skid(2), id, &state), ==, 0);
     g_assert_cmpint(state, ==, STORE_ACCEPTED);
@@ -319,13 +319,12 @@ static void test_blobs(Fixture *f, gconstpointer data)
     g_assert_cmpuint(counts(f).blobs, ==, 1);
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
     _cleanup_(buf_done) Buf got = BUF_MAX(n), none = BUF_MAX(1);
-    int fd = -1;
+    StoreFile *file = NULL;
     uint64_t size = 0;
-    g_assert_cmpint(store_fetch(f->reader, test_kid(1), w.put.id, &none, &fd, &size), ==, 0);
+    g_assert_cmpint(store_fetch(f->reader, test_kid(1), w.put.id, &none, &file, &size), ==, 0);
     g_assert_cmpuint(size, ==, n);
-    g_assert_cmpint(file_read_fd(fd, &got), ==, 0);
+    test_read_file(file, &got);
     g_assert_cmpmem(got.data, got.size, body, n);
-    (void)fd_close(fd);
     g_assert_cmpint(test_acknowledge(f->store, 1, w.put.id, 1, &w), ==, 0);
     store_write_done(&w);
     g_assert_cmpuint(blob_files(f), ==, 0);
@@ -466,16 +465,16 @@ static void test_one_relay(Fixture *f, gconstpointer data)
     Store *again = NULL;
     StoreReader *look = NULL;
     StoreWrite w;
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, &again), ==, -EBUSY);
+    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &again), ==, -EBUSY);
     g_assert_cmpint(test_put(f->store, 1, 2, 3, "seen", 4, LATER, &w), ==, 0);
-    g_assert_cmpint(store_sqlite_open_reader(f->folder, &look), ==, 0);
+    g_assert_cmpint(store_sqlite_open_reader(f->folder, test_store_keeper(), &look), ==, 0);
     StoreCounts c = {};
     g_assert_cmpint(store_counts(look, &c), ==, 0);
     g_assert_cmpuint(c.messages, ==, 1);
     g_assert_cmpuint(c.mailboxes, ==, 2);
     g_assert_cmpint(store_sqlite_check(look), ==, 0);
     look = store_reader_free(look);
-    g_assert_cmpint(store_sqlite_open_reader("/nonexistent", &look), ==, -ENOENT);
+    g_assert_cmpint(store_sqlite_open_reader("/nonexistent", test_store_keeper(), &look), ==, -ENOENT);
 }
 
 int main(int argc, char **argv)

@@ -69,7 +69,7 @@ static void accept_next(Accept *a)
 static void be_victim(const char *folder, const StoreLimits *limits, unsigned first, int report)
 {
     Store *store = NULL;
-    if (store_sqlite_open(folder, limits, &store) != 0)
+    if (store_sqlite_open(folder, limits, test_store_keeper(), &store) != 0)
         _exit(2);
     Accept *all = g_new0(Accept, IN_FLIGHT);
     for (unsigned i = 0; i < IN_FLIGHT; i++) {
@@ -85,15 +85,12 @@ static void check_message(StoreReader *reader, unsigned number)
     static uint8_t body[BLOB_SIZE];
     _cleanup_(buf_done) Buf got = BUF_MAX(BLOB_SIZE);
     StoreWrite w;
-    int fd = -1;
+    StoreFile *file = NULL;
     uint64_t size = 0;
     size_t n = make_body(number, body);
     test_put_init(&w, 1, 2, 3, (const char *)body, n, 1000);
-    g_assert_cmpint(store_fetch(reader, test_kid(1), w.put.id, &got, &fd, &size), ==, 0);
-    if (fd >= 0) {
-        g_assert_cmpint(file_read_fd(fd, &got), ==, 0);
-        (void)fd_close(fd);
-    }
+    g_assert_cmpint(store_fetch(reader, test_kid(1), w.put.id, &got, &file, &size), ==, 0);
+    test_read_file(file, &got);
     g_assert_cmpuint(size, ==, n);
     g_assert_cmpmem(got.data, got.size, body, n);
 }
@@ -133,7 +130,7 @@ static void test_kill(void)
     limits.space_reserve = 0;
     Store *store = NULL;
     StoreReader *reader = NULL;
-    g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
     g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
     store = store_free(store);
@@ -143,7 +140,7 @@ static void test_kill(void)
         g_autoptr(GArray) answered = g_array_new(FALSE, FALSE, sizeof(unsigned));
         /* Numbers that were perhaps stored without being answered are not used again. */
         first = kill_once(folder, &limits, first, answered) + 3 * IN_FLIGHT;
-        g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
+        g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
         g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
         for (guint i = 0; i < answered->len; i++)
             check_message(reader, g_array_index(answered, unsigned, i));
@@ -184,7 +181,7 @@ static void test_order(void)
     GMutex order;
     gint n = 0;
     g_mutex_init(&order);
-    g_assert_cmpint(store_sqlite_open(folder, &limits, &store), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
     g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
     g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
