@@ -175,13 +175,19 @@ static int make_objects(Manager *m)
     return r;
 }
 
+/* An answer that is no error may say that another has the name: D-Bus specification, RequestName. */
 static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
+    enum { PRIMARY_OWNER = 1, ALREADY_OWNER = 4 };
     Manager *m = userdata;
     const sd_bus_error *e = sd_bus_message_get_error(reply);
+    uint32_t answer = 0;
 
-    if (e) {
-        log_error("The name %s on the session bus: %s", AGENT_BUS_NAME, e->message);
+    if (!e && sd_bus_message_read_basic(reply, 'u', &answer) < 0)
+        answer = 0;
+    if (e || (answer != PRIMARY_OWNER && answer != ALREADY_OWNER)) {
+        log_error("The name %s on the session bus: %s", AGENT_BUS_NAME,
+                  e ? e->message : "another program has it");
         return sd_event_exit(m->event, -EEXIST);
     }
     (void)sd_notify(0, "READY=1");

@@ -152,12 +152,16 @@ static int lock_writer(const char *path, int *ret_fd)
     return 0;
 }
 
-/* SQLite gives its log the mode of the store, so the store is made before SQLite sees it. */
+/* SQLite gives its log the mode of the store, so the store is made before SQLite sees it. A file that has
+ * another name as well is not ours alone: -EMLINK. */
 static int make_file(const char *path)
 {
     _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
-    if (fd < 0)
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
+    if (st.st_nlink > 1)
+        return -EMLINK;
     return fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 

@@ -34,7 +34,7 @@ typedef struct Db Db;
 
 /* The one connection that writes; makes the file and brings its schema up to date. options may be NULL.
  * -EBUSY: another process or Db has it. -EBADMSG: another program's file. -ENOTSUP: made by a newer version.
- */
+ * -EMLINK: the file has another name as well, so that somebody else may mean it. */
 int db_open(const char *path, const DbSchema *schema, const DbOptions *options, Db **ret);
 /* A connection that only reads; never checkpoints. -ENOENT: no file. -ESTALE: an older schema, which a writer
  * has to bring up to date first. */
