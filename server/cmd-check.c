@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
-#include "server/handlers.h"
-#include "server/store-sqlite.h"
 
 #define OUTPUT_MAX 4096u
 
-static bool load(const char *path, Options *ret)
+bool cmd_load(const char *path, Options *ret)
 {
     char error[OPTIONS_ERROR_SIZE] = "out of memory";
 
@@ -21,7 +18,7 @@ static bool load(const char *path, Options *ret)
     return false;
 }
 
-static bool load_key(const Options *o, RelayKey **ret)
+bool cmd_load_key(const Options *o, RelayKey **ret)
 {
     const char *file = NULL;
     int r = relay_key_load(o->key, o->passphrase, &file, ret);
@@ -32,8 +29,7 @@ static bool load_key(const Options *o, RelayKey **ret)
     return false;
 }
 
-/* Prints j, which it takes, as one line. */
-static int print_json(json_t *j, int r)
+int cmd_print_json(json_t *j, int r)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(OUTPUT_MAX);
 
@@ -54,7 +50,7 @@ int cmd_config_check(int argc, char **argv)
 
     if (!cmd_arguments(argc, argv, false, &a))
         return CMD_USAGE;
-    if (!load(a.config, &o) || !load_key(&o, &key))
+    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
         return CMD_FAILED;
     if (access(o.data, W_OK | X_OK) < 0) {
         fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, strerror(errno));
@@ -74,7 +70,7 @@ int cmd_key_show(int argc, char **argv)
 
     if (!cmd_arguments(argc, argv, true, &a))
         return CMD_USAGE;
-    if (!load(a.config, &o) || !load_key(&o, &key))
+    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
         return CMD_FAILED;
     o.relay.has_pin = true;
     memcpy(o.relay.pin, relay_key_pin(key), PIN_SIZE);
@@ -89,60 +85,8 @@ int cmd_key_show(int argc, char **argv)
             r = json_put_number(j, "bits", bits);
         if (r == 0)
             r = json_put_text(j, "relay", buf_text(&address));
-        return print_json(j, r);
+        return cmd_print_json(j, r);
     }
     printf("%s\nRSA, %u bits\n", buf_text(&address), bits);
     return CMD_DONE;
-}
-
-static int print_counts(const StoreCounts *c, bool json)
-{
-    const struct {
-        const char *name;
-        uint64_t value;
-    } counts[] = {
-        {"identities", c->identities},
-        {"mailboxes", c->mailboxes},
-        {"messages", c->messages},
-        {"bytes", c->bytes},
-        {"blobs", c->blobs},
-        {"key", c->key},
-        {"key-created", c->key_created > 0 ? (uint64_t)c->key_created : 0},
-        {"key-pending", c->key_pending},
-    };
-    json_t *j = json ? json_object() : NULL;
-    int r = 0;
-
-    for (size_t i = 0; i < ELEMENTSOF(counts); i++)
-        if (!json)
-            printf("%s: %" PRIu64 "\n", counts[i].name, counts[i].value);
-        else if (r == 0)
-            r = json_put_number(j, counts[i].name, (int64_t)counts[i].value);
-    return json ? print_json(j, r) : CMD_DONE;
-}
-
-int cmd_store_check(int argc, char **argv)
-{
-    _cleanup_(options_done) Options o = {0};
-    _cleanup_(relay_key_freep) RelayKey *key = NULL;
-    _cleanup_(store_reader_freep) StoreReader *reader = NULL;
-    StoreCounts counts = {0};
-    CmdArguments a;
-    int r;
-
-    if (!cmd_arguments(argc, argv, true, &a))
-        return CMD_USAGE;
-    if (!load(a.config, &o) || !load_key(&o, &key))
-        return CMD_FAILED;
-    const StoreKeeper keeper = handlers_keeper(key);
-    r = store_sqlite_open_reader(o.data, &keeper, &reader);
-    if (r == 0)
-        r = store_sqlite_check(reader);
-    if (r == 0)
-        r = store_counts(reader, &counts);
-    if (r != 0) {
-        fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, store_problem(r));
-        return CMD_FAILED;
-    }
-    return print_counts(&counts, a.json);
 }

@@ -17,6 +17,7 @@ static const Command commands[] = {
     {{"config", "check"}, cmd_config_check},
     {{"key", "show"}, cmd_key_show},
     {{"store", "check"}, cmd_store_check},
+    {{"store", "rekey"}, cmd_store_rekey},
 };
 
 static void usage(FILE *f)
@@ -28,6 +29,7 @@ static void usage(FILE *f)
           "  config check [--config FILE]                     read the configuration, say what is wrong\n"
           "  key show [--config FILE] [--json]                the relay's pin, which clients know it by\n"
           "  store check [--config FILE] [--json]             check what is stored, and count it\n"
+          "  store rekey [--config FILE]                      new keys for what is stored\n"
           "  --help, --version\n\n"
           "FILE is " HMSG_SYSCONFDIR "/relay.conf by default. See hmsg-relay(8) and relay.conf(5).\n",
           f);

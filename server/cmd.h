@@ -4,7 +4,10 @@
 /* The commands of hmsg-relay(8): each gets its own words as argv[0..], prints for people, and returns an exit
  * status. */
 
-#include "libhmsg/base/macro.h"
+#include <jansson.h>
+
+#include "server/options.h"
+#include "server/relay-key.h"
 
 #define CMD_DONE 0
 #define CMD_FAILED 1
@@ -15,6 +18,7 @@ int cmd_serve(int argc, char **argv);
 int cmd_config_check(int argc, char **argv);
 int cmd_key_show(int argc, char **argv);
 int cmd_store_check(int argc, char **argv);
+int cmd_store_rekey(int argc, char **argv);
 
 /* Runs the command that argv[1..] names. */
 int cmd_run(int argc, char **argv);
@@ -27,3 +31,9 @@ typedef struct CmdArguments {
 
 /* false: said on standard error what is wrong. Nothing but these options is allowed. */
 bool cmd_arguments(int argc, char **argv, bool with_json, CmdArguments *ret);
+
+/* What the configuration names; false: said on standard error what is wrong. */
+bool cmd_load(const char *path, Options *ret);
+bool cmd_load_key(const Options *o, RelayKey **ret);
+/* Prints j, which it takes, as one line, unless r is an error; returns the exit status. */
+int cmd_print_json(json_t *j, int r);

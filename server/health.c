@@ -52,7 +52,16 @@ static int put_store(Buf *body, const StoreCounts *c)
         r = put_number(body, "messages", "gauge", "Messages that wait.", c->messages);
     if (r == 0)
         r = put_number(body, "message_bytes", "gauge", "Size of the messages that wait.", c->bytes);
-    return r == 0 ? put_number(body, "blobs", "gauge", "Messages of these that are files.", c->blobs) : r;
+    if (r == 0)
+        r = put_number(body, "blobs", "gauge", "Messages of these that are files.", c->blobs);
+    if (r == 0)
+        r = put_number(body, "store_key_created_timestamp_seconds", "gauge",
+                       "When the root key of what is stored was made, since 1970.",
+                       c->key_created > 0 ? (uint64_t)c->key_created : 0);
+    return r == 0 ? put_number(body, "store_key_pending", "gauge",
+                               "Identities and data keys that wait for a change of keys that has begun.",
+                               c->key_pending)
+                  : r;
 }
 
 /* When the key that signs receipts ends, in seconds since 1970; 0: there is none. */

@@ -12,16 +12,16 @@
 
 const char *const store_sqlite_rotate_texts[SQL_WRITE_MAX_] = {
     [SQL_FIND_REGISTERED] = "SELECT number, generation FROM identities WHERE skid = ?1",
-    [SQL_FIND_REPEATED] = "SELECT 1 FROM identities AS i JOIN former AS f ON f.identity = i.number"
-                          " WHERE i.skid = ?1 AND i.kid = ?2 AND f.skid = ?3",
-    [SQL_FIND_USED] = "SELECT 1 FROM identities WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)"
-                      " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)",
+    [SQL_FIND_REPEATED] = ("SELECT 1 FROM identities AS i JOIN former AS f ON f.identity = i.number"
+                           " WHERE i.skid = ?1 AND i.kid = ?2 AND f.skid = ?3"),
+    [SQL_FIND_USED] = ("SELECT 1 FROM identities WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)"
+                       " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)"),
     [SQL_ADD_FORMER] = "INSERT INTO former(identity, skid, kid, sealed, retired) VALUES(?1, ?2, ?3, ?4, ?5)",
-    [SQL_NEXT_FORMER] = "SELECT number, skid, sealed FROM former WHERE identity = ?1 AND number > ?2"
-                        " ORDER BY number LIMIT 1",
+    [SQL_NEXT_FORMER] = ("SELECT number, skid, sealed FROM former WHERE identity = ?1 AND number > ?2"
+                         " ORDER BY number LIMIT 1"),
     [SQL_RESEAL_FORMER] = "UPDATE former SET sealed = ?2 WHERE number = ?1",
-    [SQL_TRIM_FORMER] = "DELETE FROM former WHERE number IN (SELECT number FROM former WHERE identity = ?1"
-                        " ORDER BY number DESC LIMIT -1 OFFSET ?2)",
+    [SQL_TRIM_FORMER] = ("DELETE FROM former WHERE number IN (SELECT number FROM former WHERE identity = ?1"
+                         " ORDER BY number DESC LIMIT -1 OFFSET ?2)"),
     [SQL_REPLACE_KEYS] = "UPDATE identities SET skid = ?2, kid = ?3, generation = ?4 WHERE number = ?1",
     [SQL_FIND_SUCCESSOR] = "SELECT identity FROM former WHERE skid = ?1",
     [SQL_DELETE_FORMER] = "DELETE FROM former WHERE identity = ?1",

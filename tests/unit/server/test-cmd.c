@@ -41,10 +41,29 @@ static void test_usage(void)
     RUN(CMD_USAGE, "config", "show");
     RUN(CMD_USAGE, "serve", "--json");
     RUN(CMD_USAGE, "store", "check", "more");
+    RUN(CMD_USAGE, "store", "rekey", "--json");
     RUN(CMD_USAGE, "init");
     RUN(CMD_USAGE, "init", "--port", "1", "/nonexistent");
     RUN(CMD_USAGE, "init", "--host", "a b", "/nonexistent");
     RUN(CMD_USAGE, "init", "--listen", "80", "/nonexistent");
+}
+
+/* A store opens with the identity key that it was made with alone. */
+static void expect_other_key(const char *folder, const char *config)
+{
+    g_autofree char *other = g_build_filename(folder, "other", NULL);
+    g_autofree char *other_config = g_build_filename(other, "relay.conf", NULL);
+    g_autofree char *other_data = g_build_filename(other, "data", NULL);
+    g_autofree char *data = g_build_filename(folder, "relay", "data", NULL);
+
+    RUN(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:0", other);
+    g_assert_cmpint(g_rmdir(other_data), ==, 0);
+    g_assert_cmpint(g_rename(data, other_data), ==, 0);
+    RUN(CMD_FAILED, "store", "check", "--config", other_config);
+    RUN(CMD_FAILED, "store", "rekey", "--config", other_config);
+    RUN(CMD_FAILED, "serve", "--config", other_config);
+    g_assert_cmpint(g_rename(other_data, data), ==, 0);
+    RUN(CMD_DONE, "store", "check", "--config", config);
 }
 
 static void test_init(void)
@@ -74,6 +93,12 @@ static void test_init(void)
     g_assert_cmpstr(again, ==, shown);
 
     RUN(CMD_FAILED, "store", "check", "--config", config); /* it never ran */
+    g_autofree char *rekey = run(CMD_DONE, "store", "rekey", "--config", config, NULL);
+    g_assert_nonnull(strstr(rekey, "changed"));
+    g_autofree char *store = run(CMD_DONE, "store", "check", "--config", config, NULL);
+    g_assert_nonnull(strstr(store, "\nkey: 2\n"));
+    g_assert_nonnull(strstr(store, "\nkey-pending: 0\n"));
+    expect_other_key(folder, config);
     g_assert_cmpint(g_chmod(key, 0644), ==, 0);
     RUN(CMD_FAILED, "config", "check", "--config", config);
     RUN(CMD_FAILED, "key", "show", "--config", config);

@@ -35,6 +35,8 @@ static void test_answers(void)
     fixture_expect_problem(&f, NULL, "/v1/none", NULL, NULL, -1, 404, "not-found");
     g_assert_cmpuint(health_answer(&h, "/metrics", &body), ==, 200);
     g_assert_nonnull(strstr(buf_text(&body), "# TYPE hmsg_relay_mailboxes gauge\nhmsg_relay_mailboxes 0\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_store_key_pending 0\n"));
+    g_assert_null(strstr(buf_text(&body), "\nhmsg_relay_store_key_created_timestamp_seconds 0\n"));
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_answers_total{status=\"404\"} 1\n"));
     h.handlers = handlers_free(h.handlers);
     fixture_stop(&f);

@@ -136,6 +136,11 @@ static void test_sweeper(void)
     /* and it goes on */
     g_assert_cmpint(test_put(store, 1, 2, 3, "over too", 8, 1000, &w), ==, 0);
     TEST_AWAIT(store_status(reader, test_skid(2), w.put.id, &state) == 0 && state == STORE_EXPIRED);
+    /* keys are changed when somebody asks */
+    StoreCounts counts = {};
+    g_assert_cmpint(store_sqlite_request_rekey(folder), ==, 0);
+    TEST_AWAIT(store_counts(reader, &counts) == 0 && counts.key == 2 && counts.key_pending == 0);
+    g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
     sweeper = sweeper_stop(sweeper);
     double_events_close(in);
     double_close(c);

@@ -43,6 +43,7 @@ static void test_defaults(void)
     g_assert_cmpuint(o.attachment_size, ==, 256u << 20);
     g_assert_cmpuint(o.message_lifetime, ==, 30 * 86400);
     g_assert_cmpuint(o.rotation_grace, ==, 30 * 86400);
+    g_assert_cmpuint(o.key_age, ==, 90 * 86400);
     options_done(&o);
     g_assert_null(o.data);
 }
@@ -55,6 +56,7 @@ static void test_all(void)
     g_assert_null(load("[relay]\nhost = [2001:db8::1]:443\nlisten = 127.0.0.1:0\ndata = /var/lib/relay\n"
                        "[identity]\nkey = keys/a.pem\npassphrase = credential:word\n"
                        "[registration]\ninvite = invite\nguests = no\n"
+                       "[store]\ndata-key-days = 7\n"
                        "[limits]\nthreads = 3\nconnections = 5\nconnections-per-address = 4\nstranger-rate = "
                        "6\nattachment-size = 1M\nmailbox-size = 2G\n"
                        "mailbox-messages = 7\nstore-size = 9G\nsender-rate = 11\nmessage-lifetime = "
@@ -68,6 +70,7 @@ static void test_all(void)
     g_assert_cmpstr(o.passphrase, ==, "/run/credentials/relay/word");
     g_assert_true(g_str_has_suffix(o.invite, "/invite"));
     g_assert_false(o.guests);
+    g_assert_cmpuint(o.key_age, ==, 7 * 86400);
     g_assert_cmpuint(o.loops, ==, 3);
     g_assert_cmpuint(o.connections, ==, 5);
     g_assert_cmpuint(o.address_connections, ==, 4);
@@ -119,6 +122,7 @@ static void test_errors(void)
     expect_error("[relay]\nhost = a\nhost = b\n", "line 3");
     expect_error("[relay]\nhost\n", "line 2");
     expect_error("[relay]\nhost = a\n[limits]\nthreads = 65\n", "threads");
+    expect_error("[relay]\nhost = a\n[store]\ndata-key-days = 36501\n", "data-key-days");
     expect_error("[relay]\nhost = a\n[limits]\nattachment-size = 1\n", "attachment-size");
     expect_error("[relay]\nhost = a\n[limits]\nconnections = many\n",
                  "line 4: [limits] connections: is not a number from 1 to 1000000");

@@ -69,6 +69,33 @@ static void test_save_and_load(void)
     files_done(&f);
 }
 
+static void test_wrap(void)
+{
+    RelayKey *k = NULL, *other = NULL;
+    _cleanup_(secret_freep) Secret *secret = NULL, *got = NULL, *shorter = NULL;
+    _cleanup_(buf_done) Buf wrapped = BUF_MAX(1024), foreign = BUF_MAX(1024);
+
+    g_assert_cmpint(relay_key_generate(2048, &k), ==, 0);
+    g_assert_cmpint(relay_key_generate(2048, &other), ==, 0);
+    g_assert_cmpint(secret_new_random(32, &secret), ==, 0);
+    g_assert_cmpint(relay_key_wrap(k, secret, &wrapped), ==, 0);
+    g_assert_cmpint(relay_key_unwrap(other, wrapped.data, wrapped.size, &got), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(relay_key_unwrap(k, wrapped.data, wrapped.size - 1, &got), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(relay_key_unwrap(k, wrapped.data, wrapped.size, &got), ==, 0);
+    g_assert_true(secret_equal(secret, got));
+    got = secret_free(got);
+    /* what was encrypted to this key for another purpose is no secret of the store */
+    g_assert_cmpint(rsa_key_oaep_encrypt(relay_key_public(k), secret_bytes(secret), 32, &foreign), ==, 0);
+    g_assert_cmpint(relay_key_unwrap(k, foreign.data, foreign.size, &got), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(secret_new_random(16, &shorter), ==, 0);
+    g_assert_cmpint(relay_key_wrap(k, shorter, &wrapped), ==, -EINVAL);
+    (void)relay_key_free(k);
+    (void)relay_key_free(other);
+}
+
 /* A passphrase file that stays alone keeps nobody from making the other. */
 static void test_save_fails(void)
 {
@@ -213,6 +240,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/relay-key/save-and-load", test_save_and_load);
+    g_test_add_func("/server/relay-key/wrap", test_wrap);
     g_test_add_func("/server/relay-key/save-fails", test_save_fails);
     g_test_add_func("/server/relay-key/refused", test_refused);
     g_test_add_func("/server/relay-key/foreign-keys", test_foreign_keys);

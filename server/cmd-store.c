@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/wire/json.h"
+#include "server/cmd.h"
+#include "server/handlers.h"
+#include "server/store-sqlite.h"
+
+static int fail(const Options *o, int r)
+{
+    fprintf(stderr, "hmsg-relay: %s: %s\n", o->data, store_problem(r));
+    return CMD_FAILED;
+}
+
+static int print_counts(const StoreCounts *c, bool json)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"identities", c->identities},
+        {"mailboxes", c->mailboxes},
+        {"messages", c->messages},
+        {"bytes", c->bytes},
+        {"blobs", c->blobs},
+        {"key", c->key},
+        {"key-created", c->key_created > 0 ? (uint64_t)c->key_created : 0},
+        {"key-pending", c->key_pending},
+    };
+    json_t *j = json ? json_object() : NULL;
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTSOF(counts); i++)
+        if (!json)
+            printf("%s: %" PRIu64 "\n", counts[i].name, counts[i].value);
+        else if (r == 0)
+            r = json_put_number(j, counts[i].name, (int64_t)counts[i].value);
+    return json ? cmd_print_json(j, r) : CMD_DONE;
+}
+
+int cmd_store_check(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    _cleanup_(store_reader_freep) StoreReader *reader = NULL;
+    StoreCounts counts = {0};
+    CmdArguments a;
+    int r;
+
+    if (!cmd_arguments(argc, argv, true, &a))
+        return CMD_USAGE;
+    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
+        return CMD_FAILED;
+    const StoreKeeper keeper = handlers_keeper(key);
+    r = store_sqlite_open_reader(o.data, &keeper, &reader);
+    if (r == 0)
+        r = store_sqlite_check(reader);
+    if (r == 0)
+        r = store_counts(reader, &counts);
+    if (r != 0)
+        return fail(&o, r);
+    return print_counts(&counts, a.json);
+}
+
+static void answered(StoreWrite *w)
+{
+    (void)sem_post(w->userdata);
+}
+
+/* One step, waited for. */
+static int run_step(Store *store, bool *ret_more)
+{
+    sem_t come;
+    StoreWrite w = {.kind = STORE_REKEY, .done = answered, .userdata = &come, .rekey.now = clock_realtime()};
+    if (sem_init(&come, 0, 0) < 0)
+        return -errno;
+    int r = store_write(store, &w);
+    while (r == 0 && sem_wait(&come) < 0)
+        continue;
+    (void)sem_destroy(&come);
+    if (r == 0)
+        r = w.result;
+    *ret_more = r == 0 && w.rekey.more;
+    return r;
+}
+
+static int rekey(const Options *o, RelayKey *key)
+{
+    const StoreKeeper keeper = handlers_keeper(key);
+    _cleanup_(store_freep) Store *store = NULL;
+    StoreLimits limits;
+    bool more = true;
+    store_limits_init(&limits);
+    int r = store_sqlite_open(o->data, &limits, &keeper, &store);
+    bool runs = r == -EBUSY;
+    if (r == 0 || runs)
+        r = store_sqlite_request_rekey(o->data);
+    if (r == 0 && runs) {
+        puts("The relay that runs changes its keys within a minute; store check tells when it has.");
+        return CMD_DONE;
+    }
+    while (r == 0 && more)
+        r = run_step(store, &more);
+    if (r != 0)
+        return fail(o, r);
+    puts("The keys are changed.");
+    return CMD_DONE;
+}
+
+int cmd_store_rekey(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    CmdArguments a;
+
+    if (!cmd_arguments(argc, argv, false, &a))
+        return CMD_USAGE;
+    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
+        return CMD_FAILED;
+    return rekey(&o, key);
+}
