@@ -137,7 +137,7 @@ static int check(Opening *o, SessionInEntry **ret_entry)
 }
 
 /* From the store; our own key is ours also while there is none. */
-static int ask_store(Opening *o, const char *skid)
+static int ask_store(Opening *o, const char *skid, int64_t created)
 {
     const Manager *m = o->c->m;
     Sender sender = {.address = ""};
@@ -152,7 +152,7 @@ static int ask_store(Opening *o, const char *skid)
     } else if (identity_is_ours(m->identity, skid)) {
         sender.trust = CONTACT_VERIFIED;
     }
-    return sender_answer_set(&o->sender, generation, sender.trust, sender.address);
+    return sender_answer_set(&o->sender, generation, sender_trust_at(&sender, created), sender.address);
 }
 
 static bool is_fresh(const Opening *o, const SenderAnswer *a)
@@ -182,6 +182,9 @@ static int judge_sender(Opening *o)
         return HMSG_ERROR_UNTRUSTED;
     case CONTACT_CHANGED:
         o->detail = "The sender's key has changed: compare its fingerprint and verify the contact";
+        return HMSG_ERROR_UNTRUSTED;
+    case CONTACT_SUPERSEDED:
+        o->detail = "The sender had given up this key before";
         return HMSG_ERROR_UNTRUSTED;
     case CONTACT_NONE:
         if (o->cms && o->cms->is_cbc) {
@@ -232,7 +235,7 @@ int opening_check_sender(Opening *o, SessionInEntry *entry)
     if (known && is_fresh(o, known))
         r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
     else
-        r = ask_store(o, o->sender_kid);
+        r = ask_store(o, o->sender_kid, entry ? session_in_statement(entry)->created : o->statement.created);
     if (r != 0)
         return r;
     /* A directory may know better; but not again for each package of a session. */
@@ -349,8 +352,8 @@ static void on_sender(int r, const char *detail, const Sender *sender, void *use
     _cleanup_(contacts_request_freep) ContactsRequest *request = TAKE_PTR(o->contacts); /* owns detail */
 
     if (r == 0)
-        r = sender_answer_set(&o->sender, contacts_generation(c->m->contacts), sender->trust,
-                              sender->address);
+        r = sender_answer_set(&o->sender, contacts_generation(c->m->contacts),
+                              sender_trust_at(sender, o->statement.created), sender->address);
     else if (r == HMSG_ERROR_RELAY_UNAVAILABLE && o->allow_unknown)
         r = 0; /* nobody can tell: unknown, as the store said */
     if (r == 0)

@@ -19,6 +19,7 @@ struct ContactStore {
     Db *db;
     DbStatement *find[CONTACT_COLUMN_MAX_];
     DbStatement *all, *count, *insert, *update, *remove;
+    DbStatement *former_add, *former_trim, *former_retired, *former_is, *former_remove;
 };
 
 static ContactKeys no_keys(void)
@@ -147,6 +148,29 @@ bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b)
 /* One pair of keys may have several addresses: what the user holds against one of them holds for the keys. */
 #define STRICTEST " ORDER BY blocked DESC, new_kid IS NOT NULL DESC, id LIMIT 1"
 
+static int prepare_former(ContactStore *s)
+{
+    const struct {
+        DbStatement **statement;
+        const char *sql;
+    } all[] = {
+        {&s->former_add, "INSERT OR IGNORE INTO contact_former(contact, skid, kid, retired, serial)"
+                         " VALUES(?1, ?2, ?3, ?4, (SELECT coalesce(max(serial), 0) + 1 FROM contact_former"
+                         " WHERE contact = ?1))"},
+        {&s->former_trim, "DELETE FROM contact_former WHERE contact = ?1 AND serial <= (SELECT max(serial)"
+                          " FROM contact_former WHERE contact = ?1) - ?2"},
+        {&s->former_retired, "SELECT min(retired) FROM contact_former WHERE skid = ?1"},
+        {&s->former_is,
+         "SELECT 1 FROM contact_former WHERE contact = ?1 AND (skid IN (?2, ?3) OR kid IN (?2, ?3))"},
+        {&s->former_remove, "DELETE FROM contact_former WHERE contact = ?1"},
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < ELEMENTSOF(all); i++)
+        r = db_prepare(s->db, all[i].sql, all[i].statement);
+    return r;
+}
+
 static int prepare(ContactStore *s)
 {
     static const char *const where[CONTACT_COLUMN_MAX_] = {
@@ -155,6 +179,8 @@ static int prepare(ContactStore *s)
         [CONTACT_BY_KID] = SELECT "WHERE kid = ?1" STRICTEST,
         [CONTACT_BY_SKID] = SELECT "WHERE skid = ?1" STRICTEST,
         [CONTACT_BY_PRESENTED_SKID] = SELECT "WHERE new_skid = ?1" STRICTEST,
+        [CONTACT_BY_FORMER_SKID] =
+            SELECT "WHERE id IN (SELECT contact FROM contact_former WHERE skid = ?1)" STRICTEST,
     };
     int r = 0;
 
@@ -181,7 +207,7 @@ static int prepare(ContactStore *s)
                        &s->update);
     if (r == 0)
         r = db_prepare(s->db, "DELETE FROM contacts WHERE id = ?1", &s->remove);
-    return r;
+    return r == 0 ? prepare_former(s) : r;
 }
 
 int contact_store_new(Db *db, ContactStore **ret)
@@ -209,6 +235,11 @@ ContactStore *contact_store_free(ContactStore *s)
     (void)db_statement_free(s->insert);
     (void)db_statement_free(s->update);
     (void)db_statement_free(s->remove);
+    (void)db_statement_free(s->former_add);
+    (void)db_statement_free(s->former_trim);
+    (void)db_statement_free(s->former_retired);
+    (void)db_statement_free(s->former_is);
+    (void)db_statement_free(s->former_remove);
     free(s);
     return NULL;
 }
@@ -372,10 +403,79 @@ int contact_store_save(ContactStore *s, Contact *p)
     return r;
 }
 
+static int add_former(ContactStore *s, const Contact *p, const RotationKeys *k)
+{
+    char skid[CONTACT_KID_TEXT], kid[CONTACT_KID_TEXT];
+
+    base64url_encode(k->skid, KID_SIZE, skid);
+    base64url_encode(k->kid, KID_SIZE, kid);
+    db_bind_number(s->former_add, 1, p->row);
+    db_bind_text(s->former_add, 2, skid);
+    db_bind_text(s->former_add, 3, kid);
+    db_bind_number(s->former_add, 4, k->retired);
+    return db_run(s->former_add);
+}
+
+int contact_store_save_rotated(ContactStore *s, Contact *p, const Rotation *rotation)
+{
+    _cleanup_(db_rollbackp) Db *transaction = s->db;
+    bool new = p->row == 0;
+    int r;
+
+    r = db_begin(transaction);
+    if (r != 0)
+        return r;
+    r = contact_store_save(s, p);
+    for (size_t i = 0; r == 0 && i < rotation->n; i++)
+        r = add_former(s, p, &rotation->keys[i]);
+    if (r == 0) {
+        db_bind_number(s->former_trim, 1, p->row);
+        db_bind_number(s->former_trim, 2, CONTACT_FORMER_MAX);
+        r = db_run(s->former_trim);
+    }
+    if (r == 0)
+        r = db_commit(transaction);
+    if (r != 0 && new)
+        p->row = 0;
+    return r;
+}
+
+int contact_store_retired(ContactStore *s, const char *skid, int64_t *ret)
+{
+    _cleanup_(db_resetp) DbStatement *find = s->former_retired;
+    bool row = false;
+    int r;
+
+    db_bind_text(find, 1, skid);
+    r = db_step(find, &row);
+    if (r == 0)
+        *ret = row ? db_column_number(find, 0) : 0;
+    return r;
+}
+
+int contact_store_is_former(ContactStore *s, const Contact *p, const ContactKeys *keys, bool *ret)
+{
+    _cleanup_(db_resetp) DbStatement *find = s->former_is;
+
+    db_bind_number(find, 1, p->row);
+    db_bind_text(find, 2, keys->skid);
+    db_bind_text(find, 3, keys->kid);
+    return db_step(find, ret);
+}
+
 int contact_store_remove(ContactStore *s, const Contact *p)
 {
+    _cleanup_(db_rollbackp) Db *transaction = s->db;
+    int r;
+
+    r = db_begin(transaction);
+    db_bind_number(s->former_remove, 1, p->row);
     db_bind_number(s->remove, 1, p->row);
-    return db_run(s->remove);
+    if (r == 0)
+        r = db_run(s->former_remove);
+    if (r == 0)
+        r = db_run(s->remove);
+    return r == 0 ? db_commit(transaction) : r;
 }
 
 int contact_store_each(ContactStore *s, int (*f)(const Contact *p, void *userdata), void *userdata)

@@ -5,9 +5,10 @@
 
 #include "agent/contacts.h"
 #include "libhmsg/db/db.h"
-#include "libhmsg/wire/statement.h"
+#include "libhmsg/wire/rotation.h"
 
 #define CONTACTS_MAX 65536u       /* rows; strangers whose mail arrives get one each */
+#define CONTACT_FORMER_MAX 64u    /* keys remembered that one contact has given up, the newest */
 #define CONTACT_NAME_SIZE_MAX 64u /* bytes of the user's own name for somebody */
 
 /* A pair of keys; kid is "" when there are none. */
@@ -61,6 +62,7 @@ typedef enum ContactColumn {
     CONTACT_BY_KID,
     CONTACT_BY_SKID,
     CONTACT_BY_PRESENTED_SKID,
+    CONTACT_BY_FORMER_SKID, /* that it has given up */
     CONTACT_COLUMN_MAX_,
 } ContactColumn;
 
@@ -69,6 +71,12 @@ int contact_store_find(ContactStore *s, ContactColumn column, const char *value,
 /* Writes a new row (and sets p->row) or the one that p was read from. HMSG_ERROR_ALREADY_EXISTS: another has
  * its name or address. HMSG_ERROR_QUOTA_EXCEEDED: CONTACTS_MAX. */
 int contact_store_save(ContactStore *s, Contact *p);
+/* The same, and the keys that it has given up on the way to those of now. */
+int contact_store_save_rotated(ContactStore *s, Contact *p, const Rotation *rotation);
+/* When somebody gave up this sign key for another; 0: nobody did. */
+int contact_store_retired(ContactStore *s, const char *skid, int64_t *ret);
+/* Has p given up one of these before? */
+int contact_store_is_former(ContactStore *s, const Contact *p, const ContactKeys *keys, bool *ret);
 int contact_store_remove(ContactStore *s, const Contact *p);
 /* In the order of addition, until f returns non-zero; returns that. f must not change the store. */
 int contact_store_each(ContactStore *s, int (*f)(const Contact *p, void *userdata), void *userdata);

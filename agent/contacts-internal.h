@@ -17,6 +17,8 @@ struct Contacts {
     ContactsRequest *requests;
     uint64_t generation;
     Contact *known; /* holds the text that contacts_known_sender gave out */
+    contacts_superseded_t superseded;
+    void *superseded_userdata;
 };
 
 /* A request in steps: each either starts a look-up or finishes. What it found is given out from the event
@@ -39,9 +41,10 @@ struct ContactsRequest {
     char kid[CONTACT_KID_TEXT]; /* what is looked up by kid */
     char **relays;              /* the directories that are asked for it, one after the other */
     size_t n_relays, relay;
-    bool unreachable; /* one of them could not be asked */
-    char *name;       /* contacts_add: what the user calls it */
-    Contact *pinned;  /* what the store has */
+    bool unreachable;                             /* one of them could not be asked */
+    char *name;                                   /* contacts_add: what the user calls it */
+    Contact *pinned;                              /* what the store has */
+    void (*then)(ContactsRequest *q, Contact *p); /* of contacts_pin_led */
 
     int r;
     char *detail;
@@ -64,9 +67,16 @@ void contacts_changed(Contacts *c);
 int contacts_save(Contacts *c, Contact *p);
 
 /* A directory has given these keys to address (canonical, without pin), or, address being NULL, knows them as
- * a guest's: pins them on first use; other keys than those pinned are noted as presented, and KeyChanged is
- * emitted. */
+ * a guest's: pins them on first use; follows from those pinned when their sign key has led to these; else
+ * other keys are noted as presented, and KeyChanged is emitted. */
 int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, Contact **ret);
+
+/* The same for an entry that was not asked for from what is pinned: if the contact at address has other keys,
+ * the directory is asked once more, for the way from those. then gets the contact, or q is finished. */
+int contacts_pin_led(ContactsRequest *q, const char *address, const DirectoryEntry *entry,
+                     void (*then)(ContactsRequest *q, Contact *p));
+/* The decrypt key that is pinned for q->address; "" when there is none. */
+int contacts_pinned_kid(ContactsRequest *q, char ret[static CONTACT_KID_TEXT]);
 
 /* Asks the directory of q->address; finishes q with the contact. */
 int contacts_ask_name(ContactsRequest *q);

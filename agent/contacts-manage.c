@@ -256,7 +256,7 @@ int contacts_verify(Contacts *c, const char *who, const char *fingerprint, Conta
 {
     _cleanup_(contact_freep) Contact *p = NULL;
     char actual[FINGERPRINT_TEXT_SIZE];
-    bool changed;
+    bool changed, former = false;
     int r;
 
     r = find(c, who, &p);
@@ -265,6 +265,11 @@ int contacts_verify(Contacts *c, const char *who, const char *fingerprint, Conta
     changed = p->presented.kid[0] != 0;
     r = contact_fingerprint(changed ? &p->presented : &p->keys, actual);
     if (r == 0 && (!actual[0] || !same_fingerprint(actual, fingerprint)))
+        r = HMSG_ERROR_UNTRUSTED;
+    /* nobody comes back to a key that was given up, whoever says so */
+    if (r == 0 && changed)
+        r = contact_store_is_former(c->store, p, &p->presented, &former);
+    if (r == 0 && former)
         r = HMSG_ERROR_UNTRUSTED;
     if (r != 0)
         return r;

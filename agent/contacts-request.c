@@ -9,6 +9,7 @@
 #include <utlist.h>
 
 #include "agent/contacts-internal.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 
 int contacts_request_new(Contacts *c, void (*deliver)(ContactsRequest *q), void *userdata,
@@ -153,8 +154,91 @@ static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+int contacts_pinned_kid(ContactsRequest *q, char ret[static CONTACT_KID_TEXT])
+{
+    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
+    _cleanup_(contact_freep) Contact *p = NULL;
+    int r;
+
+    ret[0] = 0;
+    r = address_format(&q->address, false, &address);
+    if (r == 0)
+        r = contact_store_find(q->c->store, CONTACT_BY_ADDRESS, buf_text(&address), &p);
+    if (r == 0)
+        memcpy(ret, p->keys.kid, CONTACT_KID_TEXT);
+    return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
+}
+
+static void on_led(int r, const char *detail, const DirectoryEntry *entry, void *userdata)
+{
+    _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
+    ContactsRequest *q = userdata;
+    Contact *p = NULL;
+
+    q->lookup = relays_request_free(q->lookup);
+    if (r != 0) {
+        contacts_request_finish(q, r, "%s", detail);
+        return;
+    }
+    r = address_format(&q->address, false, &address);
+    if (r == 0)
+        r = contacts_pin(q->c, buf_text(&address), entry, &p);
+    if (r == 0)
+        q->then(q, p);
+    else
+        contacts_request_finish(q, r, NULL);
+}
+
+/* The contact at an address has other keys than the directory, and no way from them is known. */
+static int is_unexplained(ContactsRequest *q, const char *address, const DirectoryEntry *entry, bool *ret)
+{
+    _cleanup_(contact_freep) Contact *p = NULL;
+    char kid[CONTACT_KID_TEXT], from[CONTACT_KID_TEXT] = "";
+    int r;
+
+    r = contact_store_find(q->c->store, CONTACT_BY_ADDRESS, address, &p);
+    *ret = false;
+    if (r != 0)
+        return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
+    base64url_encode(rsa_key_thumbprint(entry->identity->decrypt), KID_SIZE, kid);
+    if (entry->rotation)
+        base64url_encode(entry->rotation->keys[0].kid, KID_SIZE, from);
+    *ret = p->keys.skid[0] && strcmp(p->keys.kid, kid) != 0 && strcmp(p->keys.kid, from) != 0;
+    return 0;
+}
+
+int contacts_pin_led(ContactsRequest *q, const char *address, const DirectoryEntry *entry,
+                     void (*then)(ContactsRequest *q, Contact *p))
+{
+    char kid[CONTACT_KID_TEXT];
+    bool unexplained = false;
+    Contact *p = NULL;
+    int r;
+
+    r = address ? is_unexplained(q, address, entry, &unexplained) : 0;
+    if (r != 0)
+        return r;
+    if (!unexplained) {
+        r = contacts_pin(q->c, address, entry, &p);
+        if (r == 0)
+            then(q, p);
+        return r;
+    }
+    q->then = then;
+    r = address_parse(address, &q->address);
+    if (r == 0)
+        r = contacts_pinned_kid(q, kid);
+    if (r == 0)
+        r = relay_parse(entry->relay, &q->address.relay);
+    if (r != 0)
+        return r;
+    return relays_lookup_name(q->c->m->relays, &q->address.relay, q->address.name, kid, false, on_led, q,
+                              &q->lookup);
+}
+
 int contacts_ask_name(ContactsRequest *q)
 {
+    char kid[CONTACT_KID_TEXT];
     int r = 0;
 
     if (!q->c->m->relays)
@@ -162,8 +246,10 @@ int contacts_ask_name(ContactsRequest *q)
     if (pinned_serves(q, HMSG_ERROR_RELAY_UNAVAILABLE))
         r = sd_event_add_time_relative(q->c->m->event, &q->patience, CLOCK_BOOTTIME,
                                        CONTACT_PATIENCE_SECONDS * UINT64_C(1000000), 0, on_silence, q);
-    if (r < 0)
+    if (r >= 0)
+        r = contacts_pinned_kid(q, kid);
+    if (r != 0)
         return r;
-    return relays_lookup_name(q->c->m->relays, &q->address.relay, q->address.name, q->options.trust_relay,
-                              on_name, q, &q->lookup);
+    return relays_lookup_name(q->c->m->relays, &q->address.relay, q->address.name, *kid ? kid : NULL,
+                              q->options.trust_relay, on_name, q, &q->lookup);
 }

@@ -95,9 +95,8 @@ static int check_kid(const ContactsRequest *q, const DirectoryEntry *entry)
 static void on_kid(int r, const char *detail, const DirectoryEntry *entry, void *userdata)
 {
     ContactsRequest *q = userdata;
-    Contact *p = NULL;
+    RelaysRequest *finished = TAKE_PTR(q->lookup); /* owns the entry */
 
-    q->lookup = relays_request_free(q->lookup);
     if (r == HMSG_ERROR_RELAY_UNAVAILABLE)
         q->unreachable = true;
     /* the directory knows sign keys by their kid too */
@@ -107,12 +106,12 @@ static void on_kid(int r, const char *detail, const DirectoryEntry *entry, void 
         q->relay++;
         r = ask_next_directory(q);
     } else {
-        r = contacts_pin(q->c, entry->binding->name[0] ? entry->identity->address : NULL, entry, &p);
-        if (r == 0)
-            contacts_finish_trusted(q, p);
+        r = contacts_pin_led(q, entry->binding->name[0] ? entry->identity->address : NULL, entry,
+                             contacts_finish_trusted);
     }
     if (r != 0)
         contacts_request_finish(q, r, NULL);
+    (void)relays_request_free(finished);
 }
 
 static int ask_next_directory(ContactsRequest *q)

@@ -9,28 +9,49 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 
+/* What the contact found is to the key that was asked for. */
+static int fill_sender(const ContactsRequest *q, Sender *ret)
+{
+    const Contact *p = q->found;
+    int r;
+
+    r = contact_store_retired(q->c->store, q->kid, &ret->retired);
+    if (r != 0)
+        return r;
+    if (strcmp(p->keys.skid, q->kid) != 0 && strcmp(p->presented.skid, q->kid) != 0 && ret->retired == 0)
+        return 0; /* nothing */
+    ret->trust = contact_trust(p);
+    memcpy(ret->kid, p->keys.kid, sizeof(ret->kid));
+    ret->address = p->address ? p->address : "";
+    return 0;
+}
+
 static void deliver(ContactsRequest *q)
 {
     Sender sender = {.trust = CONTACT_NONE, .address = ""};
+    int r = q->r;
 
-    if (q->found) {
-        sender.trust = contact_trust(q->found);
-        memcpy(sender.kid, q->found->keys.kid, sizeof(sender.kid));
-        sender.address = q->found->address ? q->found->address : "";
-    }
-    q->done.sender(q->r, q->detail ? q->detail : error_message(q->r), &sender, q->userdata);
+    if (r == 0 && q->found)
+        r = fill_sender(q, &sender);
+    q->done.sender(r, q->detail ? q->detail : error_message(r), &sender, q->userdata);
 }
 
 static int ask_next_directory(ContactsRequest *q);
 
-/* Pins what a directory has said; a contact whose key it changes is found as changed. */
-static int finish_with_entry(ContactsRequest *q, const char *address, const DirectoryEntry *entry)
+static void finish_found(ContactsRequest *q, Contact *p)
 {
-    int r = contacts_pin(q->c, address, entry, &q->found);
+    q->found = p;
+    contacts_request_finish(q, 0, NULL);
+}
 
-    if (r == 0)
-        contacts_request_finish(q, 0, NULL);
-    return r;
+static bool had_key(const ContactsRequest *q, const DirectoryEntry *entry)
+{
+    char skid[CONTACT_KID_TEXT];
+
+    if (!entry->rotation)
+        return false;
+    base64url_encode(entry->rotation->keys[0].skid, KID_SIZE, skid);
+    return strcmp(skid, q->kid) == 0;
 }
 
 static bool is_sender(const ContactsRequest *q, const DirectoryEntry *entry)
@@ -39,6 +60,16 @@ static bool is_sender(const ContactsRequest *q, const DirectoryEntry *entry)
 
     base64url_encode(rsa_key_thumbprint(entry->identity->sign), KID_SIZE, skid);
     return strcmp(skid, q->kid) == 0;
+}
+
+/* What was known by its key alone has an address now: two contacts would be one too many. */
+static int drop_nameless(ContactsRequest *q)
+{
+    const Contact *p = q->pinned;
+
+    if (!p || !p->row || p->row == q->found->row || p->address || p->name || p->blocked || p->verified)
+        return 0;
+    return contact_store_remove(q->c->store, p);
 }
 
 /* The address that a guest claims, asked for at its own relay. What that does not confirm is not used: the
@@ -53,6 +84,8 @@ static void on_home(int r, const char *detail, const DirectoryEntry *entry, void
         r = address_format(&q->address, false, &address);
         if (r == 0)
             r = contacts_pin(q->c, buf_text(&address), entry, &q->found);
+        if (r == 0)
+            r = drop_nameless(q);
     } else {
         r = 0;
         q->found = TAKE_PTR(q->pinned);
@@ -64,13 +97,20 @@ static void on_home(int r, const char *detail, const DirectoryEntry *entry, void
 static int ask_home(ContactsRequest *q, const DirectoryEntry *entry)
 {
     Relays *relays = q->c->m->relays;
+    char kid[CONTACT_KID_TEXT] = "";
     int r;
 
     r = contacts_pin(q->c, NULL, entry, &q->pinned);
     if (r != 0)
         return r;
-    if (address_parse(entry->identity->address, &q->address) == 0 && relays_knows(relays, &q->address.relay))
-        return relays_lookup_name(relays, &q->address.relay, q->address.name, false, on_home, q, &q->lookup);
+    if (address_parse(entry->identity->address, &q->address) == 0 &&
+        relays_knows(relays, &q->address.relay)) {
+        r = contacts_pinned_kid(q, kid);
+        if (r != 0)
+            return r;
+        return relays_lookup_name(relays, &q->address.relay, q->address.name, *kid ? kid : NULL, false,
+                                  on_home, q, &q->lookup);
+    }
     q->found = TAKE_PTR(q->pinned);
     contacts_request_finish(q, 0, NULL);
     return 0;
@@ -83,13 +123,13 @@ static void on_kid(int r, const char *detail, const DirectoryEntry *entry, void 
 
     if (r == HMSG_ERROR_RELAY_UNAVAILABLE)
         q->unreachable = true;
-    if (r == 0 && !is_sender(q, entry)) /* it is somebody's decrypt key */
+    if (r == 0 && !is_sender(q, entry) && !had_key(q, entry)) /* it is somebody's decrypt key */
         r = HMSG_ERROR_NOT_FOUND;
     if (r != 0) {
         q->relay++;
         r = ask_next_directory(q);
     } else if (entry->binding->name[0]) {
-        r = finish_with_entry(q, entry->identity->address, entry);
+        r = contacts_pin_led(q, entry->identity->address, entry, finish_found);
     } else {
         r = ask_home(q, entry);
     }

@@ -7,6 +7,7 @@
 #include "agent/identity.h"
 #include "agent/store.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 
 int contacts_new(Manager *m, Contacts **ret)
@@ -48,7 +49,7 @@ const char *contact_trust_name(ContactTrust t)
 {
     static const char *const names[] = {
         [CONTACT_NONE] = "",           [CONTACT_PINNED] = "pinned",   [CONTACT_VERIFIED] = "verified",
-        [CONTACT_CHANGED] = "changed", [CONTACT_BLOCKED] = "blocked",
+        [CONTACT_CHANGED] = "changed", [CONTACT_BLOCKED] = "blocked", [CONTACT_SUPERSEDED] = "superseded",
     };
 
     return names[t];
@@ -57,6 +58,12 @@ const char *contact_trust_name(ContactTrust t)
 uint64_t contacts_generation(const Contacts *c)
 {
     return c->generation;
+}
+
+void contacts_on_superseded(Contacts *c, contacts_superseded_t f, void *userdata)
+{
+    c->superseded = f;
+    c->superseded_userdata = userdata;
 }
 
 void contacts_changed(Contacts *c)
@@ -130,7 +137,9 @@ static int find_sender(Contacts *c, const char *skid, Contact **ret)
     if (contacts_are_ours(c, skid))
         return contacts_self(c, NULL, ret);
     r = contact_store_find(c->store, CONTACT_BY_SKID, skid, ret);
-    return r == HMSG_ERROR_NOT_FOUND ? contact_store_find(c->store, CONTACT_BY_PRESENTED_SKID, skid, ret) : r;
+    if (r == HMSG_ERROR_NOT_FOUND)
+        r = contact_store_find(c->store, CONTACT_BY_PRESENTED_SKID, skid, ret);
+    return r == HMSG_ERROR_NOT_FOUND ? contact_store_find(c->store, CONTACT_BY_FORMER_SKID, skid, ret) : r;
 }
 
 int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
@@ -148,6 +157,9 @@ int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
         sender.trust = contact_trust(p);
         memcpy(sender.kid, p->keys.kid, sizeof(sender.kid));
         sender.address = p->address ? p->address : "";
+        r = contact_store_retired(c->store, skid, &sender.retired);
+        if (r != 0)
+            return r;
     }
     *ret = sender;
     return 0;
@@ -186,16 +198,43 @@ static int replace_text(char **text, const char *with)
     return 0;
 }
 
-/* Takes over keys. *ret_changed: the contact had others. */
-static int apply_keys(Contact *p, ContactKeys *keys, bool *ret_changed)
+/* The contact's own keys of now lead there, and not back to what it gave up before. */
+static int may_follow(Contacts *c, const Contact *p, const ContactKeys *keys, const Rotation *rotation,
+                      bool *ret)
 {
+    char kid[CONTACT_KID_TEXT], skid[CONTACT_KID_TEXT];
+    bool former = false;
+    int r;
+
+    *ret = false;
+    if (!rotation || !p->keys.skid[0])
+        return 0;
+    base64url_encode(rotation->keys[0].kid, KID_SIZE, kid);
+    base64url_encode(rotation->keys[0].skid, KID_SIZE, skid);
+    if (strcmp(kid, p->keys.kid) != 0 || strcmp(skid, p->keys.skid) != 0 ||
+        (p->keys.statement.size > 0 && rotation->generation != p->keys.generation))
+        return 0;
+    r = contact_store_is_former(c->store, p, keys, &former);
+    if (r == 0)
+        *ret = !former;
+    return r;
+}
+
+/* Takes over keys. *ret_changed: the contact had others, which did not lead to these. */
+static int apply_keys(Contacts *c, Contact *p, ContactKeys *keys, const Rotation *rotation, bool *ret_changed)
+{
+    bool same = !p->row || contact_keys_equal(&p->keys, keys), follow = false;
+    int r = same ? 0 : may_follow(c, p, keys, rotation, &follow);
+
+    if (r != 0)
+        return r;
     *ret_changed = false;
-    if (p->row && !contact_keys_equal(&p->keys, keys)) {
+    if (!same && !follow) {
         *ret_changed = !contact_keys_equal(&p->presented, keys);
         contact_keys_done(&p->presented);
         p->presented = *keys;
     } else {
-        /* the directory is back at what we have pinned */
+        /* the directory is at what we have pinned, or the pinned key has signed for what it has */
         contact_keys_done(&p->presented);
         contact_keys_done(&p->keys);
         p->keys = *keys;
@@ -205,10 +244,29 @@ static int apply_keys(Contact *p, ContactKeys *keys, bool *ret_changed)
     return 0;
 }
 
+/* Writes p with what led to its keys, as far as that is known. */
+static int save_pinned(Contacts *c, Contact *p, const Rotation *rotation)
+{
+    bool led = rotation && !p->presented.kid[0];
+    int r = led ? contact_store_save_rotated(c->store, p, rotation) : contact_store_save(c->store, p);
+
+    if (r == 0)
+        contacts_changed(c);
+    return r;
+}
+
+/* What was begun with keys that a contact has given up ends. */
+static void tell_superseded(const Contacts *c, const char *before, const Contact *p)
+{
+    if (before[0] && strcmp(before, p->keys.kid) != 0 && c->superseded)
+        c->superseded(before, c->superseded_userdata);
+}
+
 int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, Contact **ret)
 {
     _cleanup_(contact_freep) Contact *p = NULL;
     _cleanup_(contact_keys_done) ContactKeys keys = {0};
+    char before[CONTACT_KID_TEXT] = "";
     bool changed = false;
     int r;
 
@@ -224,7 +282,9 @@ int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, 
     if (r == 0)
         r = find_for_pin(c, address, &keys, &p);
     if (r == 0)
-        r = apply_keys(p, &keys, &changed);
+        memcpy(before, p->keys.kid, sizeof(before));
+    if (r == 0)
+        r = apply_keys(c, p, &keys, entry->rotation, &changed);
     if (r == 0 && address && !p->address)
         r = replace_text(&p->address, address);
     if (r == 0 && address)
@@ -232,7 +292,9 @@ int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, 
     if (r == 0 && !p->row)
         p->added = clock_realtime();
     if (r == 0)
-        r = contacts_save(c, p);
+        r = save_pinned(c, p, entry->rotation);
+    if (r == 0)
+        tell_superseded(c, before, p);
     if (r == 0 && changed)
         (void)manager_emit(c->m, AGENT_CONTACTS_INTERFACE, "KeyChanged", "sa{sv}", p->keys.kid, 0);
     if (r == 0)

@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "libhmsg/base/buf.h"
+#include "libhmsg/wire/limits.h"
 
 #define CONTACT_KID_TEXT 44u /* 43 characters of base64url and the final 0 */
 
@@ -25,9 +26,10 @@ typedef enum ContactTrust {
     CONTACT_VERIFIED, /* compared by the user, or we ourselves */
     CONTACT_CHANGED,  /* presented another key: nothing goes there or comes from there */
     CONTACT_BLOCKED,
+    CONTACT_SUPERSEDED, /* of a sender: gave this key up before that */
 } ContactTrust;
 
-/* "pinned", "verified", "changed", "blocked"; "" for CONTACT_NONE. */
+/* "pinned", "verified", "changed", "blocked", "superseded"; "" for CONTACT_NONE. */
 const char *contact_trust_name(ContactTrust t);
 
 /* One to encrypt to. Texts are never NULL; "" where there is none. */
@@ -70,7 +72,16 @@ typedef struct Sender {
     ContactTrust trust;         /* NONE: unknown here and in the directories asked */
     char kid[CONTACT_KID_TEXT]; /* its decrypt key; "" when unknown */
     const char *address;        /* "" when none that a relay vouches for */
+    int64_t retired;            /* when this key was given up for others; 0: it is the one of now */
 } Sender;
+/* For what the key signed at a time: CONTACT_SUPERSEDED when it had been given up by then. Whoever still has
+ * such a key can write an earlier time, so this is for what may be old: mail under way, and what is kept. */
+static inline ContactTrust sender_trust_at(const Sender *s, int64_t created)
+{
+    bool late = s->retired != 0 && created > s->retired + (int64_t)CLOCK_SKEW_MAX;
+
+    return late && s->trust != CONTACT_BLOCKED ? CONTACT_SUPERSEDED : s->trust;
+}
 
 typedef void (*contacts_sender_t)(int r, const char *detail, const Sender *sender, void *userdata);
 
@@ -87,3 +98,7 @@ int contacts_known_sender(Contacts *c, const char *skid, Sender *ret);
 /* Goes up whenever an answer of contacts_known_sender may have changed: the session cache keeps answers while
  * it stays the same, so that a cached Decrypt asks no database. */
 uint64_t contacts_generation(const Contacts *c);
+
+/* Called when a contact has given up the decrypt key kid for another. One at a time. */
+typedef void (*contacts_superseded_t)(const char *kid, void *userdata);
+void contacts_on_superseded(Contacts *c, contacts_superseded_t f, void *userdata);

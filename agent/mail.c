@@ -11,6 +11,7 @@
 #include "agent/mailbox.h"
 #include "agent/outbox.h"
 #include "agent/relays.h"
+#include "agent/session-out.h"
 #include "agent/store.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
@@ -29,6 +30,14 @@ static void on_identity_changed(Identity *i, void *userdata)
         outbox_identity_changed(m->outbox);
 }
 
+static void on_superseded(const char *kid, void *userdata)
+{
+    Manager *m = userdata;
+
+    if (m->session_out)
+        session_out_drop(m->session_out, kid);
+}
+
 int mail_start(Manager *m)
 {
     int r;
@@ -40,6 +49,8 @@ int mail_start(Manager *m)
         log_error("The store in %s cannot be opened: %s", m->places.data_dir, error_message(r));
     if (r == 0)
         r = contacts_new(m, &m->contacts);
+    if (r == 0)
+        contacts_on_superseded(m->contacts, on_superseded, m);
     if (r == 0)
         r = relays_new(m, &m->relays);
     if (r == 0)

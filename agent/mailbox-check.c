@@ -189,11 +189,12 @@ static void go_on(Intake *k)
 static void on_sender(int r, const char *detail, const Sender *sender, void *userdata)
 {
     Intake *k = userdata;
-    bool ok = false;
+    ContactTrust trust = CONTACT_NONE;
+    bool ok;
 
     if (r == 0)
-        ok = sender->trust == CONTACT_PINNED || sender->trust == CONTACT_VERIFIED ||
-             (sender->trust == CONTACT_NONE && k->allow_unknown);
+        trust = sender_trust_at(sender, k->session_created);
+    ok = trust == CONTACT_PINNED || trust == CONTACT_VERIFIED || (trust == CONTACT_NONE && k->allow_unknown);
     k->ask = contacts_request_free(k->ask);
     if (r == 0 && ok)
         go_on(k);
@@ -294,6 +295,7 @@ static int parse(Intake *k)
         r = package_check_sender(k->package, NULL, &statement);
     if (r != 0)
         return r;
+    k->session_created = statement.created;
     k->session_expires = statement.expires;
     if (k->package->has_sender)
         base64url_encode(k->package->skid, KID_SIZE, k->row.skid);

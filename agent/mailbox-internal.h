@@ -36,7 +36,7 @@ struct Intake {
     ContactsRequest *ask;
     CipherJob *job;
     Package *package;
-    int64_t session_expires;
+    int64_t session_created, session_expires;
     intake_done_t done;
     void *userdata;
 };

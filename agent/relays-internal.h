@@ -84,6 +84,7 @@ struct RelaysRequest {
     bool trust_relay, probed;
     char name[NAME_SIZE_MAX + 1];
     char kid[HASH_TEXT_SIZE], id[HASH_TEXT_SIZE];
+    char from[HASH_TEXT_SIZE]; /* of a look-up; "" */
     int fd;
     uint64_t size, expires, after;
     uint8_t *ids; /* ID_SIZE bytes each */

@@ -8,6 +8,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/wire/json.h"
 
 /* The binding and the statement speak of the same keys. */
 static bool same_keys(const Binding *b, const IdentityStatement *s)
@@ -58,14 +59,37 @@ int directory_read(RelaysRequest *q, const char *statement, const char *binding,
     return 0;
 }
 
-/* Is it whom we asked for? */
-static int check_asked(RelaysRequest *q, const Binding *b)
+/* The way from the key that was named, if what the relay says is one. */
+static int read_chain(const RelaysRequest *q, const char *text, const IdentityStatement *identity,
+                      Rotation **ret)
+{
+    _cleanup_(json_decrefp) json_t *chain = NULL;
+    _cleanup_(freep) Rotation *rotation = NULL;
+    uint8_t from[KID_SIZE];
+    int r;
+
+    if (!*q->from || base64url_decode_exact(q->from, strlen(q->from), from, sizeof(from)) != 0)
+        return 0;
+    rotation = calloc(1, sizeof(*rotation));
+    if (!rotation)
+        return -ENOMEM;
+    r = json_parse_array(text, strlen(text), &chain);
+    if (r == 0)
+        r = rotation_chain_follow(chain, from, identity, clock_realtime(), rotation);
+    if (r == 0)
+        *ret = TAKE_PTR(rotation);
+    return r < 0 ? r : 0;
+}
+
+/* Is it whom we asked for, or who had that key? */
+static int check_asked(RelaysRequest *q, const Binding *b, const Rotation *rotation)
 {
     char kid[HASH_TEXT_SIZE], skid[HASH_TEXT_SIZE];
 
     base64url_encode(b->kid, KID_SIZE, kid);
     base64url_encode(b->skid, KID_SIZE, skid);
-    if (*q->name ? strcmp(q->name, b->name) == 0 : strcmp(q->kid, kid) == 0 || strcmp(q->kid, skid) == 0)
+    if (*q->name ? strcmp(q->name, b->name) == 0
+                 : rotation || strcmp(q->kid, kid) == 0 || strcmp(q->kid, skid) == 0)
         return 0;
     return request_error(q, HMSG_ERROR_AUTHENTICATION_FAILED,
                          "Relay %s:%u: its directory answers for another", q->asked.host, q->asked.port);
@@ -73,24 +97,28 @@ static int check_asked(RelaysRequest *q, const Binding *b)
 
 static int on_found(RelaysRequest *q, sd_bus_message *reply)
 {
-    const char *statement, *binding, *relay_statement;
+    const char *statement, *binding, *relay_statement, *chain;
     _cleanup_(identity_statement_done) IdentityStatement identity = {0};
+    _cleanup_(freep) Rotation *rotation = NULL;
     char relay[RELAY_TEXT_SIZE];
     Binding b = {0};
     DirectoryEntry entry = {.relay = relay, .identity = &identity, .binding = &b};
     int r;
 
-    r = sd_bus_message_read(reply, "sss", &statement, &binding, &relay_statement);
+    r = sd_bus_message_read(reply, "ssss", &statement, &binding, &relay_statement, &chain);
     if (r < 0)
         return -EBADMSG;
     r = directory_read(q, statement, binding, relay_statement, &identity, &b);
     if (r == 0)
-        r = check_asked(q, &b);
+        r = read_chain(q, chain, &identity, &rotation);
+    if (r == 0)
+        r = check_asked(q, &b, rotation);
     if (r == 0)
         r = known_confirm(q);
     if (r != 0)
         return r;
     entry.statement = statement;
+    entry.rotation = rotation;
     memcpy(relay, q->connection->text, sizeof(relay));
     request_finish(q, 0, NULL, &entry);
     return 0;
@@ -104,7 +132,7 @@ static int look_up(RelaysRequest *q)
     r = request_call_new(q, *q->name ? "LookupName" : "LookupKid", &call);
     if (r != 0)
         return r;
-    r = sd_bus_message_append_basic(call, 's', *q->name ? q->name : q->kid);
+    r = sd_bus_message_append(call, "ss", *q->name ? q->name : q->kid, q->from);
     if (r < 0) {
         sd_bus_message_unref(call);
         return r;
@@ -134,7 +162,7 @@ static int lookup_begin(RelaysRequest *q, relays_lookup_t done, void *userdata, 
     return r;
 }
 
-int relays_lookup_name(Relays *r, const Relay *relay, const char *name, bool trust_relay,
+int relays_lookup_name(Relays *r, const Relay *relay, const char *name, const char *from, bool trust_relay,
                        relays_lookup_t done, void *userdata, RelaysRequest **ret)
 {
     RelaysRequest *q;
@@ -148,6 +176,7 @@ int relays_lookup_name(Relays *r, const Relay *relay, const char *name, bool tru
     q->asked = *relay;
     q->trust_relay = trust_relay;
     (void)snprintf(q->name, sizeof(q->name), "%s", name);
+    (void)snprintf(q->from, sizeof(q->from), "%s", from ? from : "");
     return lookup_begin(q, done, userdata, ret);
 }
 
@@ -168,5 +197,6 @@ int relays_lookup_kid(Relays *r, const char *relay, const char *kid, relays_look
         return e;
     q->asked = asked;
     memcpy(q->kid, kid, HASH_TEXT_SIZE);
+    memcpy(q->from, kid, HASH_TEXT_SIZE);
     return lookup_begin(q, done, userdata, ret);
 }

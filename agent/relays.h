@@ -9,6 +9,7 @@
  * callback. What a callback is given is valid during it. */
 
 #include "agent/manager.h"
+#include "libhmsg/wire/rotation.h"
 #include "libhmsg/wire/statement.h"
 
 #define RELAY_TEXT_SIZE (HOST_SIZE_MAX + 2u + 6u + 1u + HASH_TEXT_SIZE) /* host:port#PIN and the final 0 */
@@ -30,17 +31,20 @@ typedef struct DirectoryEntry {
     const char *statement;             /* compact JWS */
     const IdentityStatement *identity; /* the same, parsed */
     const Binding *binding;            /* binding->name is "" for a guest: its address is not vouched for */
+    const Rotation *rotation;          /* from the key that was named to these, verified; NULL: no such way */
 } DirectoryEntry;
 
 /* entry is NULL unless r is 0. */
 typedef void (*relays_lookup_t)(int r, const char *detail, const DirectoryEntry *entry, void *userdata);
 
 /* relay: with a pin or without; a pin must be the one we know, when we know one. NOT_FOUND: no such name. The
- * address in the statement is name@relay. UNTRUSTED: the relay's pin is not known (detail names the form with
- * the pin that it has) unless trust_relay, which stores it; or it is another than that. RELAY_UNAVAILABLE. */
-int relays_lookup_name(Relays *r, const Relay *relay, const char *name, bool trust_relay,
+ * address in the statement is name@relay. from: 43 characters of a key that is known of this name, or NULL.
+ * UNTRUSTED: the relay's pin is not known (detail names the form with the pin that it has) unless
+ * trust_relay, which stores it; or it is another than that. RELAY_UNAVAILABLE. */
+int relays_lookup_name(Relays *r, const Relay *relay, const char *name, const char *from, bool trust_relay,
                        relays_lookup_t done, void *userdata, RelaysRequest **ret);
-/* relay: host:port#PIN. kid: of a decrypt or a sign key. */
+/* relay: host:port#PIN. kid: of a decrypt or a sign key, which may be a former one: then rotation begins with
+ * it. */
 int relays_lookup_kid(Relays *r, const char *relay, const char *kid, relays_lookup_t done, void *userdata,
                       RelaysRequest **ret);
 

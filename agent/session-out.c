@@ -136,6 +136,15 @@ unsigned session_out_flush(SessionOut *s, const char *name)
     return n;
 }
 
+void session_out_drop(SessionOut *s, const char *kid)
+{
+    OutSession *o, *next;
+
+    HASH_ITER (hh, s->sessions, o, next)
+        if (!o->work && strcmp(o->index.kid, kid) == 0)
+            session_drop(o);
+}
+
 SessionOut *session_out_free(SessionOut *s)
 {
     if (!s)

@@ -51,6 +51,8 @@ OutSession *out_session_ref(OutSession *o);
 /* Forgets every session; whoever waits for one gets LOCKED. */
 void session_out_lock(SessionOut *s);
 /* name NULL: all that are complete. Returns how many. */
+/* Those with a recipient key that was given up; those that wait for their signature stay. */
+void session_out_drop(SessionOut *s, const char *kid);
 unsigned session_out_flush(SessionOut *s, const char *name);
 
 typedef struct SessionOutFacts {

@@ -75,8 +75,16 @@ struct Store {
     "CREATE INDEX outbox_id ON outbox(id);"                                                                  \
     "CREATE INDEX outbox_state ON outbox(state, next_attempt);"
 
+/* Keys that contacts have given up for others; serial: in this order. */
+#define SCHEMA_FORMER                                                                                        \
+    "CREATE TABLE contact_former("                                                                           \
+    " contact INTEGER NOT NULL, skid TEXT NOT NULL, kid TEXT NOT NULL, retired INTEGER NOT NULL,"            \
+    " serial INTEGER NOT NULL, PRIMARY KEY(contact, skid)) WITHOUT ROWID;"                                   \
+    "CREATE INDEX contact_former_skid ON contact_former(skid);"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
+    SCHEMA_FORMER,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

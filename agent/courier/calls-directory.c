@@ -19,8 +19,9 @@ static int finish_register(Call *c, const Request *q, const json_t *answer, sd_b
     return r;
 }
 
-int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *statement,
-                  const char *request, const void *answer, size_t n, const char *invite, sd_bus_error *error)
+/* What Register and Rotate have in common. */
+static int make_application(const char *statement, const char *request, const void *answer, size_t n,
+                            json_t **ret, sd_bus_error *error)
 {
     json_t *body;
     int r;
@@ -29,21 +30,56 @@ int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *
         return bad_argument(error, "statement and request are compact JWS");
     if (n != SHA256_SIZE)
         return bad_argument(error, "answer is 32 bytes");
-    if (invite && strlen(invite) > INVITE_SIZE_MAX)
-        return bad_argument(error, "The invitation is too long");
     body = json_object();
     r = json_put_text(body, "statement", statement);
     if (r == 0)
         r = json_put_text(body, "request", request);
     if (r == 0)
         r = json_put_bytes(body, "answer", answer, n);
-    if (r == 0 && invite)
-        r = json_put_text(body, "invite", invite);
     if (r < 0) {
         json_decref(body);
         return failed(error, r);
     }
+    *ret = body;
+    return 0;
+}
+
+int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *statement,
+                  const char *request, const void *answer, size_t n, const char *invite, sd_bus_error *error)
+{
+    json_t *body = NULL;
+    int r;
+
+    if (invite && strlen(invite) > INVITE_SIZE_MAX)
+        return bad_argument(error, "The invitation is too long");
+    r = make_application(statement, request, answer, n, &body, error);
+    if (r == 0 && invite && json_put_text(body, "invite", invite) < 0) {
+        json_decref(body);
+        r = failed(error, -ENOMEM);
+    }
+    if (r < 0)
+        return r;
     return call_json(c, m, relay, false, "POST", body, finish_register, error, "/v1/registrations");
+}
+
+int call_rotate(Courier *c, sd_bus_message *m, const char *relay, const char *statement, const char *request,
+                const void *answer, size_t n, const char *steps, sd_bus_error *error)
+{
+    json_t *body = NULL, *array = NULL;
+    int r;
+
+    if (strlen(steps) > ROTATION_BODY_SIZE_MAX || json_parse_array(steps, strlen(steps), &array) != 0)
+        return bad_argument(error, "steps is a JSON array");
+    r = make_application(statement, request, answer, n, &body, error);
+    if (r < 0) {
+        json_decref(array);
+        return r;
+    }
+    if (json_put(body, "steps", array) < 0) {
+        json_decref(body);
+        return failed(error, -ENOMEM);
+    }
+    return call_json(c, m, relay, false, "POST", body, finish_register, error, "/v1/rotations");
 }
 
 static int finish_unregister(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
@@ -76,6 +112,21 @@ int call_unregister(Courier *c, sd_bus_message *m, const char *relay, const char
     return call_send(TAKE_PTR(call), TAKE_PTR(q), finish_unregister, error);
 }
 
+/* The chain goes on as it is: whoever knows the keys checks it. */
+static int append_chain(const json_t *answer, sd_bus_message *reply)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(ROTATION_ANSWER_SIZE_MAX);
+    json_t *chain = NULL;
+    int r = 0;
+
+    if (!json_has(answer, "chain"))
+        return appended(sd_bus_message_append(reply, "s", "[]"));
+    r = json_get_array(answer, "chain", &chain);
+    if (r == 0)
+        r = json_write(chain, &text);
+    return r == 0 ? appended(sd_bus_message_append(reply, "s", buf_text(&text))) : r;
+}
+
 static int finish_lookup(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const char *statement, *binding, *relay;
@@ -88,19 +139,41 @@ static int finish_lookup(Call *c, const Request *q, const json_t *answer, sd_bus
         r = answer_get_jws(answer, "relay", &relay);
     if (r == 0)
         r = appended(sd_bus_message_append(reply, "sss", statement, binding, relay));
-    return r;
+    return r == 0 ? append_chain(answer, reply) : r;
 }
 
-int call_lookup_name(Courier *c, sd_bus_message *m, const char *relay, const char *name, sd_bus_error *error)
+static int look_up(Courier *c, sd_bus_message *m, const char *relay, const char *kind, const char *key,
+                   const char *from, sd_bus_error *error)
+{
+    _cleanup_(call_freep) Call *call = NULL;
+    _cleanup_(request_freep) Request *q = NULL;
+    int r;
+
+    if (*from && !text_is_id(from))
+        return bad_argument(error, "from is base64url of 32 bytes, or nothing");
+    r = call_new(c, m, relay, false, &call, error);
+    if (r < 0)
+        return r;
+    r = request_new("GET", *from ? ROTATION_ANSWER_SIZE_MAX : RELAY_BODY_SIZE_MAX, &q, "/v1/%s/%s%s%s", kind,
+                    key, *from ? "?from=" : "", from);
+    if (r < 0)
+        return failed(error, r);
+    q->want_type = MEDIA_JSON;
+    return call_send(TAKE_PTR(call), TAKE_PTR(q), finish_lookup, error);
+}
+
+int call_lookup_name(Courier *c, sd_bus_message *m, const char *relay, const char *name, const char *from,
+                     sd_bus_error *error)
 {
     if (!name_valid(name))
         return bad_argument(error, "This is no name");
-    return call_json(c, m, relay, false, "GET", NULL, finish_lookup, error, "/v1/names/%s", name);
+    return look_up(c, m, relay, "names", name, from, error);
 }
 
-int call_lookup_kid(Courier *c, sd_bus_message *m, const char *relay, const char *kid, sd_bus_error *error)
+int call_lookup_kid(Courier *c, sd_bus_message *m, const char *relay, const char *kid, const char *from,
+                    sd_bus_error *error)
 {
     if (!text_is_id(kid))
         return bad_argument(error, "kid is base64url of 32 bytes");
-    return call_json(c, m, relay, false, "GET", NULL, finish_lookup, error, "/v1/keys/%s", kid);
+    return look_up(c, m, relay, "keys", kid, from, error);
 }

@@ -23,10 +23,15 @@ int call_login(Courier *c, sd_bus_message *m, const char *relay, const char *req
 /* calls-directory.c */
 int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *statement,
                   const char *request, const void *answer, size_t n, const char *invite, sd_bus_error *error);
+int call_rotate(Courier *c, sd_bus_message *m, const char *relay, const char *statement, const char *request,
+                const void *answer, size_t n, const char *steps, sd_bus_error *error);
 int call_unregister(Courier *c, sd_bus_message *m, const char *relay, const char *request,
                     sd_bus_error *error);
-int call_lookup_name(Courier *c, sd_bus_message *m, const char *relay, const char *name, sd_bus_error *error);
-int call_lookup_kid(Courier *c, sd_bus_message *m, const char *relay, const char *kid, sd_bus_error *error);
+/* from: "" for none */
+int call_lookup_name(Courier *c, sd_bus_message *m, const char *relay, const char *name, const char *from,
+                     sd_bus_error *error);
+int call_lookup_kid(Courier *c, sd_bus_message *m, const char *relay, const char *kid, const char *from,
+                    sd_bus_error *error);
 
 /* calls-mail.c; body and destination stay the message's */
 int call_submit(Courier *c, sd_bus_message *m, const char *relay, const char *kid, const char *id, int body,

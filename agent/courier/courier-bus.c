@@ -9,6 +9,8 @@
 typedef int (*relay_call_t)(Courier *c, sd_bus_message *m, const char *relay, sd_bus_error *error);
 typedef int (*text_call_t)(Courier *c, sd_bus_message *m, const char *relay, const char *text,
                            sd_bus_error *error);
+typedef int (*texts_call_t)(Courier *c, sd_bus_message *m, const char *relay, const char *text,
+                            const char *more, sd_bus_error *error);
 
 static int with_relay(sd_bus_message *m, void *userdata, relay_call_t f, sd_bus_error *error)
 {
@@ -26,6 +28,15 @@ static int with_text(sd_bus_message *m, void *userdata, text_call_t f, sd_bus_er
 
     r = sd_bus_message_read(m, "ss", &relay, &text);
     return r < 0 ? r : f(userdata, m, relay, text, error);
+}
+
+static int with_texts(sd_bus_message *m, void *userdata, texts_call_t f, sd_bus_error *error)
+{
+    const char *relay, *text, *more;
+    int r;
+
+    r = sd_bus_message_read(m, "sss", &relay, &text, &more);
+    return r < 0 ? r : f(userdata, m, relay, text, more, error);
 }
 
 static int method_probe(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -96,6 +107,21 @@ static int method_register(sd_bus_message *m, void *userdata, sd_bus_error *erro
     return r < 0 ? r : call_register(userdata, m, relay, statement, request, answer, n, invite, error);
 }
 
+static int method_rotate(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    const char *relay, *statement, *request, *steps;
+    const void *answer = NULL;
+    size_t n = 0;
+    int r;
+
+    r = sd_bus_message_read(m, "sss", &relay, &statement, &request);
+    if (r >= 0)
+        r = sd_bus_message_read_array(m, 'y', &answer, &n);
+    if (r >= 0)
+        r = sd_bus_message_read(m, "s", &steps);
+    return r < 0 ? r : call_rotate(userdata, m, relay, statement, request, answer, n, steps, error);
+}
+
 static int method_unregister(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     return with_text(m, userdata, call_unregister, error);
@@ -103,12 +129,12 @@ static int method_unregister(sd_bus_message *m, void *userdata, sd_bus_error *er
 
 static int method_lookup_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    return with_text(m, userdata, call_lookup_name, error);
+    return with_texts(m, userdata, call_lookup_name, error);
 }
 
 static int method_lookup_kid(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    return with_text(m, userdata, call_lookup_kid, error);
+    return with_texts(m, userdata, call_lookup_kid, error);
 }
 
 static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -223,13 +249,16 @@ const sd_bus_vtable courier_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS(
         "Register", SD_BUS_ARGS("s", relay, "s", statement, "s", request, "ay", answer, "a{sv}", options),
         SD_BUS_RESULT("s", binding, "s", relay_statement), method_register, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS(
+        "Rotate", SD_BUS_ARGS("s", relay, "s", statement, "s", request, "ay", answer, "s", steps),
+        SD_BUS_RESULT("s", binding, "s", relay_statement), method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Unregister", SD_BUS_ARGS("s", relay, "s", request), SD_BUS_NO_RESULT,
                             method_unregister, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("LookupName", SD_BUS_ARGS("s", relay, "s", name),
-                            SD_BUS_RESULT("s", statement, "s", binding, "s", relay_statement),
+    SD_BUS_METHOD_WITH_ARGS("LookupName", SD_BUS_ARGS("s", relay, "s", name, "s", from),
+                            SD_BUS_RESULT("s", statement, "s", binding, "s", relay_statement, "s", chain),
                             method_lookup_name, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS("LookupKid", SD_BUS_ARGS("s", relay, "s", kid),
-                            SD_BUS_RESULT("s", statement, "s", binding, "s", relay_statement),
+    SD_BUS_METHOD_WITH_ARGS("LookupKid", SD_BUS_ARGS("s", relay, "s", kid, "s", from),
+                            SD_BUS_RESULT("s", statement, "s", binding, "s", relay_statement, "s", chain),
                             method_lookup_kid, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Login", SD_BUS_ARGS("s", relay, "s", request),
                             SD_BUS_RESULT("s", response, "s", relay_statement), method_login,

@@ -26,7 +26,7 @@ int request_new(const char *method, size_t answer_max, Request **ret, const char
     q->method = method;
     q->upload = -1;
     q->download = -1;
-    q->body = BUF_MAX(RELAY_BODY_SIZE_MAX);
+    q->body = BUF_MAX(ROTATION_BODY_SIZE_MAX);
     q->answer = BUF_MAX(answer_max);
     va_start(ap, path);
     n = vasprintf(&q->path, path, ap);

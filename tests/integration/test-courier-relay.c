@@ -122,11 +122,11 @@ static void enrol(CourierFixture *f, const TestPerson *p, const char *name)
     g_assert_cmpint(sd_bus_message_append(m, "a{sv}", 0), >=, 0);
     sd_bus_message_unref(call_built(f, m));
 
-    reply = courier_call(f, "LookupName", "ss", f->name, name);
+    reply = courier_call(f, "LookupName", "sss", f->name, name, "");
     g_autofree char *found = read_string(reply);
     g_assert_cmpstr(found, ==, statement);
     sd_bus_message_unref(reply);
-    courier_fail(f, "NotFound ", "LookupName", "ss", f->name, "nobody");
+    courier_fail(f, "NotFound ", "LookupName", "sss", f->name, "nobody", "");
 }
 
 static void log_in(CourierFixture *f, const TestPerson *p, Login *ret)

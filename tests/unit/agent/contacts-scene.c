@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "agent/store.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "tests/lib/process.h"
 
 struct RelaysRequest {
     sd_event_source *defer;
     bool by_name;
+    char from[CONTACT_KID_TEXT];
     relays_lookup_t done;
     void *userdata;
 };
@@ -27,6 +29,18 @@ RelaysRequest *relays_request_free(RelaysRequest *q)
     return NULL;
 }
 
+static const Rotation *way_from(const Directory *d, const char *from)
+{
+    uint8_t key[KID_SIZE];
+
+    if (!d->rotation || base64url_decode_exact(from, strlen(from), key, sizeof(key)) != 0)
+        return NULL;
+    return memcmp(key, d->rotation->keys[0].kid, KID_SIZE) == 0 /* public */ ||
+                   memcmp(key, d->rotation->keys[0].skid, KID_SIZE) == 0 /* public */
+               ? d->rotation
+               : NULL;
+}
+
 static int answer(sd_event_source *source, void *userdata)
 {
     RelaysRequest *q = userdata;
@@ -38,11 +52,11 @@ static int answer(sd_event_source *source, void *userdata)
         q->done(d->r ? d->r : HMSG_ERROR_NOT_FOUND, "the directory says no", NULL, q->userdata);
         return 0;
     }
-    g_autofree char *statement = test_person_statement(d->owner, d->address);
+    g_autofree char *statement = test_person_statement_after(d->owner, d->address, d->generation, NULL);
     g_assert_cmpint(identity_statement_parse(statement, strlen(statement), 4000000000, &identity), ==, 0);
     if (!d->guest || q->by_name)
         g_strlcpy(binding.name, "somebody", sizeof(binding.name));
-    const DirectoryEntry entry = {RELAY, statement, &identity, &binding};
+    const DirectoryEntry entry = {RELAY, statement, &identity, &binding, way_from(d, q->from)};
     q->done(0, "", &entry, q->userdata);
     identity_statement_done(&identity);
     return 0;
@@ -53,13 +67,15 @@ void directory_release(RelaysRequest *q)
     g_assert_cmpint(sd_event_add_defer(current->m.event, &q->defer, answer, q), >=, 0);
 }
 
-static int ask(bool by_name, relays_lookup_t done, void *userdata, RelaysRequest **ret)
+static int ask(bool by_name, const char *from, relays_lookup_t done, void *userdata, RelaysRequest **ret)
 {
     RelaysRequest *q = calloc(1, sizeof(*q));
 
     g_assert_nonnull(q);
     current->directory.asked++;
     q->by_name = by_name;
+    g_strlcpy(q->from, from ? from : "", sizeof(q->from));
+    memcpy(current->directory.from, q->from, sizeof(q->from));
     q->done = done;
     q->userdata = userdata;
     if (current->directory.silent)
@@ -70,16 +86,16 @@ static int ask(bool by_name, relays_lookup_t done, void *userdata, RelaysRequest
     return 0;
 }
 
-int relays_lookup_name(Relays *r, const Relay *relay, const char *name, bool trust_relay,
+int relays_lookup_name(Relays *r, const Relay *relay, const char *name, const char *from, bool trust_relay,
                        relays_lookup_t done, void *userdata, RelaysRequest **ret)
 {
-    return ask(true, done, userdata, ret);
+    return ask(true, from, done, userdata, ret);
 }
 
 int relays_lookup_kid(Relays *r, const char *relay, const char *kid, relays_lookup_t done, void *userdata,
                       RelaysRequest **ret)
 {
-    return ask(false, done, userdata, ret);
+    return ask(false, kid, done, userdata, ret);
 }
 
 bool relays_knows(Relays *r, const Relay *relay)
@@ -193,6 +209,7 @@ static void on_sender(int r, const char *detail, const Sender *s, void *userdata
     memcpy(o->kid, s->kid, sizeof(o->kid));
     o->trust = s->trust;
     o->address = g_strdup(s->address);
+    o->retired = s->retired;
 }
 
 static void on_contact(int r, const char *detail, const Contact *p, void *userdata)

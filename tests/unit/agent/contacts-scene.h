@@ -15,12 +15,16 @@ typedef struct Directory {
     int r;
     const TestPerson *owner;
     const char *address;
+    uint64_t generation;
     bool guest;
     bool home_fails; /* look-ups by name do, those by kid do not */
     bool strange;    /* no relay has a pin */
     bool silent;     /* answers when release is called */
     RelaysRequest *held;
     unsigned asked;
+    /* The way to the owner's keys that it tells those who name the key with which that begins. */
+    const Rotation *rotation;
+    char from[CONTACT_KID_TEXT]; /* that was named last; "" */
 } Directory;
 
 typedef struct Fixture {
@@ -42,6 +46,7 @@ typedef struct Outcome {
     ContactTrust trust;
     char *address;
     char *relay;
+    int64_t retired;
 } Outcome;
 
 typedef struct ContactsTest {

@@ -21,6 +21,7 @@ typedef struct Letter {
 typedef struct Entry {
     const TestPerson *person;
     char *name, *statement;
+    char *chain; /* that the directory gives to whoever names a key; NULL: none */
 } Entry;
 
 struct FakeCourier {

@@ -259,7 +259,7 @@ static int method_lookup(sd_bus_message *m, void *userdata, sd_bus_error *e)
                     0);
     binding = make_binding(f, x->name ? x->name : "", &s);
     relay = fake_relay_statement(f);
-    return sd_bus_reply_method_return(m, "sss", x->statement, binding, relay);
+    return sd_bus_reply_method_return(m, "ssss", x->statement, binding, relay, x->chain ? x->chain : "[]");
 }
 
 static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *e)
@@ -314,8 +314,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("Challenge", "say", "ayayay", method_challenge, 0),
     SD_BUS_METHOD("Register", "sssaya{sv}", "ss", method_register, 0),
     SD_BUS_METHOD("Unregister", "ss", "", method_unregister, 0),
-    SD_BUS_METHOD("LookupName", "ss", "sss", method_lookup, 0),
-    SD_BUS_METHOD("LookupKid", "ss", "sss", method_lookup, 0),
+    SD_BUS_METHOD("LookupName", "sss", "ssss", method_lookup, 0),
+    SD_BUS_METHOD("LookupKid", "sss", "ssss", method_lookup, 0),
     SD_BUS_METHOD("Login", "ss", "ss", method_login, 0),
     SD_BUS_METHOD("Submit", "ssshtt", "ss", fake_method_submit, 0),
     SD_BUS_METHOD("Status", "ss", "s", fake_method_status, 0),
@@ -354,6 +354,7 @@ static void entry_free(gpointer p)
 
     g_free(x->name);
     g_free(x->statement);
+    g_free(x->chain);
     g_free(x);
 }
 

@@ -79,7 +79,7 @@ static void look_up(Fixture *f, const Relay *relay, bool trust, Outcome *o)
     _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
 
     outcome_clear(o);
-    g_assert_cmpint(relays_lookup_name(f->m->relays, relay, "bob", trust, on_lookup, o, &q), ==, 0);
+    g_assert_cmpint(relays_lookup_name(f->m->relays, relay, "bob", NULL, trust, on_lookup, o, &q), ==, 0);
     g_assert_false(o->done);
     double_run(f->d, &o->done);
 }
@@ -324,9 +324,9 @@ static void test_cancel(Fixture *f, gconstpointer data)
     RelaysRequest *q = NULL;
     Outcome o = {0};
 
-    g_assert_cmpint(relays_lookup_name(f->m->relays, &f->relay, "bob", false, never, NULL, &q), ==, 0);
+    g_assert_cmpint(relays_lookup_name(f->m->relays, &f->relay, "bob", NULL, false, never, NULL, &q), ==, 0);
     (void)relays_request_free(q);
-    g_assert_cmpint(relays_lookup_name(f->m->relays, &f->relay, "bob", false, never, NULL, &q), ==, 0);
+    g_assert_cmpint(relays_lookup_name(f->m->relays, &f->relay, "bob", NULL, false, never, NULL, &q), ==, 0);
     double_turn(f->d);
     double_turn(f->d);
     (void)relays_request_free(q);
@@ -334,7 +334,7 @@ static void test_cancel(Fixture *f, gconstpointer data)
     g_assert_cmpint(o.r, ==, 0);
 
     /* one that outlives its object */
-    g_assert_cmpint(relays_lookup_name(f->m->relays, &f->relay, "bob", false, never, NULL, &q), ==, 0);
+    g_assert_cmpint(relays_lookup_name(f->m->relays, &f->relay, "bob", NULL, false, never, NULL, &q), ==, 0);
     f->m->relays = relays_free(f->m->relays);
     double_turn(f->d);
     (void)relays_request_free(q);

@@ -55,11 +55,32 @@ static sd_bus_message *register_with(CourierFixture *f, const char *option, cons
     return reply;
 }
 
+static sd_bus_message *rotate_with(CourierFixture *f, const char *steps)
+{
+    sd_bus_message *m = NULL, *reply = NULL;
+    const guint8 answer[32] = {0};
+
+    g_assert_cmpint(
+        sd_bus_message_new_method_call(f->bus, &m, NULL, COURIER_PATH, COURIER_INTERFACE, "Rotate"), >=, 0);
+    g_assert_cmpint(sd_bus_message_append(m, "sss", f->name, "s.t.m", "q.q.q"), >=, 0);
+    g_assert_cmpint(sd_bus_message_append_array(m, 'y', answer, sizeof(answer)), >=, 0);
+    g_assert_cmpint(sd_bus_message_append(m, "s", steps), >=, 0);
+    (void)sd_bus_call(f->bus, m, 0, NULL, &reply);
+    sd_bus_message_unref(m);
+    return reply;
+}
+
 static void test_directory(CourierFixture *f, gconstpointer data)
 {
     static const char *const registered[] = {"b.n.d", "r.l.y"};
-    static const char *const found[] = {"s.t.m", "b.n.d", "r.l.y"};
+    static const char *const found[] = {"s.t.m", "b.n.d", "r.l.y", "[]"};
+    static const char *const found_led[] = {"s.t.m", "b.n.d", "r.l.y", "[{\"from\":\"a.b.c\"}]"};
     const char *lookup = "{\"statement\":\"s.t.m\",\"binding\":\"b.n.d\",\"relay\":\"r.l.y\"}";
+    const char *led =
+        "{\"statement\":\"s.t.m\",\"binding\":\"b.n.d\",\"relay\":\"r.l.y\",\"chain\":[{\"from\":"
+        "\"a.b.c\"}]}";
+    const char *bad_chain =
+        "{\"statement\":\"s.t.m\",\"binding\":\"b.n.d\",\"relay\":\"r.l.y\",\"chain\":{}}";
     const FakeAnswer gone = {.status = 204};
     sd_bus_message *reply;
     guint8 exporter[32];
@@ -81,11 +102,22 @@ static void test_directory(CourierFixture *f, gconstpointer data)
                        "{\"statement\":\"s.t.m\",\"request\":\"q.q.q\",\"answer\":\"" ID_A
                        "\",\"invite\":\"come\"}");
     g_assert_null(register_with(f, "other", "x"));
+    fake_relay_set_json(f->relay, "POST /v1/rotations", 201, "{\"binding\":\"b.n.d\",\"relay\":\"r.l.y\"}");
+    courier_check_strings(rotate_with(f, "[{\"rotate\":\"r.r.r\",\"sign\":\"AA\"}]"), 2, registered);
+    courier_check_sent(f, "POST /v1/rotations",
+                       "{\"statement\":\"s.t.m\",\"request\":\"q.q.q\",\"answer\":\"" ID_A
+                       "\",\"steps\":[{\"rotate\":\"r.r.r\",\"sign\":\"AA\"}]}");
+    g_assert_null(rotate_with(f, "{}"));
+    g_assert_null(rotate_with(f, "[]x"));
     fake_relay_set_json(f->relay, "GET /v1/names/bob", 200, lookup);
-    courier_check_strings(courier_call(f, "LookupName", "ss", f->name, "bob"), 3, found);
+    courier_check_strings(courier_call(f, "LookupName", "sss", f->name, "bob", ""), 4, found);
     fake_relay_set_json(f->relay, "GET /v1/keys/" ID_B, 200, lookup);
-    courier_check_strings(courier_call(f, "LookupKid", "ss", f->name, ID_B), 3, found);
-    courier_fail(f, "NotFound ", "LookupName", "ss", f->name, "carol");
+    courier_check_strings(courier_call(f, "LookupKid", "sss", f->name, ID_B, ""), 4, found);
+    fake_relay_set_json(f->relay, "GET /v1/names/bob?from=" ID_A, 200, led);
+    courier_check_strings(courier_call(f, "LookupName", "sss", f->name, "bob", ID_A), 4, found_led);
+    fake_relay_set_json(f->relay, "GET /v1/names/bob?from=" ID_A, 200, bad_chain);
+    courier_fail(f, "Protocol ", "LookupName", "sss", f->name, "bob", ID_A);
+    courier_fail(f, "NotFound ", "LookupName", "sss", f->name, "carol", "");
     fake_relay_set(f->relay, "POST /v1/unregistrations", &gone);
     sd_bus_message_unref(courier_call(f, "Unregister", "ss", f->name, "q.q.q"));
     courier_check_sent(f, "POST /v1/unregistrations", "{\"request\":\"q.q.q\"}");
@@ -315,9 +347,10 @@ static void test_arguments(CourierFixture *f, gconstpointer data)
     courier_fail(f, INVALID, "Login", "ss", f->name, "not a jws");
     courier_fail(f, INVALID, "Login", "ss", f->name, "");
     courier_fail(f, INVALID, "Unregister", "ss", f->name, "\n");
-    courier_fail(f, INVALID, "LookupName", "ss", f->name, "../keys");
-    courier_fail(f, INVALID, "LookupName", "ss", f->name, "a b");
-    courier_fail(f, INVALID, "LookupKid", "ss", f->name, "short");
+    courier_fail(f, INVALID, "LookupName", "sss", f->name, "../keys", "");
+    courier_fail(f, INVALID, "LookupName", "sss", f->name, "a b", "");
+    courier_fail(f, INVALID, "LookupName", "sss", f->name, "bob", "&x=y");
+    courier_fail(f, INVALID, "LookupKid", "sss", f->name, "short", "");
     courier_fail(f, INVALID, "Register", "sssaya{sv}", f->name, "a", "b", 3, 0, 0, 0, 0);
     courier_fail(f, INVALID, "Status", "ss", f->name, "x");
     courier_fail(f, INVALID, "Acknowledge", "sasay", f->name, 0, 0);
@@ -375,7 +408,8 @@ static void test_side_by_side(CourierFixture *f, gconstpointer data)
     fake_relay_set(f->relay, "GET /v1/names/slow", &stall);
     for (unsigned i = 0; i < 20; i++)
         g_assert_cmpint(sd_bus_call_method_async(f->bus, NULL, NULL, COURIER_PATH, COURIER_INTERFACE,
-                                                 "LookupName", on_reply, &stalled, "ss", f->name, "slow"),
+                                                 "LookupName", on_reply, &stalled, "sss", f->name, "slow",
+                                                 ""),
                         >=, 0);
     for (unsigned i = 0; i < 20; i++)
         courier_nonce(f);
@@ -407,7 +441,7 @@ static void test_end(CourierFixture *f, gconstpointer data)
     courier_listen_to(f);
     fake_relay_set(f->relay, "GET /v1/names/slow", &stall);
     g_assert_cmpint(sd_bus_call_method_async(f->bus, NULL, NULL, COURIER_PATH, COURIER_INTERFACE,
-                                             "LookupName", on_reply, &stalled, "ss", f->name, "slow"),
+                                             "LookupName", on_reply, &stalled, "sss", f->name, "slow", ""),
                     >=, 0);
     TEST_AWAIT(({
         courier_process(f);
