@@ -59,6 +59,8 @@ void contacts_request_finish(ContactsRequest *q, int r, const char *format, ...)
 int contacts_request_set_relays(ContactsRequest *q, const char *relay);
 
 bool contacts_are_ours(const Contacts *c, const char *skid);
+/* When this sign key was given up for another, by us too; 0: it was not. */
+int contacts_retired(Contacts *c, const char *skid, int64_t *ret);
 /* Ourselves, as a contact that is in no store. address NULL: the first of ours. NOT_FOUND: no identity. */
 int contacts_self(Contacts *c, const char *address, Contact **ret);
 /* Tells watchers that answers may have changed. */

@@ -15,7 +15,7 @@ static int fill_sender(const ContactsRequest *q, Sender *ret)
     const Contact *p = q->found;
     int r;
 
-    r = contact_store_retired(q->c->store, q->kid, &ret->retired);
+    r = contacts_retired(q->c, q->kid, &ret->retired);
     if (r != 0)
         return r;
     if (strcmp(p->keys.skid, q->kid) != 0 && strcmp(p->presented.skid, q->kid) != 0 && ret->retired == 0)

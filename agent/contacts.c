@@ -129,6 +129,25 @@ int contacts_self(Contacts *c, const char *address, Contact **ret)
     return 0;
 }
 
+int contacts_retired(Contacts *c, const char *skid, int64_t *ret)
+{
+    char signer[CONTACT_KID_TEXT];
+    RotateStatement s;
+    const char *text;
+
+    if (!contacts_are_ours(c, skid))
+        return contact_store_retired(c->store, skid, ret);
+    *ret = 0;
+    for (size_t i = 0; (text = identity_rotation(c->m->identity, i)); i++) {
+        if (rotate_statement_peek(text, strlen(text), &s) != 0)
+            continue;
+        base64url_encode(s.skid, KID_SIZE, signer);
+        if (strcmp(signer, skid) == 0)
+            *ret = s.iat;
+    }
+    return 0;
+}
+
 /* Whom we know by this sign key: as pinned, or as presented by a contact whose key has changed. */
 static int find_sender(Contacts *c, const char *skid, Contact **ret)
 {
@@ -157,7 +176,7 @@ int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
         sender.trust = contact_trust(p);
         memcpy(sender.kid, p->keys.kid, sizeof(sender.kid));
         sender.address = p->address ? p->address : "";
-        r = contact_store_retired(c->store, skid, &sender.retired);
+        r = contacts_retired(c, skid, &sender.retired);
         if (r != 0)
             return r;
     }

@@ -14,6 +14,7 @@
 #define RELAYS_RECONNECT_MIN 1u      /* seconds */
 #define RELAYS_RECONNECT_MAX 300u    /* seconds */
 #define RELAYS_REQUEST_LIFETIME 120u /* seconds, of a signed request */
+#define RELAYS_FORMER_MAX 4u         /* former keys that are looked for where we may be a guest, the newest */
 #define RELAYS_DETAIL_SIZE 640u
 /* µs: a call that failed sooner met a connection that was just ending, and is tried on a new one; every
  * request can be repeated without harm. A relay that cannot be reached fails later, or again. */
@@ -62,6 +63,7 @@ struct RelaysRequest {
     Connection *connection;
     bool is_waiting;
     bool needs_login, again; /* again: logged in a second time after LoginRequired */
+    bool waited;             /* for a login that it does not need */
     bool retried;            /* on another connection, after one was lost */
     uint64_t called;         /* when the call under way was sent, clock_boottime */
     RequestPurpose purpose;
@@ -92,6 +94,15 @@ struct RelaysRequest {
     char *invite;
     char *stored_address; /* of a registration, as it is stored */
 
+    /* what a rotation holds on its way */
+    request_step_t rotated;                     /* ends it; NULL: there was none */
+    request_step_t after_rotation, not_rotated; /* what goes on then, or when no former key is known there */
+    unsigned former;                            /* look-ups of former keys until now */
+    char entry_name[NAME_SIZE_MAX + 1];         /* under which we are registered; "" as a guest */
+    bool has_previous;
+    uint8_t previous[SHA256_SIZE]; /* of the statement that is registered */
+    Buf steps;                     /* JSON */
+
     /* what a registration or login holds on its way */
     RegisterMethod method;
     request_step_t after_guest;
@@ -119,7 +130,8 @@ struct Relays {
     size_t n_ours;
     struct {
         DbStatement *pin_get, *pin_put, *registrations, *registration_get, *registration_put,
-            *registration_delete;
+            *registration_delete, *registration_at;
+        DbStatement *own_put, *own_by_skid, *own_by_kid;
     } sql;
 };
 
@@ -129,6 +141,10 @@ int request_alloc(Relays *r, RelaysRequest **ret);
 int request_begin(RelaysRequest *q, RelaysRequest **ret);
 /* Starts, or waits for the login. */
 int request_proceed(RelaysRequest *q);
+/* Until the login that is under way has ended. One that does not need it is started all the same when it
+ * fails.
+ */
+void request_wait(RelaysRequest *q);
 /* Ends it: calls back. Nothing may touch q afterwards. */
 void request_finish(RelaysRequest *q, int r, const RelaysResult *result, const DirectoryEntry *entry);
 /* Keeps the sentence for people and returns error. */
@@ -144,8 +160,11 @@ int connection_get(Relays *r, const Relay *relay, bool end_another, Connection *
 Connection *connection_find(const Relays *r, const char *text);
 /* The relay's online key out of a statement that came with an answer. AUTHENTICATION_FAILED. */
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret);
+
+/* relays-ours.c */
 bool relays_is_ours(const Relays *r, const char *relay);
 int relays_load_ours(Relays *r);
+void relays_free_ours(Relays *r);
 
 /* relays-known.c: finds q->connection for q->asked, at once or after a probe; then request_proceed. */
 int known_resolve(RelaysRequest *q);
@@ -163,8 +182,22 @@ void login_forget(Connection *c);
 void login_keep_all(Relays *r, bool at_once);
 void login_keep(Connection *c, bool at_once);
 
-/* relays-register.c: registers as a guest for a login. */
+/* relays-register.c: registers as a guest for a login; proves new keys for a rotation. */
 int register_guest_start(RelaysRequest *q, request_step_t then);
+int register_rotated_start(RelaysRequest *q);
+/* The registration of an address is of the keys of now. */
+int register_store(RelaysRequest *q);
+
+/* relays-rotate.c */
+/* Tells the relay of q of our rotations since the keys that it knows; then goes on with rotated. When it
+ * knows none, with not_rotated. */
+int rotate_start(RelaysRequest *q, request_step_t rotated, request_step_t not_rotated);
+/* Are we registered there by a former key? */
+bool rotate_is_due(const Relays *r, const char *relay);
+/* Was kid our decrypt key, and have its keys led to those of now? */
+bool rotate_is_former(const Relays *r, const char *kid);
+/* Remembers the keys of now, which may be former ones one day. */
+int rotate_note_keys(Relays *r);
 
 /* relays-lookup.c */
 int directory_read(RelaysRequest *q, const char *statement, const char *binding, const char *relay_statement,

@@ -28,7 +28,7 @@ static void login_done(int r, const char *detail, const RelaysResult *result, vo
 
         LL_DELETE2(c->waiting, q, waiting_next);
         q->is_waiting = false;
-        if (r == 0)
+        if (r == 0 || !q->needs_login)
             e = q->start(q);
         else
             (void)request_error(q, r, "%s", detail);
@@ -93,23 +93,38 @@ static bool guest_will_do(const Connection *c)
     return false;
 }
 
-static int on_login_refused(RelaysRequest *q, const CourierError *e)
+/* Neither the key of now nor one of before is known there. */
+static int on_unknown(RelaysRequest *q)
 {
     Connection *c = q->connection;
 
-    if (e->error != HMSG_ERROR_NOT_FOUND)
-        return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
     if (relays_is_ours(q->owner, c->text)) {
         c->unregistered = true;
-        return request_error(q, e->error, "Relay %s:%u does not know our keys any more: register again",
-                             q->asked.host, q->asked.port);
+        return request_error(q, HMSG_ERROR_NOT_FOUND,
+                             "Relay %s:%u does not know our keys any more: register again", q->asked.host,
+                             q->asked.port);
     }
     if (!guest_will_do(c) || q->probed)
-        return request_error(q, e->error, "Relay %s:%u: our keys are not registered there", q->asked.host,
-                             q->asked.port);
+        return request_error(q, HMSG_ERROR_NOT_FOUND, "Relay %s:%u: our keys are not registered there",
+                             q->asked.host, q->asked.port);
     q->probed = true; /* once */
     q->refused = NULL;
     return register_guest_start(q, ask_nonce);
+}
+
+static int on_login_refused(RelaysRequest *q, const CourierError *e)
+{
+    if (e->error != HMSG_ERROR_NOT_FOUND)
+        return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
+    /* it may know a key of before */
+    return q->rotated ? on_unknown(q) : rotate_start(q, ask_nonce, on_unknown);
+}
+
+/* Where we are by a former key the one of now is told before it logs in. */
+static int begin_login(RelaysRequest *q)
+{
+    return rotate_is_due(q->owner, q->connection->text) ? rotate_start(q, ask_nonce, ask_nonce)
+                                                        : ask_nonce(q);
 }
 
 static void on_signed(int r, const char *detail, const char *jws, void *userdata)
@@ -184,7 +199,7 @@ int login_start(Connection *c)
     if (r < 0)
         return r;
     q->asked = c->address;
-    q->start = ask_nonce;
+    q->start = begin_login;
     q->done = login_done;
     q->userdata = c;
     r = request_begin(q, &c->login);
@@ -383,13 +398,18 @@ void relays_identity_changed(Relays *r)
 
     if (strcmp(skid, r->skid) != 0) {
         DL_FOREACH (r->connections, c) {
-            if (c->state != CONNECTION_LOGGED_IN)
+            if (c->state == CONNECTION_OFF)
                 continue;
+            /* what is under way belongs to the former key as well, and begins anew */
+            c->listen = relays_request_free(c->listen);
             login_forget(c);
-            login_lost(c, "The identity has changed");
+            if (c->state == CONNECTION_LOGGED_IN)
+                login_lost(c, "The identity has changed");
         }
         (void)snprintf(r->skid, sizeof(r->skid), "%s", skid);
     }
+    if (rotate_note_keys(r) != 0)
+        log_error("Our keys cannot be remembered: the store cannot be written");
     if (relays_load_ours(r) < 0)
         log_error("The registrations cannot be read");
     if (identity_check(r->m->identity) == 0)

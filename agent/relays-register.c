@@ -19,7 +19,7 @@ static void next(RelaysRequest *q, int r, const char *detail)
     request_finish(q, r, NULL, NULL);
 }
 
-static int store_registration(RelaysRequest *q)
+int register_store(RelaysRequest *q)
 {
     DbStatement *s = q->owner->sql.registration_put;
     const IdentityPublic *p = identity_public(q->owner->m->identity);
@@ -43,7 +43,7 @@ static int check_binding(RelaysRequest *q, const char *binding, const char *rela
     int r;
 
     r = directory_read(q, buf_text(&q->identity_statement), binding, relay_statement, &identity, &b);
-    if (r == 0 && strcmp(b.name, q->name) != 0)
+    if (r == 0 && strcmp(b.name, q->method == REGISTER_ROTATE ? q->entry_name : q->name) != 0)
         r = request_error(q, HMSG_ERROR_AUTHENTICATION_FAILED, "Relay %s:%u registered another name",
                           q->asked.host, q->asked.port);
     return r;
@@ -72,7 +72,9 @@ static int on_registered(RelaysRequest *q, sd_bus_message *reply)
         q->name[0] = 0;
         return q->after_guest(q);
     }
-    r = store_registration(q);
+    if (q->method == REGISTER_ROTATE)
+        return q->rotated(q);
+    r = register_store(q);
     if (r != 0)
         return r;
     c->unregistered = false;
@@ -88,13 +90,15 @@ static int send_registration(RelaysRequest *q, const uint8_t *answer)
     sd_bus_message *call = NULL;
     int r;
 
-    r = request_call_new(q, "Register", &call);
+    r = request_call_new(q, q->method == REGISTER_ROTATE ? "Rotate" : "Register", &call);
     if (r != 0)
         return r;
     r = sd_bus_message_append(call, "ss", buf_text(&q->identity_statement), buf_text(&q->request));
     if (r >= 0)
         r = sd_bus_message_append_array(call, 'y', answer, SHA256_SIZE);
-    if (r >= 0)
+    if (r >= 0 && q->method == REGISTER_ROTATE)
+        r = sd_bus_message_append_basic(call, 's', buf_text(&q->steps));
+    else if (r >= 0)
         r = q->invite ? sd_bus_message_append(call, "a{sv}", 1, "invite", "s", q->invite)
                       : sd_bus_message_append(call, "a{sv}", 0);
     if (r < 0) {
@@ -129,7 +133,8 @@ static int sign_request(RelaysRequest *q)
 
     if (!p)
         return HMSG_ERROR_NO_IDENTITY;
-    memcpy(request.name, q->name, sizeof(request.name));
+    if (q->method != REGISTER_ROTATE)
+        memcpy(request.name, q->name, sizeof(request.name));
     request.iat = clock_realtime();
     request.exp = request.iat + (int64_t)RELAYS_REQUEST_LIFETIME;
     r = crypto_sha256(q->identity_statement.data, q->identity_statement.size, request.statement_sha256);
@@ -173,12 +178,13 @@ static int sign_statement(RelaysRequest *q)
     Identity *identity = q->owner->m->identity;
     const IdentityPublic *p = identity_public(identity);
     _cleanup_(jws_draft_done) JwsDraft draft = {0};
-    IdentityStatement statement = {.protection = PROTECTION_TPM};
+    IdentityStatement statement = {.protection = PROTECTION_TPM, .has_previous = q->has_previous};
     int r;
 
     if (!p)
         return HMSG_ERROR_NO_IDENTITY;
     (void)snprintf(statement.address, sizeof(statement.address), "%s", q->stored_address);
+    memcpy(statement.previous, q->previous, SHA256_SIZE);
     statement.sign = p->sign;
     statement.decrypt = p->decrypt;
     statement.generation = p->generation;
@@ -234,7 +240,8 @@ static int guest_address(RelaysRequest *q)
     if (!p)
         return HMSG_ERROR_NO_IDENTITY;
     while ((r = db_step(s, &row)) == 0 && row)
-        if (strcmp(db_column_text(s, 2, NULL), p->kid) == 0)
+        if (strcmp(db_column_text(s, 2, NULL), p->kid) == 0 ||
+            rotate_is_former(q->owner, db_column_text(s, 2, NULL)))
             return string_printf(&q->stored_address, "%s", db_column_text(s, 0, NULL));
     return r == 0 ? string_printf(&q->stored_address, "%s", "") : r;
 }
@@ -244,12 +251,19 @@ int register_guest_start(RelaysRequest *q, request_step_t then)
     int r;
 
     q->method = REGISTER_GUEST;
+    q->has_previous = false;
     q->name[0] = 0;
     q->after_guest = then;
     free(q->stored_address);
     q->stored_address = NULL;
     r = guest_address(q);
     return r == 0 ? ask_challenge(q) : r;
+}
+
+int register_rotated_start(RelaysRequest *q)
+{
+    q->method = REGISTER_ROTATE;
+    return ask_challenge(q);
 }
 
 static int on_registration_refused(RelaysRequest *q, const CourierError *e)
@@ -280,6 +294,32 @@ static int begin(RelaysRequest *q, const char *address, relays_done_t done, void
     return 0;
 }
 
+/* By the keys of now, whatever was told before. */
+static int enter(RelaysRequest *q)
+{
+    q->method = REGISTER_MEMBER;
+    q->has_previous = false;
+    q->refused = on_registration_refused;
+    return ask_challenge(q);
+}
+
+/* Where we are by a former key, a login tells of the one of now. When that fails there is nothing to lose. */
+static int rotate_first(RelaysRequest *q, request_step_t then)
+{
+    Connection *c = q->connection;
+
+    if (q->waited || !rotate_is_due(q->owner, c->text))
+        return then(q);
+    q->waited = true;
+    request_wait(q);
+    return c->state == CONNECTION_LOGGING_IN ? 0 : login_start(c);
+}
+
+static int begin_registration(RelaysRequest *q)
+{
+    return rotate_first(q, enter);
+}
+
 int relays_register(Relays *r, const char *address, const char *invite, bool trust_relay, relays_done_t done,
                     void *userdata, RelaysRequest **ret)
 {
@@ -296,9 +336,7 @@ int relays_register(Relays *r, const char *address, const char *invite, bool tru
     if (e != 0)
         return e;
     q->trust_relay = trust_relay;
-    q->method = REGISTER_MEMBER;
-    q->start = ask_challenge;
-    q->refused = on_registration_refused;
+    q->start = begin_registration;
     e = request_begin(q, ret);
     if (e == 0)
         (void)TAKE_PTR(q);
@@ -380,8 +418,16 @@ static int ask_unregister_nonce(RelaysRequest *q)
     sd_bus_message *call = NULL;
     int r;
 
+    q->refused = on_unregister_refused;
+
     r = request_call_new(q, "Nonce", &call);
     return r == 0 ? request_call(q, call, false, on_unregister_nonce) : r;
+}
+
+/* The former key signs nothing any more: the one of now must be known there before it can end anything. */
+static int begin_unregistration(RelaysRequest *q)
+{
+    return rotate_first(q, ask_unregister_nonce);
 }
 
 /* The relay of the registration; its pin is the one that was there then. */
@@ -412,8 +458,7 @@ int relays_unregister(Relays *r, const char *address, relays_done_t done, void *
         e = registered_at(q);
     if (e != 0)
         return e;
-    q->start = ask_unregister_nonce;
-    q->refused = on_unregister_refused;
+    q->start = begin_unregistration;
     e = request_begin(q, ret);
     if (e == 0)
         (void)TAKE_PTR(q);

@@ -21,6 +21,7 @@ int request_alloc(Relays *r, RelaysRequest **ret)
     q->challenge = BUF_MAX(RSA_SIZE_MAX);
     q->identity_statement = BUF_MAX(JWS_SIZE_MAX);
     q->request = BUF_MAX(JWS_SIZE_MAX);
+    q->steps = BUF_MAX(ROTATION_BODY_SIZE_MAX);
     DL_APPEND(r->requests, q);
     *ret = q;
     return 0;
@@ -59,6 +60,7 @@ RelaysRequest *relays_request_free(RelaysRequest *q)
     buf_done(&q->challenge);
     buf_done(&q->identity_statement);
     buf_done(&q->request);
+    buf_done(&q->steps);
     (void)secret_free(q->secret);
     free(q);
     return NULL;
@@ -115,14 +117,19 @@ int request_begin(RelaysRequest *q, RelaysRequest **ret)
     return 0;
 }
 
+void request_wait(RelaysRequest *q)
+{
+    LL_APPEND2(q->connection->waiting, q, waiting_next);
+    q->is_waiting = true;
+}
+
 int request_proceed(RelaysRequest *q)
 {
     Connection *c = q->connection;
 
     if (!q->needs_login || c->state == CONNECTION_LOGGED_IN)
         return q->start(q);
-    LL_APPEND2(c->waiting, q, waiting_next);
-    q->is_waiting = true;
+    request_wait(q);
     if (c->state == CONNECTION_LOGGING_IN)
         return 0;
     return login_start(c);
@@ -405,6 +412,15 @@ static int prepare(Relays *r)
                        &r->sql.registration_put);
     if (e == 0)
         e = db_prepare(db, "DELETE FROM registrations WHERE address = ?1", &r->sql.registration_delete);
+    if (e == 0)
+        e = db_prepare(db, "SELECT kid FROM registrations WHERE relay = ?1", &r->sql.registration_at);
+    if (e == 0)
+        e = db_prepare(db, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)",
+                       &r->sql.own_put);
+    if (e == 0)
+        e = db_prepare(db, "SELECT sign_spki FROM own_keys WHERE skid = ?1", &r->sql.own_by_skid);
+    if (e == 0)
+        e = db_prepare(db, "SELECT skid FROM own_keys WHERE kid = ?1", &r->sql.own_by_kid);
     return e;
 }
 
@@ -430,15 +446,6 @@ int relays_new(Manager *m, Relays **ret)
     return 0;
 }
 
-static void free_ours(Relays *r)
-{
-    for (size_t i = 0; i < r->n_ours; i++)
-        free(r->ours[i]);
-    free(r->ours);
-    r->ours = NULL;
-    r->n_ours = 0;
-}
-
 Relays *relays_free(Relays *r)
 {
     Connection *c, *next;
@@ -452,95 +459,19 @@ Relays *relays_free(Relays *r)
     DL_FOREACH_SAFE (r->connections, c, next)
         connection_free(c);
     (void)courier_link_free(r->link);
-    free_ours(r);
+    relays_free_ours(r);
     (void)db_statement_free(r->sql.pin_get);
     (void)db_statement_free(r->sql.pin_put);
     (void)db_statement_free(r->sql.registrations);
     (void)db_statement_free(r->sql.registration_get);
     (void)db_statement_free(r->sql.registration_put);
     (void)db_statement_free(r->sql.registration_delete);
+    (void)db_statement_free(r->sql.registration_at);
+    (void)db_statement_free(r->sql.own_put);
+    (void)db_statement_free(r->sql.own_by_skid);
+    (void)db_statement_free(r->sql.own_by_kid);
     free(r);
     return NULL;
-}
-
-static int add_ours(Relays *r, const char *relay)
-{
-    char **ours;
-
-    if (r->n_ours > 0 && strcmp(r->ours[r->n_ours - 1], relay) == 0)
-        return 0;
-    ours = reallocarray(r->ours, r->n_ours + 1, sizeof(*ours));
-    if (!ours)
-        return -ENOMEM;
-    r->ours = ours;
-    ours[r->n_ours] = strdup(relay);
-    if (!ours[r->n_ours])
-        return -ENOMEM;
-    r->n_ours++;
-    return 0;
-}
-
-int relays_load_ours(Relays *r)
-{
-    const IdentityPublic *p = identity_public(r->m->identity);
-    _cleanup_(db_resetp) DbStatement *s = r->sql.registrations;
-    bool row = false;
-    int e;
-
-    free_ours(r);
-    while ((e = db_step(s, &row)) == 0 && row && e == 0) {
-        /* registered with an earlier key of ours: nobody can log in there any more */
-        if (!p || strcmp(p->kid, db_column_text(s, 2, NULL)) == 0)
-            e = add_ours(r, db_column_text(s, 1, NULL));
-        if (e != 0)
-            break;
-    }
-    return e;
-}
-
-bool relays_is_ours(const Relays *r, const char *relay)
-{
-    for (size_t i = 0; i < r->n_ours; i++)
-        if (strcmp(r->ours[i], relay) == 0)
-            return true;
-    return false;
-}
-
-size_t relays_ours(Relays *r, const char *const **ret)
-{
-    *ret = (const char *const *)r->ours;
-    return r->n_ours;
-}
-
-static const char *state_name(const Relays *r, const Connection *c, const char *kid)
-{
-    const IdentityPublic *p = identity_public(r->m->identity);
-
-    if ((p && strcmp(p->kid, kid) != 0) || (c && c->unregistered))
-        return "unregistered";
-    if (!c)
-        return "offline";
-    if (c->listening)
-        return "connected";
-    return c->state != CONNECTION_OFF || c->listen ? "connecting" : "offline";
-}
-
-int relays_each_registration(Relays *r, relays_registration_t f, void *userdata)
-{
-    _cleanup_(db_resetp) DbStatement *s = r->sql.registrations;
-    bool row = false;
-    int e;
-
-    while ((e = db_step(s, &row)) == 0 && row) {
-        const char *relay = db_column_text(s, 1, NULL);
-        const Connection *c = connection_find(r, relay);
-
-        e = f(db_column_text(s, 0, NULL), relay, state_name(r, c, db_column_text(s, 2, NULL)),
-              c ? c->error : "", userdata);
-        if (e != 0)
-            return e;
-    }
-    return e;
 }
 
 int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata)

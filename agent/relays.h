@@ -51,8 +51,9 @@ int relays_lookup_kid(Relays *r, const char *relay, const char *kid, relays_look
 /* The relays where we have mailboxes, each once, sorted; *ret is valid until a registration changes. */
 size_t relays_ours(Relays *r, const char *const **ret);
 
-/* Our mailboxes. state: connected, connecting, offline, unregistered (the key there is an older one of ours).
- * Calls f for each until it returns non-zero; returns that. */
+/* Our mailboxes. state: connected, connecting, offline, rotating (the relay has still our former keys),
+ * unregistered (the key there is of an identity of before, or of none). Calls f for each until it returns
+ * non-zero; returns that. */
 typedef int (*relays_registration_t)(const char *address, const char *relay, const char *state,
                                      const char *error, void *userdata);
 int relays_each_registration(Relays *r, relays_registration_t f, void *userdata);

@@ -82,9 +82,15 @@ struct Store {
     " serial INTEGER NOT NULL, PRIMARY KEY(contact, skid)) WITHOUT ROWID;"                                   \
     "CREATE INDEX contact_former_skid ON contact_former(skid);"
 
+/* Our own keys, those of before as well: whoever follows a rotation needs the sign key that it is of. */
+#define SCHEMA_OWN                                                                                           \
+    "CREATE TABLE own_keys(skid TEXT PRIMARY KEY, kid TEXT NOT NULL, sign_spki BLOB NOT NULL) WITHOUT "      \
+    "ROWID;"                                                                                                 \
+    "CREATE INDEX own_keys_kid ON own_keys(kid);"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
-    SCHEMA_FORMER,
+    SCHEMA_FORMER SCHEMA_OWN,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

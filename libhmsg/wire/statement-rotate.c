@@ -22,15 +22,11 @@ int rotate_statement_prepare(const RotateStatement *s, JwsDraft *ret)
     return r == 0 ? statement_draft(j, JWS_PS256, JWS_ROTATE, s->skid, ret) : r;
 }
 
-int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64_t now, RotateStatement *ret)
+static int read_payload(const json_t *j, RotateStatement *ret)
 {
-    static const char *const names[] = {"skid", "next_skid", "next_kid", "generation", "iat", NULL};
-    _cleanup_(json_decrefp) json_t *j = NULL;
     RotateStatement s = {};
     int64_t generation = 0;
-    int r = statement_open_rsa(text, n, JWS_ROTATE, sign, names, &j);
-    if (r == 0)
-        r = statement_expect_bytes(j, "skid", rsa_key_thumbprint(sign), KID_SIZE);
+    int r = json_get_bytes(j, "skid", s.skid, KID_SIZE);
     if (r == 0)
         r = json_get_bytes(j, "next_skid", s.next_skid, KID_SIZE);
     if (r == 0)
@@ -38,13 +34,40 @@ int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64
     if (r == 0)
         r = json_get_number(j, "generation", 0, (int64_t)GENERATION_MAX, &generation);
     if (r == 0)
-        r = statement_get_past(j, "iat", now, &s.iat);
+        r = json_get_number(j, "iat", 0, TIME_MAX, &s.iat);
     if (r != 0)
         return r;
-    memcpy(s.skid, rsa_key_thumbprint(sign), KID_SIZE);
     s.generation = (uint64_t)generation;
     *ret = s;
     return 0;
+}
+
+int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64_t now, RotateStatement *ret)
+{
+    static const char *const names[] = {"skid", "next_skid", "next_kid", "generation", "iat", NULL};
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    RotateStatement s = {};
+    int64_t past = 0;
+    int r = statement_open_rsa(text, n, JWS_ROTATE, sign, names, &j);
+    if (r == 0)
+        r = read_payload(j, &s);
+    if (r == 0)
+        r = statement_expect_bytes(j, "skid", rsa_key_thumbprint(sign), KID_SIZE);
+    if (r == 0)
+        r = statement_get_past(j, "iat", now, &past);
+    if (r == 0)
+        *ret = s;
+    return r;
+}
+
+int rotate_statement_peek(const char *text, size_t n, RotateStatement *ret)
+{
+    _cleanup_(jws_done) Jws jws = {};
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    int r = jws_parse(text, n, JWS_PS256, JWS_ROTATE, &jws);
+    if (r == 0)
+        r = json_parse_object(buf_text(&jws.payload), jws.payload.size, &j);
+    return r == 0 ? read_payload(j, ret) : r;
 }
 
 static bool is_key(const uint8_t kid[static KID_SIZE], const RsaKey *key)

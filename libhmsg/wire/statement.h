@@ -57,6 +57,8 @@ typedef struct RotateStatement {
 } RotateStatement;
 int rotate_statement_prepare(const RotateStatement *s, JwsDraft *ret);
 int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64_t now, RotateStatement *ret);
+/* What it claims. Nothing is verified: for one's own. */
+int rotate_statement_peek(const char *text, size_t n, RotateStatement *ret);
 /* Whether n rotations in a row, each parsed with the sign key that it is of, lead from one parsed identity
  * statement to the next: both ends agree, the address is the same, the generation grows and no key is used
  * again. Else HMSG_ERROR_AUTHENTICATION_FAILED. That `from` holds the keys that are pinned or registered is

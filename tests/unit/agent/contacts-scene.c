@@ -123,7 +123,13 @@ const IdentityPublic *identity_public(const Identity *i)
 
 bool identity_is_ours(const Identity *i, const char *skid)
 {
-    return strcmp(current->own.skid, skid) == 0;
+    return strcmp(current->own.skid, skid) == 0 ||
+           (current->own_former && strcmp(current->own_former->skid, skid) == 0);
+}
+
+const char *identity_rotation(const Identity *i, size_t n)
+{
+    return n == 0 ? current->own_rotation : NULL;
 }
 
 int manager_emit(Manager *m, const char *interface, const char *member, const char *types, ...)
@@ -168,6 +174,7 @@ static void tear_down(Fixture *f, gconstpointer data)
     (void)store_free(f->m.store);
     sd_event_unref(f->m.event);
     test_person_free(f->me);
+    g_free(f->own_rotation);
     test_folder_remove(f->folder);
 }
 

@@ -34,6 +34,8 @@ typedef struct Fixture {
     char *folder;
     IdentityPublic own;
     TestPerson *me;
+    const TestPerson *own_former; /* our keys of before, with what they signed; NULL: none */
+    char *own_rotation;
     const TestPerson *alice, *bob, *eve;
 } Fixture;
 

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "agent/keyring.h"
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/statement.h"
 #include "tests/unit/agent/double.h"
 
 struct Identity {
@@ -14,6 +16,8 @@ struct Identity {
     IdentityPublic public;
     IdentityState state;
     uint64_t epoch;
+    char *rotations[8];
+    size_t n_rotations;
     identity_changed_t changed;
     void *changed_userdata;
 };
@@ -111,6 +115,8 @@ void double_free(Double *d)
     rsa_key_free(d->identity.public.sign);
     EVP_PKEY_free(d->identity.decrypt);
     EVP_PKEY_free(d->identity.sign);
+    for (size_t n = 0; n < d->identity.n_rotations; n++)
+        g_free(d->identity.rotations[n]);
     g_free(d->contacts.address);
     g_free(d);
 }
@@ -353,7 +359,31 @@ bool identity_is_ours(const Identity *i, const char *skid)
 
 const char *identity_rotation(const Identity *i, size_t n)
 {
-    return NULL;
+    return n < i->n_rotations ? i->rotations[n] : NULL;
+}
+
+void double_rotate(Double *d)
+{
+    Identity *i = &d->identity;
+    RotateStatement s = {.generation = i->public.generation + 1, .iat = clock_realtime()};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+    EVP_PKEY *before = i->sign;
+
+    g_assert_cmpuint(i->n_rotations, <, G_N_ELEMENTS(i->rotations));
+    memcpy(s.skid, i->public.skid_bytes, KID_SIZE);
+    rsa_key_free(i->public.decrypt);
+    rsa_key_free(i->public.sign);
+    EVP_PKEY_free(i->decrypt);
+    make_identity(i);
+    memcpy(s.next_skid, i->public.skid_bytes, KID_SIZE);
+    memcpy(s.next_kid, i->public.kid_bytes, KID_SIZE);
+    i->public.generation = s.generation;
+    g_assert_cmpint(rotate_statement_prepare(&s, &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, before, &jws), ==, 0);
+    i->rotations[i->n_rotations++] = g_strdup(buf_text(&jws));
+    EVP_PKEY_free(before);
+    tell(i);
 }
 
 uint64_t contacts_generation(const Contacts *c)

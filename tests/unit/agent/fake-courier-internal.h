@@ -3,6 +3,7 @@
 
 /* Private to the files fake-courier*.c. */
 
+#include <string.h>
 #include <systemd/sd-bus.h>
 
 #include "libhmsg/wire/proof.h"
@@ -41,6 +42,9 @@ struct FakeCourier {
     uint8_t exporter[EXPORTER_SIZE];
     Secret *pop, *ack;
     bool logged_in, listening, registered;
+    char *own_statement, *own_name; /* what the agent has registered; NULL: nothing */
+    GPtrArray *own_former;          /* kids and skids that it has given up */
+    unsigned n_steps;               /* of the last rotation */
     GHashTable *counts;
     GPtrArray *letters, *entries;
     uint64_t seq;
@@ -58,6 +62,33 @@ int fake_fail(sd_bus_error *e, const char *name, const char *text);
 int fake_enter(FakeCourier *f, sd_bus_message *m, bool login, sd_bus_error *e);
 char *fake_relay_statement(FakeCourier *f);
 char *fake_sign_online(FakeCourier *f, JwsDraft *draft, bool forged);
+
+/* Calls that belong to a connection run side by side: a request is for one of the nonces. */
+#define MATCH_NONCE(f, b, call)                                                                              \
+    ({                                                                                                       \
+        int match_ = -1;                                                                                     \
+        for (unsigned i_ = 0; match_ != 0 && i_ < FAKE_NONCES; i_++) {                                       \
+            memcpy((b).nonce, (f)->nonces[i_], NONCE_SIZE);                                                  \
+            match_ = (call);                                                                                 \
+        }                                                                                                    \
+        memcpy((f)->nonce, (b).nonce, NONCE_SIZE);                                                           \
+        match_;                                                                                              \
+    })
+
+static inline RequestBinding fake_expected(const FakeCourier *f)
+{
+    RequestBinding b = {0};
+
+    memcpy(b.pin, f->pin, PIN_SIZE);
+    memcpy(b.exporter, f->exporter, EXPORTER_SIZE);
+    return b;
+}
+
+/* fake-courier-directory.c */
+int fake_method_register(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_rotate(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_unregister(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_lookup(sd_bus_message *m, void *userdata, sd_bus_error *e);
 
 /* fake-courier-mail.c */
 int fake_method_submit(sd_bus_message *m, void *userdata, sd_bus_error *e);

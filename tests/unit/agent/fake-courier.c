@@ -11,6 +11,7 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/wire/rotation.h"
 #include "tests/lib/process.h"
 #include "tests/unit/agent/fake-courier-internal.h"
 
@@ -69,24 +70,6 @@ char *fake_sign_online(FakeCourier *f, JwsDraft *draft, bool forged)
     g_assert_cmpint(jws_sign_ec(draft, forged ? f->other_online : f->online, &jws), ==, 0);
     jws_draft_done(draft);
     return g_strdup(buf_text(&jws));
-}
-
-static char *make_binding(FakeCourier *f, const char *name, const IdentityStatement *s)
-{
-    int64_t now = clock_realtime();
-    Binding b = {.iat = now, .exp = now + 600};
-    JwsDraft draft = {0};
-
-    memcpy(b.pin, f->pin, PIN_SIZE);
-    g_strlcpy(b.name, f->fault == FAULT_BINDING_NAME ? "mallory" : name, sizeof(b.name));
-    memcpy(b.skid, rsa_key_thumbprint(s->sign), KID_SIZE);
-    memcpy(b.kid, rsa_key_thumbprint(s->decrypt), KID_SIZE);
-    if (f->fault == FAULT_BINDING_KEYS)
-        b.kid[0] ^= 1;
-    memcpy(b.statement_sha256, s->sha256, SHA256_SIZE);
-    /* such a binding is not of the wire's own making when a name is empty */
-    g_assert_cmpint(binding_prepare(&b, f->online, &draft), ==, 0);
-    return fake_sign_online(f, &draft, f->fault == FAULT_BINDING_FORGED);
 }
 
 static int method_probe(sd_bus_message *m, void *userdata, sd_bus_error *e)
@@ -153,113 +136,18 @@ static int method_challenge(sd_bus_message *m, void *userdata, sd_bus_error *e)
     return reply_nonce(f, m, &pop);
 }
 
-/* Calls that belong to a connection run side by side: a request is for one of the nonces. */
-#define MATCH_NONCE(f, b, call)                                                                              \
-    ({                                                                                                       \
-        int match_ = -1;                                                                                     \
-        for (unsigned i_ = 0; match_ != 0 && i_ < FAKE_NONCES; i_++) {                                       \
-            memcpy((b).nonce, (f)->nonces[i_], NONCE_SIZE);                                                  \
-            match_ = (call);                                                                                 \
-        }                                                                                                    \
-        memcpy((f)->nonce, (b).nonce, NONCE_SIZE);                                                           \
-        match_;                                                                                              \
-    })
-
-static RequestBinding expected(const FakeCourier *f)
-{
-    RequestBinding b = {0};
-
-    memcpy(b.pin, f->pin, PIN_SIZE);
-    memcpy(b.exporter, f->exporter, EXPORTER_SIZE);
-    return b;
-}
-
-static int method_register(sd_bus_message *m, void *userdata, sd_bus_error *e)
+/* By the key that is registered, when one is. */
+static bool may_log_in(const FakeCourier *f, const IdentityPublic *p)
 {
     _cleanup_(identity_statement_done) IdentityStatement s = {0};
-    g_autofree char *binding = NULL, *relay = NULL;
-    uint8_t right[SHA256_SIZE];
-    FakeCourier *f = userdata;
-    const char *statement, *request;
-    const void *answer;
-    size_t n;
-    RequestBinding b = expected(f);
-    RegisterRequest q;
-    int64_t now = clock_realtime();
-    int r = fake_enter(f, m, false, e);
 
-    if (r < 0)
-        return r;
-    g_assert_cmpint(sd_bus_message_read(m, "ss", &statement, &request), >, 0);
-    g_assert_cmpint(sd_bus_message_read_array(m, 'y', &answer, &n), >=, 0);
-    g_assert_cmpint(identity_statement_parse(statement, strlen(statement), now, &s), ==, 0);
-    g_assert_cmpint(MATCH_NONCE(f, b, register_request_parse(request, strlen(request), s.sign, &b, now, &q)),
-                    ==, 0);
-    g_assert_cmpint(pop_answer(f->pop, request, strlen(request), right), ==, 0);
-    g_assert_cmpuint(n, ==, SHA256_SIZE);
-    g_assert_true(bytes_equal(answer, right, SHA256_SIZE));
-    g_assert_true(bytes_equal(q.statement_sha256, s.sha256, SHA256_SIZE));
-    if (strcmp(q.name, "taken") == 0)
-        return fake_fail(e, "Conflict", "The name is taken");
-    f->registered = true;
-    binding = make_binding(f, q.name, &s);
-    relay = fake_relay_statement(f);
-    return sd_bus_reply_method_return(m, "ss", binding, relay);
-}
-
-static int method_unregister(sd_bus_message *m, void *userdata, sd_bus_error *e)
-{
-    FakeCourier *f = userdata;
-    RequestBinding b = expected(f);
-    const char *request;
-    RegisterRequest q;
-    int r = fake_enter(f, m, false, e);
-
-    if (r < 0)
-        return r;
-    g_assert_cmpint(sd_bus_message_read_basic(m, 's', &request), >, 0);
+    if (f->fault == FAULT_UNKNOWN_KEY && !f->registered)
+        return false;
+    if (!f->own_statement)
+        return true;
     g_assert_cmpint(
-        MATCH_NONCE(f, b,
-                    register_request_parse(request, strlen(request), identity_public(f->m->identity)->sign,
-                                           &b, clock_realtime(), &q)),
-        ==, 0);
-    g_assert_cmpint(q.method, ==, REGISTER_UNREGISTER);
-    f->registered = f->logged_in = f->listening = false;
-    return sd_bus_reply_method_return(m, "");
-}
-
-static const Entry *find_entry(const FakeCourier *f, const char *text)
-{
-    for (guint i = 0; i < f->entries->len; i++) {
-        const Entry *x = g_ptr_array_index(f->entries, i);
-
-        if (g_strcmp0(x->name, text) == 0 || strcmp(x->person->kid, text) == 0 ||
-            strcmp(x->person->skid, text) == 0)
-            return x;
-    }
-    return NULL;
-}
-
-static int method_lookup(sd_bus_message *m, void *userdata, sd_bus_error *e)
-{
-    _cleanup_(identity_statement_done) IdentityStatement s = {0};
-    g_autofree char *binding = NULL, *relay = NULL;
-    FakeCourier *f = userdata;
-    const Entry *x;
-    const char *text;
-    int r = fake_enter(f, m, false, e);
-
-    if (r < 0)
-        return r;
-    g_assert_cmpint(sd_bus_message_read_basic(m, 's', &text), >, 0);
-    x = find_entry(f, text);
-    if (!x)
-        return fake_fail(e, "NotFound", "Nobody");
-    g_assert_cmpint(identity_statement_parse(x->statement, strlen(x->statement), clock_realtime(), &s), ==,
-                    0);
-    binding = make_binding(f, x->name ? x->name : "", &s);
-    relay = fake_relay_statement(f);
-    return sd_bus_reply_method_return(m, "ssss", x->statement, binding, relay, x->chain ? x->chain : "[]");
+        identity_statement_parse(f->own_statement, strlen(f->own_statement), clock_realtime(), &s), ==, 0);
+    return rsa_key_equal(s.sign, p->sign);
 }
 
 static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *e)
@@ -270,7 +158,7 @@ static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *e)
     FakeCourier *f = userdata;
     int64_t now = clock_realtime();
     LoginResponse answer = {.iat = now, .exp = now + 60};
-    RequestBinding b = expected(f);
+    RequestBinding b = fake_expected(f);
     JwsDraft draft = {0};
     const char *request;
     LoginRequest q;
@@ -282,7 +170,7 @@ static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *e)
     g_assert_cmpint(sd_bus_message_read_basic(m, 's', &request), >, 0);
     g_assert_cmpint(MATCH_NONCE(f, b, login_request_parse(request, strlen(request), p->sign, &b, now, &q)),
                     ==, 0);
-    if (f->fault == FAULT_UNKNOWN_KEY && !f->registered)
+    if (!may_log_in(f, p))
         return fake_fail(e, "NotFound", "No such key");
     memcpy(answer.pin, f->pin, PIN_SIZE);
     memcpy(answer.skid, p->skid_bytes, KID_SIZE);
@@ -312,10 +200,11 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("Probe", "s", "ays", method_probe, 0),
     SD_BUS_METHOD("Nonce", "s", "ayay", method_nonce, 0),
     SD_BUS_METHOD("Challenge", "say", "ayayay", method_challenge, 0),
-    SD_BUS_METHOD("Register", "sssaya{sv}", "ss", method_register, 0),
-    SD_BUS_METHOD("Unregister", "ss", "", method_unregister, 0),
-    SD_BUS_METHOD("LookupName", "sss", "ssss", method_lookup, 0),
-    SD_BUS_METHOD("LookupKid", "sss", "ssss", method_lookup, 0),
+    SD_BUS_METHOD("Register", "sssaya{sv}", "ss", fake_method_register, 0),
+    SD_BUS_METHOD("Rotate", "sssays", "ss", fake_method_rotate, 0),
+    SD_BUS_METHOD("Unregister", "ss", "", fake_method_unregister, 0),
+    SD_BUS_METHOD("LookupName", "sss", "ssss", fake_method_lookup, 0),
+    SD_BUS_METHOD("LookupKid", "sss", "ssss", fake_method_lookup, 0),
     SD_BUS_METHOD("Login", "ss", "ss", method_login, 0),
     SD_BUS_METHOD("Submit", "ssshtt", "ss", fake_method_submit, 0),
     SD_BUS_METHOD("Status", "ss", "s", fake_method_status, 0),
@@ -383,6 +272,7 @@ FakeCourier *fake_courier_new(Double *d)
     f->counts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     f->letters = g_ptr_array_new_with_free_func(fake_letter_free);
     f->entries = g_ptr_array_new_with_free_func(entry_free);
+    f->own_former = g_ptr_array_new_with_free_func(g_free);
     f->submitted = BUF_MAX(64u << 20);
     f->emitted = g_string_new("");
     return f;
@@ -412,6 +302,9 @@ void fake_courier_free(FakeCourier *f)
     g_hash_table_unref(f->counts);
     g_ptr_array_unref(f->letters);
     g_ptr_array_unref(f->entries);
+    g_ptr_array_unref(f->own_former);
+    g_free(f->own_statement);
+    g_free(f->own_name);
     g_string_free(f->emitted, TRUE);
     buf_done(&f->submitted);
     (void)fd_close(f->kept_fd);
@@ -435,6 +328,11 @@ void fake_courier_disconnect(FakeCourier *f)
     g_assert_cmpint(sd_bus_emit_signal(f->bus, "/org/hmsg/Courier1", "org.hmsg.Courier1", "Disconnected",
                                        "ss", f->relay, "gone"),
                     >=, 0);
+}
+
+unsigned fake_courier_steps(const FakeCourier *f)
+{
+    return f->n_steps;
 }
 
 unsigned fake_courier_count(const FakeCourier *f, const char *method)

@@ -30,6 +30,7 @@ typedef enum Fault {
     FAULT_FETCH_KEEP,        /* the descriptor of a body is kept */
     FAULT_ACKNOWLEDGE_OTHER, /* an id is said to be acknowledged that was not asked for */
     FAULT_LIST_ENDLESS,      /* the same page again and again, and there is more */
+    FAULT_ROTATE_LOST,       /* the answer to a rotation, which is made */
     FAULT_UNKNOWN_KEY,       /* Login: NotFound until a registration */
 } Fault;
 
@@ -45,6 +46,8 @@ void fake_courier_fault(FakeCourier *f, Fault fault);
 const char *fake_courier_relay(const FakeCourier *f);
 /* The courier's process ends. */
 void fake_courier_die(FakeCourier *f);
+/* How many steps the last rotation had. */
+unsigned fake_courier_steps(const FakeCourier *f);
 /* The connection to the relay ends. */
 void fake_courier_disconnect(FakeCourier *f);
 /* How often a method was called. */

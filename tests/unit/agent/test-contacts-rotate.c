@@ -212,6 +212,26 @@ static void test_late_mail(Fixture *f, gconstpointer data)
     outcome_clear(&o);
 }
 
+/* Our own former key is ours, and no more than that. */
+static void test_own(Fixture *f, gconstpointer data)
+{
+    Outcome o = {0};
+    Sender s;
+
+    f->own_former = f->bob;
+    f->own_rotation = test_person_rotate(f->bob, f->me, 1);
+    g_assert_cmpint(contacts_known_sender(f->m.contacts, f->bob->skid, &s), ==, 0);
+    g_assert_cmpint(s.trust, ==, CONTACT_VERIFIED);
+    g_assert_cmpint(sender_trust_at(&s, s.retired), ==, CONTACT_VERIFIED);
+    g_assert_cmpint(sender_trust_at(&s, s.retired + CLOCK_SKEW_MAX + 1), ==, CONTACT_SUPERSEDED);
+    contacts_scene_sender(f, f->bob->skid, &o);
+    g_assert_cmpint(o.trust, ==, CONTACT_VERIFIED);
+    g_assert_cmpint(o.retired, >, 0);
+    g_assert_cmpint(contacts_known_sender(f->m.contacts, f->me->skid, &s), ==, 0);
+    g_assert_cmpint(s.retired, ==, 0);
+    outcome_clear(&o);
+}
+
 /* What a contact has given up is forgotten with it. */
 static void test_forget(Fixture *f, gconstpointer data)
 {
@@ -234,7 +254,8 @@ int main(int argc, char **argv)
         {"/contacts-rotate/follow", test_follow},       {"/contacts-rotate/not-led", test_not_led},
         {"/contacts-rotate/back", test_back},           {"/contacts-rotate/blocked", test_blocked},
         {"/contacts-rotate/sender", test_sender},       {"/contacts-rotate/guest", test_guest},
-        {"/contacts-rotate/late-mail", test_late_mail}, {"/contacts-rotate/forget", test_forget},
+        {"/contacts-rotate/late-mail", test_late_mail}, {"/contacts-rotate/own", test_own},
+        {"/contacts-rotate/forget", test_forget},
     };
 
     return contacts_scene_main(argc, argv, tests, ELEMENTSOF(tests));

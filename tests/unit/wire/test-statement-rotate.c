@@ -77,6 +77,10 @@ static void test_round_trip(void)
     g_assert_cmpuint(out.generation, ==, 2);
     g_assert_cmpint(out.iat, ==, NOW);
     g_assert_cmpint(rotate_statement_check(&out, 1, &a, &b), ==, 0);
+    RotateStatement claimed = {0};
+    g_assert_cmpint(rotate_statement_peek(text, n, &claimed), ==, 0);
+    g_assert_cmpmem(&claimed, sizeof(claimed), &out, sizeof(out));
+    g_assert_cmpint(rotate_statement_peek(text, n - 400, &claimed), ==, HMSG_ERROR_BAD_PACKAGE);
     g_assert_cmpint(rotate_statement_parse(text, n, first->sign, NOW - CLOCK_SKEW_MAX - 1, &out), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
     s.generation = GENERATION_MAX + 1;

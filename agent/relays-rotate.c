@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Telling relays of our new keys. A relay knows some former pair of keys; all rotations since then are told
+ * at once, as the keys between sign nothing any more. Nothing is kept of what is still to be told: a
+ * registration names the key that the relay has, and what a relay knows of us it says itself. So an end of
+ * the agent, an answer that was lost, and a relay that comes back from long ago are all the same case. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/relays-internal.h"
+#include "libhmsg/base/encode.h"
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
+#include "libhmsg/wire/json.h"
+
+/* The rotation that a sign key of ours has signed; SIZE_MAX: none. */
+static size_t find_rotation(const Relays *r, const uint8_t skid[static KID_SIZE])
+{
+    RotateStatement s;
+    const char *text;
+
+    for (size_t i = 0; (text = identity_rotation(r->m->identity, i)); i++)
+        if (rotate_statement_peek(text, strlen(text), &s) == 0 && bytes_equal(s.skid, skid, KID_SIZE))
+            return i;
+    return SIZE_MAX;
+}
+
+static size_t count_rotations(const Relays *r)
+{
+    size_t n = 0;
+
+    while (identity_rotation(r->m->identity, n))
+        n++;
+    return n;
+}
+
+bool rotate_is_former(const Relays *r, const char *kid)
+{
+    _cleanup_(db_resetp) DbStatement *find = r->sql.own_by_kid;
+    uint8_t skid[KID_SIZE];
+    bool row = false;
+
+    db_bind_text(find, 1, kid);
+    if (db_step(find, &row) != 0 || !row ||
+        base64url_decode_exact(db_column_text(find, 0, NULL), HASH_TEXT_SIZE - 1, skid, KID_SIZE) != 0)
+        return false;
+    return find_rotation(r, skid) != SIZE_MAX;
+}
+
+/* The key by which the relay knows us; "" when it is that of now, or we are not registered there. */
+static int registered_kid(const Relays *r, const char *relay, char ret[static HASH_TEXT_SIZE])
+{
+    _cleanup_(db_resetp) DbStatement *find = r->sql.registration_at;
+    bool row = false;
+    int e;
+
+    ret[0] = 0;
+    db_bind_text(find, 1, relay);
+    while ((e = db_step(find, &row)) == 0 && row) {
+        const char *kid = db_column_text(find, 0, NULL);
+
+        if (!rotate_is_former(r, kid))
+            continue;
+        (void)snprintf(ret, HASH_TEXT_SIZE, "%s", kid);
+        return 0;
+    }
+    return e;
+}
+
+bool rotate_is_due(const Relays *r, const char *relay)
+{
+    char kid[HASH_TEXT_SIZE];
+
+    return registered_kid(r, relay, kid) == 0 && kid[0] != 0;
+}
+
+int rotate_note_keys(Relays *r)
+{
+    const IdentityPublic *p = identity_public(r->m->identity);
+    DbStatement *put = r->sql.own_put;
+    const uint8_t *spki;
+    size_t n = 0;
+
+    if (!p)
+        return 0;
+    spki = rsa_key_spki(p->sign, &n);
+    db_bind_text(put, 1, p->skid);
+    db_bind_text(put, 2, p->kid);
+    db_bind_bytes(put, 3, spki, n);
+    return db_run(put);
+}
+
+/* The i-th rotation with the key that it is of, which for the first is in what the relay has of us. */
+static int put_step(const Relays *r, size_t i, const RsaKey *first, json_t *steps)
+{
+    _cleanup_(db_resetp) DbStatement *find = r->sql.own_by_skid;
+    const char *text = identity_rotation(r->m->identity, i);
+    const void *spki = NULL;
+    char skid[HASH_TEXT_SIZE];
+    RotateStatement s;
+    bool row = false;
+    size_t n = 0;
+    int e;
+
+    if (first) {
+        spki = rsa_key_spki(first, &n);
+        return rotation_step_put(steps, text, spki, n);
+    }
+    e = rotate_statement_peek(text, strlen(text), &s);
+    if (e != 0)
+        return e;
+    base64url_encode(s.skid, KID_SIZE, skid);
+    db_bind_text(find, 1, skid);
+    e = db_step(find, &row);
+    if (e == 0 && row)
+        spki = db_column_bytes(find, 0, &n);
+    if (e != 0 || !spki)
+        return e != 0 ? e : HMSG_ERROR_NOT_FOUND;
+    return rotation_step_put(steps, text, spki, n);
+}
+
+/* From what the relay has to the keys of now. */
+static int make_steps(RelaysRequest *q, const IdentityStatement *registered)
+{
+    size_t first = find_rotation(q->owner, rsa_key_thumbprint(registered->sign)),
+           n = count_rotations(q->owner);
+    _cleanup_(json_decrefp) json_t *steps = json_array();
+    int r = steps ? 0 : -ENOMEM;
+
+    if (first == SIZE_MAX)
+        return request_error(q, HMSG_ERROR_NOT_FOUND, "Relay %s:%u has keys of ours that lead nowhere",
+                             q->asked.host, q->asked.port);
+    for (size_t i = first; r == 0 && i < n; i++)
+        r = put_step(q->owner, i, i == first ? registered->sign : NULL, steps);
+    buf_clear(&q->steps);
+    return r == 0 ? json_write(steps, &q->steps) : r;
+}
+
+static int on_rotation_refused(RelaysRequest *q, const CourierError *e)
+{
+    return request_error(q, e->error, "Relay %s:%u does not take our new keys: %s", q->asked.host,
+                         q->asked.port, e->detail);
+}
+
+static int on_former(RelaysRequest *q, sd_bus_message *reply)
+{
+    _cleanup_(identity_statement_done) IdentityStatement identity = {0};
+    const IdentityPublic *p = identity_public(q->owner->m->identity);
+    const char *statement, *binding, *relay_statement, *chain;
+    Binding b = {0};
+    int r;
+
+    if (!p)
+        return HMSG_ERROR_NO_IDENTITY;
+    r = sd_bus_message_read(reply, "ssss", &statement, &binding, &relay_statement, &chain);
+    if (r < 0)
+        return -EBADMSG;
+    r = directory_read(q, statement, binding, relay_statement, &identity, &b);
+    if (r != 0)
+        return r;
+    memcpy(q->entry_name, b.name, sizeof(q->entry_name));
+    memcpy(q->previous, identity.sha256, SHA256_SIZE);
+    q->has_previous = true;
+    free(q->stored_address);
+    q->stored_address = strdup(identity.address);
+    if (!q->stored_address)
+        return -ENOMEM;
+    /* the answer to the rotation was lost */
+    if (rsa_key_equal(identity.sign, p->sign))
+        return q->rotated(q);
+    r = make_steps(q, &identity);
+    q->refused = on_rotation_refused;
+    return r == 0 ? register_rotated_start(q) : r;
+}
+
+/* The former key that is looked for next; "" when there is none left. Where we are registered it is the one
+ * of then; elsewhere one of the newest, by which we may be a guest. */
+static int next_former(RelaysRequest *q, char ret[static HASH_TEXT_SIZE])
+{
+    size_t n = count_rotations(q->owner);
+    const char *text;
+    RotateStatement s;
+    int r;
+
+    ret[0] = 0;
+    r = q->former == 0 ? registered_kid(q->owner, q->connection->text, ret) : 0;
+    if (r != 0 || ret[0]) {
+        q->former = RELAYS_FORMER_MAX;
+        return r;
+    }
+    if (q->former >= RELAYS_FORMER_MAX || q->former >= n)
+        return 0;
+    text = identity_rotation(q->owner->m->identity, n - 1 - q->former++);
+    r = rotate_statement_peek(text, strlen(text), &s);
+    if (r == 0)
+        base64url_encode(s.skid, KID_SIZE, ret);
+    return r;
+}
+
+static int ask_former(RelaysRequest *q);
+
+static int on_former_refused(RelaysRequest *q, const CourierError *e)
+{
+    if (e->error == HMSG_ERROR_NOT_FOUND)
+        return ask_former(q);
+    return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
+}
+
+static int ask_former(RelaysRequest *q)
+{
+    char key[HASH_TEXT_SIZE];
+    sd_bus_message *call = NULL;
+    int r;
+
+    r = next_former(q, key);
+    if (r != 0)
+        return r;
+    if (!key[0]) {
+        q->refused = NULL;
+        return q->not_rotated(q);
+    }
+    q->refused = on_former_refused;
+    r = request_call_new(q, "LookupKid", &call);
+    if (r != 0)
+        return r;
+    r = sd_bus_message_append(call, "ss", key, key);
+    if (r < 0) {
+        sd_bus_message_unref(call);
+        return r;
+    }
+    return request_call(q, call, false, on_former);
+}
+
+/* The relay has the keys of now. */
+static int finish(RelaysRequest *q)
+{
+    int r = q->entry_name[0] ? register_store(q) : 0;
+
+    if (r != 0)
+        return r;
+    log_info("Relay %s:%u has our new keys", q->asked.host, q->asked.port);
+    q->refused = NULL;
+    return q->after_rotation(q);
+}
+
+int rotate_start(RelaysRequest *q, request_step_t rotated, request_step_t not_rotated)
+{
+    q->rotated = finish;
+    q->after_rotation = rotated;
+    q->not_rotated = not_rotated;
+    q->former = 0;
+    return ask_former(q);
+}
