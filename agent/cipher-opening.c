@@ -172,6 +172,16 @@ static const uint8_t *claimed_sender(const Opening *o)
     return o->package && o->package->has_sender ? o->package->skid : NULL;
 }
 
+/* When the sender says to have signed; the end of time when that is not said. */
+static int64_t signed_time(const Opening *o, const SessionInEntry *entry)
+{
+    if (o->jwe)
+        return o->jwe->ts;
+    if (o->cms)
+        return o->signed_at != 0 ? o->signed_at : TIME_MAX;
+    return entry ? session_in_statement(entry)->created : o->statement.created;
+}
+
 static int judge_sender(Opening *o)
 {
     if (o->seed)
@@ -216,7 +226,7 @@ int opening_ask_sender(Opening *o)
 
     if (skid) {
         base64url_encode(skid, KID_SIZE, o->sender_kid);
-        r = ask_store(o, o->sender_kid);
+        r = ask_store(o, o->sender_kid, signed_time(o, NULL));
         if (r != 0)
             return r;
     }
@@ -235,7 +245,7 @@ int opening_check_sender(Opening *o, SessionInEntry *entry)
     if (known && is_fresh(o, known))
         r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
     else
-        r = ask_store(o, o->sender_kid, entry ? session_in_statement(entry)->created : o->statement.created);
+        r = ask_store(o, o->sender_kid, signed_time(o, entry));
     if (r != 0)
         return r;
     /* A directory may know better; but not again for each package of a session. */
@@ -353,7 +363,7 @@ static void on_sender(int r, const char *detail, const Sender *sender, void *use
 
     if (r == 0)
         r = sender_answer_set(&o->sender, contacts_generation(c->m->contacts),
-                              sender_trust_at(sender, o->statement.created), sender->address);
+                              sender_trust_at(sender, signed_time(o, NULL)), sender->address);
     else if (r == HMSG_ERROR_RELAY_UNAVAILABLE && o->allow_unknown)
         r = 0; /* nobody can tell: unknown, as the store said */
     if (r == 0)
