@@ -62,13 +62,14 @@ RelayChain *relay_chain_new(const RelayChainOptions *options)
     c->pin_text = g_base64_encode(c->pin, sizeof(c->pin));
     g_strdelimit(g_strdelimit(c->pin_text, "+", '-'), "/", '_');
     *strchr(c->pin_text, '=') = 0;
-    EVP_PKEY_free(identity);
+    c->identity_key = identity;
     EVP_PKEY_free(other);
     return c;
 }
 
 void relay_chain_free(RelayChain *c)
 {
+    EVP_PKEY_free(c->identity_key);
     EVP_PKEY_free(c->leaf_key);
     sk_X509_pop_free(c->certificates, X509_free);
     g_free(c->pin_text);

@@ -20,7 +20,7 @@ typedef struct RelayChainOptions {
 } RelayChainOptions;
 
 typedef struct RelayChain {
-    EVP_PKEY *leaf_key;
+    EVP_PKEY *identity_key, *leaf_key;
     STACK_OF(X509) * certificates; /* leaf first */
     guint8 pin[32];
     char *pin_text; /* base64url */
