@@ -2,10 +2,10 @@
 #pragma once
 
 /* The keys under which the relay's store is encrypted, and what is done with them; AES-256-GCM and
- * HMAC-SHA-256. keeper (the relay's identity key)  wraps the index key, and root keys root key, one at a time
- * wraps the data key of each identity data key                           seals what is known of the identity,
- * and of each message in its mailbox id, submitter and the key of the body Ids and names are found again by
- * their index, an HMAC. Any thread may call all functions. */
+ * HMAC-SHA-256. The keeper, which is the relay's identity key, wraps the index key and the root keys. A root
+ * key, one at a time, wraps the data key of each identity. A data key seals what is known of its identity
+ * and, of each message in the mailbox, the id, the submitter and the key of the body. Ids and names are found
+ * again by their index, an HMAC. Any thread may call all functions. */
 
 #include "libhmsg/wire/crypto.h"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""check-build.py BUILD: what can be told from the compile commands of a build.
+"""check-build.py BUILD: what can be told from the compile commands and tests of a build.
 
 Every .c file is built, every header compiles alone, every module has a test that includes its header.
 """
@@ -18,6 +18,7 @@ from house import PROGRAM_PARTS, ROOT, Report, files, read
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.MULTILINE)
 PUBLIC = ('hmsg/', 'libhmsg/client/')  # how desktop programs spell the headers of the client library
 UNTESTED = 'tests/lint/untested.txt'
+THREATS = 'docs/threat-model.md'
 
 
 def commands(build):
@@ -107,9 +108,24 @@ def untested():
             yield '%s:1: excuses what is not there: %s' % (UNTESTED, pattern)
 
 
+def unknown_proofs():
+    """The last column of the threat model's table names tests of meson."""
+    with open(os.path.join(sys.argv[1], 'meson-info', 'intro-tests.json'), encoding='utf-8') as file:
+        known = {test['name'] for test in json.load(file)}
+    table = read(THREATS).partition('## In short\n')[2].partition('\n## ')[0]
+    rows = [line.rstrip('| ').rpartition('|')[2] for line in table.splitlines() if line.startswith('| ')]
+    names = [name for cell in rows for name in re.findall('`([^`]*)`', cell)]
+    if not names:
+        yield '%s:1: its table names no test' % THREATS
+    for name in names:
+        if name not in known:
+            yield '%s:1: there is no test %s' % (THREATS, name)
+
+
 built = commands(sys.argv[1])
 report = Report()
 report.rule('every .c file is built', unbuilt(built))
 report.rule('every header compiles alone', dependent_headers(built))
 report.rule('every module has a test', untested())
+report.rule('the tests that the threat model names are there', unknown_proofs())
 report.finish()
