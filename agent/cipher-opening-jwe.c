@@ -25,7 +25,7 @@ int opening_parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*ki
                             &index);
     if (r < 0)
         return r;
-    return jwe_parse(data, n, n_kids > 0 ? kids[0] : NULL, &o->jwe, &o->detail);
+    return jwe_parse(data, n, kids, n_kids, &o->jwe, &o->detail);
 }
 
 int opening_check_jwe(Opening *o)

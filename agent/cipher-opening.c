@@ -264,6 +264,14 @@ static const Buf *encrypted_key(const Opening *o)
     return o->jwe ? &o->jwe->encrypted_key : &o->package->encrypted_key;
 }
 
+/* Of which key; those that do not say so are for the key of now. */
+static const uint8_t *kid_of(const Opening *o, const IdentityPublic *own)
+{
+    if (o->jwe)
+        return o->jwe->kid;
+    return o->package ? o->package->kid : own->kid_bytes;
+}
+
 static size_t keys_size(const Opening *o)
 {
     if (o->seed)
@@ -349,9 +357,7 @@ static int find_keys(Opening *o, SessionInEntry *entry)
     r = take_budget(o);
     if (r != 0)
         return r;
-    /* all others are for the keys of now */
-    r = identity_open(c->m->identity, o->package ? o->package->kid : own->kid_bytes, ek->data, ek->size,
-                      on_unwrapped, o, &o->work);
+    r = identity_open(c->m->identity, kid_of(o, own), ek->data, ek->size, on_unwrapped, o, &o->work);
     return r == 0 ? -EAGAIN : r;
 }
 

@@ -249,23 +249,31 @@ typedef enum KidMatch {
     KID_UNKNOWN, /* none, or by a rule of its writer */
 } KidMatch;
 
-static KidMatch match_kid(const json_t *kid, const uint8_t *ours)
+static KidMatch match_kid(const json_t *kid, const uint8_t (*kids)[KID_SIZE], size_t n_kids, size_t *ret)
 {
     uint8_t bytes[KID_SIZE];
     if (!json_is_string(kid) ||
         base64url_decode_exact(json_string_value(kid), json_string_length(kid), bytes, sizeof(bytes)) != 0)
         return KID_UNKNOWN;
-    return ours && bytes_equal(bytes, ours, KID_SIZE) ? KID_OURS : KID_OTHER;
+    for (size_t i = 0; i < n_kids; i++)
+        if (bytes_equal(bytes, kids[i], KID_SIZE)) {
+            *ret = i;
+            return KID_OURS;
+        }
+    return KID_OTHER;
 }
 
-int jwe_header_find(JweText *t, const uint8_t *kid, size_t *ret_index)
+int jwe_header_find(JweText *t, const uint8_t (*kids)[KID_SIZE], size_t n_kids,
+                    uint8_t ret_kid[static KID_SIZE], size_t *ret_index)
 {
     size_t found = 0;
     for (size_t i = 0; i < t->n_recipients; i++) {
-        KidMatch match = match_kid(kid_of(t, i), kid);
+        size_t which = 0;
+        KidMatch match = match_kid(kid_of(t, i), kids, n_kids, &which);
         /* of one recipient alone there is no choice: its key may have any name, or none */
-        if (match != KID_OURS && (match != KID_UNKNOWN || t->n_recipients > 1 || !kid))
+        if (match != KID_OURS && (match != KID_UNKNOWN || t->n_recipients > 1 || n_kids == 0))
             continue;
+        memcpy(ret_kid, kids[which], KID_SIZE);
         *ret_index = i;
         found++;
     }

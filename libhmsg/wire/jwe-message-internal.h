@@ -39,7 +39,8 @@ void jwe_text_done(JweText *t);
 
 /* What the headers may say, and which recipient is ours. */
 int jwe_header_check(JweText *t, JweEnc *ret_enc);
-int jwe_header_find(JweText *t, const uint8_t *kid, size_t *ret_index);
+int jwe_header_find(JweText *t, const uint8_t (*kids)[KID_SIZE], size_t n_kids,
+                    uint8_t ret_kid[static KID_SIZE], size_t *ret_index);
 
 /* typ hmsg-shared+json: what is its own. */
 int jwe_shared_read(JweText *t, Jwe *j);

@@ -105,7 +105,7 @@ static int read_type(JweText *t, Jwe *j)
     return jwe_shared_read(t, j);
 }
 
-static int read_all(JweText *t, const uint8_t *kid, Jwe *j)
+static int read_all(JweText *t, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe *j)
 {
     size_t index = 0;
     int r = jwe_header_check(t, &j->enc);
@@ -118,7 +118,7 @@ static int read_all(JweText *t, const uint8_t *kid, Jwe *j)
     if (r == 0)
         r = read_type(t, j);
     if (r == 0)
-        r = jwe_header_find(t, kid, &index);
+        r = jwe_header_find(t, kids, n_kids, j->kid, &index);
     if (r == 0)
         r = read_buf(t, &t->recipients[index].encrypted_key, "encrypted_key of the JWE is not base64url",
                      &j->encrypted_key);
@@ -127,7 +127,8 @@ static int read_all(JweText *t, const uint8_t *kid, Jwe *j)
     return r;
 }
 
-int jwe_parse(const char *text, size_t n, const uint8_t *kid, Jwe **ret, const char **ret_why)
+int jwe_parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
+              const char **ret_why)
 {
     _cleanup_(jwe_text_done) JweText t = {.root = NULL};
     _cleanup_(jwe_freep) Jwe *j = jwe_new();
@@ -136,7 +137,7 @@ int jwe_parse(const char *text, size_t n, const uint8_t *kid, Jwe **ret, const c
         return -ENOMEM;
     int r = jwe_text_read(text, n, &t);
     if (r == 0)
-        r = read_all(&t, kid, j);
+        r = read_all(&t, kids, n_kids, j);
     *ret_why = t.why;
     if (r == 0)
         *ret = TAKE_PTR(j);

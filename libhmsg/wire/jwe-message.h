@@ -26,21 +26,23 @@ typedef struct Jwe {
     uint8_t skid[KID_SIZE];
     int64_t ts;
     uint8_t kc[KEY_COMMITMENT_SIZE];
-    Buf encrypted_key; /* ours */
-    Buf aad;           /* what the tag covers besides: protected, "." and aad when there is one */
-    uint8_t iv[16];    /* 12 bytes for A256GCM */
-    Buf ciphertext;    /* for A256GCM with its tag behind */
-    uint8_t tag[32];   /* of A256CBC-HS512 */
-    Buf sender_spki;   /* DER */
-    Buf statement;     /* compact JWS */
+    uint8_t kid[KID_SIZE]; /* which of our keys it is for; when it does not say so, that of now */
+    Buf encrypted_key;     /* ours */
+    Buf aad;               /* what the tag covers besides: protected, "." and aad when there is one */
+    uint8_t iv[16];        /* 12 bytes for A256GCM */
+    Buf ciphertext;        /* for A256GCM with its tag behind */
+    uint8_t tag[32];       /* of A256CBC-HS512 */
+    Buf sender_spki;       /* DER */
+    Buf statement;         /* compact JWS */
     uint8_t protected_sha256[SHA256_SIZE];  /* of aad */
     uint8_t recipients_sha256[SHA256_SIZE]; /* of each kid and SHA-256(encrypted_key), in their order */
     uint8_t content_sha256[SHA256_SIZE];    /* of iv || ciphertext || tag */
 } Jwe;
 
-/* kid: of our decrypt key; NULL: we have none (NOT_FOR_US when all else is right). *ret_why: what is wrong
- * with it in words, a constant; NULL: nothing to be said. */
-int jwe_parse(const char *text, size_t n, const uint8_t *kid, Jwe **ret, const char **ret_why);
+/* kids: of our decrypt keys, that of now first; without any it is NOT_FOR_US when all else is right.
+ * *ret_why: what is wrong with it in words, a constant; NULL: nothing to be said. */
+int jwe_parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
+              const char **ret_why);
 Jwe *jwe_free(Jwe *j);
 DEFINE_CLEANUP(Jwe *, jwe_free)
 

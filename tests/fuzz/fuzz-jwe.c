@@ -11,17 +11,17 @@
 
 #define KID_TEXT (HASH_TEXT_SIZE - 1)
 
-static void read_jwe(const char *text, size_t n, const uint8_t *kid)
+static void read_jwe(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
 {
     _cleanup_(buf_done) Buf out = BUF_MAX(PLAINTEXT_SIZE_MAX);
     _cleanup_(jwe_freep) Jwe *j = NULL;
     const char *why = NULL;
-    int r = jwe_parse(text, n, kid, &j, &why);
+    int r = jwe_parse(text, n, kids, n_kids, &j, &why);
 
     fuzz_must((r == 0) == (j != NULL), "what is read is there, and nothing else");
     if (r != 0)
         return;
-    fuzz_must(kid != NULL, "without a key nothing is for us");
+    fuzz_must(n_kids > 0 && bytes_equal(j->kid, kids[0], KID_SIZE), "it is for a key of ours");
     fuzz_must(!why, "what is right needs no words");
     fuzz_must(jwe_open(j, NULL, &out) != 0, "no stage can be left out");
     if (jwe_check_sender(j) != 0)
@@ -35,12 +35,12 @@ static void read_jwe(const char *text, size_t n, const uint8_t *kid)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data;
-    uint8_t kid[KID_SIZE] = {0};
-    bool has_kid = size > KID_TEXT && base64url_decode_exact(text, KID_TEXT, kid, sizeof(kid)) == 0;
+    uint8_t kids[1][KID_SIZE] = {{0}};
+    bool has_kid = size > KID_TEXT && base64url_decode_exact(text, KID_TEXT, kids[0], KID_SIZE) == 0;
     size_t begin = has_kid ? KID_TEXT + 1 : 0;
 
-    read_jwe(text + begin, size - begin, kid);
-    read_jwe(text + begin, size - begin, NULL);
+    read_jwe(text + begin, size - begin, kids, 1);
+    read_jwe(text + begin, size - begin, NULL, 0);
     (void)wire_format_detect(text + begin, size - begin);
     return 0;
 }

@@ -132,7 +132,7 @@ static int jwe_vector(const json_t *v, const TestPerson *reader, int64_t now, Bu
 
     if (jwe_to_package(text, strlen(text), &package) == 0)
         return open_package(buf_text(&package), package.size, reader, ret);
-    int r = jwe_parse(text, strlen(text), reader->kids[0], &j, &why);
+    int r = jwe_parse(text, strlen(text), reader->kids, 1, &j, &why);
     if (r == 0)
         r = jwe_check_sender(j);
     if (r != 0)

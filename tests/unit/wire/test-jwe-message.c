@@ -111,7 +111,7 @@ static char *general(const RsaKey *to, const char *header, const char *recipient
 static int parse(const char *text, const TestPerson *p, Jwe **ret, const char **ret_why)
 {
     g_assert_cmpint(wire_format_detect(text, strlen(text)), ==, FORMAT_JWE);
-    return jwe_parse(text, strlen(text), p->kids[0], ret, ret_why);
+    return jwe_parse(text, strlen(text), p->kids, 1, ret, ret_why);
 }
 
 /* All stages, with the key of p; 0: TEXT. */
@@ -186,6 +186,34 @@ static void test_foreign(gconstpointer data)
     }
 }
 
+/* One of several keys, as after a rotation. */
+static void test_former(gconstpointer data)
+{
+    const People *who = data;
+    uint8_t kids[2][KID_SIZE];
+    static const char unnamed[] = "{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\"}";
+    g_autofree char *named =
+        g_strdup_printf("{\"kid\":\"%s\",\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\"}", who->bob->kid);
+    g_autofree char *of_former = compact(who->bob->decrypt, named),
+                    *bare = compact(who->bob->decrypt, unnamed);
+    g_autofree char *both =
+        g_strdup_printf("{\"header\":{\"kid\":\"%s\"},\"encrypted_key\":\"%%s\"},{\"header\":{\"kid\":"
+                        "\"%s\"},\"encrypted_key\":\"%%s\"}",
+                        who->bob->kid, who->carol->kid);
+    g_autofree char *two_of_ours = general(who->bob->decrypt, HEADER, both);
+    const char *why = NULL;
+    _cleanup_(jwe_freep) Jwe *a = NULL, *b = NULL, *c = NULL;
+
+    memcpy(kids[0], who->carol->kids[0], KID_SIZE);
+    memcpy(kids[1], who->bob->kids[0], KID_SIZE);
+    g_assert_cmpint(jwe_parse(of_former, strlen(of_former), kids, 2, &a, &why), ==, 0);
+    g_assert_cmpmem(a->kid, KID_SIZE, kids[1], KID_SIZE);
+    g_assert_cmpint(jwe_parse(bare, strlen(bare), kids, 2, &b, &why), ==, 0);
+    g_assert_cmpmem(b->kid, KID_SIZE, kids[0], KID_SIZE);
+    g_assert_cmpint(jwe_parse(two_of_ours, strlen(two_of_ours), kids, 2, &c, &why), ==,
+                    HMSG_ERROR_BAD_PACKAGE);
+}
+
 /* Which recipient is meant. */
 static void test_recipients(gconstpointer data)
 {
@@ -240,7 +268,7 @@ static void test_recipients(gconstpointer data)
     expect(HMSG_ERROR_TOO_LARGE, text, who->bob);
     _cleanup_(jwe_freep) Jwe *j = NULL;
     const char *why = NULL;
-    g_assert_cmpint(jwe_parse(foreign, strlen(foreign), NULL, &j, &why), ==, HMSG_ERROR_NOT_FOR_US);
+    g_assert_cmpint(jwe_parse(foreign, strlen(foreign), NULL, 0, &j, &why), ==, HMSG_ERROR_NOT_FOR_US);
 }
 
 static void test_headers(gconstpointer data)
@@ -534,7 +562,7 @@ static void test_compact(gconstpointer data)
         _cleanup_(jwe_freep) Jwe *j = NULL;
         const char *why = NULL;
 
-        g_assert_cmpint(jwe_parse(broken[i], strlen(broken[i]), who->bob->kids[0], &j, &why), ==,
+        g_assert_cmpint(jwe_parse(broken[i], strlen(broken[i]), who->bob->kids, 1, &j, &why), ==,
                         HMSG_ERROR_BAD_PACKAGE);
     }
     for (size_t i = 1; i < out.size; i++) {
@@ -563,7 +591,7 @@ static void test_sizes(gconstpointer data)
     g_assert_cmpint(jwe_writer_new(to, RECIPIENTS_MAX + 1, NULL, 0, large, 1, &w), ==, HMSG_ERROR_TOO_LARGE);
     g_assert_cmpint(jwe_writer_new(to, 0, NULL, 0, large, 1, &w), ==, -EINVAL);
     g_assert_cmpint(jwe_build_compact(to[0], large, PLAINTEXT_SIZE_MAX + 1, &out), ==, HMSG_ERROR_TOO_LARGE);
-    g_assert_cmpint(jwe_parse(large, JWE_MESSAGE_SIZE_MAX + 1, who->bob->kids[0], &j, &why), ==,
+    g_assert_cmpint(jwe_parse(large, JWE_MESSAGE_SIZE_MAX + 1, who->bob->kids, 1, &j, &why), ==,
                     HMSG_ERROR_TOO_LARGE);
     /* as much as one holds */
     g_assert_cmpint(jwe_writer_new(to, 1, NULL, 0, large, PLAINTEXT_SIZE_MAX, &w), ==, 0);
@@ -584,6 +612,7 @@ int main(int argc, char **argv)
     const People who = {alice, bob, carol};
     g_test_add_data_func("/jwe-message/foreign", &who, test_foreign);
     g_test_add_data_func("/jwe-message/recipients", &who, test_recipients);
+    g_test_add_data_func("/jwe-message/former", &who, test_former);
     g_test_add_data_func("/jwe-message/headers", &who, test_headers);
     g_test_add_data_func("/jwe-message/members", &who, test_members);
     g_test_add_data_func("/jwe-message/keys", &who, test_keys);

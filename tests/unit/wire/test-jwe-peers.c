@@ -98,7 +98,7 @@ static void check_line(const People *who, const char *name, const char *jwe, con
     const char *why = NULL;
 
     g_assert_cmpint(wire_format_detect(jwe, strlen(jwe)), ==, FORMAT_JWE);
-    int r = jwe_parse(jwe, strlen(jwe), who->bob->kids[0], &j, &why);
+    int r = jwe_parse(jwe, strlen(jwe), who->bob->kids, 1, &j, &why);
     g_test_message("%s: %s", name, r == 0 ? "read" : why ? why : error_message(r));
     if (refused) {
         g_assert_cmpint(r, ==, HMSG_ERROR_BAD_PACKAGE);

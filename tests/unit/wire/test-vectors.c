@@ -145,13 +145,13 @@ static void test_jwk_numbers(void)
 /* One text of an example: refused, for the reason that is expected. */
 static void refuses(const char *name, const json_t *output, const char *words)
 {
-    static const uint8_t kid[KID_SIZE];
+    static const uint8_t kids[1][KID_SIZE];
     char *dumped = json_is_string(output) ? NULL : json_dumps(output, JSON_COMPACT);
     const char *text = dumped ? dumped : json_string_value(output), *why = NULL;
     _cleanup_(jwe_freep) Jwe *j = NULL;
 
     g_assert_cmpint(wire_format_detect(text, strlen(text)), ==, FORMAT_JWE);
-    int r = jwe_parse(text, strlen(text), kid, &j, &why);
+    int r = jwe_parse(text, strlen(text), kids, 1, &j, &why);
     g_test_message("%s: %s", name, why ? why : error_message(r));
     g_assert_cmpint(r, ==, HMSG_ERROR_BAD_PACKAGE);
     g_assert_nonnull(why);
