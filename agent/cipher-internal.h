@@ -41,6 +41,11 @@ void cipher_job_init(CipherJob *j, const CipherJobType *type, Cipher *c, void *u
 void cipher_job_done(CipherJob *j);
 /* The callback from the loop, for results that are known already; r == 0: succeed. */
 int cipher_job_later(CipherJob *j, int r, const char *detail);
+/* The callback with a failure that the TPM had a part in, which was asked at this time of clock_boottime():
+ * at the end of a whole number of CIPHER_FAILURE_STEPs from then. A TPM answers a bad OAEP sooner than keys
+ * that turn out to be wrong. */
+#define CIPHER_FAILURE_STEP 100000u /* microseconds */
+int cipher_job_fail_in_step(CipherJob *j, int r, const char *detail, uint64_t asked);
 /* The callback now; j may be freed afterwards. */
 void cipher_job_fail(CipherJob *j, int r, const char *detail);
 void cipher_job_succeed(CipherJob *j);
@@ -92,7 +97,8 @@ typedef struct Opening {
     SenderAnswer sender;
     char sender_kid[HASH_TEXT_SIZE];
     bool cached;
-    bool had_keys; /* OAEP gave some; else keys are random */
+    bool had_keys;  /* OAEP gave some; else keys are random */
+    uint64_t asked; /* the TPM, by clock_boottime(); 0: it was not */
     bool replayed;
     Secret *keys;
     ContactsRequest *contacts;
@@ -112,6 +118,8 @@ struct Cipher {
     Budget *budget; /* of the TPM */
 };
 
+/* What a ready or finish function says: ends the job, at once or in step. */
+void opening_fail(const Opening *o, CipherJob *j, int r, const char *detail);
 void opening_init(Opening *o, Cipher *c, const OpenOptions *options);
 void opening_done(Opening *o);
 /* Size, shape, recipient: of a message or a seed. */

@@ -94,10 +94,10 @@ static void on_ready(int r, const char *detail, void *userdata)
         r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         r = o->fd.pump->is_stream ? open_stream(o) : open_package(o);
-        detail = o->opening.detail ? o->opening.detail : o->fd.pump->detail;
+        detail = r != 0 && !o->opening.detail ? o->fd.pump->detail : o->opening.detail;
     }
     if (r != 0)
-        cipher_job_fail(&o->fd.job, r, detail);
+        opening_fail(&o->opening, &o->fd.job, r, detail);
 }
 
 static int after_head(FdJob *f)

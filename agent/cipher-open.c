@@ -53,7 +53,7 @@ static void on_ready(int r, const char *detail, void *userdata)
     if (r == 0)
         cipher_job_succeed(&o->job);
     else
-        cipher_job_fail(&o->job, r, detail);
+        opening_fail(&o->opening, &o->job, r, detail);
 }
 
 int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *options, cipher_opened_t done,

@@ -357,6 +357,7 @@ static int find_keys(Opening *o, SessionInEntry *entry)
     r = take_budget(o);
     if (r != 0)
         return r;
+    o->asked = clock_boottime();
     r = identity_open(c->m->identity, kid_of(o, own), ek->data, ek->size, on_unwrapped, o, &o->work);
     return r == 0 ? -EAGAIN : r;
 }
@@ -378,6 +379,16 @@ static void on_sender(int r, const char *detail, const Sender *sender, void *use
         r = find_keys(o, o->package ? session_in_find(c->m->session_in, o->cache_id) : NULL);
     if (r != -EAGAIN)
         opening_report(o, r, detail);
+}
+
+void opening_fail(const Opening *o, CipherJob *j, int r, const char *detail)
+{
+    int failed = r == HMSG_ERROR_AUTHENTICATION_FAILED && o->asked != 0
+                     ? cipher_job_fail_in_step(j, r, detail, o->asked)
+                     : -EAGAIN;
+
+    if (failed != 0)
+        cipher_job_fail(j, r, detail);
 }
 
 int opening_start(Opening *o, opening_ready_t ready, void *userdata)

@@ -4,6 +4,7 @@
 #include <utlist.h>
 
 #include "agent/cipher-internal.h"
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
 
@@ -76,6 +77,26 @@ int cipher_job_later(CipherJob *j, int r, const char *detail)
             return -ENOMEM;
     }
     r = sd_event_add_defer(j->cipher->m->event, &j->later, on_later, j);
+    return r < 0 ? r : 0;
+}
+
+static int on_step(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    return on_later(source, userdata);
+}
+
+int cipher_job_fail_in_step(CipherJob *j, int r, const char *detail, uint64_t asked)
+{
+    uint64_t passed = clock_boottime() - asked;
+    uint64_t end = asked + (passed / CIPHER_FAILURE_STEP + 1) * CIPHER_FAILURE_STEP;
+
+    j->later_result = r;
+    if (detail && *detail) {
+        j->later_detail = strdup(detail);
+        if (!j->later_detail)
+            return -ENOMEM;
+    }
+    r = sd_event_add_time(j->cipher->m->event, &j->later, CLOCK_BOOTTIME, end, 1, on_step, j);
     return r < 0 ? r : 0;
 }
 
