@@ -262,6 +262,44 @@ static void test_jwe_message(Pair *p, gconstpointer data)
     refuses(p->bob, FORGED, line, "--allow-unknown"); /* not for him */
 }
 
+/* The exported JWK is all that another program needs to write to Alice. */
+static void test_jwe_of_others(Pair *p, gconstpointer data)
+{
+    static const char script[] =
+        "import sys\n"
+        "try:\n"
+        "    from jwcrypto import jwe, jwk\n"
+        "except ImportError:\n"
+        "    sys.exit(77)\n"
+        "key = jwk.JWK.from_json(open(sys.argv[1], encoding='utf-8').read())\n"
+        "token = jwe.JWE(sys.stdin.buffer.read(), '{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\"}')\n"
+        "token.add_recipient(key)\n"
+        "sys.stdout.write(token.serialize(compact=sys.argv[2] == 'compact'))\n";
+    static const char *const forms[] = {"compact", "flattened"};
+
+    scene_ctl_expect(p->alice, DONE, "identity", "create", NULL);
+    g_autofree char *key = key_of(p, p->alice, "jwk");
+    for (size_t i = 0; i < G_N_ELEMENTS(forms); i++) {
+        const char *const argv[] = {"/usr/bin/python3",   "-B",     "-c", script,
+                                    key + strlen("key:"), forms[i], NULL};
+        g_autofree char *out = NULL, *err = NULL, *changed = NULL;
+        int status = test_run(argv, NULL, TEXT, &out, &err);
+
+        if (status == 77) {
+            g_test_skip("python3-jwcrypto is missing");
+            return;
+        }
+        if (status != 0)
+            g_error("jwcrypto: %s", err);
+        refuses(p->alice, UNTRUSTED, out, NULL);
+        opens(p->alice, out, "--allow-unknown");
+        changed = g_strdup(out);
+        char *last = &changed[strlen(changed) - 10]; /* of the tag, or of what stands last */
+        *last = *last == 'A' ? 'B' : 'A';
+        refuses(p->alice, FORGED, changed, "--allow-unknown");
+    }
+}
+
 /* hmsgctl with its standard output in a full disk. */
 static void expect_full(SceneUser *u, const char *input, const char *command)
 {
@@ -477,11 +515,17 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(Pair *, gconstpointer);
     } tests[] = {
-        {"/cli/keys", test_keys},     {"/cli/stream", test_stream},
-        {"/cli/no-tpm", test_no_tpm}, {"/cli/seed", test_seed},
-        {"/cli/full", test_full},     {"/cli/whole-or-not", test_whole_or_not},
-        {"/cli/exit", test_exit},     {"/cli/json", test_json},
-        {"/cli/jwe", test_jwe},       {"/cli/jwe-message", test_jwe_message},
+        {"/cli/keys", test_keys},
+        {"/cli/stream", test_stream},
+        {"/cli/no-tpm", test_no_tpm},
+        {"/cli/seed", test_seed},
+        {"/cli/full", test_full},
+        {"/cli/whole-or-not", test_whole_or_not},
+        {"/cli/exit", test_exit},
+        {"/cli/json", test_json},
+        {"/cli/jwe", test_jwe},
+        {"/cli/jwe-message", test_jwe_message},
+        {"/cli/jwe-of-others", test_jwe_of_others},
     };
 
     g_test_init(&argc, &argv, NULL);
