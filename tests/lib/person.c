@@ -28,10 +28,15 @@ static RsaKey *public_part(EVP_PKEY *key, char kid[static HASH_TEXT_SIZE])
 
 TestPerson *test_person_new(void)
 {
+    return test_person_new_of(2048);
+}
+
+TestPerson *test_person_new_of(unsigned bits)
+{
     TestPerson *p = g_new0(TestPerson, 1);
 
-    p->decrypt_private = test_rsa_new(2048);
-    p->sign_private = test_rsa_new(2048);
+    p->decrypt_private = test_rsa_new(bits);
+    p->sign_private = test_rsa_new(bits);
     p->decrypt = public_part(p->decrypt_private, p->kid);
     p->sign = public_part(p->sign_private, p->skid);
     memcpy(p->kids[0], rsa_key_thumbprint(p->decrypt), KID_SIZE);

@@ -17,6 +17,8 @@ typedef struct TestPerson {
 } TestPerson;
 
 TestPerson *test_person_new(void);
+/* With keys of so many bits. */
+TestPerson *test_person_new_of(unsigned bits);
 void test_person_free(TestPerson *p); /* takes NULL */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestPerson, test_person_free)
 
