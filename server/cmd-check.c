@@ -8,7 +8,7 @@
 
 #define OUTPUT_MAX 4096u
 
-bool cmd_load(const char *path, Options *ret)
+static bool load_options(const char *path, Options *ret)
 {
     char error[OPTIONS_ERROR_SIZE] = "out of memory";
 
@@ -18,7 +18,7 @@ bool cmd_load(const char *path, Options *ret)
     return false;
 }
 
-bool cmd_load_key(const Options *o, RelayKey **ret)
+static bool load_key(const Options *o, RelayKey **ret)
 {
     const char *file = NULL;
     int r = relay_key_load(o->key, o->passphrase, &file, ret);
@@ -27,6 +27,14 @@ bool cmd_load_key(const Options *o, RelayKey **ret)
         return true;
     fprintf(stderr, "hmsg-relay: %s: %s\n", file, relay_key_problem(r));
     return false;
+}
+
+int cmd_begin(int argc, char **argv, bool with_json, CmdArguments *ret, Options *ret_options,
+              RelayKey **ret_key)
+{
+    if (!cmd_arguments(argc, argv, with_json, ret))
+        return CMD_USAGE;
+    return load_options(ret->config, ret_options) && load_key(ret_options, ret_key) ? CMD_DONE : CMD_FAILED;
 }
 
 int cmd_print_json(json_t *j, int r)
@@ -47,11 +55,11 @@ int cmd_config_check(int argc, char **argv)
     _cleanup_(options_done) Options o = {0};
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     CmdArguments a;
+    int r;
 
-    if (!cmd_arguments(argc, argv, false, &a))
-        return CMD_USAGE;
-    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
-        return CMD_FAILED;
+    r = cmd_begin(argc, argv, false, &a, &o, &key);
+    if (r != CMD_DONE)
+        return r;
     if (access(o.data, W_OK | X_OK) < 0) {
         fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, strerror(errno));
         return CMD_FAILED;
@@ -67,11 +75,11 @@ int cmd_key_show(int argc, char **argv)
     _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
     CmdArguments a;
     unsigned bits;
+    int r;
 
-    if (!cmd_arguments(argc, argv, true, &a))
-        return CMD_USAGE;
-    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
-        return CMD_FAILED;
+    r = cmd_begin(argc, argv, true, &a, &o, &key);
+    if (r != CMD_DONE)
+        return r;
     o.relay.has_pin = true;
     memcpy(o.relay.pin, relay_key_pin(key), PIN_SIZE);
     if (relay_format(&o.relay, true, &address) != 0)
@@ -79,8 +87,8 @@ int cmd_key_show(int argc, char **argv)
     bits = rsa_key_bits(relay_key_public(key));
     if (a.json) {
         json_t *j = json_object();
-        int r = json_put_bytes(j, "pin", relay_key_pin(key), PIN_SIZE);
 
+        r = json_put_bytes(j, "pin", relay_key_pin(key), PIN_SIZE);
         if (r == 0)
             r = json_put_number(j, "bits", bits);
         if (r == 0)

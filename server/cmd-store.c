@@ -52,10 +52,9 @@ int cmd_store_check(int argc, char **argv)
     CmdArguments a;
     int r;
 
-    if (!cmd_arguments(argc, argv, true, &a))
-        return CMD_USAGE;
-    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
-        return CMD_FAILED;
+    r = cmd_begin(argc, argv, true, &a, &o, &key);
+    if (r != CMD_DONE)
+        return r;
     const StoreKeeper keeper = handlers_keeper(key);
     r = store_sqlite_open_reader(o.data, &keeper, &reader);
     if (r == 0)
@@ -117,10 +116,9 @@ int cmd_store_rekey(int argc, char **argv)
     _cleanup_(options_done) Options o = {0};
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     CmdArguments a;
+    int r = cmd_begin(argc, argv, false, &a, &o, &key);
 
-    if (!cmd_arguments(argc, argv, false, &a))
-        return CMD_USAGE;
-    if (!cmd_load(a.config, &o) || !cmd_load_key(&o, &key))
-        return CMD_FAILED;
+    if (r != CMD_DONE)
+        return r;
     return rekey(&o, key);
 }

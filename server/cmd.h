@@ -32,8 +32,9 @@ typedef struct CmdArguments {
 /* false: said on standard error what is wrong. Nothing but these options is allowed. */
 bool cmd_arguments(int argc, char **argv, bool with_json, CmdArguments *ret);
 
-/* What the configuration names; false: said on standard error what is wrong. */
-bool cmd_load(const char *path, Options *ret);
-bool cmd_load_key(const Options *o, RelayKey **ret);
+/* The arguments, the configuration and the relay's key. CMD_DONE, or the exit status: said on standard error
+ * what is wrong. */
+int cmd_begin(int argc, char **argv, bool with_json, CmdArguments *ret, Options *ret_options,
+              RelayKey **ret_key);
 /* Prints j, which it takes, as one line, unless r is an error; returns the exit status. */
 int cmd_print_json(json_t *j, int r);
