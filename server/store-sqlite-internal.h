@@ -174,6 +174,12 @@ int keys_open(SqliteStore *s, int64_t now);
 /* Of a reader. */
 int keys_load(Db *db, const StoreKeeper *keeper, AtRest *a);
 int keys_add_root(SqliteStore *s, int64_t number, int64_t now);
+/* The one of now. */
+typedef struct RootState {
+    int64_t number, created;
+    bool former; /* there are others */
+} RootState;
+int keys_find_root(SqliteStore *s, RootState *ret);
 int data_key_init(DataKey *k, AtRest *a);
 void data_key_done(DataKey *k);
 /* Reads root, number and wrapped from three columns. */

@@ -197,7 +197,7 @@ static int set_identity(SqliteStore *s, const DataKey *k, int64_t since, const B
     return db_run(sql);
 }
 
-static int current_root(SqliteStore *s, int64_t *ret)
+int keys_find_root(SqliteStore *s, RootState *ret)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_ROOT];
     bool row = false;
@@ -205,16 +205,16 @@ static int current_root(SqliteStore *s, int64_t *ret)
     if (r == 0 && !row)
         r = -EBADMSG;
     if (r == 0)
-        *ret = db_column_number(sql, 0);
+        *ret = (RootState){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2) > 1};
     return r;
 }
 
 int keys_new(SqliteStore *s, int64_t owner, int64_t number, int64_t since, const Buf *packed)
 {
-    int64_t root = 0;
-    int r = current_root(s, &root);
+    RootState root;
+    int r = keys_find_root(s, &root);
     if (r == 0)
-        r = data_key_make(&s->key, owner, root, number);
+        r = data_key_make(&s->key, owner, root.number, number);
     return r == 0 ? set_identity(s, &s->key, since, packed) : r;
 }
 

@@ -12,23 +12,6 @@
  * transaction among others; where it is stands in the tables. Bodies stay as they are, under keys of their
  * own that are sealed anew. */
 
-typedef struct RootState {
-    int64_t number, created;
-    bool former; /* there are others */
-} RootState;
-
-static int find_root(SqliteStore *s, RootState *ret)
-{
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_ROOT];
-    bool row = false;
-    int r = db_step(sql, &row);
-    if (r == 0 && !row)
-        r = -EBADMSG;
-    if (r == 0)
-        *ret = (RootState){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2) > 1};
-    return r;
-}
-
 static bool is_due(const SqliteStore *s, const StoreWrite *w, const RootState *root)
 {
     int64_t age = w->rekey.now - root->created;
@@ -192,11 +175,11 @@ int store_sqlite_rekey(SqliteStore *s, StoreWrite *w)
 {
     RootState root;
     size_t left = STORE_REKEY_MAX;
-    int r = find_root(s, &root);
+    int r = keys_find_root(s, &root);
     if (r == 0 && !root.former && is_due(s, w, &root)) {
         r = keys_add_root(s, root.number + 1, w->rekey.now);
         if (r == 0)
-            r = find_root(s, &root);
+            r = keys_find_root(s, &root);
         s->rekey_begun = true;
     }
     if (r == 0)
