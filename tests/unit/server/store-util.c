@@ -6,6 +6,7 @@
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/proof.h"
+#include "server/store-sqlite.h"
 
 #define BODIES 512
 #define USERS 100
@@ -192,6 +193,34 @@ static void stand_still(StoreWrite *w)
     sem_post(&blocked);
     while (sem_wait(&go_on) < 0)
         continue;
+}
+
+void store_fixture_open(StoreFixture *f)
+{
+    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
+    g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
+}
+
+void store_fixture_close(StoreFixture *f)
+{
+    f->reader = store_reader_free(f->reader);
+    f->store = store_free(f->store);
+}
+
+void store_fixture_set_up(StoreFixture *f)
+{
+    f->folder = test_folder_new();
+    f->path = g_build_filename(f->folder, "relay.sqlite", NULL);
+    store_limits_init(&f->limits);
+    f->limits.space_reserve = 0;
+    store_fixture_open(f);
+}
+
+void store_fixture_tear_down(StoreFixture *f)
+{
+    store_fixture_close(f);
+    g_free(f->path);
+    test_folder_remove(f->folder);
 }
 
 void test_block(Store *s)

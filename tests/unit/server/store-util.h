@@ -34,6 +34,18 @@ int test_put(Store *s, uint8_t to, uint8_t from, int64_t now, const char *body, 
              StoreWrite *ret);
 int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, StoreWrite *ret);
 
+/* A store in a folder of its own, that fills what disk there is, and one reader of it. */
+typedef struct StoreFixture {
+    char *folder, *path; /* path: of the database */
+    StoreLimits limits;
+    Store *store;
+    StoreReader *reader;
+} StoreFixture;
+void store_fixture_set_up(StoreFixture *f);
+void store_fixture_tear_down(StoreFixture *f);
+void store_fixture_open(StoreFixture *f);
+void store_fixture_close(StoreFixture *f); /* the folder stays */
+
 /* The writer thread stands still in an answer between these two: what comes meanwhile is one batch. */
 void test_block(Store *s);
 void test_unblock(void);

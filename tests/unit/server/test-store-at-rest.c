@@ -16,32 +16,11 @@
 #define LARGE 100000u
 #define USERS 60u
 
-typedef struct Fixture {
-    char *folder, *path;
-    StoreLimits limits;
-    Store *store;
-    StoreReader *reader;
-} Fixture;
-
-static void open_store(Fixture *f)
-{
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
-    g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
-}
-
-static void close_store(Fixture *f)
-{
-    f->reader = store_reader_free(f->reader);
-    f->store = store_free(f->store);
-}
+typedef StoreFixture Fixture;
 
 static void set_up(Fixture *f, gconstpointer data)
 {
-    f->folder = test_folder_new();
-    f->path = g_build_filename(f->folder, "relay.sqlite", NULL);
-    store_limits_init(&f->limits);
-    f->limits.space_reserve = 0;
-    open_store(f);
+    store_fixture_set_up(f);
     g_assert_cmpint(test_register(f->store, 1, "alice.in.wonderland"), ==, 0);
     g_assert_cmpint(test_register(f->store, 2, "bob.the.builder"), ==, 0);
     g_assert_cmpint(test_register(f->store, 3, ""), ==, 0);
@@ -49,9 +28,7 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    close_store(f);
-    g_free(f->path);
-    test_folder_remove(f->folder);
+    store_fixture_tear_down(f);
 }
 
 static int put_large(Fixture *f, uint8_t to, unsigned number, StoreWrite *ret)
@@ -106,8 +83,8 @@ static void test_hidden(Fixture *f, gconstpointer data)
     /* the search finds what is there */
     g_assert_true(test_files_have(f->folder, "CREATE TABLE", 12));
     expect_all_hidden(f, &small, &large);
-    close_store(f);
-    open_store(f);
+    store_fixture_close(f);
+    store_fixture_open(f);
     expect_all_hidden(f, &small, &large);
     memcpy(ids, small.put.id, ID_SIZE);
     memcpy(ids + ID_SIZE, large.put.id, ID_SIZE);
@@ -199,7 +176,7 @@ static void test_other_key(Fixture *f, gconstpointer data)
     g_autofree char *before = NULL, *after = NULL;
     gsize n_before = 0, n_after = 0;
     g_assert_cmpint(put_large(f, 1, 2, &w), ==, 0);
-    close_store(f);
+    store_fixture_close(f);
     g_assert_true(g_file_get_contents(f->path, &before, &n_before, NULL));
     g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_other_keeper(), &f->store), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
@@ -209,18 +186,18 @@ static void test_other_key(Fixture *f, gconstpointer data)
     g_assert_cmpmem(before, n_before, after, n_after);
     g_assert_cmpuint(test_count_files(f->folder, "blobs"), ==, 1);
     g_assert_nonnull(strstr(store_problem(HMSG_ERROR_AUTHENTICATION_FAILED), "identity key"));
-    open_store(f);
+    store_fixture_open(f);
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
 }
 
 static void change(Fixture *f, const char *sql)
 {
     Db *db = NULL;
-    close_store(f);
+    store_fixture_close(f);
     g_assert_cmpint(db_open(f->path, &store_sqlite_schema, NULL, &db), ==, 0);
     g_assert_cmpint(db_exec(db, sql), ==, 0);
     (void)db_close(db);
-    open_store(f);
+    store_fixture_open(f);
 }
 
 /* Somebody who can write in the database can delete; what he moves or makes up does not open. */
@@ -241,17 +218,17 @@ static void test_moved(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_put(f->store, 1, 2, 3, test_body(1, 5000), 5000, LATER, &w), ==, 0);
     g_assert_cmpint(test_put(f->store, 1, 2, 3, test_body(2, 5000), 5000, LATER, &w), ==, 0);
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
-    close_store(f);
+    store_fixture_close(f);
     g_autofree char *copy = NULL;
     gsize n = 0;
     g_assert_true(g_file_get_contents(f->path, &copy, &n, NULL));
-    open_store(f);
+    store_fixture_open(f);
     for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
         change(f, changes[i]);
         g_assert_cmpint(store_sqlite_check(f->reader), ==, -EBADMSG);
-        close_store(f);
+        store_fixture_close(f);
         g_assert_true(g_file_set_contents(f->path, copy, (gssize)n, NULL));
-        open_store(f);
+        store_fixture_open(f);
         g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
     }
 }

@@ -16,33 +16,18 @@
 #define LARGE 100000u
 
 typedef struct Fixture {
-    char *folder, *path;
-    StoreLimits limits;
-    Store *store;
-    StoreReader *reader;
+    StoreFixture s;
     uint8_t ids[MESSAGES][ID_SIZE], large[ID_SIZE];
 } Fixture;
-
-static void open_store(Fixture *f)
-{
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
-    g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
-}
-
-static void close_store(Fixture *f)
-{
-    f->reader = store_reader_free(f->reader);
-    f->store = store_free(f->store);
-}
 
 static void put_large(Fixture *f)
 {
     StoreWrite w;
     test_put_init(&w, 1, 2, NOW, test_body(1, LARGE), LARGE, LATER);
     w.put.body = NULL;
-    g_assert_cmpint(store_blob_new(f->store, &w.put.blob), ==, 0);
+    g_assert_cmpint(store_blob_new(f->s.store, &w.put.blob), ==, 0);
     g_assert_cmpint(store_blob_append(w.put.blob, test_body(1, LARGE), LARGE), ==, 0);
-    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
     memcpy(f->large, w.put.id, ID_SIZE);
 }
 
@@ -56,7 +41,7 @@ static void rotate(Fixture *f)
                                .from = test_skid(7),
                                .from_statement = "statement 7",
                                .steps = "[\"by these steps\"]"}};
-    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
 }
 
 static int note(const StoreLink *l, void *userdata)
@@ -73,9 +58,9 @@ static void expect_chain(Fixture *f)
 {
     g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1);
     bool seen = false;
-    g_assert_cmpint(store_chain(f->reader, test_skid(USERS + 1), test_skid(7), note, &seen), ==, 0);
+    g_assert_cmpint(store_chain(f->s.reader, test_skid(USERS + 1), test_skid(7), note, &seen), ==, 0);
     g_assert_true(seen);
-    g_assert_cmpint(store_find_former(f->reader, test_kid(7), i), ==, 0);
+    g_assert_cmpint(store_find_former(f->s.reader, test_kid(7), i), ==, 0);
     g_assert_cmpstr(i->name, ==, "user7");
 }
 
@@ -87,19 +72,15 @@ static size_t size_of(unsigned number)
 static void set_up(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
-    f->folder = test_folder_new();
-    f->path = g_build_filename(f->folder, "relay.sqlite", NULL);
-    store_limits_init(&f->limits);
-    f->limits.space_reserve = 0;
-    open_store(f);
+    store_fixture_set_up(&f->s);
     for (unsigned i = 1; i <= USERS; i++) {
         g_autofree char *name = g_strdup_printf("user%u", i);
-        g_assert_cmpint(test_register(f->store, (uint8_t)i, i == USERS ? "" : name), ==, 0);
+        g_assert_cmpint(test_register(f->s.store, (uint8_t)i, i == USERS ? "" : name), ==, 0);
     }
     rotate(f);
     put_large(f);
     for (unsigned i = 0; i < MESSAGES; i++) {
-        g_assert_cmpint(test_put(f->store, 1, 2, NOW, test_body(i, size_of(i)), size_of(i), LATER, &w), ==,
+        g_assert_cmpint(test_put(f->s.store, 1, 2, NOW, test_body(i, size_of(i)), size_of(i), LATER, &w), ==,
                         0);
         memcpy(f->ids[i], w.put.id, ID_SIZE);
     }
@@ -107,22 +88,20 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    close_store(f);
-    g_free(f->path);
-    test_folder_remove(f->folder);
+    store_fixture_tear_down(&f->s);
 }
 
 static StoreCounts counts(Fixture *f)
 {
     StoreCounts c = {};
-    g_assert_cmpint(store_counts(f->reader, &c), ==, 0);
+    g_assert_cmpint(store_counts(f->s.reader, &c), ==, 0);
     return c;
 }
 
 static bool step(Fixture *f, int64_t now, uint64_t age_max)
 {
     StoreWrite w = {.kind = STORE_REKEY, .rekey = {.now = now, .age_max = age_max}};
-    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
     return w.rekey.more;
 }
 
@@ -131,7 +110,7 @@ static void expect_message(Fixture *f, unsigned number)
     _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
     StoreFile *file = NULL;
     uint64_t size = 0;
-    g_assert_cmpint(store_fetch(f->reader, test_kid(1), f->ids[number], &body, &file, &size), ==, 0);
+    g_assert_cmpint(store_fetch(f->s.reader, test_kid(1), f->ids[number], &body, &file, &size), ==, 0);
     g_assert_cmpmem(body.data, body.size, test_body(number, size_of(number)), size_of(number));
 }
 
@@ -144,19 +123,19 @@ static void expect_all(Fixture *f)
     uint64_t size = 0;
     size_t n = 0;
     for (unsigned k = 1; k <= USERS; k++)
-        g_assert_cmpint(store_find_key(f->reader, test_kid((uint8_t)k), i), ==,
+        g_assert_cmpint(store_find_key(f->s.reader, test_kid((uint8_t)k), i), ==,
                         k == 7 ? HMSG_ERROR_NOT_FOUND : 0);
     expect_chain(f);
-    g_assert_cmpint(store_list(f->reader, test_kid(1), 0, MESSAGES + 1, list, &n), ==, 0);
+    g_assert_cmpint(store_list(f->s.reader, test_kid(1), 0, MESSAGES + 1, list, &n), ==, 0);
     g_assert_cmpuint(n, ==, MESSAGES + 1);
     for (unsigned k = 0; k < MESSAGES; k++)
         g_assert_cmpmem(list[k + 1].id, ID_SIZE, f->ids[k], ID_SIZE);
     for (unsigned k = 0; k < MESSAGES; k += 7)
         expect_message(f, k);
-    g_assert_cmpint(store_fetch(f->reader, test_kid(1), f->large, &body, &file, &size), ==, 0);
+    g_assert_cmpint(store_fetch(f->s.reader, test_kid(1), f->large, &body, &file, &size), ==, 0);
     test_read_file(file, &body);
     g_assert_cmpmem(body.data, body.size, test_body(1, LARGE), LARGE);
-    g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
+    g_assert_cmpint(store_sqlite_check(f->s.reader), ==, 0);
 }
 
 /* One value, as it stands in the table. */
@@ -166,7 +145,7 @@ static GBytes *look(const Fixture *f, const char *query)
     DbStatement *sql = NULL;
     bool row = false;
     size_t n = 0;
-    g_assert_cmpint(db_open_reader(f->path, &store_sqlite_schema, &db), ==, 0);
+    g_assert_cmpint(db_open_reader(f->s.path, &store_sqlite_schema, &db), ==, 0);
     g_assert_cmpint(db_prepare(db, query, &sql), ==, 0);
     g_assert_cmpint(db_step(sql, &row), ==, 0);
     g_assert_true(row);
@@ -181,7 +160,7 @@ static bool files_have(const Fixture *f, GBytes *b)
 {
     gsize n = 0;
     const void *data = g_bytes_get_data(b, &n);
-    return test_files_have(f->folder, data, n);
+    return test_files_have(f->s.folder, data, n);
 }
 
 static void test_change(Fixture *f, gconstpointer data)
@@ -205,14 +184,14 @@ static void test_change(Fixture *f, gconstpointer data)
     }
     g_assert_false(step(f, NOW, 0)); /* nobody asked */
     g_assert_cmpuint(counts(f).key, ==, 1);
-    g_assert_cmpint(store_sqlite_open_reader(f->folder, test_store_keeper(), &other), ==, 0);
-    g_assert_cmpint(store_sqlite_request_rekey(f->folder), ==, 0);
+    g_assert_cmpint(store_sqlite_open_reader(f->s.folder, test_store_keeper(), &other), ==, 0);
+    g_assert_cmpint(store_sqlite_request_rekey(f->s.folder), ==, 0);
     while (step(f, NOW, 0)) {
         steps++;
         g_assert_cmpuint(counts(f).key, ==, 2);
         g_assert_cmpuint(counts(f).key_pending, >, 0);
         expect_all(f);
-        g_assert_cmpint(test_put(f->store, 2, 1, NOW, test_body(steps, 50), 50, LATER, &w), ==, 0);
+        g_assert_cmpint(test_put(f->s.store, 2, 1, NOW, test_body(steps, 50), 50, LATER, &w), ==, 0);
     }
     g_assert_cmpuint(steps, >, 1);
     g_assert_cmpuint(counts(f).key_pending, ==, 0);
@@ -225,8 +204,8 @@ static void test_change(Fixture *f, gconstpointer data)
         g_bytes_unref(before[i]);
     }
     g_assert_cmpuint(counts(f).key, ==, 2);
-    close_store(f);
-    open_store(f);
+    store_fixture_close(&f->s);
+    store_fixture_open(&f->s);
     expect_all(f);
 }
 
@@ -234,11 +213,11 @@ static void test_change(Fixture *f, gconstpointer data)
 static void test_resumed(Fixture *f, gconstpointer data)
 {
     bool more = true;
-    g_assert_cmpint(store_sqlite_request_rekey(f->folder), ==, 0);
+    g_assert_cmpint(store_sqlite_request_rekey(f->s.folder), ==, 0);
     while (more) {
         more = step(f, NOW, 0);
-        close_store(f);
-        open_store(f);
+        store_fixture_close(&f->s);
+        store_fixture_open(&f->s);
         expect_message(f, 5);
     }
     g_assert_cmpuint(counts(f).key, ==, 2);
@@ -265,22 +244,22 @@ static void test_due(Fixture *f, gconstpointer data)
 static void test_bound(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
-    close_store(f);
-    f->limits.key_seals = 3;
-    open_store(f);
+    store_fixture_close(&f->s);
+    f->s.limits.key_seals = 3;
+    store_fixture_open(&f->s);
     for (unsigned i = 400; i < 410; i++)
-        g_assert_cmpint(test_put(f->store, 3, 2, NOW, test_body(i, 64), 64, LATER, &w), ==, 0);
+        g_assert_cmpint(test_put(f->s.store, 3, 2, NOW, test_body(i, 64), 64, LATER, &w), ==, 0);
     g_autoptr(GBytes) keys = look(f, "SELECT count(DISTINCT key) FROM messages WHERE mailbox = 3");
     g_assert_cmpmem(g_bytes_get_data(keys, NULL), g_bytes_get_size(keys), "4", 1);
     g_assert_cmpuint(counts(f).key_pending, ==, 3);
-    g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
-    g_assert_cmpint(test_acknowledge(f->store, 3, w.put.id, 1, &w), ==, 0);
+    g_assert_cmpint(store_sqlite_check(f->s.reader), ==, 0);
+    g_assert_cmpint(test_acknowledge(f->s.store, 3, w.put.id, 1, &w), ==, 0);
     g_assert_cmpuint(w.n_changes, ==, 1);
     store_write_done(&w);
     while (step(f, NOW, 0))
         continue;
     g_assert_cmpuint(counts(f).key_pending, ==, 0);
-    g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
+    g_assert_cmpint(store_sqlite_check(f->s.reader), ==, 0);
 }
 
 /* Whoever leaves in the middle of it takes all his keys with him. */
@@ -288,14 +267,14 @@ static void test_leave(Fixture *f, gconstpointer data)
 {
     StoreWrite leave = {.kind = STORE_UNREGISTER, .unregister.name = "user1"};
     memcpy(leave.unregister.skid, test_skid(1), KID_SIZE);
-    g_assert_cmpint(store_sqlite_request_rekey(f->folder), ==, 0);
+    g_assert_cmpint(store_sqlite_request_rekey(f->s.folder), ==, 0);
     g_assert_true(step(f, NOW, 0));
-    g_assert_cmpint(test_write(f->store, &leave), ==, 0);
+    g_assert_cmpint(test_write(f->s.store, &leave), ==, 0);
     while (step(f, NOW, 0))
         continue;
     g_assert_cmpuint(counts(f).key_pending, ==, 0);
     g_assert_cmpuint(counts(f).messages, ==, 0);
-    g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
+    g_assert_cmpint(store_sqlite_check(f->s.reader), ==, 0);
 }
 
 int main(int argc, char **argv)

@@ -17,31 +17,11 @@
 
 #define LATER (clock_realtime() + 1000)
 
-typedef struct Fixture {
-    char *folder;
-    StoreLimits limits;
-    Store *store;
-    StoreReader *reader;
-} Fixture;
-
-static void open_store(Fixture *f)
-{
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
-    g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
-}
-
-static void close_store(Fixture *f)
-{
-    f->reader = store_reader_free(f->reader);
-    f->store = store_free(f->store);
-}
+typedef StoreFixture Fixture;
 
 static void set_up(Fixture *f, gconstpointer data)
 {
-    f->folder = test_folder_new();
-    store_limits_init(&f->limits);
-    f->limits.space_reserve = 0;
-    open_store(f);
+    store_fixture_set_up(f);
     g_assert_cmpint(test_register(f->store, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(f->store, 2, "bob"), ==, 0);
     g_assert_cmpint(test_register(f->store, 3, ""), ==, 0);
@@ -49,8 +29,7 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    close_store(f);
-    test_folder_remove(f->folder);
+    store_fixture_tear_down(f);
 }
 
 static int rotate_from(Fixture *f, uint8_t from, const char *statement, uint8_t to, uint64_t generation,
@@ -100,8 +79,8 @@ static void test_keys(Fixture *f, gconstpointer data)
     g_assert_cmpint(rotate(f, 3, 13, 2), ==, 0);
     g_assert_cmpint(store_find_key(f->reader, test_kid(13), i), ==, 0);
     g_assert_cmpstr(i->name, ==, "");
-    close_store(f);
-    open_store(f);
+    store_fixture_close(f);
+    store_fixture_open(f);
     g_assert_cmpint(store_find_former(f->reader, test_kid(3), i), ==, 0);
     g_assert_cmpint(i->kid[0], ==, test_kid(13)[0]);
 }
@@ -219,8 +198,8 @@ static void test_sender(Fixture *f, gconstpointer data)
     StoreWrite w;
     int64_t now = clock_realtime();
     f->limits.sender_messages = 2;
-    close_store(f);
-    open_store(f);
+    store_fixture_close(f);
+    store_fixture_open(f);
     g_assert_cmpint(test_put(f->store, 1, 2, now, "one", 3, LATER, &w), ==, 0);
     uint8_t id[ID_SIZE];
     memcpy(id, w.put.id, ID_SIZE);
@@ -250,8 +229,8 @@ static void test_unregister(Fixture *f, gconstpointer data)
     memcpy(w.unregister.skid, test_skid(11), KID_SIZE);
     g_assert_cmpint(test_write(f->store, &w), ==, 0);
     g_assert_cmpint(store_find_former(f->reader, test_skid(1), i), ==, HMSG_ERROR_NOT_FOUND);
-    close_store(f);
-    open_store(f);
+    store_fixture_close(f);
+    store_fixture_open(f);
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
 }
 
@@ -269,15 +248,16 @@ static void test_migration(Fixture *f, gconstpointer data)
     g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1), *new = test_identity(50, "");
     StoreMessage list[2];
     size_t n = 0;
-    close_store(f);
+    store_fixture_close(f);
     test_folder_remove(f->folder);
     f->folder = test_folder_new();
-    g_autofree char *path = g_build_filename(f->folder, "relay.sqlite", NULL);
+    g_free(f->path);
+    f->path = g_build_filename(f->folder, "relay.sqlite", NULL);
     Db *db = NULL;
-    g_assert_cmpint(db_open(path, &first, NULL, &db), ==, 0);
+    g_assert_cmpint(db_open(f->path, &first, NULL, &db), ==, 0);
     g_assert_cmpint(db_exec(db, rows), ==, 0);
     db = db_close(db);
-    open_store(f);
+    store_fixture_open(f);
     g_assert_cmpint(store_find_name(f->reader, "dora", i), ==, 0);
     g_assert_cmpstr(i->statement, ==, "statement");
     g_assert_cmpint(store_list(f->reader, i->kid, 0, 2, list, &n), ==, 0);

@@ -16,27 +16,17 @@
 #define NOW 1000000
 #define LATER (NOW + 1000)
 
-typedef struct Fixture {
-    char *folder;
-    StoreLimits limits;
-    Store *store;
-    StoreReader *reader;
-} Fixture;
+typedef StoreFixture Fixture;
 
 static void reopen(Fixture *f)
 {
-    f->reader = store_reader_free(f->reader);
-    f->store = store_free(f->store);
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
-    g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
+    store_fixture_close(f);
+    store_fixture_open(f);
 }
 
 static void set_up(Fixture *f, gconstpointer data)
 {
-    f->folder = test_folder_new();
-    store_limits_init(&f->limits);
-    f->limits.space_reserve = 0;
-    reopen(f);
+    store_fixture_set_up(f);
     g_assert_cmpint(test_register(f->store, 1, "alice"), ==, 0);
     g_assert_cmpint(test_register(f->store, 2, "bob"), ==, 0);
     g_assert_cmpint(test_register(f->store, 3, ""), ==, 0);
@@ -44,9 +34,7 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    f->reader = store_reader_free(f->reader);
-    f->store = store_free(f->store);
-    test_folder_remove(f->folder);
+    store_fixture_tear_down(f);
 }
 
 static unsigned blob_files(const Fixture *f)
