@@ -67,7 +67,7 @@ static void say(Fixture *f, const TestPerson *p, const char *statement, const js
     fake_relay_set_json(f->relay, "GET /v1/names/bob", 200, text);
     if (chain) {
         free(text);
-        g_assert_cmpint(json_object_set(answer, "chain", json_deep_copy(chain)), ==, 0);
+        g_assert_cmpint(json_object_set_new(answer, "chain", json_deep_copy(chain)), ==, 0);
         text = json_dumps(answer, JSON_COMPACT);
     }
     fake_relay_set_json(f->relay, led, 200, text);
