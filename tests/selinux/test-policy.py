@@ -169,6 +169,7 @@ def refusals_of_ours(types):
     yield Refusal('the courier asks the agent nothing', {'hmsg_courier_t'}, None, 'hmsg', None)
     yield Refusal('the courier starts nothing', {'hmsg_courier_t'}, types - LIBRARIES - {'hmsg_courier_exec_t'}, 'file',
                   {'execute', 'execute_no_trans'})
+    yield Refusal('the relay changes no configuration of agents', {'hmsg_relay_t'}, {'hmsg_etc_t'}, 'file', CHANGE)
     yield Refusal('the relay asks no agent', {'hmsg_relay_t'}, None, 'hmsg', None)
     yield Refusal("the relay opens nothing of the user's", {'hmsg_relay_t'}, CONTENT | PRIVATE, 'file', {'open', 'read'})
     yield Refusal('pinentry asks the agent nothing', {'hmsg_pinentry_t'}, None, 'hmsg', None)
@@ -209,6 +210,8 @@ CHANGES = (
     ('hmsg_agent_t', 'gpg_agent_exec_t', 'process', None, 'hmsg_pinentry_t'),
     ('init_t', 'hmsg_relay_exec_t', 'process', None, 'hmsg_relay_t'),
     ('hmsg_agent_t', 'xdg_data_t', 'dir', 'hmsg', 'hmsg_data_t'),
+    ('hmsg_relay_t', 'hmsg_etc_t', 'file', None, 'hmsg_relay_key_t'),
+    ('initrc_t', 'var_lib_t', 'dir', 'hmsg-relay', 'hmsg_relay_var_lib_t'),
     ('hmsg_agent_t', 'hmsg_data_t', 'dir', 'keys', 'hmsg_key_t'),
     ('hmsg_agent_t', 'tmpfs_t', 'file', None, 'hmsg_agent_tmpfs_t'),
     ('hmsg_agent_t', 'hmsg_agent_t', 'anon_inode', '[secretmem]', 'hmsg_secret_t'),
