@@ -18,7 +18,8 @@
 #define SCRYPT_R 8u
 #define SCRYPT_P 1u
 
-/* Reads a file that is for its owner, us or root, alone. */
+/* Reads a file that is for its owner, us or root, alone. Root reads what the relay's account owns, whichever
+ * it is: whoever owns the key knows it, and all that root learns here is its pin. */
 static int read_private(const char *path, Buf *ret)
 {
     _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -28,7 +29,9 @@ static int read_private(const char *path, Buf *ret)
         return -errno;
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0 || (st.st_uid != geteuid() && st.st_uid != 0))
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+        return HMSG_ERROR_DENIED;
+    if (st.st_uid != geteuid() && st.st_uid != 0 && geteuid() != 0)
         return HMSG_ERROR_DENIED;
     return file_read_fd(fd, ret);
 }

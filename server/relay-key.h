@@ -14,8 +14,9 @@
 typedef struct RelayKey RelayKey;
 
 int relay_key_generate(unsigned bits, RelayKey **ret);
-/* HMSG_ERROR_AUTHENTICATION_FAILED: not the passphrase. HMSG_ERROR_DENIED: others than the owner may read a
- * file. HMSG_ERROR_BAD_PACKAGE: no encrypted private RSA key of a size that is allowed. */
+/* HMSG_ERROR_AUTHENTICATION_FAILED: not the passphrase. HMSG_ERROR_DENIED: others than the owner have access
+ * to a file, or it is neither ours nor root's and we are not root. HMSG_ERROR_BAD_PACKAGE: no encrypted
+ * private RSA key of a size that is allowed. */
 /* *ret_file (may be NULL): which of the two an error is about. */
 int relay_key_load(const char *path, const char *passphrase_path, const char **ret_file, RelayKey **ret);
 /* What to tell people about a result of relay_key_load. Never NULL. */

@@ -6,12 +6,14 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libhmsg/base/error.h"
 #include "server/relay-key.h"
 #include "tests/lib/process.h"
 
 #define NOW 1800000000
+#define ACCOUNT 54321 /* of nobody's */
 
 typedef struct Files {
     char *folder, *key, *passphrase;
@@ -159,6 +161,30 @@ static void test_refused(void)
     files_done(&f);
 }
 
+/* After systemd-tmpfiles the files are the service's, and the administrator still asks for the pin. */
+static void test_account(void)
+{
+    RelayKey *k = NULL, *loaded = NULL;
+    Files f = files_new();
+
+    if (geteuid() != 0) {
+        g_test_skip("only root can give files away");
+        files_done(&f);
+        return;
+    }
+    g_assert_cmpint(relay_key_generate(2048, &k), ==, 0);
+    g_assert_cmpint(relay_key_save(k, f.key, f.passphrase), ==, 0);
+    g_assert_cmpint(chown(f.key, ACCOUNT, ACCOUNT), ==, 0);
+    g_assert_cmpint(chown(f.passphrase, ACCOUNT, ACCOUNT), ==, 0);
+    g_assert_cmpint(relay_key_load(f.key, f.passphrase, NULL, &loaded), ==, 0);
+    g_assert_cmpmem(relay_key_pin(loaded), PIN_SIZE, relay_key_pin(k), PIN_SIZE);
+    (void)relay_key_free(loaded);
+    g_assert_cmpint(g_chmod(f.key, 0640), ==, 0);
+    expect_load(&f, HMSG_ERROR_DENIED);
+    (void)relay_key_free(k);
+    files_done(&f);
+}
+
 /* Keys of others: written by OpenSSL with this cipher (NULL: none). */
 static void write_key(const Files *f, EVP_PKEY *pkey, const EVP_CIPHER *cipher)
 {
@@ -243,6 +269,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/relay-key/wrap", test_wrap);
     g_test_add_func("/server/relay-key/save-fails", test_save_fails);
     g_test_add_func("/server/relay-key/refused", test_refused);
+    g_test_add_func("/server/relay-key/account", test_account);
     g_test_add_func("/server/relay-key/foreign-keys", test_foreign_keys);
     g_test_add_func("/server/relay-key/online", test_online);
     return g_test_run();
