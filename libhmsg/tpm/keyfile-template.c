@@ -32,6 +32,12 @@ void tpm_template_key(TpmKeyUse use, bool guarded, TPM2B_PUBLIC *ret)
         scheme->details.oaep.hashAlg = TPM2_ALG_SHA256;
 }
 
+void tpm_template_import(TPM2B_PUBLIC *template)
+{
+    template->publicArea.objectAttributes &=
+        ~(TPMA_OBJECT)(TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN);
+}
+
 void tpm_template_srk(TPM2B_PUBLIC *ret)
 {
     *ret = (TPM2B_PUBLIC){
@@ -52,6 +58,16 @@ void tpm_template_srk(TPM2B_PUBLIC *ret)
                     },
             },
     };
+}
+
+TpmKeyUse tpm_template_nth(unsigned n, TPM2B_PUBLIC *ret)
+{
+    TpmKeyUse use = (n & 1) == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN;
+
+    tpm_template_key(use, (n & 2) != 0, ret);
+    if ((n & 4) != 0)
+        tpm_template_import(ret);
+    return use;
 }
 
 static int marshal(const TPM2B_PUBLIC *public, uint8_t *ret, size_t *ret_size)
@@ -77,8 +93,8 @@ bool tpm_template_is_key(const TPM2B_PUBLIC *public)
     TPM2B_PUBLIC template;
     if (public->publicArea.type != TPM2_ALG_RSA)
         return false;
-    for (unsigned i = 0; i < 4; i++) {
-        tpm_template_key(i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN, i % 2 != 0, &template);
+    for (unsigned i = 0; i < KEY_TEMPLATES; i++) {
+        tpm_template_nth(i, &template);
         template.publicArea.unique.rsa = public->publicArea.unique.rsa;
         if (public->publicArea.authPolicy.size == TPM_DIGEST_SIZE) {
             template.publicArea.authPolicy = public->publicArea.authPolicy;

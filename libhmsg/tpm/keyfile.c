@@ -31,7 +31,7 @@ static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
 struct TpmKeyFile {
     atomic_uint references;
     TpmKeyUse use;
-    bool needs_auth, guarded, bound;
+    bool needs_auth, guarded, bound, imported;
     TpmKeyPolicy policy;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
@@ -57,16 +57,15 @@ TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k)
  * key with an authorization value is guarded; one that is guarded may have lost its value. */
 static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
 {
-    for (unsigned i = 0; i < 4; i++) {
-        TpmKeyUse use = i / 2 == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN;
-        bool guarded = i % 2 != 0;
+    for (unsigned i = 0; i < KEY_TEMPLATES; i++) {
         TPM2B_PUBLIC template;
         uint8_t expected[sizeof(TPM2B_PUBLIC)];
         size_t size = 0;
+        TpmKeyUse use = tpm_template_nth(i, &template);
+        TPMA_OBJECT attributes = template.publicArea.objectAttributes;
 
-        if (k->needs_auth && !guarded)
+        if (k->needs_auth && (attributes & TPMA_OBJECT_NODA) != 0)
             continue;
-        tpm_template_key(use, guarded, &template);
         int r = k->bound ? tpm_template_bind(&k->policy, &template) : 0;
         if (r < 0)
             return r;
@@ -79,7 +78,8 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         if (modulus[0] < 0x80 || modulus[TPM_RSA_SIZE - 1] % 2 == 0)
             return -EBADMSG;
         k->use = use;
-        k->guarded = guarded;
+        k->guarded = (attributes & TPMA_OBJECT_NODA) == 0;
+        k->imported = (attributes & TPMA_OBJECT_FIXEDTPM) == 0;
         k->public_size = size;
         memcpy(k->public, public, size);
         memcpy(k->spki, spki_head, sizeof(spki_head));
@@ -302,6 +302,11 @@ bool tpm_keyfile_needs_auth(const TpmKeyFile *k)
 bool tpm_keyfile_is_guarded(const TpmKeyFile *k)
 {
     return k->guarded;
+}
+
+bool tpm_keyfile_is_imported(const TpmKeyFile *k)
+{
+    return k->imported;
 }
 
 const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k)

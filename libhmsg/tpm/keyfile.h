@@ -53,6 +53,9 @@ TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k);
 bool tpm_keyfile_needs_auth(const TpmKeyFile *k);
 /* noDA is clear: the TPM would count them. */
 bool tpm_keyfile_is_guarded(const TpmKeyFile *k);
+/* It comes from outside (TPM2_Import): fixedTPM, fixedParent and sensitiveDataOrigin are clear. No policy
+ * lets TPM2_Duplicate take it out of the TPM, but there may be copies of it as it was before. */
+bool tpm_keyfile_is_imported(const TpmKeyFile *k);
 /* The generation that it is bound to, owned by k; NULL: none. */
 const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k);
 /* TPM_NAME_SIZE bytes. */

@@ -47,8 +47,9 @@ typedef struct Work {
     bool pinned;
     uint8_t pin[TPM_NAME_SIZE];
     TpmKeyFile *key;
-    Secret *auth;     /* of the key, or of those to be made; NULL: none */
-    Secret *new_auth; /* change_auth */
+    Secret *auth;                          /* of the key, or of those to be made; NULL: none */
+    Secret *new_auth;                      /* change_auth */
+    TpmPrivateKey from_decrypt, from_sign; /* create: prime NULL: the TPM makes it */
     uint8_t ciphertext[TPM_RSA_SIZE];
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
     size_t plaintext_size;
@@ -154,6 +155,9 @@ void link_reclaim(Link *l, const uint8_t *pin);
 void link_close(Link *l, bool broken);
 /* Waits; false when cancelled meanwhile. */
 bool link_pause(const Link *l, int milliseconds);
+
+/* TPM2_Import of a key as w has it (runner-import.c). */
+TSS2_RC import_key(Work *w, Link *l, TpmKeyUse use, const TpmPrivateKey *key, TpmKeyFile **ret);
 
 /* The work on counters (runner-counter.c). */
 TSS2_RC counter_run(Work *w, Link *l);

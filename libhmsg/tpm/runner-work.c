@@ -21,6 +21,8 @@ Work *work_free(Work *w)
     secret_free(w->secret);
     secret_free(w->auth);
     secret_free(w->new_auth);
+    secret_free(w->from_decrypt.prime);
+    secret_free(w->from_sign.prime);
     bytes_wipe(w, sizeof(*w));
     free(w);
     return NULL;
@@ -85,9 +87,11 @@ static TSS2_RC do_create(Work *w, Link *l)
     const TpmKeyPolicy *policy = w->bound ? &w->policy : NULL;
     TSS2_RC rc = policy ? policy_find(w, l) : TSS2_RC_SUCCESS;
     if (rc == TSS2_RC_SUCCESS && w->r == 0 && !w->decrypt_key)
-        rc = create_key(l, TPM_KEY_DECRYPT, policy, w->auth, &w->decrypt_key);
+        rc = w->from_decrypt.prime ? import_key(w, l, TPM_KEY_DECRYPT, &w->from_decrypt, &w->decrypt_key)
+                                   : create_key(l, TPM_KEY_DECRYPT, policy, w->auth, &w->decrypt_key);
     if (rc == TSS2_RC_SUCCESS && w->r == 0 && !w->sign_key)
-        rc = create_key(l, TPM_KEY_SIGN, policy, w->auth, &w->sign_key);
+        rc = w->from_sign.prime ? import_key(w, l, TPM_KEY_SIGN, &w->from_sign, &w->sign_key)
+                                : create_key(l, TPM_KEY_SIGN, policy, w->auth, &w->sign_key);
     return rc;
 }
 

@@ -2,6 +2,7 @@
 #include "libhmsg/tpm/runner.h"
 
 #include <errno.h>
+#include <openssl/bn.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
@@ -303,14 +304,61 @@ static int use_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, const Tpm
 int tpm_runner_create_keys(TpmRunner *r, const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done,
                            void *userdata, TpmJob **ret)
 {
-    Work *w = NULL;
+    return tpm_runner_import_keys(r, NULL, NULL, policy, auth, done, userdata, ret);
+}
+
+/* TPM2_Import does not look. */
+static int check_prime(const TpmPrivateKey *key)
+{
+    BN_CTX *ctx = BN_CTX_secure_new();
+    BIGNUM *prime = BN_secure_new(), *modulus = BN_new(), *rest = BN_secure_new();
+    int r = -ENOMEM;
+
+    if (ctx && rest && prime && modulus && BN_bin2bn(key->modulus, TPM_RSA_SIZE, modulus) &&
+        BN_bin2bn(secret_bytes(key->prime), TPM_RSA_SIZE / 2, prime)) {
+        BN_set_flags(prime, BN_FLG_CONSTTIME);
+        r = BN_num_bits(prime) == TPM_RSA_SIZE * 8 / 2 && BN_mod(rest, modulus, prime, ctx) == 1 &&
+                    BN_is_zero(rest)
+                ? 0
+                : -EINVAL;
+    }
+    BN_clear_free(prime);
+    BN_clear_free(rest);
+    BN_free(modulus);
+    BN_CTX_free(ctx);
+    return r;
+}
+
+/* from: NULL for none. */
+static int copy_private(const TpmPrivateKey *from, TpmPrivateKey *ret)
+{
+    if (!from)
+        return 0;
+    if (secret_size(from->prime) != TPM_RSA_SIZE / 2)
+        return -EINVAL;
+    int e = check_prime(from);
+    if (e < 0)
+        return e;
+    memcpy(ret->modulus, from->modulus, TPM_RSA_SIZE);
+    return secret_new_copy(secret_bytes(from->prime), secret_size(from->prime), &ret->prime);
+}
+
+int tpm_runner_import_keys(TpmRunner *r, const TpmPrivateKey *decrypt, const TpmPrivateKey *sign,
+                           const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done, void *userdata,
+                           TpmJob **ret)
+{
+    _cleanup_(work_freep) Work *w = NULL;
     int e = work_new(WORK_CREATE, NULL, auth, &w);
+    if (e == 0)
+        e = copy_private(decrypt, &w->from_decrypt);
+    if (e == 0)
+        e = copy_private(sign, &w->from_sign);
     if (e != 0)
         return e;
     w->bound = policy != NULL;
     if (policy)
         w->policy = *policy;
-    return submit(r, w, done, userdata, ret);
+    return submit(r, TAKE_PTR(w), done, userdata, ret);
 }
 
 int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,

@@ -98,6 +98,17 @@ uint64_t tpm_runner_next_deadline(TpmRunner *r);
 /* policy (NULL: none): binds both to the counter. */
 int tpm_runner_create_keys(TpmRunner *r, const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done,
                            void *userdata, TpmJob **ret);
+/* A key from outside: RSA-2048 with the exponent 65537, which the caller has checked. */
+typedef struct TpmPrivateKey {
+    uint8_t modulus[TPM_RSA_SIZE];
+    Secret *prime; /* one of the two: TPM_RSA_SIZE / 2 bytes */
+} TpmPrivateKey;
+
+/* The same keys, but they come from outside (TPM2_Import), encrypted for the TPM's storage key. sign NULL:
+ * that one the TPM makes. Copied. -EINVAL: the prime has another size, or is no factor of the modulus. */
+int tpm_runner_import_keys(TpmRunner *r, const TpmPrivateKey *decrypt, const TpmPrivateKey *sign,
+                           const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done, void *userdata,
+                           TpmJob **ret);
 /* For both: auth (NULL: none) is the key's authorization value. A wrong one is HMSG_ERROR_LOCKED with
  * TPM_REASON_WRONG_AUTH, never tried twice, and of no consequence only for keys without one. Nor is it tried
  * again when the answer was lost or cannot be believed: then it is TPM_UNAVAILABLE. */

@@ -304,9 +304,9 @@ static void test_damaged_der(void)
             }
         }
     /* 254 bytes of the modulus freely, its first with the high bit, its last odd; the sealed part freely;
-     * noDA
+     * noDA; and fixedTPM, fixedParent and sensitiveDataOrigin, which are in one byte
      */
-    g_assert_cmpuint(accepted, ==, 254 * 255 + 127 + 127 + PRIVATE_SIZE * 255 + 1);
+    g_assert_cmpuint(accepted, ==, 254 * 255 + 127 + 127 + PRIVATE_SIZE * 255 + 2);
 }
 
 static void test_damaged_pem(void)
