@@ -23,5 +23,14 @@ DEFINE_CLEANUP(IdentityCall *, identity_call_free)
 /* The work has been begun, or not: then the error is the answer. 1, for the vtable. */
 int identity_call_begun(IdentityCall *c, int r, const char *detail);
 
+/* The answer to Create, Import and Rotate; userdata is an IdentityCall. */
+void identity_call_created(int r, const char *detail, void *userdata);
+/* fd -1: there is none. INVALID_ARGS has words. */
+int identity_read_pin(int fd, Secret **ret, sd_bus_error *error);
+#define GENERATION_COUNTER "counter"
+bool identity_is_generation(const char *text);
+
+/* identity-import-bus.c: Import. */
+int identity_method_import(sd_bus_message *message, void *userdata, sd_bus_error *error);
 /* identity-export-bus.c: ExportPublic. */
 int identity_method_export(sd_bus_message *message, void *userdata, sd_bus_error *error);

@@ -9,7 +9,6 @@
 #include "libhmsg/base/error.h"
 
 #define PROTECTION "tpm"
-#define GENERATION_COUNTER "counter"
 #define GENERATION_NONE "none"
 
 static int append_address(const char *address, const char *relay, const char *state, const char *error,
@@ -65,7 +64,7 @@ static int append_identity(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = append_addresses_entry(m, reply);
     if (r >= 0)
-        r = bus_append_string(reply, "protection", PROTECTION);
+        r = bus_append_string(reply, "protection", protection_text(p->protection));
     if (r >= 0)
         r = bus_append_string(reply, "kid", p->kid);
     if (r >= 0)
@@ -89,7 +88,7 @@ static int append_identity(Manager *m, sd_bus_message *reply)
     return r >= 0 ? sd_bus_message_close_container(reply) : r;
 }
 
-static void on_created(int r, const char *detail, void *userdata)
+void identity_call_created(int r, const char *detail, void *userdata)
 {
     _cleanup_(identity_call_freep) IdentityCall *c = userdata;
     sd_bus_message *reply = NULL;
@@ -105,8 +104,7 @@ static void on_created(int r, const char *detail, void *userdata)
     sd_bus_message_unref(reply);
 }
 
-/* fd -1: there is none. */
-static int read_pin(int fd, Secret **ret, sd_bus_error *error)
+int identity_read_pin(int fd, Secret **ret, sd_bus_error *error)
 {
     int r = fd < 0 ? 0 : pin_read_fd(fd, ret);
 
@@ -117,7 +115,7 @@ static int read_pin(int fd, Secret **ret, sd_bus_error *error)
     return r;
 }
 
-static bool is_generation(const char *text)
+bool identity_is_generation(const char *text)
 {
     return strcmp(text, GENERATION_COUNTER) == 0 || strcmp(text, GENERATION_NONE) == 0;
 }
@@ -141,18 +139,18 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
     r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
     if (r == 0 && strcmp(o.protection, PROTECTION) != 0)
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The only protection is \"tpm\"");
-    if (r == 0 && !is_generation(o.generation))
+    if (r == 0 && !identity_is_generation(o.generation))
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The generation is \"counter\" or \"none\"");
     if (r == 0)
-        r = read_pin(o.pin, &pin, error);
+        r = identity_read_pin(o.pin, &pin, error);
     if (r == 0)
         r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
     return identity_call_begun(c,
                                identity_create(m->identity, pin,
-                                               strcmp(o.generation, GENERATION_COUNTER) == 0, on_created, c,
-                                               &c->work),
+                                               strcmp(o.generation, GENERATION_COUNTER) == 0,
+                                               identity_call_created, c, &c->work),
                                NULL);
 }
 
@@ -206,7 +204,7 @@ static int method_rotate(sd_bus_message *message, void *userdata, sd_bus_error *
     r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    r = identity_rotate(m->identity, &rotation, on_created, c, &c->work);
+    r = identity_rotate(m->identity, &rotation, identity_call_created, c, &c->work);
     return identity_call_begun(c, r, rotation_detail(r));
 }
 
@@ -303,9 +301,9 @@ static int call_with_pins(sd_bus_message *message, Manager *m, bool two, Identit
     *o = (PinOptions){.pin = -1, .new_pin = -1, .rotate = ROTATE_OPTIONS_NONE};
     r = bus_read_options(message, options, two ? ELEMENTSOF(options) : 2, o, error);
     if (r == 0)
-        r = read_pin(o->pin, ret_pin, error);
+        r = identity_read_pin(o->pin, ret_pin, error);
     if (r == 0)
-        r = read_pin(o->new_pin, ret_new, error);
+        r = identity_read_pin(o->new_pin, ret_new, error);
     if (r == 0)
         r = identity_call_new(m, message, ret);
     if (r == 0)
@@ -373,8 +371,9 @@ static int get_protection(sd_bus *bus, const char *path, const char *interface, 
                           sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
     Manager *m = userdata;
+    const IdentityPublic *p = identity_public(m->identity);
 
-    return sd_bus_message_append_basic(reply, 's', identity_public(m->identity) ? PROTECTION : "");
+    return sd_bus_message_append_basic(reply, 's', p ? protection_text(p->protection) : "");
 }
 
 static int get_fingerprint(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -390,6 +389,9 @@ const sd_bus_vtable identity_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_create, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Import", SD_BUS_ARGS("h", key, "a{sv}", options),
+                            SD_BUS_RESULT("a{sv}", identity), identity_method_import,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Rotate", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Show", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),

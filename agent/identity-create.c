@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* identity_create: the value of the PIN, then the counter, then the keys that are bound to it, then the
- * files.
+/* identity_create and identity_import: the value of the PIN, then the counter, then the keys that are bound
+ * to it, then the files.
  */
 
 #include <errno.h>
@@ -62,7 +62,10 @@ static int create_keys(IdentityWork *w)
 {
     TpmKeyPolicy policy = {w->spare.counter.index, w->value};
 
-    return tpm_runner_create_keys(w->i->runner, w->bind ? &policy : NULL, w->auth, on_created, w, &w->job);
+    const IdentitySource *s = w->source;
+
+    return tpm_runner_import_keys(w->i->runner, s ? &s->decrypt : NULL, s && s->sign.prime ? &s->sign : NULL,
+                                  w->bind ? &policy : NULL, w->auth, on_created, w, &w->job);
 }
 
 static int begin(IdentityWork *w)
@@ -70,8 +73,7 @@ static int begin(IdentityWork *w)
     return w->bind ? identity_counter_make(w, create_keys) : create_keys(w);
 }
 
-int identity_create(Identity *i, const Secret *pin, bool bind, identity_done_t done, void *userdata,
-                    IdentityWork **ret)
+int identity_create_new(Identity *i, bool bind, identity_done_t done, void *userdata, IdentityWork **ret)
 {
     IdentityWork *w = NULL;
     int r;
@@ -84,10 +86,31 @@ int identity_create(Identity *i, const Secret *pin, bool bind, identity_done_t d
     w->done = done;
     w->bind = bind;
     i->creating = w;
-    if (!pin)
-        return identity_work_begun(w, begin(w), ret);
+    *ret = w;
+    return 0;
+}
+
+int identity_create_begin(IdentityWork *w)
+{
+    int r;
+
+    if (!w->pin)
+        return begin(w);
     r = pin_parameters_new(&w->parameters);
     if (r == 0)
-        r = identity_work_derive(w, &w->parameters, pin, begin);
-    return identity_work_begun(w, r, ret);
+        r = identity_work_derive(w, &w->parameters, w->pin, begin);
+    w->pin = secret_free(w->pin);
+    return r;
+}
+
+int identity_create(Identity *i, const Secret *pin, bool bind, identity_done_t done, void *userdata,
+                    IdentityWork **ret)
+{
+    IdentityWork *w = NULL;
+    int r = identity_create_new(i, bind, done, userdata, &w);
+
+    if (r != 0)
+        return r;
+    r = pin ? secret_new_copy(secret_bytes(pin), secret_size(pin), &w->pin) : 0;
+    return identity_work_begun(w, r == 0 ? identity_create_begin(w) : r, ret);
 }

@@ -24,7 +24,7 @@ int identity_export_statement(const IdentityPublic *p, const char *address, Buf 
     IdentityStatement s = {.sign = p->sign,
                            .decrypt = p->decrypt,
                            .generation = p->generation,
-                           .protection = PROTECTION_TPM,
+                           .protection = p->protection,
                            .iat = clock_realtime()};
     _cleanup_(jws_draft_done) JwsDraft draft = {0};
     size_t n = strlen(address);

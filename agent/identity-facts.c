@@ -198,7 +198,7 @@ int identity_facts_write(const IdentityKeys *k, Buf *ret)
     if (r == 0)
         r = json_put_text(j, "skid", p->skid);
     if (r == 0)
-        r = json_put_text(j, "protection", "tpm");
+        r = json_put_text(j, "protection", protection_text(p->protection));
     if (r == 0)
         r = json_put_number(j, "generation", (int64_t)p->generation);
     if (r == 0)
@@ -234,7 +234,7 @@ static int check_facts(const json_t *j, const IdentityKeys *k)
     if (r == 0)
         r = json_expect_text(j, "skid", k->public.skid);
     if (r == 0)
-        r = json_expect_text(j, "protection", "tpm");
+        r = json_expect_text(j, "protection", protection_text(k->public.protection));
     return r;
 }
 

@@ -86,6 +86,8 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     base64url_encode(p->kid_bytes, KID_SIZE, p->kid);
     base64url_encode(p->skid_bytes, KID_SIZE, p->skid);
     p->has_pin = tpm_keyfile_needs_auth(decrypt);
+    p->protection = tpm_keyfile_is_imported(decrypt) || tpm_keyfile_is_imported(sign) ? PROTECTION_IMPORTED
+                                                                                      : PROTECTION_TPM;
     p->bound = tpm_keyfile_policy(decrypt) != NULL;
     p->generation = p->bound ? tpm_keyfile_policy(decrypt)->generation : FIRST_GENERATION;
     p->created = created;

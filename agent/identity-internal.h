@@ -45,6 +45,11 @@ struct Identity {
 
 #define IDENTITY_DETAIL_SIZE 640u
 
+/* Keys from outside, read. */
+typedef struct IdentitySource {
+    TpmPrivateKey decrypt, sign; /* sign.prime NULL: none */
+} IdentitySource;
+
 struct IdentityWork {
     IdentityWork *prev, *next;
     Identity *i; /* NULL: the identity is gone */
@@ -65,6 +70,7 @@ struct IdentityWork {
     int (*derived)(IdentityWork *w); /* what follows */
     PinParameters parameters;        /* of create and set_pin */
     Secret *pin, *auth;
+    IdentitySource *source; /* create: NULL: the TPM makes the keys */
     bool force;
     bool then_lock; /* create: somebody has locked meanwhile */
     bool changing;  /* set_pin */
@@ -107,6 +113,15 @@ static inline const TpmCounter *identity_counter(const Identity *i)
 {
     return i->keys->has_counter ? &i->keys->counter : NULL;
 }
+
+/* identity-create.c */
+/* The work of a create, not begun. ALREADY_EXISTS. */
+int identity_create_new(Identity *i, bool bind, identity_done_t done, void *userdata, IdentityWork **ret);
+/* Begins it, with w->pin and w->source. */
+int identity_create_begin(IdentityWork *w);
+
+/* identity-import.c */
+IdentitySource *identity_source_free(IdentitySource *s);
 
 /* identity-counter.c */
 /* Makes w->spare, a counter that keys/ names until identity_spare_remove; then goes on with then. */

@@ -49,6 +49,7 @@ IdentityWork *identity_work_free(IdentityWork *w)
     secret_free(w->pin);
     secret_free(w->auth);
     secret_free(w->next_pin);
+    identity_source_free(w->source);
     tpm_keyfile_free(w->changed);
     rsa_key_free(w->signer);
     bytes_wipe(&w->spare, sizeof(w->spare));

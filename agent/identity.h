@@ -14,6 +14,7 @@
 #include "libhmsg/tpm/runner.h"
 #include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/jws.h"
+#include "libhmsg/wire/statement.h"
 
 typedef struct IdentityWork IdentityWork;
 IdentityWork *identity_work_free(IdentityWork *w);
@@ -39,6 +40,7 @@ typedef struct IdentityPublic {
     RsaKey *sign;
     uint64_t generation;
     int64_t created;
+    Protection protection; /* IMPORTED: of one of them at least there may be a copy outside */
     bool has_pin;
     bool bound;     /* to a counter of the TPM: when it was raised, no copy of the keys works any more */
     char *srk_name; /* hex */
@@ -80,6 +82,16 @@ int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
  * one. */
 int identity_create(Identity *i, const Secret *pin, bool bind, identity_done_t done, void *userdata,
                     IdentityWork **ret);
+
+/* Keys that the user has already, as libhmsg/wire/key-import.h takes them. */
+typedef struct IdentityImport {
+    const Secret *decrypt, *sign; /* sign NULL: the TPM makes it */
+    const Secret *password;       /* of both; NULL: none */
+} IdentityImport;
+/* As identity_create, with these keys, which never reach the TPM in clear. Later: INVALID_ARGS: a key that is
+ * not taken; LOCKED: its password is missing or wrong. */
+int identity_import(Identity *i, const IdentityImport *o, const Secret *pin, bool bind, identity_done_t done,
+                    void *userdata, IdentityWork **ret);
 
 typedef struct IdentityRotation {
     bool has_grace;

@@ -34,23 +34,34 @@ static bool is_text(const uint8_t *pin, size_t n)
     return true;
 }
 
-int pin_read_fd(int fd, Secret **ret)
+int memfd_read(int fd, size_t min, size_t max, Secret **ret)
 {
-    _cleanup_(secret_freep) Secret *pin = NULL;
+    _cleanup_(secret_freep) Secret *secret = NULL;
     struct stat st;
     int r;
 
-    if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-        st.st_size < (off_t)PIN_SIZE_MIN || st.st_size > (off_t)PIN_SIZE_MAX)
+    if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)min ||
+        st.st_size > (off_t)max)
         return HMSG_ERROR_INVALID_ARGS;
-    r = secret_new((size_t)st.st_size, &pin);
+    r = secret_new((size_t)st.st_size, &secret);
     if (r < 0)
         return r;
-    if (pread(fd, secret_data(pin), secret_size(pin), 0) != (ssize_t)secret_size(pin) ||
-        !is_text(secret_bytes(pin), secret_size(pin)))
+    if (pread(fd, secret_data(secret), secret_size(secret), 0) != (ssize_t)secret_size(secret))
         return HMSG_ERROR_INVALID_ARGS;
-    *ret = TAKE_PTR(pin);
+    *ret = TAKE_PTR(secret);
     return 0;
+}
+
+int pin_read_fd(int fd, Secret **ret)
+{
+    _cleanup_(secret_freep) Secret *pin = NULL;
+    int r = memfd_read(fd, PIN_SIZE_MIN, PIN_SIZE_MAX, &pin);
+
+    if (r == 0 && !is_text(secret_bytes(pin), secret_size(pin)))
+        r = HMSG_ERROR_INVALID_ARGS;
+    if (r == 0)
+        *ret = TAKE_PTR(pin);
+    return r;
 }
 
 static int scrypt(EVP_KDF_CTX *ctx, const PinParameters *p, const Secret *pin, Secret *auth)

@@ -24,6 +24,10 @@ typedef struct PinParameters {
 /* With a new salt. */
 int pin_parameters_new(PinParameters *ret);
 
+/* Reads min to max bytes out of a memfd (memfd_create(2), which cannot block a reader), from its beginning.
+ * INVALID_ARGS: it is none, or has another size. */
+int memfd_read(int fd, size_t min, size_t max, Secret **ret);
+
 /* Reads a PIN out of a memfd (memfd_create(2), which cannot block a reader), from its beginning.
  * INVALID_ARGS: none, or no PIN of PIN_SIZE_MIN..PIN_SIZE_MAX bytes without control characters. */
 int pin_read_fd(int fd, Secret **ret);

@@ -178,7 +178,7 @@ static int sign_statement(RelaysRequest *q)
     Identity *identity = q->owner->m->identity;
     const IdentityPublic *p = identity_public(identity);
     _cleanup_(jws_draft_done) JwsDraft draft = {0};
-    IdentityStatement statement = {.protection = PROTECTION_TPM, .has_previous = q->has_previous};
+    IdentityStatement statement = {.has_previous = q->has_previous};
     int r;
 
     if (!p)
@@ -188,6 +188,7 @@ static int sign_statement(RelaysRequest *q)
     statement.sign = p->sign;
     statement.decrypt = p->decrypt;
     statement.generation = p->generation;
+    statement.protection = p->protection;
     statement.iat = clock_realtime();
     r = identity_statement_prepare(&statement, &draft);
     if (r == 0)

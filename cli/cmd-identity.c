@@ -26,6 +26,11 @@ static const RenderField fields[] = {
     {"srk_name", "TPM storage key", RENDER_TEXT},
 };
 
+int identity_print(Ctl *ctl, const json_t *identity)
+{
+    return ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields));
+}
+
 int cmd_identity_create(Ctl *ctl)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -47,7 +52,7 @@ int cmd_identity_create(Ctl *ctl)
     r = ctl_call_run(ctl, call, &reply);
     if (r == 0)
         r = ctl_facts(ctl, reply, &identity);
-    return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+    return r == 0 ? identity_print(ctl, identity) : r;
 }
 
 static int add_grace(Ctl *ctl, HmsgCall *call)
@@ -81,7 +86,7 @@ int cmd_identity_rotate(Ctl *ctl)
     r = ctl_call_run(ctl, call, &reply);
     if (r == 0)
         r = ctl_facts(ctl, reply, &identity);
-    return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+    return r == 0 ? identity_print(ctl, identity) : r;
 }
 
 int cmd_identity_show(Ctl *ctl)
@@ -89,7 +94,7 @@ int cmd_identity_show(Ctl *ctl)
     _cleanup_(json_unrefp) json_t *identity = NULL;
     int r = ctl_simple(ctl, &identity, "Identity", "Show", NULL);
 
-    return r == 0 ? ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields)) : r;
+    return r == 0 ? identity_print(ctl, identity) : r;
 }
 
 /* The new PIN, unless it is to be removed; the one there is first, as people expect it. */

@@ -7,11 +7,16 @@
 
 /* cmd-identity.c */
 int cmd_identity_create(Ctl *ctl);
+/* What Show answers. */
+int identity_print(Ctl *ctl, const json_t *identity);
 int cmd_identity_rotate(Ctl *ctl);
 int cmd_identity_show(Ctl *ctl);
 int cmd_identity_export(Ctl *ctl);
 int cmd_identity_pin(Ctl *ctl);
 int cmd_identity_delete(Ctl *ctl);
+
+/* cmd-import.c */
+int cmd_identity_import(Ctl *ctl);
 
 /* cmd-register.c */
 int cmd_register(Ctl *ctl);

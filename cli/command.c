@@ -15,6 +15,8 @@
 const Command commands[] = {
     {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create,
      BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION)},
+    {"identity", "import", "FILE", "Move a private key that you have into the TPM", cmd_identity_import,
+     BIT(SIGN_KEY) | BIT(PASSWORD_FD) | BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION), 1, 1},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
     {"identity", "rotate", "", "Make new keys that take the place of yours", cmd_identity_rotate,
      BIT(GRACE) | BIT(GENERATION)},

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -96,8 +97,19 @@ static ssize_t read_all(int fd, Secret *line)
     return (ssize_t)n;
 }
 
+/* What it is called, and how few bytes it may have. */
+typedef struct Kind {
+    const char *name;
+    unsigned min;
+} Kind;
+
+static Kind kind_of(OptionId from)
+{
+    return from == OPTION_PASSWORD_FD ? (Kind){"password", 1} : (Kind){"PIN", PIN_MIN};
+}
+
 /* Of a line of n bytes that was read: the size of the PIN. */
-static int check(Ctl *ctl, const Secret *line, ssize_t n, size_t *ret)
+static int check(Ctl *ctl, Kind kind, const Secret *line, ssize_t n, size_t *ret)
 {
     const uint8_t *end;
     size_t size;
@@ -105,16 +117,17 @@ static int check(Ctl *ctl, const Secret *line, ssize_t n, size_t *ret)
     if (n == -ECANCELED)
         return ctl_fail(ctl, HMSG_ERROR_CANCELLED, "Nothing was done");
     if (n < 0)
-        return ctl_fail(ctl, (int)n, "The PIN cannot be read: %s", error_message((int)n));
+        return ctl_fail(ctl, (int)n, "The %s cannot be read: %s", kind.name, error_message((int)n));
     end = memchr(secret_bytes(line), '\n', (size_t)n);
     size = end ? (size_t)(end - secret_bytes(line)) : (size_t)n;
-    if (size < PIN_MIN || size > PIN_MAX)
-        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A PIN has %u to %u bytes", PIN_MIN, PIN_MAX);
+    if (size < kind.min || size > PIN_MAX)
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A %s has %u to %u bytes", kind.name, kind.min,
+                        PIN_MAX);
     *ret = size;
     return 0;
 }
 
-static int ask_twice(Ctl *ctl, Terminal *t, const Secret *line, size_t size)
+static int ask_twice(Ctl *ctl, Kind kind, Terminal *t, const Secret *line, size_t size)
 {
     _cleanup_(secret_freep) Secret *again = NULL;
     size_t again_size = 0;
@@ -122,7 +135,7 @@ static int ask_twice(Ctl *ctl, Terminal *t, const Secret *line, size_t size)
 
     r = secret_new(LINE_SIZE, &again);
     if (r == 0)
-        r = check(ctl, again, terminal_read(t, "The same PIN again: ", again), &again_size);
+        r = check(ctl, kind, again, terminal_read(t, "The same PIN again: ", again), &again_size);
     if (r != 0)
         return r;
     if (again_size != size || !bytes_equal(secret_bytes(line), secret_bytes(again), size))
@@ -136,17 +149,19 @@ static int ask(Ctl *ctl, OptionId from, const char *prompt, bool twice, Secret *
     int r;
 
     if (ctl_given(ctl, OPTION_NO_ASK) || terminal_open(&t) < 0)
-        return ctl_hint(
-            ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A PIN is needed, and there is no terminal to ask"),
-            "Write it into a pipe or file, and give the descriptor: --%s 3 3<FILE.", option_infos[from].name);
-    r = check(ctl, line, terminal_read(&t, prompt, line), ret);
+        return ctl_hint(ctl,
+                        ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS,
+                                 "A %s is needed, and there is no terminal to ask", kind_of(from).name),
+                        "Write it into a pipe or file, and give the descriptor: --%s 3 3<FILE.",
+                        option_infos[from].name);
+    r = check(ctl, kind_of(from), line, terminal_read(&t, prompt, line), ret);
     if (r == 0 && twice)
-        r = ask_twice(ctl, &t, line, *ret);
+        r = ask_twice(ctl, kind_of(from), &t, line, *ret);
     terminal_close(&t);
     return r;
 }
 
-static int read_fd(Ctl *ctl, const char *number, Secret *line, size_t *ret)
+static int read_fd(Ctl *ctl, Kind kind, const char *number, Secret *line, size_t *ret)
 {
     char *end = NULL;
     long fd;
@@ -155,7 +170,7 @@ static int read_fd(Ctl *ctl, const char *number, Secret *line, size_t *ret)
     fd = strtol(number, &end, 10);
     if (*number < '0' || *number > '9' || *end || errno != 0 || fd > INT32_MAX || fcntl((int)fd, F_GETFD) < 0)
         return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no open descriptor \"%s\"", number);
-    return check(ctl, line, read_all((int)fd, line), ret);
+    return check(ctl, kind, line, read_all((int)fd, line), ret);
 }
 
 static int make_memfd(Ctl *ctl, const Secret *line, size_t size, int *ret)
@@ -180,7 +195,8 @@ int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd
         r = secret_new(LINE_SIZE, &line);
     if (r < 0)
         return ctl_fail(ctl, r, "Memory that stays out of swap (ulimit -l): %s", error_message(r));
-    r = number ? read_fd(ctl, number, line, &size) : ask(ctl, from, prompt, twice, line, &size);
+    r = number ? read_fd(ctl, kind_of(from), number, line, &size)
+               : ask(ctl, from, prompt, twice, line, &size);
     return r == 0 ? make_memfd(ctl, line, size, ret_fd) : r;
 }
 
@@ -194,9 +210,12 @@ bool pin_can_ask(void)
 void pin_done(int *fd)
 {
     static const uint8_t nothing[PIN_MAX];
+    struct stat st;
 
     if (*fd < 0)
         return;
-    (void)!pwrite(*fd, nothing, sizeof(nothing), 0);
+    if (fstat(*fd, &st) == 0)
+        for (off_t at = 0; at < st.st_size; at += (off_t)sizeof(nothing))
+            (void)!pwrite(*fd, nothing, sizeof(nothing), at);
     *fd = fd_close(*fd);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A PIN on its way from the user to the agent: typed on the terminal, or out of the descriptor that an option
- * names; never an argument or a variable of the environment. It goes to the agent as a memfd. */
+/* A PIN, or the password of a key file, on its way from the user to the agent: typed on the terminal, or out
+ * of the descriptor that an option names; never an argument or a variable of the environment. It goes to the
+ * agent as a memfd. */
 
 #include "cli/ctl.h"
 
@@ -11,5 +12,5 @@
 int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd);
 /* There is a terminal to ask on. */
 bool pin_can_ask(void);
-/* Overwrites and closes it. */
+/* Overwrites and closes it, or any memfd with a secret. */
 void pin_done(int *fd);

@@ -39,7 +39,8 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --range | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --grace)
+    --subject | --expires | --range | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --password-fd |
+        --grace)
         return
         ;;
     esac
@@ -49,7 +50,7 @@ _hmsgctl() {
             unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
-        identity) words='create show rotate export pin delete' ;;
+        identity) words='create import show rotate export pin delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
@@ -60,6 +61,7 @@ _hmsgctl() {
     case $command-$current in
     identity-*)
         [ "$verb" = create ] && words+=' --pin --pin-fd --generation'
+        [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation'
         [ "$verb" = rotate ] && words+=' --grace --generation'
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'
         [ "$verb" = export ] && words+=' --format --subject --output'

@@ -48,8 +48,9 @@ output=('(-o --output)'{-o,--output}'[write to a file]:file:_files')
 
 case $command in
 identity)
-    _arguments $all $output '1:verb:(create show rotate export pin delete)' '--format[format]:format:(identity pem jwk openssh csr)' '--subject[subject of a certificate request]:name:' \
+    _arguments $all $output '1:verb:(create import show rotate export pin delete)' '*:file:_files' '--format[format]:format:(identity pem jwk openssh csr)' '--subject[subject of a certificate request]:name:' \
         '--pin[protect the keys with a PIN]' '--pin-fd[descriptor of the PIN]:descriptor:' \
+        '--sign-key[import the key to sign as well]:file:_files' '--password-fd[descriptor of the password]:descriptor:' \
         '--new-pin-fd[descriptor of the new PIN]:descriptor:' '--keep-key[keep the keys]' '--grace[how long former keys decrypt]:time:' \
         '--generation[bind the keys to a counter]:generation:(counter none)' '--remove[remove the PIN]' \
         '--force[also the last try]' '--yes[do it without asking]'

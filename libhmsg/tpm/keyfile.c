@@ -325,6 +325,18 @@ const uint8_t *tpm_keyfile_spki(const TpmKeyFile *k, size_t *ret_size)
     return k->spki;
 }
 
+int tpm_modulus_from_spki(const void *spki, size_t n, uint8_t ret[static TPM_RSA_SIZE])
+{
+    const uint8_t *p = spki;
+
+    if (n != sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail) ||
+        memcmp(p, spki_head, sizeof(spki_head)) != 0 ||                                  /* public */
+        memcmp(p + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail)) != 0) /* public */
+        return -EBADMSG;
+    memcpy(ret, p + sizeof(spki_head), TPM_RSA_SIZE);
+    return 0;
+}
+
 const uint8_t *tpm_keyfile_public(const TpmKeyFile *k, size_t *ret_size)
 {
     *ret_size = k->public_size;

@@ -62,6 +62,8 @@ const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k);
 const uint8_t *tpm_keyfile_name(const TpmKeyFile *k);
 /* DER SubjectPublicKeyInfo (rsaEncryption, e = 65537), owned by k. */
 const uint8_t *tpm_keyfile_spki(const TpmKeyFile *k, size_t *ret_size);
+/* The modulus in such a thing; -EBADMSG: it is another one. */
+int tpm_modulus_from_spki(const void *spki, size_t n, uint8_t ret[static TPM_RSA_SIZE]);
 /* Marshalled TPM2B_PUBLIC and TPM2B_PRIVATE, owned by k. */
 const uint8_t *tpm_keyfile_public(const TpmKeyFile *k, size_t *ret_size);
 const uint8_t *tpm_keyfile_private(const TpmKeyFile *k, size_t *ret_size);

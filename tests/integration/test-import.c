@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* hmsgctl identity import, with key files as openssl(1) writes them. */
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "tests/integration/mail.h"
+#include "tests/lib/process.h"
+
+#define TEXT "Dear Alice,\nhere are the plans.\n"
+#define PASSWORD "the password of the file"
+
+enum { DONE = 0, USAGE = 2, NO_IDENTITY = 3 };
+
+/* Bob has an identity, Alice a key in a file. */
+typedef struct Pair {
+    Scene *scene;
+    SceneUser *alice, *bob;
+    char *key, *public, *encrypted, *password;
+} Pair;
+
+static void openssl(const char *const *words)
+{
+    g_autofree char *err = NULL;
+
+    if (test_run(words, NULL, NULL, NULL, &err) != 0)
+        g_error("openssl: %s", err);
+}
+
+static void set_up(Pair *p, gconstpointer data)
+{
+    p->scene = scene_new();
+    p->alice = scene_user_new(p->scene, "alice");
+    p->bob = scene_user_new(p->scene, "bob");
+    scene_ctl_expect(p->bob, DONE, "identity", "create", NULL);
+    p->key = scene_path(p->scene, "key.pem");
+    p->public = scene_path(p->scene, "public.pem");
+    p->encrypted = scene_path(p->scene, "encrypted.pem");
+    p->password = scene_path(p->scene, "password");
+    g_assert_true(g_file_set_contents(p->password, PASSWORD "\n", -1, NULL));
+    g_autofree char *source = g_strconcat("file:", p->password, NULL);
+    const char *const make[] = {"openssl", "genrsa", "-out", p->key, "2048", NULL};
+    const char *const export[] = {"openssl", "pkey", "-in", p->key, "-pubout", "-out", p->public, NULL};
+    const char *const encrypt[] = {"openssl", "pkcs8",      "-topk8",   "-in",  p->key,
+                                   "-out",    p->encrypted, "-passout", source, NULL};
+    openssl(make);
+    openssl(export);
+    openssl(encrypt);
+}
+
+static void tear_down(Pair *p, gconstpointer data)
+{
+    scene_free(p->scene);
+    g_free(p->key);
+    g_free(p->public);
+    g_free(p->encrypted);
+    g_free(p->password);
+}
+
+/* For Alice, by Bob, while her key is but a file. */
+static char *package(Pair *p)
+{
+    g_autofree char *recipient = g_strconcat("key:", p->public, NULL), *err = NULL;
+    char *out = NULL;
+
+    if (scene_ctl(p->bob, TEXT, &out, &err, "encrypt", "-r", recipient, NULL) != DONE)
+        g_error("encrypt: %s", err);
+    return out;
+}
+
+static void opens(Pair *p, const char *package)
+{
+    g_autofree char *out = NULL, *err = NULL;
+
+    if (scene_ctl(p->alice, package, &out, &err, "decrypt", "--allow-unknown", NULL) != DONE)
+        g_error("decrypt: %s", err);
+    g_assert_cmpstr(out, ==, TEXT);
+}
+
+static void test_import(Pair *p, gconstpointer data)
+{
+    g_autofree char *before = package(p), *err = NULL;
+
+    scene_ctl_expect(p->alice, USAGE, "identity", "import", NULL);
+    scene_ctl_expect(p->alice, USAGE, "identity", "import", p->public, NULL);
+    scene_ctl_expect(p->alice, USAGE, "identity", "import", p->key, "--sign-key", p->key, NULL);
+    g_assert_cmpint(scene_ctl(p->alice, NULL, NULL, &err, "identity", "import", p->key, NULL), ==, DONE);
+    g_assert_nonnull(strstr(err, "still holds the key"));
+    json_t *facts = scene_ctl_json(p->alice, "identity", "show", NULL);
+    g_assert_cmpstr(json_string_value(json_object_get(facts, "protection")), ==, "imported");
+    json_decref(facts);
+    opens(p, before);
+}
+
+/* The password comes by standard input, as any descriptor. */
+static void test_encrypted(Pair *p, gconstpointer data)
+{
+    g_autofree char *before = package(p);
+
+    scene_ctl_expect(p->alice, USAGE, "identity", "import", p->encrypted, "--no-ask", NULL);
+    g_assert_cmpint(scene_ctl(p->alice, "another\n", NULL, NULL, "identity", "import", p->encrypted,
+                              "--password-fd", "0", NULL),
+                    ==, NO_IDENTITY);
+    g_assert_cmpint(scene_ctl(p->alice, PASSWORD "\n", NULL, NULL, "identity", "import", p->encrypted,
+                              "--password-fd", "0", "--generation", "none", NULL),
+                    ==, DONE);
+    opens(p, before);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add("/import/import", Pair, NULL, set_up, test_import, tear_down);
+    g_test_add("/import/encrypted", Pair, NULL, set_up, test_encrypted, tear_down);
+    return g_test_run();
+}
