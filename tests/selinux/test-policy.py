@@ -172,6 +172,8 @@ def refusals_of_ours(types):
     yield Refusal('the relay changes no configuration of agents', {'hmsg_relay_t'}, {'hmsg_etc_t'}, 'file', CHANGE)
     yield Refusal('the relay asks no agent', {'hmsg_relay_t'}, None, 'hmsg', None)
     yield Refusal("the relay opens nothing of the user's", {'hmsg_relay_t'}, CONTENT | PRIVATE, 'file', {'open', 'read'})
+    yield Refusal("systemd-tmpfiles reads and writes no key and no data of the relay's", {'systemd_tmpfiles_t'},
+                  RELAY, 'file', {'append', 'open', 'read', 'write'})
     yield Refusal('pinentry asks the agent nothing', {'hmsg_pinentry_t'}, None, 'hmsg', None)
 
 
@@ -190,6 +192,10 @@ PERMISSIONS = (
     ('the courier makes connections', 'hmsg_courier_t', 'unreserved_port_t', 'tcp_socket', {'name_connect'}),
     ('the relay listens', 'hmsg_relay_t', 'unreserved_port_t', 'tcp_socket', {'name_bind'}),
     ('the relay reads its key', 'hmsg_relay_t', 'hmsg_relay_key_t', 'file', {'open', 'read'}),
+    *(('systemd-tmpfiles sets owner and label of %s' % what, 'systemd_tmpfiles_t', what, 'file',
+       {'relabelfrom', 'relabelto', 'setattr'}) for what in ('hmsg_agent_exec_t', 'hmsg_etc_t', 'hmsg_relay_key_t')),
+    ("systemd-tmpfiles makes the relay's folder", 'systemd_tmpfiles_t', 'hmsg_relay_var_lib_t', 'dir',
+     {'create', 'relabelto', 'setattr'}),
     ('systemd starts the relay', 'init_t', 'hmsg_relay_t', 'process', {'transition'}),
     ('systemd starts it without new privileges', 'init_t', 'hmsg_relay_t', 'process2', {'nnp_transition'}),
     ('user_t encrypts', 'user_t', 'hmsg_agent_t', 'hmsg', {'encrypt'}),
