@@ -10,11 +10,13 @@
 #include "libhmsg/wire/proof.h"
 
 #define RELAYS_WATCHERS_MAX 2u
-#define RELAYS_CONNECTIONS_MAX 256u  /* relays spoken to at a time */
-#define RELAYS_RECONNECT_MIN 1u      /* seconds */
-#define RELAYS_RECONNECT_MAX 300u    /* seconds */
-#define RELAYS_REQUEST_LIFETIME 120u /* seconds, of a signed request */
-#define RELAYS_FORMER_MAX 4u         /* former keys that are looked for where we may be a guest, the newest */
+#define RELAYS_CONNECTIONS_MAX 256u          /* relays spoken to at a time */
+#define RELAYS_RECONNECT_MIN 1u              /* seconds */
+#define RELAYS_RECONNECT_MAX 300u            /* seconds */
+#define RELAYS_REQUEST_LIFETIME 120u         /* seconds, of a signed request */
+#define RELAYS_GUESTS_MAX 1024u              /* relays remembered where we are guests, those used last */
+#define RELAYS_GUEST_PATIENCE (30u * 86400u) /* seconds in which they are told of new keys unasked */
+#define RELAYS_FORMER_MAX 4u /* former keys that are looked for where we may be a guest, the newest */
 #define RELAYS_DETAIL_SIZE 640u
 /* µs: a call that failed sooner met a connection that was just ending, and is tried on a new one; every
  * request can be repeated without harm. A relay that cannot be reached fails later, or again. */
@@ -34,6 +36,7 @@ typedef struct Connection {
     char text[RELAY_TEXT_SIZE];
     ConnectionState state;
     bool listening, kept, unregistered;
+    bool telling;          /* of our new keys, as a guest */
     RelaysRequest *login;  /* the one that is logging in */
     RelaysRequest *listen; /* the one that is beginning to listen */
     RelaysRequest *waiting;
@@ -131,6 +134,7 @@ struct Relays {
     struct {
         DbStatement *pin_get, *pin_put, *registrations, *registration_get, *registration_put,
             *registration_delete, *registration_at;
+        DbStatement *guest_put, *guest_trim, *guest_delete, *guests_due;
         DbStatement *own_put, *own_by_skid, *own_by_kid;
     } sql;
 };
@@ -157,6 +161,8 @@ int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_r
 int request_read_nonce(RelaysRequest *q, sd_bus_message *reply, Buf *ret_middle);
 /* end_another: when there are too many an idle one may be ended; not where one is in use further up. */
 int connection_get(Relays *r, const Relay *relay, bool end_another, Connection **ret);
+/* Nothing is under way there, and nothing is to be. */
+bool connection_is_idle(const Connection *c);
 Connection *connection_find(const Relays *r, const char *text);
 /* The relay's online key out of a statement that came with an answer. AUTHENTICATION_FAILED. */
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret);
@@ -188,11 +194,20 @@ int register_rotated_start(RelaysRequest *q);
 /* The registration of an address is of the keys of now. */
 int register_store(RelaysRequest *q);
 
+/* relays-guests.c */
+/* We are known there by the key of now, or no more. */
+int guests_note(Connection *c);
+int guests_forget(Connection *c);
+/* Begins to tell all that know a former key. */
+int guests_tell(Relays *r);
+/* Ends what was begun for that. */
+void guests_told(Connection *c);
+
 /* relays-rotate.c */
 /* Tells the relay of q of our rotations since the keys that it knows; then goes on with rotated. When it
  * knows none, with not_rotated. */
 int rotate_start(RelaysRequest *q, request_step_t rotated, request_step_t not_rotated);
-/* Are we registered there by a former key? */
+/* Are we registered there, if only as a guest, by a former key? */
 bool rotate_is_due(const Relays *r, const char *relay);
 /* Was kid our decrypt key, and have its keys led to those of now? */
 bool rotate_is_former(const Relays *r, const char *kid);

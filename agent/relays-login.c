@@ -23,6 +23,8 @@ static void login_done(int r, const char *detail, const RelaysResult *result, vo
     (void)snprintf(c->error, sizeof(c->error), "%s", detail);
     if (r == 0)
         c->unregistered = false;
+    if (r == 0 && guests_note(c) != 0)
+        log_warning("It cannot be remembered where we are guests: the store cannot be written");
     while ((q = c->waiting)) {
         int e = r;
 
@@ -104,6 +106,7 @@ static int on_unknown(RelaysRequest *q)
                              "Relay %s:%u does not know our keys any more: register again", q->asked.host,
                              q->asked.port);
     }
+    (void)guests_forget(c);
     if (!guest_will_do(c) || q->probed)
         return request_error(q, HMSG_ERROR_NOT_FOUND, "Relay %s:%u: our keys are not registered there",
                              q->asked.host, q->asked.port);
@@ -254,12 +257,17 @@ static void listen_done(int r, const char *detail, const RelaysResult *result, v
         c->listening = true;
         c->error[0] = 0;
         log_debug("Connected to relay %s:%u", c->address.host, c->address.port);
+        if (c->telling)
+            guests_told(c);
+        if (!c->listening)
+            return;
         tell_listening(c);
         return;
     }
     if (c->failures == 0)
         log_info("Relay %s:%u: %s", c->address.host, c->address.port, detail);
     (void)snprintf(c->error, sizeof(c->error), "%s", detail);
+    c->telling = c->telling && rotate_is_due(c->owner, c->text);
     if (c->failures < 16)
         c->failures++;
     login_keep(c, false);
@@ -290,7 +298,8 @@ static int start_listening(Connection *c)
         return r;
     q->asked = c->address;
     q->needs_login = true;
-    q->purpose = relays_is_ours(c->owner, c->text) ? PURPOSE_MEMBER : PURPOSE_ANY;
+    /* what is only to be told of new keys need not know us anew */
+    q->purpose = c->kept && !relays_is_ours(c->owner, c->text) ? PURPOSE_ANY : PURPOSE_MEMBER;
     q->start = ask_listen;
     q->done = listen_done;
     q->userdata = c;
@@ -330,7 +339,7 @@ static uint64_t pause_usec(unsigned failures)
 
 void login_keep(Connection *c, bool at_once)
 {
-    bool wanted = c->kept || relays_is_ours(c->owner, c->text);
+    bool wanted = c->kept || c->telling || relays_is_ours(c->owner, c->text);
 
     if (!wanted || at_once)
         c->timer = sd_event_source_disable_unref(c->timer);
@@ -412,6 +421,9 @@ void relays_identity_changed(Relays *r)
         log_error("Our keys cannot be remembered: the store cannot be written");
     if (relays_load_ours(r) < 0)
         log_error("The registrations cannot be read");
-    if (identity_check(r->m->identity) == 0)
-        login_keep_all(r, true);
+    if (identity_check(r->m->identity) != 0)
+        return;
+    login_keep_all(r, true);
+    if (guests_tell(r) != 0)
+        log_error("It cannot be read where we are guests");
 }

@@ -236,7 +236,7 @@ static int ask_former(RelaysRequest *q)
 /* The relay has the keys of now. */
 static int finish(RelaysRequest *q)
 {
-    int r = q->entry_name[0] ? register_store(q) : 0;
+    int r = q->entry_name[0] ? register_store(q) : guests_note(q->connection);
 
     if (r != 0)
         return r;

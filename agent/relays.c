@@ -210,12 +210,12 @@ static void connection_free(Connection *c)
     free(c);
 }
 
-/* Nothing is under way there, and nothing is to be. */
-static bool connection_is_idle(const Connection *c)
+bool connection_is_idle(const Connection *c)
 {
     const RelaysRequest *q;
 
-    if (c->kept || c->listening || c->login || c->listen || c->waiting || relays_is_ours(c->owner, c->text))
+    if (c->kept || c->telling || c->listening || c->login || c->listen || c->waiting ||
+        relays_is_ours(c->owner, c->text))
         return false;
     DL_FOREACH (c->owner->requests, q)
         if (q->connection == c)
@@ -393,34 +393,33 @@ static int on_start(void *userdata, int *ret_fd)
 
 static int prepare(Relays *r)
 {
-    Db *db = store_db(r->m->store);
-    int e;
+    const struct {
+        DbStatement **statement;
+        const char *sql;
+    } all[] = {
+        {&r->sql.pin_get, "SELECT pin FROM relays WHERE host_port = ?1"},
+        {&r->sql.pin_put, "INSERT OR REPLACE INTO relays(host_port, pin, added) VALUES(?1, ?2, ?3)"},
+        {&r->sql.registrations, "SELECT address, relay, kid FROM registrations ORDER BY relay, address"},
+        {&r->sql.registration_get, "SELECT relay FROM registrations WHERE address = ?1"},
+        {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
+                                   " VALUES(?1, ?2, ?3, ?4)"},
+        {&r->sql.registration_delete, "DELETE FROM registrations WHERE address = ?1"},
+        {&r->sql.registration_at, "SELECT kid FROM registrations WHERE relay = ?1"
+                                  " UNION ALL SELECT kid FROM guests WHERE relay = ?1"},
+        {&r->sql.guest_put, "INSERT INTO guests(relay, kid, used) VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE"
+                            " SET kid = ?2, used = ?3 WHERE kid <> ?2 OR used < ?3 - 86400"},
+        {&r->sql.guest_trim, "DELETE FROM guests WHERE relay IN (SELECT relay FROM guests ORDER BY used DESC"
+                             " LIMIT -1 OFFSET ?1)"},
+        {&r->sql.guest_delete, "DELETE FROM guests WHERE relay = ?1"},
+        {&r->sql.guests_due, "SELECT relay, kid FROM guests WHERE kid <> ?1 ORDER BY used DESC LIMIT ?2"},
+        {&r->sql.own_put, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)"},
+        {&r->sql.own_by_skid, "SELECT sign_spki FROM own_keys WHERE skid = ?1"},
+        {&r->sql.own_by_kid, "SELECT skid FROM own_keys WHERE kid = ?1"},
+    };
+    int e = 0;
 
-    e = db_prepare(db, "SELECT pin FROM relays WHERE host_port = ?1", &r->sql.pin_get);
-    if (e == 0)
-        e = db_prepare(db, "INSERT OR REPLACE INTO relays(host_port, pin, added) VALUES(?1, ?2, ?3)",
-                       &r->sql.pin_put);
-    if (e == 0)
-        e = db_prepare(db, "SELECT address, relay, kid FROM registrations ORDER BY relay, address",
-                       &r->sql.registrations);
-    if (e == 0)
-        e = db_prepare(db, "SELECT relay FROM registrations WHERE address = ?1", &r->sql.registration_get);
-    if (e == 0)
-        e = db_prepare(db,
-                       "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
-                       " VALUES(?1, ?2, ?3, ?4)",
-                       &r->sql.registration_put);
-    if (e == 0)
-        e = db_prepare(db, "DELETE FROM registrations WHERE address = ?1", &r->sql.registration_delete);
-    if (e == 0)
-        e = db_prepare(db, "SELECT kid FROM registrations WHERE relay = ?1", &r->sql.registration_at);
-    if (e == 0)
-        e = db_prepare(db, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)",
-                       &r->sql.own_put);
-    if (e == 0)
-        e = db_prepare(db, "SELECT sign_spki FROM own_keys WHERE skid = ?1", &r->sql.own_by_skid);
-    if (e == 0)
-        e = db_prepare(db, "SELECT skid FROM own_keys WHERE kid = ?1", &r->sql.own_by_kid);
+    for (size_t i = 0; e == 0 && i < ELEMENTSOF(all); i++)
+        e = db_prepare(store_db(r->m->store), all[i].sql, all[i].statement);
     return e;
 }
 
@@ -467,6 +466,10 @@ Relays *relays_free(Relays *r)
     (void)db_statement_free(r->sql.registration_put);
     (void)db_statement_free(r->sql.registration_delete);
     (void)db_statement_free(r->sql.registration_at);
+    (void)db_statement_free(r->sql.guest_put);
+    (void)db_statement_free(r->sql.guest_trim);
+    (void)db_statement_free(r->sql.guest_delete);
+    (void)db_statement_free(r->sql.guests_due);
     (void)db_statement_free(r->sql.own_put);
     (void)db_statement_free(r->sql.own_by_skid);
     (void)db_statement_free(r->sql.own_by_kid);

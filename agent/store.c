@@ -88,9 +88,15 @@ struct Store {
     "ROWID;"                                                                                                 \
     "CREATE INDEX own_keys_kid ON own_keys(kid);"
 
+/* Relays where our keys are registered without a mailbox. */
+#define SCHEMA_GUESTS                                                                                        \
+    "CREATE TABLE guests(relay TEXT PRIMARY KEY, kid TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;"   \
+    "CREATE INDEX guests_used ON guests(used);"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
+    SCHEMA_GUESTS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

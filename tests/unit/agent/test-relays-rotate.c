@@ -213,6 +213,28 @@ static void test_guest(Fixture *f, gconstpointer data)
     g_assert_cmpuint(fake_courier_count(f->courier, "Register"), ==, 1);
 }
 
+/* Unasked, and not for ever connected because of it. */
+static void test_guest_unasked(Fixture *f, gconstpointer data)
+{
+    fake_courier_fault(f->courier, FAULT_UNKNOWN_KEY);
+    g_assert_cmpint(ask(f, false), ==, 0);
+    fake_courier_fault(f->courier, FAULT_UNREACHABLE);
+    rotate(f);
+    restart(f);
+    g_assert_true(rotate_is_due(f->m->relays, fake_courier_relay(f->courier)));
+    fake_courier_fault(f->courier, FAULT_UNKNOWN_KEY);
+    relays_hurry(f->m->relays);
+    while (fake_courier_count(f->courier, "Listen") == 0 ||
+           connection_find(f->m->relays, fake_courier_relay(f->courier))->telling)
+        g_assert_cmpint(sd_event_run(f->m->event, UINT64_MAX), >=, 0);
+    g_assert_cmpuint(rotations(f), ==, 1);
+    g_assert_false(rotate_is_due(f->m->relays, fake_courier_relay(f->courier)));
+    g_assert_false(relays_is_listening(f->m->relays, fake_courier_relay(f->courier)));
+    /* not again */
+    restart(f);
+    g_assert_null(connection_find(f->m->relays, fake_courier_relay(f->courier)));
+}
+
 /* A relay that never heard of us. */
 static void test_stranger(Fixture *f, gconstpointer data)
 {
@@ -268,6 +290,7 @@ int main(int argc, char **argv)
     ADD("lost", test_lost);
     ADD("ended", test_ended);
     ADD("guest", test_guest);
+    ADD("guest-unasked", test_guest_unasked);
     ADD("stranger", test_stranger);
     ADD("register-again", test_register_again);
     ADD("locked", test_locked);
