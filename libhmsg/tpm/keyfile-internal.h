@@ -43,3 +43,8 @@ int tpm_duplicate(const TPM2B_PUBLIC *parent, const uint8_t name[static TPM_NAME
 /* TPMKey's element policy; both return its size. from_der returns 0 unless der begins with exactly one. */
 size_t tpm_policy_to_der(const TpmKeyPolicy *p, bool guarded, uint8_t ret[static TPM_POLICY_DER_MAX]);
 size_t tpm_policy_from_der(const uint8_t *der, size_t n, TpmKeyPolicy *ret);
+
+/* software.c */
+#define SOFTWARE_SIZE_MAX 1536u /* bytes of EncryptedPrivateKeyInfo */
+bool software_fits(const void *encrypted, size_t n);
+int software_to_pem(const TpmKeyFile *k, Buf *ret);

@@ -10,6 +10,7 @@
 #include <tss2/tss2_mu.h>
 
 #include "libhmsg/tpm/keyfile-internal.h"
+#include "libhmsg/tpm/software.h"
 
 #define PEM_LABEL "TSS2 PRIVATE KEY"
 #define SIZE_FIELD 2u /* of a TPM2B */
@@ -31,13 +32,13 @@ static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
 struct TpmKeyFile {
     atomic_uint references;
     TpmKeyUse use;
-    bool needs_auth, guarded, bound, imported;
+    bool needs_auth, guarded, bound, imported, software;
     TpmKeyPolicy policy;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
     uint8_t spki[sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail)];
     uint8_t public[sizeof(TPM2B_PUBLIC)];
-    uint8_t private[sizeof(TPM2B_PRIVATE)];
+    uint8_t private[sizeof(TPM2B_PRIVATE) > SOFTWARE_SIZE_MAX ? sizeof(TPM2B_PRIVATE) : SOFTWARE_SIZE_MAX];
 };
 
 TpmKeyFile *tpm_keyfile_ref(TpmKeyFile *k)
@@ -51,6 +52,13 @@ TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k)
     if (k && atomic_fetch_sub(&k->references, 1) == 1)
         free(k);
     return NULL;
+}
+
+static void set_spki(TpmKeyFile *k, const uint8_t *modulus)
+{
+    memcpy(k->spki, spki_head, sizeof(spki_head));
+    memcpy(k->spki + sizeof(spki_head), modulus, TPM_RSA_SIZE);
+    memcpy(k->spki + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail));
 }
 
 /* Compares with what the template looks like on the wire, which ends with the modulus: nothing is parsed. A
@@ -82,9 +90,7 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         k->imported = (attributes & TPMA_OBJECT_FIXEDTPM) == 0;
         k->public_size = size;
         memcpy(k->public, public, size);
-        memcpy(k->spki, spki_head, sizeof(spki_head));
-        memcpy(k->spki + sizeof(spki_head), modulus, TPM_RSA_SIZE);
-        memcpy(k->spki + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail));
+        set_spki(k, modulus);
         k->name[0] = TPM2_ALG_SHA256 >> 8;
         k->name[1] = TPM2_ALG_SHA256 & 0xff;
         return EVP_Q_digest(NULL, "SHA256", NULL, public + SIZE_FIELD, size - SIZE_FIELD, k->name + 2,
@@ -93,6 +99,31 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
                    : -ENOMEM;
     }
     return -EBADMSG;
+}
+
+int tpm_keyfile_from_software(TpmKeyUse use, const void *spki, size_t spki_size, const void *encrypted,
+                              size_t n, TpmKeyFile **ret)
+{
+    const uint8_t *modulus = (const uint8_t *)spki + sizeof(spki_head);
+    TpmKeyFile *k;
+
+    if (spki_size != sizeof(k->spki) || n > SOFTWARE_SIZE_MAX || !software_fits(encrypted, n))
+        return -EBADMSG;
+    k = calloc(1, sizeof(*k));
+    if (!k)
+        return -ENOMEM;
+    atomic_init(&k->references, 1);
+    set_spki(k, modulus);
+    if (memcmp(k->spki, spki, spki_size) != 0) { /* public */
+        free(k);
+        return -EBADMSG;
+    }
+    k->use = use;
+    k->needs_auth = k->guarded = k->software = true;
+    memcpy(k->private, encrypted, n);
+    k->private_size = n;
+    *ret = k;
+    return 0;
 }
 
 int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
@@ -239,6 +270,8 @@ static void bio_freep(BIO **bio)
 
 int tpm_keyfile_to_pem(const TpmKeyFile *k, Buf *ret)
 {
+    if (k->software)
+        return software_to_pem(k, ret);
     _cleanup_(buf_done) Buf der = BUF_MAX(TPM_KEYFILE_DER_MAX);
     _cleanup_(bio_freep) BIO *bio = BIO_new(BIO_s_mem());
     char *text;
@@ -307,6 +340,11 @@ bool tpm_keyfile_is_guarded(const TpmKeyFile *k)
 bool tpm_keyfile_is_imported(const TpmKeyFile *k)
 {
     return k->imported;
+}
+
+bool tpm_keyfile_is_software(const TpmKeyFile *k)
+{
+    return k->software;
 }
 
 const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k)

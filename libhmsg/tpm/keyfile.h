@@ -56,6 +56,9 @@ bool tpm_keyfile_is_guarded(const TpmKeyFile *k);
 /* It comes from outside (TPM2_Import): fixedTPM, fixedParent and sensitiveDataOrigin are clear. No policy
  * lets TPM2_Duplicate take it out of the TPM, but there may be copies of it as it was before. */
 bool tpm_keyfile_is_imported(const TpmKeyFile *k);
+/* No TPM has it (libhmsg/tpm/software.h): needs_auth and is_guarded are true, there is no policy, Name and
+ * public are empty, and private is EncryptedPrivateKeyInfo. */
+bool tpm_keyfile_is_software(const TpmKeyFile *k);
 /* The generation that it is bound to, owned by k; NULL: none. */
 const TpmKeyPolicy *tpm_keyfile_policy(const TpmKeyFile *k);
 /* TPM_NAME_SIZE bytes. */

@@ -16,8 +16,11 @@ static const struct {
          "have the agent set-gid to the group tss: \"sudo systemd-tmpfiles --create\"; or "
          "join the group tss with \"sudo usermod -aG tss $USER\", then log out and in "
          "again"},
-    [TPM_REASON_ABSENT] = {HMSG_ERROR_TPM_UNAVAILABLE, "there is no TPM here",
-                           "enable the TPM in the firmware's setup, or name another one with HMSG_TCTI"},
+    [TPM_REASON_ABSENT] =
+        {HMSG_ERROR_TPM_UNAVAILABLE, "there is no TPM here",
+         "enable the TPM in the firmware's setup, or name another one with HMSG_TCTI; for a "
+         "machine that has none there is, less protected, \"hmsgctl identity create "
+         "--protection software\""},
     [TPM_REASON_NO_ANSWER] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM does not answer",
                               "try again; when it stays so, restart the machine"},
     [TPM_REASON_WRONG_TPM] = {HMSG_ERROR_TPM_UNAVAILABLE,
@@ -45,6 +48,8 @@ static const struct {
     [TPM_REASON_NV_ROOM] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM has no room left for a counter",
                             "remove what is not needed with tpm2_nvundefine"},
     [TPM_REASON_DESTROYED] = {HMSG_ERROR_NOT_FOUND, "this generation of the keys was destroyed", NULL},
+    [TPM_REASON_SOFTWARE_KEY] = {HMSG_ERROR_TPM_UNAVAILABLE, "the file of a key in software is damaged",
+                                 "restore the key file, or make a new identity"},
     [TPM_REASON_OTHER] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM refuses", NULL},
 };
 

@@ -44,6 +44,8 @@ typedef enum WorkKind {
 /* One job's input and result; belongs to one thread at a time. */
 typedef struct Work {
     WorkKind kind;
+    bool software;    /* without the TPM */
+    uint8_t salt[16]; /* create, change_auth in software: of the new file */
     bool pinned;
     uint8_t pin[TPM_NAME_SIZE];
     TpmKeyFile *key;
@@ -171,6 +173,8 @@ TSS2_RC policy_assert(Work *w, Link *l, TPMA_SESSION attributes);
 
 /* Does the work, with all remedies (runner-work.c). */
 void work_run(Work *w, Link *l);
+/* The same for work in software (runner-software.c). */
+void work_run_software(Work *w);
 
 /* The thread (runner-worker.c). Reference-counted: the runner's and the thread's own. */
 typedef struct Worker Worker;

@@ -375,6 +375,10 @@ void work_run(Work *w, Link *l)
         link_close(l, false);
         return;
     }
+    if (w->software) {
+        work_run_software(w);
+        return;
+    }
     for (;;) {
         TSS2_RC rc = attempt(w, l);
         if (rc == TSS2_RC_SUCCESS)

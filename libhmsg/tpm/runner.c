@@ -187,7 +187,8 @@ static void answer(TpmJob *j)
         return;
     }
     a = (TpmAnswer){.r = w->r, .problem = &w->problem};
-    if (w->kind == WORK_PROBE && w->r == 0)
+    a.software = w->software;
+    if (w->kind == WORK_PROBE && w->r == 0 && !w->software)
         a.facts = &w->facts;
     if ((w->kind == WORK_CREATE || w->kind == WORK_CHANGE_AUTH) && w->r == 0) {
         a.decrypt_key = w->decrypt_key;
@@ -293,6 +294,8 @@ static int use_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, const Tpm
     if (policy && (!counter || counter->index != policy->index))
         return -EINVAL;
     int e = work_new(kind, key, auth, ret);
+    if (e == 0)
+        (*ret)->software = tpm_keyfile_is_software(key);
     if (e == 0 && policy) {
         (*ret)->bound = true;
         (*ret)->policy = *policy;
@@ -397,6 +400,45 @@ int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, co
     if (e == 0 && new_auth)
         e = secret_new_copy(secret_bytes(new_auth), TPM_AUTH_SIZE, &w->new_auth);
     return e == 0 ? submit(r, TAKE_PTR(w), done, userdata, ret) : e;
+}
+
+int tpm_runner_create_software(TpmRunner *r, const uint8_t salt[static 16], const Secret *auth,
+                               tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = auth ? work_new(WORK_CREATE, NULL, auth, &w) : -EINVAL;
+    if (e != 0)
+        return e;
+    w->software = true;
+    memcpy(w->salt, salt, sizeof(w->salt));
+    return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_change_software(TpmRunner *r, TpmKeyFile *key, const Secret *auth,
+                               const uint8_t salt[static 16], const Secret *new_auth, tpm_done_t done,
+                               void *userdata, TpmJob **ret)
+{
+    _cleanup_(work_freep) Work *w = NULL;
+    if (!new_auth || secret_size(new_auth) != TPM_AUTH_SIZE || !tpm_keyfile_is_software(key))
+        return -EINVAL;
+    int e = work_new(WORK_CHANGE_AUTH, key, auth, &w);
+    if (e == 0)
+        e = secret_new_copy(secret_bytes(new_auth), TPM_AUTH_SIZE, &w->new_auth);
+    if (e != 0)
+        return e;
+    w->software = true;
+    memcpy(w->salt, salt, sizeof(w->salt));
+    return submit(r, TAKE_PTR(w), done, userdata, ret);
+}
+
+int tpm_runner_probe_software(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = work_new(WORK_PROBE, NULL, NULL, &w);
+    if (e != 0)
+        return e;
+    w->software = true;
+    return submit(r, w, done, userdata, ret);
 }
 
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)

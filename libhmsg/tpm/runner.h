@@ -62,6 +62,7 @@ typedef struct TpmAnswer {
     const uint8_t *srk_name; /* create: the parent's Name, to be pinned */
     const uint8_t *data;     /* sign: the PSS signature (TPM_RSA_SIZE bytes); random: the bytes */
     size_t data_size;
+    bool software;             /* says nothing of the TPM */
     const TpmFacts *facts;     /* probe */
     const TpmCounter *counter; /* counter_new */
     uint64_t counter_value;    /* counter_…; after counter_remove of no meaning */
@@ -130,6 +131,16 @@ int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Tpm
  * key of which the TPM would not count wrong ones. */
 int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Secret *new_auth,
                            tpm_done_t done, void *userdata, TpmJob **ret);
+/* Keys in software (libhmsg/tpm/software.h), for which auth is the AES key, and salt what it was derived
+ * with. decrypt and sign take them like others; the first wants auth for them. A file that is damaged is
+ * TPM_REASON_SOFTWARE_KEY. */
+int tpm_runner_create_software(TpmRunner *r, const uint8_t salt[static 16], const Secret *auth,
+                               tpm_done_t done, void *userdata, TpmJob **ret);
+int tpm_runner_change_software(TpmRunner *r, TpmKeyFile *key, const Secret *auth,
+                               const uint8_t salt[static 16], const Secret *new_auth, tpm_done_t done,
+                               void *userdata, TpmJob **ret);
+/* Done once those before it are; the TPM is not asked, and facts is NULL. */
+int tpm_runner_probe_software(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 /* What TPM it is. The only job that does not mind a pinned Name that differs: compare facts->srk_name. */
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret);
 int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret);
