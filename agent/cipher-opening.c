@@ -522,12 +522,14 @@ int opening_finish_stream(Opening *o, const void *header, size_t n, const uint8_
 
 void opening_info(const Opening *o, OpenInfo *ret)
 {
+    const IdentityPublic *ours = identity_public(o->c->m->identity);
     const Package *p = o->package;
     bool known = o->sender.trust == CONTACT_PINNED || o->sender.trust == CONTACT_VERIFIED;
 
     *ret = (OpenInfo){
         .sender = o->sender.address && *o->sender.address ? o->sender.address : o->sender_kid,
         .sender_kid = o->sender_kid,
+        .protection = ours ? protection_text(ours->protection) : "",
         .format = o->seed                          ? "seed"
                   : o->cms                         ? "cms"
                   : p && p->kind == PACKAGE_STREAM ? "stream"

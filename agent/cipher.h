@@ -54,6 +54,7 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 typedef struct OpenInfo {
     const char *sender;     /* address, else kid, "" when anonymous */
     const char *sender_kid; /* kid of the sign key; "" when anonymous */
+    const char *protection; /* of our keys; "" without */
     const char *format;     /* "hmsg", "jwe", "stream", "seed" or "cms" */
     bool verified, trusted, cached, replayed, expired, authenticated;
     int64_t timestamp;            /* of the package; 0: has none */

@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "agent/identity-bus-internal.h"
+#include "agent/password.h"
 #include "agent/pin.h"
 #include "agent/relays.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
 
 #define PROTECTION "tpm"
+#define PROTECTION_IN_SOFTWARE "software"
 #define GENERATION_NONE "none"
 
 static int append_address(const char *address, const char *relay, const char *state, const char *error,
@@ -83,7 +85,7 @@ static int append_identity(Manager *m, sd_bus_message *reply)
         r = bus_append_bool(reply, "pin", p->has_pin);
     if (r >= 0)
         r = bus_append_string(reply, "state", identity_state_name(identity_state(m->identity)));
-    if (r >= 0)
+    if (r >= 0 && p->protection != PROTECTION_SOFTWARE)
         r = bus_append_string(reply, "srk_name", p->srk_name);
     return r >= 0 ? sd_bus_message_close_container(reply) : r;
 }
@@ -120,6 +122,19 @@ bool identity_is_generation(const char *text)
     return strcmp(text, GENERATION_COUNTER) == 0 || strcmp(text, GENERATION_NONE) == 0;
 }
 
+/* Of keys in software; NULL: none. INVALID_ARGS, with words. */
+static int check_password(const Secret *password, sd_bus_error *error)
+{
+    if (!password)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "Keys in software need a password, as the PIN");
+    if (password_bits(password) >= PASSWORD_BITS_MIN)
+        return 0;
+    return bus_fail(
+        error, HMSG_ERROR_INVALID_ARGS,
+        "The password is all that protects keys in software, and is too easy to guess: take some 20 "
+        "letters, or 12 characters of all kinds");
+}
+
 static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     struct CreateOptions {
@@ -134,19 +149,26 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
     _cleanup_(secret_freep) Secret *pin = NULL;
     Manager *m = userdata;
     IdentityCall *c = NULL;
+    bool software;
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
-    if (r == 0 && strcmp(o.protection, PROTECTION) != 0)
-        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The only protection is \"tpm\"");
+    software = r == 0 && strcmp(o.protection, PROTECTION_IN_SOFTWARE) == 0;
+    if (r == 0 && !software && strcmp(o.protection, PROTECTION) != 0)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The protection is \"tpm\" or \"software\"");
     if (r == 0 && !identity_is_generation(o.generation))
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The generation is \"counter\" or \"none\"");
     if (r == 0)
         r = identity_read_pin(o.pin, &pin, error);
+    if (r == 0 && software)
+        r = check_password(pin, error);
     if (r == 0)
         r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
+    if (software)
+        return identity_call_begun(
+            c, identity_create_software(m->identity, pin, identity_call_created, c, &c->work), NULL);
     return identity_call_begun(c,
                                identity_create(m->identity, pin,
                                                strcmp(o.generation, GENERATION_COUNTER) == 0,
@@ -328,6 +350,13 @@ static int method_unlock(sd_bus_message *message, void *userdata, sd_bus_error *
     return identity_call_begun(c, r, pin_detail(r));
 }
 
+static bool is_software(Manager *m)
+{
+    const IdentityPublic *p = identity_public(m->identity);
+
+    return p && p->protection == PROTECTION_SOFTWARE;
+}
+
 static int method_set_pin(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
@@ -341,8 +370,11 @@ static int method_set_pin(sd_bus_message *message, void *userdata, sd_bus_error 
     if (r != 0)
         return bus_fail(error, r, NULL);
     r = read_rotation(&o.rotate, &rotation, error);
+    if (r == 0 && is_software(m))
+        r = check_password(next, error);
     if (r != 0) {
-        identity_call_free(c);
+        r = identity_call_begun(c, HMSG_ERROR_INVALID_ARGS, error->message);
+        sd_bus_error_free(error);
         return r;
     }
     r = identity_set_pin(m->identity, pin, next, c->force, o.keep_key ? NULL : &rotation, on_unlocked, c,

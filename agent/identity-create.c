@@ -27,12 +27,16 @@ static int store(IdentityWork *w, IdentityKeys *k)
 static int adopt(IdentityWork *w, const TpmAnswer *a)
 {
     _cleanup_(identity_keys_freep) IdentityKeys *k = NULL;
+    uint8_t name[TPM_NAME_SIZE];
     Identity *i = w->i;
     int r;
 
     if (i->keys || i->damaged) /* found meanwhile */
         return HMSG_ERROR_ALREADY_EXISTS;
-    r = identity_keys_new(a->decrypt_key, a->sign_key, a->srk_name, i->machine, clock_realtime(), &k);
+    if (w->software)
+        identity_software_name(i, name);
+    r = identity_keys_new(a->decrypt_key, a->sign_key, w->software ? name : a->srk_name, i->machine,
+                          clock_realtime(), &k);
     if (r == 0)
         r = store(w, k);
     if (r != 0)
@@ -61,9 +65,10 @@ static void on_created(TpmAnswer *a, void *userdata)
 static int create_keys(IdentityWork *w)
 {
     TpmKeyPolicy policy = {w->spare.counter.index, w->value};
-
     const IdentitySource *s = w->source;
 
+    if (w->software)
+        return tpm_runner_create_software(w->i->runner, w->parameters.salt, w->auth, on_created, w, &w->job);
     return tpm_runner_import_keys(w->i->runner, s ? &s->decrypt : NULL, s && s->sign.prime ? &s->sign : NULL,
                                   w->bind ? &policy : NULL, w->auth, on_created, w, &w->job);
 }
@@ -96,7 +101,7 @@ int identity_create_begin(IdentityWork *w)
 
     if (!w->pin)
         return begin(w);
-    r = pin_parameters_new(&w->parameters);
+    r = identity_parameters_new(w, &w->parameters);
     if (r == 0)
         r = identity_work_derive(w, &w->parameters, w->pin, begin);
     w->pin = secret_free(w->pin);

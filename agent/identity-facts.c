@@ -163,6 +163,8 @@ static int pin_write(const PinParameters *p, json_t *facts)
     base64url_encode(p->salt, PIN_SALT_SIZE, salt);
     if (r == 0)
         r = json_put_number(j, "cost", p->cost);
+    if (r == 0 && p->parallel > 0)
+        r = json_put_number(j, "parallel", p->parallel);
     if (r == 0)
         r = json_put_text(j, "salt", salt);
     return r == 0 && json_object_set(facts, "pin", j) < 0 ? -ENOMEM : r;
@@ -170,9 +172,9 @@ static int pin_write(const PinParameters *p, json_t *facts)
 
 static int pin_read(const json_t *facts, PinParameters *ret)
 {
-    static const char *const names[] = {"kdf", "cost", "salt", NULL};
+    static const char *const names[] = {"kdf", "cost", "parallel", "salt", NULL};
     const json_t *j = json_object_get(facts, "pin");
-    int64_t cost = 0;
+    int64_t cost = 0, parallel = 0;
     int r = json_is_object(j) ? json_check_names(j, names) : -EBADMSG;
 
     if (r == 0)
@@ -181,7 +183,10 @@ static int pin_read(const json_t *facts, PinParameters *ret)
         r = json_get_number(j, "cost", PIN_COST_MIN, PIN_COST_MAX, &cost);
     if (r == 0)
         r = json_get_bytes(j, "salt", ret->salt, PIN_SALT_SIZE);
+    if (r == 0 && json_has(j, "parallel"))
+        r = json_get_number(j, "parallel", 1, PIN_PARALLEL_MAX, &parallel);
     ret->cost = (unsigned)cost;
+    ret->parallel = (unsigned)parallel;
     return r;
 }
 
@@ -278,6 +283,8 @@ static int read_history(int fd, const json_t *j, IdentityKeys *k)
         r = all_former_read(fd, j, k);
     if (r == 0 && json_has(j, "rotations"))
         r = rotations_read(j, k);
+    if (r == 0 && k->public.protection == PROTECTION_SOFTWARE && !identity_software_fits(k))
+        r = -EBADMSG;
     return r == 0 && !identity_keys_fit_counter(k) ? -EBADMSG : r;
 }
 

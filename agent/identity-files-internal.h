@@ -23,3 +23,6 @@ int identity_key_read(int fd, const char *name, TpmKeyFile **ret);
 /* A counter, as members of j. */
 int identity_counter_put(const TpmCounter *c, json_t *j);
 int identity_counter_get(const json_t *j, TpmCounter *ret);
+
+/* identity-software.c: do the files belong to what identity.json says of the password? */
+bool identity_software_fits(const IdentityKeys *k);

@@ -12,6 +12,8 @@
 #include "agent/identity-files-internal.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/file.h"
+#include "libhmsg/tpm/software.h"
+#include "libhmsg/wire/pem.h"
 
 #define KEYS_FOLDER "keys"
 #define DECRYPT_FILE "decrypt.pem"
@@ -66,6 +68,7 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     if (tpm_keyfile_use(decrypt) != TPM_KEY_DECRYPT || tpm_keyfile_use(sign) != TPM_KEY_SIGN ||
         tpm_keyfile_needs_auth(decrypt) != tpm_keyfile_needs_auth(sign) ||
         !same_policy(tpm_keyfile_policy(decrypt), tpm_keyfile_policy(sign)) ||
+        tpm_keyfile_is_software(decrypt) != tpm_keyfile_is_software(sign) ||
         strlen(machine) >= MACHINE_TEXT_SIZE)
         return -EBADMSG;
     k->decrypt = tpm_keyfile_ref(decrypt);
@@ -88,6 +91,8 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
     p->has_pin = tpm_keyfile_needs_auth(decrypt);
     p->protection = tpm_keyfile_is_imported(decrypt) || tpm_keyfile_is_imported(sign) ? PROTECTION_IMPORTED
                                                                                       : PROTECTION_TPM;
+    if (tpm_keyfile_is_software(decrypt))
+        p->protection = PROTECTION_SOFTWARE;
     p->bound = tpm_keyfile_policy(decrypt) != NULL;
     p->generation = p->bound ? tpm_keyfile_policy(decrypt)->generation : FIRST_GENERATION;
     p->created = created;
@@ -128,8 +133,9 @@ int identity_keys_add_former(IdentityKeys *k, const FormerKey *f)
         return r > 0 ? -EBADMSG : r;
     if (k->n_former == KEYS_FORMER_MAX)
         return -ENOSPC;
-    if (tpm_keyfile_use(f->key) != TPM_KEY_DECRYPT || f->generation >= k->public.generation ||
-        !bytes_equal(rsa_key_thumbprint(public), f->kid, KID_SIZE))
+    if (tpm_keyfile_use(f->key) != TPM_KEY_DECRYPT ||
+        tpm_keyfile_is_software(f->key) != (k->public.protection == PROTECTION_SOFTWARE) ||
+        f->generation >= k->public.generation || !bytes_equal(rsa_key_thumbprint(public), f->kid, KID_SIZE))
         return -EBADMSG;
     k->former[k->n_former] = *f;
     k->former[k->n_former++].key = tpm_keyfile_ref(f->key);
@@ -382,9 +388,12 @@ int identity_key_read(int fd, const char *name, TpmKeyFile **ret)
     _cleanup_(buf_done) Buf text = BUF_MAX(TPM_KEYFILE_PEM_MAX);
     int r = file_read(fd, name, &text);
 
-    if (r == 0)
-        r = tpm_keyfile_from_pem(buf_text(&text), text.size, ret);
-    return r;
+    if (r != 0)
+        return r;
+    if (pem_is(buf_text(&text), text.size, "ENCRYPTED PRIVATE KEY"))
+        return software_from_pem(buf_text(&text), text.size,
+                                 strcmp(name, SIGN_FILE) == 0 ? TPM_KEY_SIGN : TPM_KEY_DECRYPT, ret);
+    return tpm_keyfile_from_pem(buf_text(&text), text.size, ret);
 }
 
 static int load_folder(int keys_fd, const char *name, IdentityKeys **ret)

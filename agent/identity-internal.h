@@ -5,6 +5,7 @@
 
 #include "agent/identity-files.h"
 #include "agent/identity.h"
+#include "agent/keyring.h"
 #include "libhmsg/wire/csr.h"
 
 #define IDENTITY_WATCHERS_MAX 8u
@@ -18,9 +19,13 @@ struct Identity {
     uint64_t retry_pause;      /* µs */
     char machine[MACHINE_TEXT_SIZE];
     IdentityKeys *keys; /* of this machine; NULL: none */
+    unsigned failures;  /* wrong passwords of keys in software, one after the other */
+    uint64_t try_after; /* clock_boottime */
     bool damaged;       /* there are keys, but their files cannot be read */
     bool locked;
-    Secret *auth; /* of the keys, while they have a PIN and are not locked */
+    Secret *auth;          /* of the keys, while they have a PIN and are not locked: see identity_auth */
+    KeyringEntry *kept;    /* the same of keys in software, unless the keyring did not take it */
+    sd_event_source *idle; /* then auth goes again */
     Workers *workers;
     uint64_t epoch;
     TpmProblem problem; /* why the TPM cannot be used */
@@ -71,6 +76,7 @@ struct IdentityWork {
     PinParameters parameters;        /* of create and set_pin */
     Secret *pin, *auth;
     IdentitySource *source; /* create: NULL: the TPM makes the keys */
+    bool software;          /* create: the keys */
     bool force;
     bool then_lock; /* create: somebody has locked meanwhile */
     bool changing;  /* set_pin */
@@ -119,6 +125,25 @@ static inline const TpmCounter *identity_counter(const Identity *i)
 int identity_create_new(Identity *i, bool bind, identity_done_t done, void *userdata, IdentityWork **ret);
 /* Begins it, with w->pin and w->source. */
 int identity_create_begin(IdentityWork *w);
+
+/* identity-software.c */
+/* The authorization value, until the event loop goes on; NULL: there is none. Of keys in software it is in
+ * the kernel's keyring in between; when it is gone from there the keys are locked. */
+const Secret *identity_auth(Identity *i);
+/* Puts i->auth into the keyring when it is of keys in software. */
+void identity_auth_keep(Identity *i);
+void identity_auth_drop(Identity *i);
+bool identity_is_software(const Identity *i);
+/* What stands in the place of the SRK's Name. */
+void identity_software_name(const Identity *i, uint8_t ret[static TPM_NAME_SIZE]);
+/* For a new PIN or password of w's keys. */
+int identity_parameters_new(const IdentityWork *w, PinParameters *ret);
+/* Begins to put key under w->auth, which goes with w->parameters. */
+int identity_change_auth(IdentityWork *w, TpmKeyFile *key, tpm_done_t done);
+/* TPM_LOCKED_OUT, with words: it is too early for another password. */
+int identity_software_wait(const Identity *i, char detail[static IDENTITY_DETAIL_SIZE]);
+/* Counts wrong passwords, if a is of keys in software. */
+void identity_software_tried(Identity *i, const TpmAnswer *a);
 
 /* identity-import.c */
 IdentitySource *identity_source_free(IdentitySource *s);

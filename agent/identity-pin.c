@@ -40,7 +40,7 @@ static void on_decrypt_changed(TpmAnswer *a, void *userdata)
 
     if (r == 0) {
         w->changed = tpm_keyfile_ref(a->decrypt_key);
-        r = tpm_runner_change_auth(i->runner, i->keys->sign, i->auth, w->auth, on_sign_changed, w, &w->job);
+        r = identity_change_auth(w, i->keys->sign, on_sign_changed);
     }
     if (r != 0)
         identity_work_finish(w, r, a->problem);
@@ -48,10 +48,7 @@ static void on_decrypt_changed(TpmAnswer *a, void *userdata)
 
 static int change_keys(IdentityWork *w)
 {
-    Identity *i = w->i;
-
-    return tpm_runner_change_auth(i->runner, i->keys->decrypt, i->auth, w->auth, on_decrypt_changed, w,
-                                  &w->job);
+    return identity_change_auth(w, w->i->keys->decrypt, on_decrypt_changed);
 }
 
 int identity_change_pin(IdentityWork *w)
@@ -60,7 +57,7 @@ int identity_change_pin(IdentityWork *w)
 
     if (!w->next_pin)
         return change_keys(w);
-    r = pin_parameters_new(&w->parameters);
+    r = identity_parameters_new(w, &w->parameters);
     if (r == 0)
         r = identity_work_derive(w, &w->parameters, w->next_pin, change_keys);
     w->next_pin = secret_free(w->next_pin);

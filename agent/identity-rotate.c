@@ -67,15 +67,12 @@ static void on_former_changed(TpmAnswer *a, void *userdata)
 
 int identity_replace_keys(IdentityWork *w)
 {
-    Identity *i = w->i;
-
     for (; w->changing && w->former_done < w->keys->n_former; w->former_done++) {
         TpmKeyFile *key = w->keys->former[w->former_done].key;
 
         /* of one that was made without a PIN the TPM would not count wrong ones: it stays without */
         if (tpm_keyfile_is_guarded(key))
-            return tpm_runner_change_auth(i->runner, key, tpm_keyfile_needs_auth(key) ? i->auth : NULL,
-                                          w->auth, on_former_changed, w, &w->job);
+            return identity_change_auth(w, key, on_former_changed);
     }
     finish(w);
     return 0;
@@ -109,7 +106,7 @@ static int sign_rotation(IdentityWork *w)
     memcpy(s.next_skid, to->skid_bytes, KID_SIZE);
     memcpy(s.next_kid, to->kid_bytes, KID_SIZE);
     r = rotate_statement_prepare(&s, &w->draft);
-    return r == 0 ? identity_work_sign_as(w, w->i->auth, on_rotation_signed) : r;
+    return r == 0 ? identity_work_sign_as(w, identity_auth(w->i), on_rotation_signed) : r;
 }
 
 static uint64_t grace(const IdentityWork *w)
@@ -161,6 +158,8 @@ static int make_keys(IdentityWork *w)
 
     if (!k || w->epoch != w->i->epoch)
         return HMSG_ERROR_LOCKED;
+    if (identity_is_software(w->i))
+        return tpm_runner_create_software(w->i->runner, w->parameters.salt, w->auth, on_made, w, &w->job);
     if (now)
         policy = (TpmKeyPolicy){now->index, now->generation + 1};
     return tpm_runner_create_keys(w->i->runner, now || w->has_spare ? &policy : NULL, w->auth, on_made, w,
@@ -177,19 +176,19 @@ int identity_rotate_keys(IdentityWork *w)
     Identity *i = w->i;
     int r;
 
-    if (grace(w) > IDENTITY_GRACE_MAX)
+    if (grace(w) > IDENTITY_GRACE_MAX || (w->rotation.bind && identity_is_software(i)))
         return HMSG_ERROR_INVALID_ARGS;
     if (i->creating || i->keys->n_former == KEYS_FORMER_MAX)
         return HMSG_ERROR_QUOTA_EXCEEDED;
     i->creating = w;
     if (!w->changing) {
         w->parameters = i->keys->pin;
-        r = i->auth ? secret_new_copy(secret_bytes(i->auth), secret_size(i->auth), &w->auth) : 0;
+        r = identity_auth(i) ? secret_new_copy(secret_bytes(i->auth), secret_size(i->auth), &w->auth) : 0;
         return r == 0 ? begin(w) : r;
     }
     if (!w->next_pin)
         return begin(w);
-    r = pin_parameters_new(&w->parameters);
+    r = identity_parameters_new(w, &w->parameters);
     if (r == 0)
         r = identity_work_derive(w, &w->parameters, w->next_pin, begin);
     w->next_pin = secret_free(w->next_pin);

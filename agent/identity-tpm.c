@@ -144,7 +144,7 @@ static void on_probe(TpmAnswer *a, void *userdata)
 
     (void)identity_work_answered(w, a);
     r = a->r; /* what the TPM is does not depend on locks */
-    if (r == 0)
+    if (r == 0 && !a->software && !identity_is_software(i))
         identity_note_srk(i, a->facts->srk_name);
     if (r == 0 && i->problem.reason != TPM_REASON_NONE)
         r = tpm_reason_error(i->problem.reason);
@@ -163,7 +163,9 @@ static int probe(Identity *i, identity_done_t done, void *userdata, bool own, Id
         return r;
     w->done = done;
     w->own = own;
-    return identity_work_begun(w, tpm_runner_probe(i->runner, on_probe, w, &w->job), ret);
+    r = identity_is_software(i) ? tpm_runner_probe_software(i->runner, on_probe, w, &w->job)
+                                : tpm_runner_probe(i->runner, on_probe, w, &w->job);
+    return identity_work_begun(w, r, ret);
 }
 
 int identity_start(Identity *i, identity_done_t done, void *userdata)
@@ -244,7 +246,7 @@ static void on_signed(TpmAnswer *a, void *userdata)
 
 int identity_work_sign(IdentityWork *w)
 {
-    return identity_work_sign_as(w, w->i->auth, on_signed);
+    return identity_work_sign_as(w, identity_auth(w->i), on_signed);
 }
 
 int identity_sign_jws(Identity *i, const char *input, identity_jws_t done, void *userdata, IdentityWork **ret)
@@ -302,8 +304,8 @@ int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *c
     w->plaintext = done;
     return identity_work_begun(
         w,
-        tpm_runner_decrypt(i->runner, key, tpm_keyfile_needs_auth(key) ? i->auth : NULL, identity_counter(i),
-                           ciphertext, size, 0, on_decrypted, w, &w->job),
+        tpm_runner_decrypt(i->runner, key, tpm_keyfile_needs_auth(key) ? identity_auth(i) : NULL,
+                           identity_counter(i), ciphertext, size, 0, on_decrypted, w, &w->job),
         ret);
 }
 

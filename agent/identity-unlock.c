@@ -33,6 +33,7 @@ static void on_unlock_decrypted(TpmAnswer *a, void *userdata)
     IdentityWork *w = userdata;
     int r = identity_work_answered(w, a);
 
+    identity_software_tried(w->i, a);
     /* what we encrypted to ourselves does not come back: these keys cannot be used */
     if (r == HMSG_ERROR_AUTHENTICATION_FAILED || (r == 0 && !secret_equal(a->secret, w->challenge)))
         r = HMSG_ERROR_TPM_UNAVAILABLE;
@@ -93,7 +94,7 @@ static void on_unlock_probed(TpmAnswer *a, void *userdata)
     int r = identity_work_answered(w, a);
 
     if (r == 0)
-        r = spare_last_try(a->facts, w->force, detail);
+        r = a->software ? identity_software_wait(w->i, detail) : spare_last_try(a->facts, w->force, detail);
     if (r == 0)
         r = identity_work_derive(w, &w->i->keys->pin, w->pin, prove);
     w->pin = secret_free(w->pin);
@@ -111,9 +112,12 @@ static int unlock_begin(IdentityWork *w, const Secret *pin)
     if (pin) {
         i->trying = w;
         r = secret_new_copy(secret_bytes(pin), secret_size(pin), &w->pin);
-        return r == 0 ? tpm_runner_probe(i->runner, on_unlock_probed, w, &w->job) : r;
+        if (r != 0)
+            return r;
+        return identity_is_software(i) ? tpm_runner_probe_software(i->runner, on_unlock_probed, w, &w->job)
+                                       : tpm_runner_probe(i->runner, on_unlock_probed, w, &w->job);
     }
-    r = i->auth ? secret_new_copy(secret_bytes(i->auth), secret_size(i->auth), &w->auth) : 0;
+    r = identity_auth(i) ? secret_new_copy(secret_bytes(i->auth), secret_size(i->auth), &w->auth) : 0;
     return r == 0 ? prove(w) : r;
 }
 
@@ -154,6 +158,8 @@ int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool fo
     IdentityWork *w = NULL;
     int r = check_pin(i, pin, true);
 
+    if (r == 0 && identity_is_software(i) && !next)
+        r = HMSG_ERROR_DENIED;
     /* nobody would count the wrong ones */
     if (r == 0 && !rotation && next && !tpm_keyfile_is_guarded(i->keys->decrypt))
         r = HMSG_ERROR_DENIED;

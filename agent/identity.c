@@ -77,7 +77,9 @@ const char *identity_tpm_status(const Identity *i, const char **ret_help)
     } else if (i->problem.reason != TPM_REASON_NONE) {
         text = i->problem.text;
         help = tpm_reason_help(i->problem.reason);
-    } else if (!i->asked)
+    } else if (identity_is_software(i))
+        text = "not used: the keys are in software";
+    else if (!i->asked)
         text = "the TPM has not answered yet";
     if (ret_help)
         *ret_help = help;
@@ -146,6 +148,8 @@ static void set_problem(Identity *i, const TpmProblem *p)
 
 void identity_note(Identity *i, const TpmAnswer *a)
 {
+    if (a->software || identity_is_software(i))
+        return;
     if (a->r == 0 && a->facts) { /* which TPM it is decides: identity_note_srk */
         i->facts = *a->facts;
         i->has_facts = true;
@@ -168,9 +172,17 @@ void identity_take_keys(Identity *i, IdentityKeys *k)
     i->damaged = false;
     i->settled = false;
     i->locked = k->public.has_pin;
-    i->auth = secret_free(i->auth);
+    identity_auth_drop(i);
     i->epoch++;
-    tpm_runner_pin(i->runner, k->srk_name);
+    if (!identity_is_software(i)) {
+        tpm_runner_pin(i->runner, k->srk_name);
+        return;
+    }
+    /* what the TPM is, and whether there is one, is of no matter now */
+    tpm_runner_pin(i->runner, NULL);
+    i->problem = no_problem;
+    (void)sd_event_source_set_enabled(i->retry, SD_EVENT_OFF);
+    i->settled = true;
 }
 
 static void note_damage(Identity *i, int error)
@@ -274,7 +286,7 @@ int identity_new(Manager *m, Identity **ret)
         return r;
     if (r < 0 && r != -ENOENT)
         note_damage(i, r);
-    if (i->keys)
+    if (i->keys && !identity_is_software(i))
         options.srk_name = i->keys->srk_name;
     r = tpm_runner_new(&options, &i->runner);
     if (r == 0)
@@ -286,6 +298,7 @@ int identity_new(Manager *m, Identity **ret)
     if (r < 0)
         return r;
     i->locked = i->keys && i->keys->public.has_pin;
+    i->settled = identity_is_software(i);
     i->told = identity_state(i);
     *ret = TAKE_PTR(i);
     return 0;
@@ -297,7 +310,8 @@ Identity *identity_free(Identity *i)
         return NULL;
     identity_works_drop(i);
     workers_free(i->workers);
-    secret_free(i->auth);
+    identity_auth_drop(i);
+    sd_event_source_disable_unref(i->idle);
     sd_event_source_disable_unref(i->io);
     sd_event_source_disable_unref(i->deadline);
     sd_event_source_disable_unref(i->retry);
@@ -322,9 +336,9 @@ static int forget_sessions(Identity *i)
 
 static void forget_auth(Identity *i)
 {
-    if (!i->auth)
+    if (!i->auth && !i->kept)
         return;
-    i->auth = secret_free(i->auth);
+    identity_auth_drop(i);
     if (tpm_runner_forget(i->runner) == 0)
         identity_arm(i);
     else
@@ -361,9 +375,10 @@ int identity_forget(Identity *i)
 
 void identity_unlocked(Identity *i, Secret *auth)
 {
-    secret_free(i->auth);
+    identity_auth_drop(i);
     i->auth = auth;
     i->locked = false;
+    identity_auth_keep(i);
 }
 
 /* The counter goes as soon as the TPM is there, and with it every copy of the keys. */

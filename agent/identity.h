@@ -93,6 +93,11 @@ typedef struct IdentityImport {
 int identity_import(Identity *i, const IdentityImport *o, const Secret *pin, bool bind, identity_done_t done,
                     void *userdata, IdentityWork **ret);
 
+/* Keys in software, in files under password: protected less than by a TPM, and never unless the user asks for
+ * it. */
+int identity_create_software(Identity *i, const Secret *password, identity_done_t done, void *userdata,
+                             IdentityWork **ret);
+
 typedef struct IdentityRotation {
     bool has_grace;
     uint64_t grace; /* seconds that the decrypt key of now stays usable; at most IDENTITY_GRACE_MAX. 0: it and
@@ -132,7 +137,8 @@ int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t 
 /* Another PIN (next; NULL: none); unlocks the keys with pin first, of which all is true that is said of
  * identity_unlock. With a rotation, for new keys, and the former ones follow where the TPM would count wrong
  * PINs; without (NULL), for the same keys: then a copy of the files as they were still opens with the PIN of
- * then, for good. DENIED: the same keys were made without a PIN, so that the TPM would not count. */
+ * then, for good. DENIED: the same keys were made without a PIN, so that the TPM would not count; or keys in
+ * software would be without password. */
 int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force,
                      const IdentityRotation *rotation, identity_done_t done, void *userdata,
                      IdentityWork **ret);

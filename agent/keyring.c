@@ -25,6 +25,7 @@ struct KeyringEntry {
     uint64_t last_used; /* CLOCK_BOOTTIME */
     key_serial_t key;   /* while hot; else 0 */
     Wrapped *wrapped;   /* while wrapped; neither: gone */
+    bool kept;          /* in no list, and never wrapped */
 };
 
 struct Keyring {
@@ -222,10 +223,29 @@ int keyring_put(Keyring *k, const uint8_t key[static KEYRING_KEY_SIZE], uint64_t
     return 0;
 }
 
+int keyring_keep(Keyring *k, const uint8_t key[static KEYRING_KEY_SIZE], KeyringEntry **ret)
+{
+    KeyringEntry *e = calloc(1, sizeof(*e));
+    int r;
+
+    if (!e)
+        return -ENOMEM;
+    e->expires = UINT64_MAX;
+    e->kept = true;
+    r = key_add(k->ring, key, KEYRING_KEY_SIZE, &e->key);
+    if (r < 0) {
+        free(e);
+        return r;
+    }
+    *ret = e;
+    return 0;
+}
+
 static int get_hot(Keyring *k, KeyringEntry *e, Secret *ret)
 {
     if (keyctl_read(e->key, (char *)secret_data(ret), KEYRING_KEY_SIZE) != (long)KEYRING_KEY_SIZE) {
-        hot_remove(k, e);
+        if (!e->kept)
+            hot_remove(k, e);
         return -ENOKEY;
     }
     if (e->next) { /* not the most recently used already */
@@ -268,7 +288,8 @@ KeyringEntry *keyring_drop(Keyring *k, KeyringEntry *e)
         return NULL;
     if (e->key > 0) {
         (void)keyctl_invalidate(e->key);
-        hot_remove(k, e);
+        if (!e->kept)
+            hot_remove(k, e);
     }
     wrap_drop(k->pool, e->wrapped);
     free(e);

@@ -24,6 +24,8 @@ DEFINE_CLEANUP(Keyring *, keyring_free)
  * counts for itself). */
 int keyring_put(Keyring *k, const uint8_t key[static KEYRING_KEY_SIZE], uint64_t lifetime,
                 KeyringEntry **ret);
+/* The same for a key that keyring_lock leaves alone, and that is never wrapped. -EDQUOT: no room. */
+int keyring_keep(Keyring *k, const uint8_t key[static KEYRING_KEY_SIZE], KeyringEntry **ret);
 /* -ENOKEY: it is gone (locked, timed out, revoked, invalidated): unwrap the session again. ret is of
  * KEYRING_KEY_SIZE bytes. */
 int keyring_get(Keyring *k, KeyringEntry *e, Secret *ret);

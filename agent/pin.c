@@ -14,7 +14,6 @@
 #include "libhmsg/base/error.h"
 
 #define SCRYPT_R 8u
-#define SCRYPT_P 1u
 
 int pin_parameters_new(PinParameters *ret)
 {
@@ -67,7 +66,7 @@ int pin_read_fd(int fd, Secret **ret)
 static int scrypt(EVP_KDF_CTX *ctx, const PinParameters *p, const Secret *pin, Secret *auth)
 {
     uint64_t n = UINT64_C(1) << p->cost, memory = 2 * n * 128u * SCRYPT_R;
-    uint32_t r = SCRYPT_R, parallel = SCRYPT_P;
+    uint32_t r = SCRYPT_R, parallel = p->parallel > 0 ? p->parallel : 1;
     uint8_t salt[PIN_SALT_SIZE];
     OSSL_PARAM params[] = {
         /* OSSL_PARAM has no const; the KDF only reads */
@@ -92,7 +91,7 @@ int pin_derive(const PinParameters *p, const Secret *pin, Secret **ret)
     EVP_KDF_CTX *ctx;
     int r;
 
-    if (p->cost < PIN_COST_MIN || p->cost > PIN_COST_MAX)
+    if (p->cost < PIN_COST_MIN || p->cost > PIN_COST_MAX || p->parallel > PIN_PARALLEL_MAX)
         return -EINVAL;
     r = secret_new(TPM_AUTH_SIZE, &auth);
     if (r < 0)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* From the PIN that a user types to the authorization value of a TPM key: scrypt (RFC 7914, r = 8, p = 1)
- * over a salt that is stored with the keys. The TPM counts wrong ones; the work here is for whoever gets the
- * value out of the TPM all the same. */
+/* From the PIN that a user types to the authorization value of a TPM key: scrypt (RFC 7914, r = 8, p = 1 for
+ * the TPM) over a salt that is stored with the keys. The TPM counts wrong ones; the work here is for whoever
+ * gets the value out of the TPM all the same. */
 
 #include "agent/worker.h"
 #include "libhmsg/base/secret.h"
@@ -15,9 +15,11 @@
 #define PIN_COST_DEFAULT 15u /* log2 of N: 32 MiB, about a tenth of a second */
 #define PIN_COST_MIN 14u
 #define PIN_COST_MAX 18u
+#define PIN_PARALLEL_MAX 16u
 
 typedef struct PinParameters {
     unsigned cost;
+    unsigned parallel; /* p; 0: 1 */
     uint8_t salt[PIN_SALT_SIZE];
 } PinParameters;
 

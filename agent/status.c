@@ -21,10 +21,13 @@
 
 static int append_tpm(Manager *m, sd_bus_message *reply)
 {
+    const IdentityPublic *p = identity_public(m->identity);
     const char *help = NULL;
     int r;
 
     r = bus_append_string(reply, "state", identity_state_name(identity_state(m->identity)));
+    if (r >= 0 && p)
+        r = bus_append_string(reply, "protection", protection_text(p->protection));
     if (r >= 0)
         r = bus_append_string(reply, "tpm", identity_tpm_status(m->identity, &help));
     if (r >= 0 && help)
@@ -89,11 +92,16 @@ static int append_check(sd_bus_message *reply, const char *name, const char *res
 
 static int check_tpm(Identity *i, sd_bus_message *reply)
 {
+    const IdentityPublic *p = identity_public(i);
     const TpmFacts *f = identity_tpm_facts(i);
     const char *help = NULL;
     const char *status = identity_tpm_status(i, &help);
     char text[TEXT_SIZE];
 
+    if (p && p->protection == PROTECTION_SOFTWARE)
+        return append_check(reply, "tpm", "warning", "The keys are in software: no TPM protects them",
+                            "Where there is a TPM, make a new identity in it: hmsgctl identity delete, then "
+                            "hmsgctl identity create");
     if (strcmp(status, "ok") != 0 || !f)
         return append_check(reply, "tpm", "error", status, help);
     (void)snprintf(text, sizeof(text), "A TPM 2.0 of %s (%s), firmware %u.%u, with %s storage key",

@@ -93,10 +93,13 @@ static void on_prompted(int r, const Secret *pin, void *userdata)
 
 static int ask(Unlocker *u)
 {
+    const IdentityPublic *p = identity_public(u->m->identity);
     const TpmFacts *f = identity_tpm_facts(u->m->identity);
     char text[TEXT_SIZE] = "The PIN of your hmsg keys, please.";
 
-    if (f && f->lockout_counter > 0)
+    if (p && p->protection == PROTECTION_SOFTWARE)
+        (void)snprintf(text, sizeof(text), "The password of your hmsg keys, please.");
+    else if (f && f->lockout_counter > 0)
         (void)snprintf(text, sizeof(text),
                        "The PIN of your hmsg keys, please. The TPM has counted %u failures of %u.",
                        f->lockout_counter, f->lockout_max);

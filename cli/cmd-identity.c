@@ -31,6 +31,13 @@ int identity_print(Ctl *ctl, const json_t *identity)
     return ctl_print_record(ctl, identity, fields, ELEMENTSOF(fields));
 }
 
+static bool is_software(const Ctl *ctl)
+{
+    const char *protection = ctl->options.values[OPTION_PROTECTION];
+
+    return protection && strcmp(protection, "software") == 0;
+}
+
 int cmd_identity_create(Ctl *ctl)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -39,15 +46,18 @@ int cmd_identity_create(Ctl *ctl)
     _cleanup_(pin_done) int pin = -1;
     int r = 0;
 
-    if (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD))
-        r = pin_get(ctl, OPTION_PIN_FD, "New PIN: ", true, &pin);
+    if (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD) || is_software(ctl))
+        r = pin_get(ctl, OPTION_PIN_FD, is_software(ctl) ? "New password: " : "New PIN: ", true, &pin);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Create", &call);
     if (r != 0)
         return r;
     hmsg_call_option_fd(call, "pin", pin);
     hmsg_call_option_string(call, "generation", ctl->options.values[OPTION_GENERATION]);
-    if (isatty(STDERR_FILENO))
+    hmsg_call_option_string(call, "protection", ctl->options.values[OPTION_PROTECTION]);
+    if (is_software(ctl))
+        ctl_note("Whoever copies the key files may guess the password as often as it likes: no TPM counts.");
+    else if (isatty(STDERR_FILENO))
         ctl_note(MAKING_NOTE);
     r = ctl_call_run(ctl, call, &reply);
     if (r == 0)

@@ -7,15 +7,11 @@
 #include "cli/json-util.h"
 
 static const RenderField status_fields[] = {
-    {"version", "Agent", RENDER_TEXT},
-    {"state", "Identity", RENDER_TEXT},
-    {"tpm", "TPM", RENDER_TEXT},
-    {"tpm_help", "What to do", RENDER_TEXT},
-    {"courier", "Courier", RENDER_TEXT},
-    {"inbox", "Unread messages", RENDER_NUMBER},
-    {"outbox", "Messages to send", RENDER_NUMBER},
-    {"sessions", "Session keys", RENDER_NUMBER},
-    {"session_keys_hot", "In kernel keyring", RENDER_NUMBER},
+    {"version", "Agent", RENDER_TEXT},           {"state", "Identity", RENDER_TEXT},
+    {"protection", "Protection", RENDER_TEXT},   {"tpm", "TPM", RENDER_TEXT},
+    {"tpm_help", "What to do", RENDER_TEXT},     {"courier", "Courier", RENDER_TEXT},
+    {"inbox", "Unread messages", RENDER_NUMBER}, {"outbox", "Messages to send", RENDER_NUMBER},
+    {"sessions", "Session keys", RENDER_NUMBER}, {"session_keys_hot", "In kernel keyring", RENDER_NUMBER},
 };
 static const char *const relay_names[] = {"relay", "state", "error"};
 static const RenderField relay_fields[] = {

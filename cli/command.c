@@ -14,7 +14,7 @@
 
 const Command commands[] = {
     {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create,
-     BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION)},
+     BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION) | BIT(PROTECTION)},
     {"identity", "import", "FILE", "Move a private key that you have into the TPM", cmd_identity_import,
      BIT(SIGN_KEY) | BIT(PASSWORD_FD) | BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION), 1, 1},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},

@@ -35,6 +35,8 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_PASSWORD_FD] = {"password-fd", "N", "Read the password of the key from the descriptor N"},
     [OPTION_PIN] = {"pin", NULL, "Protect the keys with a PIN as well"},
     [OPTION_PIN_FD] = {"pin-fd", "N", "Read the PIN from the descriptor N instead of the terminal"},
+    [OPTION_PROTECTION] = {"protection", "WHERE",
+                           "What protects the keys: tpm, or software where there is no TPM"},
     [OPTION_RANGE] = {"range", "OFFSET:LENGTH", "Only these bytes of the content, from a file"},
     [OPTION_RAW] = {"raw", NULL, "Do not escape what could mislead on a terminal"},
     [OPTION_RECIPIENT] = {"recipient", "RECIPIENT",

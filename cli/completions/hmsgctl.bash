@@ -35,6 +35,10 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'counter none' -- "$current")
         return
         ;;
+    --protection)
+        mapfile -t COMPREPLY < <(compgen -W 'tpm software' -- "$current")
+        return
+        ;;
     --direction)
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
@@ -60,7 +64,7 @@ _hmsgctl() {
     fi
     case $command-$current in
     identity-*)
-        [ "$verb" = create ] && words+=' --pin --pin-fd --generation'
+        [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection'
         [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation'
         [ "$verb" = rotate ] && words+=' --grace --generation'
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'

@@ -62,6 +62,7 @@ complete -c hmsgctl -n '__hmsgctl_at identity' -l password-fd -x -d 'Descriptor 
 complete -c hmsgctl -n '__hmsgctl_at identity' -l keep-key -d 'Keep the keys'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l grace -x -d 'How long former keys decrypt'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l generation -x -a 'counter none' -d 'Bind the keys to a counter'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l protection -x -a 'tpm software' -d 'What protects the keys'
 complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l force -d 'Also the last try'
 complete -c hmsgctl -n '__hmsgctl_at register' -l list -d 'List registrations'
 complete -c hmsgctl -n '__hmsgctl_at register identity' -l remove -d 'Remove the address, or the PIN'

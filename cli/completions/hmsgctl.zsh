@@ -52,7 +52,7 @@ identity)
         '--pin[protect the keys with a PIN]' '--pin-fd[descriptor of the PIN]:descriptor:' \
         '--sign-key[import the key to sign as well]:file:_files' '--password-fd[descriptor of the password]:descriptor:' \
         '--new-pin-fd[descriptor of the new PIN]:descriptor:' '--keep-key[keep the keys]' '--grace[how long former keys decrypt]:time:' \
-        '--generation[bind the keys to a counter]:generation:(counter none)' '--remove[remove the PIN]' \
+        '--generation[bind the keys to a counter]:generation:(counter none)' '--protection[what protects the keys]:protection:(tpm software)' '--remove[remove the PIN]' \
         '--force[also the last try]' '--yes[do it without asking]'
     ;;
 register)

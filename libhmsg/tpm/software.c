@@ -114,7 +114,7 @@ static int crypt_cbc(const Secret *key, const uint8_t *iv, bool encrypt, const u
     EVP_CIPHER_CTX_free(ctx);
     if (!ready)
         return -ENOMEM;
-    *ret_n = (size_t)(a + b);
+    *ret_n = (size_t)a + (size_t)b;
     return ok ? 0 : HMSG_ERROR_LOCKED;
 }
 

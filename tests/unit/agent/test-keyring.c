@@ -199,6 +199,25 @@ static void full_before(void *data)
     g_assert_null(k);
 }
 
+/* What a lock of the sessions leaves alone. */
+static void kept(Keyring *k)
+{
+    uint8_t key[KEYRING_KEY_SIZE];
+    KeyringEntry *e = NULL, *session;
+
+    fill(key, 1);
+    g_assert_cmpint(keyring_keep(k, key, &e), ==, 0);
+    for (unsigned i = 0; i < KEYRING_HOT_MAX; i++)
+        (void)put(k, i);
+    session = put(k, 7);
+    check(k, e, 1);
+    g_assert_cmpuint(keyring_count_hot(k), ==, KEYRING_HOT_MAX);
+    g_assert_cmpint(keyring_lock(k), ==, 0);
+    check_gone(k, session);
+    check(k, e, 1);
+    keyring_drop(k, e);
+}
+
 static void test_full_later(void)
 {
     test_in_child(full_later, NULL);
@@ -211,7 +230,7 @@ static void test_full_before(void)
 
 int main(int argc, char **argv)
 {
-    static const Run runs[] = {{hot_and_wrapped}, {lock}, {lifetime}, {cleared}, {sizes}};
+    static const Run runs[] = {{hot_and_wrapped}, {lock}, {lifetime}, {cleared}, {sizes}, {kept}};
 
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/agent/keyring/hot-and-wrapped", &runs[0], test);
@@ -219,6 +238,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/agent/keyring/lifetime", &runs[2], test);
     g_test_add_data_func("/agent/keyring/cleared", &runs[3], test);
     g_test_add_data_func("/agent/keyring/sizes", &runs[4], test);
+    g_test_add_data_func("/agent/keyring/kept", &runs[5], test);
     g_test_add_func("/agent/keyring/ten-thousand-sessions", test_ten_thousand);
     g_test_add_func("/agent/keyring/quota-full-later", test_full_later);
     g_test_add_func("/agent/keyring/quota-full-before", test_full_before);
