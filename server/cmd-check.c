@@ -8,7 +8,7 @@
 
 #define OUTPUT_MAX 4096u
 
-static bool load_options(const char *path, Options *ret)
+bool cmd_load_options(const char *path, Options *ret)
 {
     char error[OPTIONS_ERROR_SIZE] = "out of memory";
 
@@ -18,7 +18,7 @@ static bool load_options(const char *path, Options *ret)
     return false;
 }
 
-static bool load_key(const Options *o, RelayKey **ret)
+bool cmd_load_key(const Options *o, RelayKey **ret)
 {
     const char *file = NULL;
     int r = relay_key_load(o->key, o->passphrase, &file, ret);
@@ -34,7 +34,8 @@ int cmd_begin(int argc, char **argv, bool with_json, CmdArguments *ret, Options 
 {
     if (!cmd_arguments(argc, argv, with_json, ret))
         return CMD_USAGE;
-    return load_options(ret->config, ret_options) && load_key(ret_options, ret_key) ? CMD_DONE : CMD_FAILED;
+    return cmd_load_options(ret->config, ret_options) && cmd_load_key(ret_options, ret_key) ? CMD_DONE
+                                                                                            : CMD_FAILED;
 }
 
 int cmd_print_json(json_t *j, int r)

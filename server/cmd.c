@@ -16,6 +16,8 @@ static const Command commands[] = {
     {{"serve", NULL}, cmd_serve},
     {{"config", "check"}, cmd_config_check},
     {{"key", "show"}, cmd_key_show},
+    {{"key", "backup"}, cmd_key_backup},
+    {{"key", "restore"}, cmd_key_restore},
     {{"store", "check"}, cmd_store_check},
     {{"store", "rekey"}, cmd_store_rekey},
 };
@@ -28,6 +30,8 @@ static void usage(FILE *f)
           "  serve [--config FILE]                            run\n"
           "  config check [--config FILE]                     read the configuration, say what is wrong\n"
           "  key show [--config FILE] [--json]                the relay's pin, which clients know it by\n"
+          "  key backup --to FILE [--config FILE]             print the key, encrypted to a public key\n"
+          "  key restore [--config FILE]                      write the key that standard input has\n"
           "  store check [--config FILE] [--json]             check what is stored, and count it\n"
           "  store rekey [--config FILE]                      new keys for what is stored\n"
           "  --help, --version\n\n"
@@ -57,6 +61,11 @@ int cmd_run(int argc, char **argv)
     return CMD_USAGE;
 }
 
+const char *cmd_default_config(void)
+{
+    return HMSG_SYSCONFDIR "/relay.conf";
+}
+
 bool cmd_arguments(int argc, char **argv, bool with_json, CmdArguments *ret)
 {
     static const struct option options[] = {
@@ -66,7 +75,7 @@ bool cmd_arguments(int argc, char **argv, bool with_json, CmdArguments *ret)
     };
     int c;
 
-    *ret = (CmdArguments){.config = HMSG_SYSCONFDIR "/relay.conf"};
+    *ret = (CmdArguments){.config = cmd_default_config()};
     optind = 0; /* begins anew: glibc */
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         if (c == 'c')

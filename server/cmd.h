@@ -17,6 +17,8 @@ int cmd_init(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_config_check(int argc, char **argv);
 int cmd_key_show(int argc, char **argv);
+int cmd_key_backup(int argc, char **argv);
+int cmd_key_restore(int argc, char **argv);
 int cmd_store_check(int argc, char **argv);
 int cmd_store_rekey(int argc, char **argv);
 
@@ -32,6 +34,11 @@ typedef struct CmdArguments {
 /* false: said on standard error what is wrong. Nothing but these options is allowed. */
 bool cmd_arguments(int argc, char **argv, bool with_json, CmdArguments *ret);
 
+/* The installed relay.conf. */
+const char *cmd_default_config(void);
+/* false: said on standard error what is wrong. */
+bool cmd_load_options(const char *path, Options *ret);
+bool cmd_load_key(const Options *o, RelayKey **ret);
 /* The arguments, the configuration and the relay's key. CMD_DONE, or the exit status: said on standard error
  * what is wrong. */
 int cmd_begin(int argc, char **argv, bool with_json, CmdArguments *ret, Options *ret_options,

@@ -81,17 +81,12 @@ static bool is_whole(EVP_PKEY *pkey)
     return good;
 }
 
-static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
+int relay_key_from_pkcs8(const struct pkcs8_priv_key_info_st *info, RelayKey **ret)
 {
-    PKCS8_PRIV_KEY_INFO *info = PKCS8_decrypt(sig, buf_text(passphrase), (int)passphrase->size);
+    EVP_PKEY *pkey = EVP_PKCS82PKEY(info);
     _cleanup_(relay_key_freep) RelayKey *k = NULL;
-    EVP_PKEY *pkey;
     int r;
 
-    if (!info)
-        return HMSG_ERROR_AUTHENTICATION_FAILED;
-    pkey = EVP_PKCS82PKEY(info);
-    PKCS8_PRIV_KEY_INFO_free(info);
     if (!pkey)
         return HMSG_ERROR_BAD_PACKAGE;
     r = EVP_PKEY_is_a(pkey, "RSA") ? relay_key_from_evp(pkey, &k) : HMSG_ERROR_BAD_PACKAGE;
@@ -100,6 +95,18 @@ static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
     EVP_PKEY_free(pkey);
     if (r == 0)
         *ret = TAKE_PTR(k);
+    return r;
+}
+
+static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
+{
+    PKCS8_PRIV_KEY_INFO *info = PKCS8_decrypt(sig, buf_text(passphrase), (int)passphrase->size);
+    int r;
+
+    if (!info)
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    r = relay_key_from_pkcs8(info, ret);
+    PKCS8_PRIV_KEY_INFO_free(info);
     return r;
 }
 
@@ -185,10 +192,18 @@ static int encrypt_pem(EVP_PKEY *pkey, const Buf *passphrase, Buf *ret)
     return r;
 }
 
+static int write_key(const RelayKey *k, const Buf *passphrase, const char *path)
+{
+    _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX);
+    int r = encrypt_pem(relay_key_evp(k), passphrase, &pem);
+
+    return r == 0 ? file_write_atomic(AT_FDCWD, path, pem.data, pem.size, 0600, true) : r;
+}
+
 int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_path)
 {
     _cleanup_(buf_done) Buf passphrase = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
-    _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX);
+    _cleanup_(buf_done) Buf line = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
     _cleanup_(secret_freep) Secret *random = NULL;
     int r;
 
@@ -196,15 +211,21 @@ int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_p
     if (r == 0)
         r = base64url_append(&passphrase, secret_bytes(random), secret_size(random));
     if (r == 0)
-        r = encrypt_pem(relay_key_evp(k), &passphrase, &pem);
+        r = buf_printf(&line, "%s\n", buf_text(&passphrase));
     if (r == 0)
-        r = buf_append_string(&passphrase, "\n");
-    if (r == 0)
-        r = file_write_atomic(AT_FDCWD, passphrase_path, passphrase.data, passphrase.size, 0600, true);
+        r = file_write_atomic(AT_FDCWD, passphrase_path, line.data, line.size, 0600, true);
     if (r != 0)
         return r;
-    r = file_write_atomic(AT_FDCWD, path, pem.data, pem.size, 0600, true);
+    r = write_key(k, &passphrase, path);
     if (r != 0)
         (void)file_remove(AT_FDCWD, passphrase_path);
     return r;
+}
+
+int relay_key_save_under(const RelayKey *k, const char *path, const char *passphrase_path)
+{
+    _cleanup_(buf_done) Buf passphrase = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
+    int r = read_passphrase(passphrase_path, &passphrase);
+
+    return r == 0 ? write_key(k, &passphrase, path) : r;
 }

@@ -23,6 +23,8 @@ int relay_key_load(const char *path, const char *passphrase_path, const char **r
 const char *relay_key_problem(int r);
 /* Writes both files, mode 0600, the passphrase being random; -EEXIST when one is there. */
 int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_path);
+/* Writes the key alone, under a passphrase that is there; errors as relay_key_load has them for that file. */
+int relay_key_save_under(const RelayKey *k, const char *path, const char *passphrase_path);
 RelayKey *relay_key_free(RelayKey *k);
 DEFINE_CLEANUP(RelayKey *, relay_key_free)
 

@@ -7,7 +7,7 @@
 #include "tests/lib/process.h"
 
 /* Runs hmsg-relay with these words; what it prints on standard output, when the status is as expected. */
-static char *run(int expected, ...)
+static char *run(const char *input, int expected, ...)
 {
     g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
     const char *argv[16] = {relay};
@@ -19,7 +19,7 @@ static char *run(int expected, ...)
     for (size_t i = 1; i < G_N_ELEMENTS(argv) - 1 && (argv[i] = va_arg(ap, const char *)); i++)
         ;
     va_end(ap);
-    int status = test_run(argv, NULL, NULL, &out, &err);
+    int status = test_run(argv, NULL, input, &out, &err);
     if (status != expected)
         g_error("hmsg-relay %s exits with %d, not %d: %s%s", argv[1], status, expected, out, err);
     if (expected != CMD_DONE)
@@ -27,12 +27,12 @@ static char *run(int expected, ...)
     return out;
 }
 
-#define RUN(...) g_free(run(__VA_ARGS__, NULL))
+#define RUN(...) g_free(run(NULL, __VA_ARGS__, NULL))
 
 static void test_usage(void)
 {
-    g_autofree char *help = run(CMD_DONE, "--help", NULL);
-    g_autofree char *version = run(CMD_DONE, "--version", NULL);
+    g_autofree char *help = run(NULL, CMD_DONE, "--help", NULL);
+    g_autofree char *version = run(NULL, CMD_DONE, "--version", NULL);
 
     g_assert_true(g_str_has_prefix(help, "Usage: hmsg-relay"));
     g_assert_true(g_str_has_prefix(version, "hmsg-relay "));
@@ -73,9 +73,9 @@ static void test_init(void)
     g_autofree char *config = g_build_filename(relay, "relay.conf", NULL);
     g_autofree char *key = g_build_filename(relay, "identity.pem", NULL);
     g_autofree char *words =
-        run(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:443", relay, NULL);
-    g_autofree char *shown = run(CMD_DONE, "key", "show", "--config", config, NULL);
-    g_autofree char *json = run(CMD_DONE, "key", "show", "--json", "--config", config, NULL);
+        run(NULL, CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:443", relay, NULL);
+    g_autofree char *shown = run(NULL, CMD_DONE, "key", "show", "--config", config, NULL);
+    g_autofree char *json = run(NULL, CMD_DONE, "key", "show", "--json", "--config", config, NULL);
     GStatBuf st;
 
     g_assert_true(g_str_has_prefix(shown, "relay.example:443#"));
@@ -89,13 +89,13 @@ static void test_init(void)
 
     /* what is there stays */
     RUN(CMD_FAILED, "init", "--host", "other.example", relay);
-    g_autofree char *again = run(CMD_DONE, "key", "show", "--config", config, NULL);
+    g_autofree char *again = run(NULL, CMD_DONE, "key", "show", "--config", config, NULL);
     g_assert_cmpstr(again, ==, shown);
 
     RUN(CMD_FAILED, "store", "check", "--config", config); /* it never ran */
-    g_autofree char *rekey = run(CMD_DONE, "store", "rekey", "--config", config, NULL);
+    g_autofree char *rekey = run(NULL, CMD_DONE, "store", "rekey", "--config", config, NULL);
     g_assert_nonnull(strstr(rekey, "changed"));
-    g_autofree char *store = run(CMD_DONE, "store", "check", "--config", config, NULL);
+    g_autofree char *store = run(NULL, CMD_DONE, "store", "check", "--config", config, NULL);
     g_assert_nonnull(strstr(store, "\nkey: 2\n"));
     g_assert_nonnull(strstr(store, "\nkey-pending: 0\n"));
     expect_other_key(folder, config);
@@ -106,10 +106,118 @@ static void test_init(void)
     test_folder_remove(folder);
 }
 
+static char *openssl(const char *first, ...)
+{
+    const char *argv[16] = {"openssl", first};
+    char *out = NULL;
+    g_autofree char *err = NULL;
+    va_list ap;
+
+    va_start(ap, first);
+    for (size_t i = 2; i < G_N_ELEMENTS(argv) - 1 && (argv[i] = va_arg(ap, const char *)); i++)
+        ;
+    va_end(ap);
+    if (test_run(argv, NULL, NULL, &out, &err) != 0)
+        g_error("openssl %s: %s", first, err);
+    return out;
+}
+#define OPENSSL(...) g_free(openssl(__VA_ARGS__, NULL))
+
+typedef struct Lost {
+    char *folder, *config, *key, *passphrase, *data;
+    char *plain; /* the key, as its backup's recipient gets it */
+    char *shown;
+} Lost;
+
+/* A relay with a store and a backup, the key of which openssl has decrypted. */
+static Lost lost_new(void)
+{
+    Lost l = {.folder = test_folder_new()};
+    g_autofree char *private = g_build_filename(l.folder, "offline.key", NULL);
+    g_autofree char *public = g_build_filename(l.folder, "offline.pub", NULL);
+    g_autofree char *file = g_build_filename(l.folder, "backup", NULL);
+    g_autofree char *relay = g_build_filename(l.folder, "relay", NULL);
+
+    l.config = g_build_filename(relay, "relay.conf", NULL);
+    l.key = g_build_filename(relay, "identity.pem", NULL);
+    l.passphrase = g_build_filename(relay, "identity.passphrase", NULL);
+    l.data = g_build_filename(relay, "data", NULL);
+    OPENSSL("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", private);
+    OPENSSL("pkey", "-in", private, "-pubout", "-out", public);
+    RUN(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:443", relay);
+    RUN(CMD_DONE, "store", "rekey", "--config", l.config);
+    l.shown = run(NULL, CMD_DONE, "key", "show", "--config", l.config, NULL);
+    g_autofree char *backup =
+        run(NULL, CMD_DONE, "key", "backup", "--config", l.config, "--to", public, "--to", public, NULL);
+    g_assert_null(strstr(backup, "PRIVATE KEY"));
+    g_assert_true(g_file_set_contents(file, backup, -1, NULL));
+    l.plain = openssl("cms", "-decrypt", "-inform", "PEM", "-in", file, "-inkey", private, NULL);
+    RUN(CMD_USAGE, "key", "backup", "--config", l.config);
+    RUN(CMD_FAILED, "key", "backup", "--config", l.config, "--to", private);
+    RUN(CMD_FAILED, "key", "backup", "--config", l.config, "--to", "/nonexistent");
+    return l;
+}
+
+static void lost_done(Lost *l)
+{
+    test_folder_remove(l->folder);
+    g_free(l->config);
+    g_free(l->key);
+    g_free(l->passphrase);
+    g_free(l->data);
+    g_free(l->plain);
+    g_free(l->shown);
+}
+
+static void expect_shown(const Lost *l)
+{
+    g_autofree char *shown = run(NULL, CMD_DONE, "key", "show", "--config", l->config, NULL);
+
+    g_assert_cmpstr(shown, ==, l->shown);
+    RUN(CMD_DONE, "store", "check", "--config", l->config);
+}
+
+static void test_restore(void)
+{
+    Lost l = lost_new();
+    g_autofree char *other_key = NULL;
+    GStatBuf st;
+
+    /* what is there stays */
+    g_free(run(l.plain, CMD_FAILED, "key", "restore", "--config", l.config, NULL));
+    expect_shown(&l);
+
+    /* the key is lost, its passphrase is not: it comes from elsewhere */
+    g_assert_cmpint(g_unlink(l.key), ==, 0);
+    g_free(run("nothing", CMD_FAILED, "key", "restore", "--config", l.config, NULL));
+    g_assert_cmpint(g_chmod(l.passphrase, 0644), ==, 0);
+    g_free(run(l.plain, CMD_FAILED, "key", "restore", "--config", l.config, NULL));
+    g_assert_cmpint(g_chmod(l.passphrase, 0600), ==, 0);
+    g_assert_false(g_file_test(l.key, G_FILE_TEST_EXISTS));
+    g_free(run(l.plain, CMD_DONE, "key", "restore", "--config", l.config, NULL));
+    expect_shown(&l);
+
+    /* both are */
+    g_assert_cmpint(g_unlink(l.key), ==, 0);
+    g_assert_cmpint(g_unlink(l.passphrase), ==, 0);
+    g_free(run(l.plain, CMD_DONE, "key", "restore", "--config", l.config, NULL));
+    expect_shown(&l);
+    g_assert_cmpint(g_stat(l.key, &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+
+    /* another relay's key for this store is refused before anything is written */
+    g_assert_cmpint(g_unlink(l.key), ==, 0);
+    other_key = openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", NULL);
+    g_free(run(other_key, CMD_FAILED, "key", "restore", "--config", l.config, NULL));
+    g_assert_false(g_file_test(l.key, G_FILE_TEST_EXISTS));
+    lost_done(&l);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/cmd/usage", test_usage);
     g_test_add_func("/server/cmd/init", test_init);
+    g_test_add_func("/server/cmd/restore", test_restore);
     return g_test_run();
 }
