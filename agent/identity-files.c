@@ -41,11 +41,6 @@ void identity_machine(char ret[static MACHINE_TEXT_SIZE])
         hex_encode(id.bytes, sizeof(id.bytes), ret);
 }
 
-static bool same_policy(const TpmKeyPolicy *a, const TpmKeyPolicy *b)
-{
-    return a && b ? a->index == b->index && a->generation == b->generation : a == b;
-}
-
 static int key_of(const TpmKeyFile *file, RsaKey **ret)
 {
     size_t size = 0;
@@ -67,8 +62,8 @@ int identity_keys_new(TpmKeyFile *decrypt, TpmKeyFile *sign, const uint8_t srk_n
         return -ENOMEM;
     if (tpm_keyfile_use(decrypt) != TPM_KEY_DECRYPT || tpm_keyfile_use(sign) != TPM_KEY_SIGN ||
         tpm_keyfile_needs_auth(decrypt) != tpm_keyfile_needs_auth(sign) ||
-        !same_policy(tpm_keyfile_policy(decrypt), tpm_keyfile_policy(sign)) ||
         tpm_keyfile_is_software(decrypt) != tpm_keyfile_is_software(sign) ||
+        !tpm_policy_equal(tpm_keyfile_policy(decrypt), tpm_keyfile_policy(sign)) ||
         strlen(machine) >= MACHINE_TEXT_SIZE)
         return -EBADMSG;
     k->decrypt = tpm_keyfile_ref(decrypt);

@@ -8,7 +8,7 @@
 
 #define TPM_DIGEST_SIZE 32u
 #define TPM_COUNTER_SIZE 8u
-#define TPM_POLICY_DER_MAX 46u
+#define TPM_POLICY_DER_MAX 92u
 
 /* The public areas that we ask for, with an empty unique field. guarded: the TPM's dictionary-attack
  * protection counts wrong passwords. */

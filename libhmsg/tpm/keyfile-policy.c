@@ -7,18 +7,34 @@
 
 #include "libhmsg/tpm/keyfile-internal.h"
 
-#define INDEX_AT 16u
-#define GENERATION_AT 22u
+#define INDEX_AT 12u
+#define GENERATION_AT 18u
+#define SIGNER_AT 12u
 
 /* TPMKey's policy [1] EXPLICIT SEQUENCE OF TPMPolicy { commandCode [0] EXPLICIT INTEGER, commandPolicy [1]
- * EXPLICIT OCTET STRING }, with what goes into it below: index at INDEX_AT, operand at GENERATION_AT. */
-static const uint8_t der_nv[] = {0xa1, 0x20, 0x30, 0x1e, 0x30, 0x1c, 0xa0, 0x04, 0x02, 0x02, 0x01, 0x49,
-                                 0xa1, 0x14, 0x04, 0x12, 0,    0,    0,    0,    0,    8,    0,    0,
+ * EXPLICIT OCTET STRING }: its head with the sizes to be set, and the elements, into which the signer, index
+ * and operand go. */
+static const uint8_t der_head[] = {0xa1, 0, 0x30, 0};
+static const uint8_t der_authorize[12 + TPM_NAME_SIZE] = {0x30, 0x2c, 0xa0, 0x04, 0x02, 0x02,
+                                                          0x01, 0x6a, 0xa1, 0x24, 0x04, 0x22};
+static const uint8_t der_nv[] = {0x30, 0x1c, 0xa0, 0x04, 0x02, 0x02, 0x01, 0x49, 0xa1, 0x14,
+                                 0x04, 0x12, 0,    0,    0,    0,    0,    8,    0,    0,
                                  0,    0,    0,    0,    0,    0,    0,    0,    0,    9};
 static const uint8_t der_auth[] = {0x30, 0x0a, 0xa0, 0x04, 0x02, 0x02, 0x01, 0x6b, 0xa1, 0x02, 0x04, 0x00};
-_Static_assert(sizeof(der_nv) + sizeof(der_auth) == TPM_POLICY_DER_MAX, "the longer form");
-_Static_assert(TPM2_CC_PolicyNV == 0x149 && TPM2_CC_PolicyAuthValue == 0x16b && TPM2_EO_UNSIGNED_LE == 9,
+_Static_assert(sizeof(der_head) + sizeof(der_authorize) + sizeof(der_nv) + sizeof(der_auth) ==
+                   TPM_POLICY_DER_MAX,
+               "the longest form");
+_Static_assert(TPM2_CC_PolicyNV == 0x149 && TPM2_CC_PolicyAuthValue == 0x16b &&
+                   TPM2_CC_PolicyAuthorize == 0x16a && TPM2_EO_UNSIGNED_LE == 9,
                "as they are written out");
+
+bool tpm_policy_equal(const TpmKeyPolicy *a, const TpmKeyPolicy *b)
+{
+    if (!a || !b)
+        return a == b;
+    return a->index == b->index && a->generation == b->generation && a->measured == b->measured &&
+           (!a->measured || memcmp(a->signer, b->signer, TPM_NAME_SIZE) == 0); /* public */
+}
 
 void tpm_counter_public(uint32_t index, TPM2B_NV_PUBLIC *ret)
 {
@@ -56,6 +72,19 @@ int tpm_counter_name(uint32_t index, uint8_t ret[static TPM_NAME_SIZE])
     return EVP_Q_digest(NULL, "SHA256", NULL, area, size, ret + 2, NULL) == 1 ? 0 : -ENOMEM;
 }
 
+/* Then the policyRef, which is empty. */
+static int digest_authorize(const TpmKeyPolicy *p, uint8_t digest[static TPM_DIGEST_SIZE])
+{
+    struct {
+        uint8_t code[4], signer[TPM_NAME_SIZE];
+    } authorize = {.code = {0, 0, 0x01, 0x6a}};
+    int r;
+
+    memcpy(authorize.signer, p->signer, TPM_NAME_SIZE);
+    r = extend(digest, &authorize, sizeof(authorize));
+    return r == 0 ? extend(digest, NULL, 0) : r;
+}
+
 int tpm_policy_digest(const TpmKeyPolicy *p, bool guarded, uint8_t ret[static TPM_DIGEST_SIZE])
 {
     static const uint8_t cc_auth[] = {0, 0, 0x01, 0x6b};
@@ -67,7 +96,9 @@ int tpm_policy_digest(const TpmKeyPolicy *p, bool guarded, uint8_t ret[static TP
 
     memset(ret, 0, TPM_DIGEST_SIZE);
     memcpy(arguments, &generation, sizeof(generation));
-    int r = tpm_counter_name(p->index, nv.name);
+    int r = p->measured ? digest_authorize(p, ret) : 0;
+    if (r == 0)
+        r = tpm_counter_name(p->index, nv.name);
     if (r < 0)
         return r;
     if (EVP_Q_digest(NULL, "SHA256", NULL, arguments, sizeof(arguments), nv.arguments, NULL) != 1)
@@ -88,31 +119,54 @@ size_t tpm_policy_to_der(const TpmKeyPolicy *p, bool guarded, uint8_t ret[static
 {
     uint32_t index = htobe32(p->index);
     uint64_t generation = htobe64(p->generation);
+    size_t n = sizeof(der_head);
 
-    memcpy(ret, der_nv, sizeof(der_nv));
-    memcpy(ret + INDEX_AT, &index, sizeof(index));
-    memcpy(ret + GENERATION_AT, &generation, sizeof(generation));
-    if (!guarded)
-        return sizeof(der_nv);
-    memcpy(ret + sizeof(der_nv), der_auth, sizeof(der_auth));
-    ret[1] += sizeof(der_auth);
-    ret[3] += sizeof(der_auth);
-    return TPM_POLICY_DER_MAX;
+    memcpy(ret, der_head, sizeof(der_head));
+    if (p->measured) {
+        memcpy(ret + n, der_authorize, sizeof(der_authorize));
+        memcpy(ret + n + SIGNER_AT, p->signer, TPM_NAME_SIZE);
+        n += sizeof(der_authorize);
+    }
+    memcpy(ret + n, der_nv, sizeof(der_nv));
+    memcpy(ret + n + INDEX_AT, &index, sizeof(index));
+    memcpy(ret + n + GENERATION_AT, &generation, sizeof(generation));
+    n += sizeof(der_nv);
+    if (guarded) {
+        memcpy(ret + n, der_auth, sizeof(der_auth));
+        n += sizeof(der_auth);
+    }
+    ret[1] = (uint8_t)(n - 2);
+    ret[3] = (uint8_t)(n - sizeof(der_head));
+    return n;
+}
+
+static void read_fields(const uint8_t *der, bool measured, TpmKeyPolicy *ret)
+{
+    size_t at = sizeof(der_head);
+    uint32_t index;
+    uint64_t generation;
+
+    *ret = (TpmKeyPolicy){.measured = measured};
+    if (measured) {
+        memcpy(ret->signer, der + at + SIGNER_AT, TPM_NAME_SIZE);
+        at += sizeof(der_authorize);
+    }
+    memcpy(&index, der + at + INDEX_AT, sizeof(index));
+    memcpy(&generation, der + at + GENERATION_AT, sizeof(generation));
+    ret->index = be32toh(index);
+    ret->generation = be64toh(generation);
 }
 
 size_t tpm_policy_from_der(const uint8_t *der, size_t n, TpmKeyPolicy *ret)
 {
     uint8_t again[TPM_POLICY_DER_MAX];
-    uint32_t index;
-    uint64_t generation;
 
-    if (n < sizeof(der_nv))
-        return 0;
-    memcpy(&index, der + INDEX_AT, sizeof(index));
-    memcpy(&generation, der + GENERATION_AT, sizeof(generation));
-    *ret = (TpmKeyPolicy){.index = be32toh(index), .generation = be64toh(generation)};
-    for (unsigned guarded = 0; guarded < 2; guarded++) {
-        size_t size = tpm_policy_to_der(ret, guarded != 0, again);
+    for (unsigned form = 0; form < 4; form++) {
+        bool measured = form / 2 != 0, guarded = form % 2 != 0;
+        if (n < sizeof(der_head) + (measured ? sizeof(der_authorize) : 0) + sizeof(der_nv))
+            continue;
+        read_fields(der, measured, ret);
+        size_t size = tpm_policy_to_der(ret, guarded, again);
         if (n >= size && memcmp(der, again, size) == 0) /* public */
             return size;
     }

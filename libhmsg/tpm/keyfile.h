@@ -8,11 +8,12 @@
  *
  * A key that is bound to a generation has userWithAuth clear and the policy (TPM 2.0 Part 1, section 19.7)
  * TPM2_PolicyNV(counter <= generation), then TPM2_PolicyAuthValue when it was made with an authorization
- * value. In its file that is TPMKey's policy [1] EXPLICIT SEQUENCE OF TPMPolicy, one for each command:
- * SEQUENCE { [0] EXPLICIT INTEGER commandCode, [1] EXPLICIT OCTET STRING }. The octets of TPM2_PolicyNV
- * (0x149) are what it is called with: nvIndex (4 bytes), TPM2B_OPERAND (size 8, generation), offset 0 (2),
- * TPM2_EO_UNSIGNED_LE (2); TPM2_PolicyAuthValue (0x16b) has none. Reading computes the digest from it, which
- * must be the key's authPolicy. */
+ * value; before it TPM2_PolicyAuthorize when it is bound to PCRs. In its file that is TPMKey's policy [1]
+ * EXPLICIT SEQUENCE OF TPMPolicy, one for each command: SEQUENCE { [0] EXPLICIT INTEGER commandCode, [1]
+ * EXPLICIT OCTET STRING }. The octets of TPM2_PolicyNV (0x149) are what it is called with: nvIndex (4 bytes),
+ * TPM2B_OPERAND (size 8, generation), offset 0 (2), TPM2_EO_UNSIGNED_LE (2); TPM2_PolicyAuthValue (0x16b) has
+ * none; TPM2_PolicyAuthorize (0x16a) has the Name of the policy key (34 bytes), and an empty policyRef.
+ * Reading computes the digest from it, which must be the key's authPolicy. */
 
 #include "libhmsg/base/buf.h"
 
@@ -30,7 +31,10 @@ typedef enum TpmKeyUse {
 typedef struct TpmKeyPolicy {
     uint32_t index;
     uint64_t generation;
+    bool measured; /* and while the PCRs are what the signer has approved (pcr.h) */
+    uint8_t signer[TPM_NAME_SIZE];
 } TpmKeyPolicy;
+bool tpm_policy_equal(const TpmKeyPolicy *a, const TpmKeyPolicy *b); /* both may be NULL */
 
 typedef struct TpmKeyFile TpmKeyFile;
 

@@ -50,6 +50,9 @@ static const struct {
     [TPM_REASON_DESTROYED] = {HMSG_ERROR_NOT_FOUND, "this generation of the keys was destroyed", NULL},
     [TPM_REASON_SOFTWARE_KEY] = {HMSG_ERROR_TPM_UNAVAILABLE, "the file of a key in software is damaged",
                                  "restore the key file, or make a new identity"},
+    [TPM_REASON_PCR] =
+        {HMSG_ERROR_TPM_UNAVAILABLE, "the machine did not start as it was approved",
+         "if it is right as it is, approve it: \"hmsgctl identity approve FILE\", FILE being the policy key"},
     [TPM_REASON_OTHER] = {HMSG_ERROR_TPM_UNAVAILABLE, "the TPM refuses", NULL},
 };
 

@@ -23,6 +23,7 @@ typedef enum TpmReason {
     TPM_REASON_NV_ROOM,      /* no counter: no NV memory is left */
     TPM_REASON_DESTROYED,    /* the counter is gone, and with it the keys that are bound to it */
     TPM_REASON_SOFTWARE_KEY, /* the file of a key in software is damaged */
+    TPM_REASON_PCR,          /* the PCRs are not what was approved */
     TPM_REASON_OTHER,        /* see the response code */
     TPM_REASON_MAX_,
 } TpmReason;

@@ -8,6 +8,7 @@
 #include <tss2/tss2_esys.h>
 
 #include "libhmsg/tpm/keyfile-internal.h"
+#include "libhmsg/tpm/pcr-internal.h"
 #include "libhmsg/tpm/runner.h"
 
 /* Command codes that are counted one by one: TPM2_CC_FIRST and on. */
@@ -38,6 +39,7 @@ typedef enum WorkKind {
     WORK_COUNTER_READ,
     WORK_COUNTER_RAISE,
     WORK_COUNTER_REMOVE,
+    WORK_PCR_READ,
     WORK_FORGET,
 } WorkKind;
 
@@ -62,7 +64,10 @@ typedef struct Work {
     bool counter_given; /* counter_new: of this index */
     bool counter_defined;
     uint64_t raise_to;
-    uint64_t value; /* of the counter */
+    uint64_t value;     /* of the counter */
+    TpmPcrPolicy *pcrs; /* decrypt, sign: when the policy is measured; NULL: none is known */
+    uint32_t pcr_mask;  /* pcr_read */
+    TpmPcrValues pcr_values;
 
     int r;
     TpmProblem problem;
@@ -170,6 +175,11 @@ TSS2_RC policy_find(Work *w, Link *l);
 /* Asserts in l->policy what w->policy asks for, in the salted session, and gives it these attributes besides
  * continueSession; it is good for one use of the key. Sets w->r when the key is destroyed. */
 TSS2_RC policy_assert(Work *w, Link *l, TPMA_SESSION attributes);
+
+/* PCRs (runner-pcr.c). pcr_assert: TPM2_PolicyPCR and TPM2_PolicyAuthorize in l->policy, which is blank. Sets
+ * w->r when they are not as approved. */
+TSS2_RC pcr_read(Work *w, Link *l);
+TSS2_RC pcr_assert(Work *w, Link *l);
 
 /* Does the work, with all remedies (runner-work.c). */
 void work_run(Work *w, Link *l);

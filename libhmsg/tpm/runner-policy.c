@@ -86,6 +86,11 @@ TSS2_RC policy_assert(Work *w, Link *l, TPMA_SESSION attributes)
     if (rc != TSS2_RC_SUCCESS || w->r != 0)
         return rc;
     l->policy_blank = false;
+    if (w->policy.measured)
+        rc = pcr_assert(w, l);
+    if (rc != TSS2_RC_SUCCESS || w->r != 0)
+        return rc;
+    l->step = STEP_COUNTER;
     rc = assert_generation(w, l);
     if (rc == TSS2_RC_SUCCESS && tpm_keyfile_is_guarded(w->key))
         rc = Esys_PolicyAuthValue(l->esys, l->policy, NO_SESSION);

@@ -23,6 +23,7 @@ Work *work_free(Work *w)
     secret_free(w->new_auth);
     secret_free(w->from_decrypt.prime);
     secret_free(w->from_sign.prime);
+    free(w->pcrs);
     bytes_wipe(w, sizeof(*w));
     free(w);
     return NULL;
@@ -347,6 +348,8 @@ static TSS2_RC attempt(Work *w, Link *l)
         return do_sign(w, l);
     case WORK_CHANGE_AUTH:
         return do_change_auth(w, l);
+    case WORK_PCR_READ:
+        return pcr_read(w, l);
     case WORK_RANDOM:
         return do_random(w, l);
     case WORK_COUNTER_NEW:

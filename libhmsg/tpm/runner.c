@@ -30,6 +30,7 @@ struct TpmRunner {
     char *conf;
     bool pinned;
     uint8_t pin[TPM_NAME_SIZE];
+    TpmPcrPolicy *pcrs; /* what is approved; NULL: nothing */
     uint64_t deadline, create_deadline, idle;
     int fd;
     Counter *counter;
@@ -117,6 +118,7 @@ TpmRunner *tpm_runner_free(TpmRunner *r)
     (void)fd_close(r->fd);
     counter_unref(r->counter);
     free(r->conf);
+    free(r->pcrs);
     free(r);
     return NULL;
 }
@@ -201,6 +203,8 @@ static void answer(TpmJob *j)
     }
     if (w->kind == WORK_COUNTER_NEW && w->r == 0)
         a.counter = &w->counter;
+    if (w->kind == WORK_PCR_READ && w->r == 0)
+        a.pcrs = &w->pcr_values;
     a.counter_value = w->r == 0 ? w->value : 0;
     a.secret = TAKE_PTR(w->secret);
     j->done(&a, j->userdata);
@@ -250,6 +254,25 @@ int tpm_runner_dispatch(TpmRunner *r)
     return 0;
 }
 
+static int copy_pcrs(const TpmPcrPolicy *from, TpmPcrPolicy **ret)
+{
+    TpmPcrPolicy *copy = from ? malloc(sizeof(*copy)) : NULL;
+    if (from && !copy)
+        return -ENOMEM;
+    if (copy)
+        *copy = *from;
+    free(*ret);
+    *ret = copy;
+    return 0;
+}
+
+int tpm_runner_approve(TpmRunner *r, const TpmPcrPolicy *p)
+{
+    if (p && (!tpm_pcr_mask_is_valid(p->mask) || p->n > TPM_APPROVALS_MAX))
+        return -EINVAL;
+    return copy_pcrs(p, &r->pcrs);
+}
+
 static int submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, TpmJob **ret)
 {
     _cleanup_(work_freep) Work *w = work;
@@ -257,6 +280,8 @@ static int submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, Tpm
     if (r->n_jobs >= TPM_QUEUE_MAX)
         return HMSG_ERROR_QUOTA_EXCEEDED;
     int e = need_worker(r);
+    if (e == 0 && w->bound && w->policy.measured)
+        e = copy_pcrs(r->pcrs, &w->pcrs);
     if (e != 0)
         return e;
     TpmJob *j = calloc(1, sizeof(*j));
@@ -457,6 +482,16 @@ int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, T
     if (e != 0)
         return e;
     w->data_size = n;
+    return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_read_pcrs(TpmRunner *r, uint32_t mask, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = tpm_pcr_mask_is_valid(mask) ? work_new(WORK_PCR_READ, NULL, NULL, &w) : -EINVAL;
+    if (e != 0)
+        return e;
+    w->pcr_mask = mask;
     return submit(r, w, done, userdata, ret);
 }
 

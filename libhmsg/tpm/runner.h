@@ -8,6 +8,7 @@
 
 #include "libhmsg/base/secret.h"
 #include "libhmsg/tpm/keyfile.h"
+#include "libhmsg/tpm/pcr.h"
 #include "libhmsg/tpm/problem.h"
 
 #define TPM_TCTI_DEFAULT "device:/dev/tpmrm0"
@@ -65,6 +66,7 @@ typedef struct TpmAnswer {
     bool software;             /* says nothing of the TPM */
     const TpmFacts *facts;     /* probe */
     const TpmCounter *counter; /* counter_new */
+    const TpmPcrValues *pcrs;  /* read_pcrs */
     uint64_t counter_value;    /* counter_…; after counter_remove of no meaning */
 } TpmAnswer;
 
@@ -159,6 +161,12 @@ int tpm_runner_counter_raise(TpmRunner *r, const TpmCounter *c, uint64_t to, tpm
 /* Removes the index; where the owner hierarchy has a password, raises it by one instead. */
 int tpm_runner_counter_remove(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata,
                               TpmJob **ret);
+
+/* The values of these PCRs, the bank of SHA-256. -EINVAL: mask. */
+int tpm_runner_read_pcrs(TpmRunner *r, uint32_t mask, tpm_done_t done, void *userdata, TpmJob **ret);
+/* What is approved, for keys that are bound to PCRs; for the jobs that begin after it. Copied; NULL: nothing.
+ * Without the right one such a job answers with TPM_REASON_PCR. -EINVAL: mask or n. */
+int tpm_runner_approve(TpmRunner *r, const TpmPcrPolicy *p);
 
 /* Ends the session after the jobs before it: of authorization values nothing is left in memory then. */
 int tpm_runner_forget(TpmRunner *r);

@@ -42,6 +42,8 @@ void answer_note(TpmAnswer *answer, void *userdata)
         a->facts = *answer->facts;
     if (answer->counter)
         a->counter = *answer->counter;
+    if (answer->pcrs)
+        a->pcrs = *answer->pcrs;
     a->counter_value = answer->counter_value;
 }
 

@@ -36,6 +36,7 @@ typedef struct Answer {
     size_t data_size;
     TpmFacts facts;
     TpmCounter counter;
+    TpmPcrValues pcrs;
     uint64_t counter_value;
 } Answer;
 
