@@ -30,6 +30,22 @@ int identity_read_pin(int fd, Secret **ret, sd_bus_error *error);
 #define GENERATION_COUNTER "counter"
 bool identity_is_generation(const char *text);
 
+/* identity-pcr-bus.c: Approve; what Create has of PCRs, and Show. */
+typedef struct PolicyOptions {
+    const char *pcrs; /* NULL: none */
+    int key, password;
+} PolicyOptions;
+typedef struct PolicySecrets {
+    Secret *key, *password;
+    uint32_t mask;
+} PolicySecrets;
+int identity_policy_options_read(const PolicyOptions *o, PolicySecrets *ret, sd_bus_error *error);
+int identity_policy_key_read(int key, int password, PolicySecrets *ret, sd_bus_error *error);
+void identity_policy_secrets_done(PolicySecrets *s);
+int identity_method_approve(sd_bus_message *message, void *userdata, sd_bus_error *error);
+#define IDENTITY_PCRS_SIZE 72u
+void identity_pcrs_text(uint32_t mask, char ret[static IDENTITY_PCRS_SIZE]);
+
 /* identity-import-bus.c: Import. */
 int identity_method_import(sd_bus_message *message, void *userdata, sd_bus_error *error);
 /* identity-export-bus.c: ExportPublic. */

@@ -58,6 +58,7 @@ static int append_former(Manager *m, sd_bus_message *reply)
 static int append_identity(Manager *m, sd_bus_message *reply)
 {
     const IdentityPublic *p = identity_public(m->identity);
+    char pcrs[IDENTITY_PCRS_SIZE];
     int r;
 
     if (!p)
@@ -77,6 +78,9 @@ static int append_identity(Manager *m, sd_bus_message *reply)
         r = bus_append_u64(reply, "generation", p->generation);
     if (r >= 0)
         r = bus_append_bool(reply, "bound", p->bound);
+    identity_pcrs_text(identity_pcrs(m->identity), pcrs);
+    if (r >= 0 && *pcrs)
+        r = bus_append_string(reply, "pcrs", pcrs);
     if (r >= 0)
         r = append_former(m, reply);
     if (r >= 0)
@@ -140,12 +144,17 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
     struct CreateOptions {
         const char *protection, *generation;
         int pin;
-    } o = {PROTECTION, GENERATION_COUNTER, -1};
+        PolicyOptions policy;
+    } o = {PROTECTION, GENERATION_COUNTER, -1, {NULL, -1, -1}};
     static const BusOption options[] = {
         {"protection", 's', offsetof(struct CreateOptions, protection)},
         {"generation", 's', offsetof(struct CreateOptions, generation)},
         {"pin", 'h', offsetof(struct CreateOptions, pin)},
+        {"pcrs", 's', offsetof(struct CreateOptions, policy.pcrs)},
+        {"policy_key", 'h', offsetof(struct CreateOptions, policy.key)},
+        {"policy_password", 'h', offsetof(struct CreateOptions, policy.password)},
     };
+    _cleanup_(identity_policy_secrets_done) PolicySecrets policy = {0};
     _cleanup_(secret_freep) Secret *pin = NULL;
     Manager *m = userdata;
     IdentityCall *c = NULL;
@@ -162,6 +171,11 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
         r = identity_read_pin(o.pin, &pin, error);
     if (r == 0 && software)
         r = check_password(pin, error);
+    if (r == 0 && o.policy.pcrs && (software || strcmp(o.generation, GENERATION_COUNTER) != 0))
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS,
+                        "Keys that are bound to PCRs are in the TPM, with a counter");
+    if (r == 0 && o.policy.pcrs)
+        r = identity_policy_options_read(&o.policy, &policy, error);
     if (r == 0)
         r = identity_call_new(m, message, &c);
     if (r != 0)
@@ -169,6 +183,12 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
     if (software)
         return identity_call_begun(
             c, identity_create_software(m->identity, pin, identity_call_created, c, &c->work), NULL);
+    IdentityPolicyKey key = {.pem = policy.key, .password = policy.password};
+    if (o.policy.pcrs)
+        return identity_call_begun(
+            c,
+            identity_create_measured(m->identity, &key, policy.mask, pin, identity_call_created, c, &c->work),
+            NULL);
     return identity_call_begun(c,
                                identity_create(m->identity, pin,
                                                strcmp(o.generation, GENERATION_COUNTER) == 0,
@@ -424,6 +444,8 @@ const sd_bus_vtable identity_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Import", SD_BUS_ARGS("h", key, "a{sv}", options),
                             SD_BUS_RESULT("a{sv}", identity), identity_method_import,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Approve", SD_BUS_ARGS("h", policy_key, "a{sv}", options), SD_BUS_NO_RESULT,
+                            identity_method_approve, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Rotate", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Show", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),

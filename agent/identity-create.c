@@ -18,7 +18,9 @@ static int store(IdentityWork *w, IdentityKeys *k)
     k->pin = w->parameters;
     k->has_counter = w->bind;
     k->counter = w->spare.counter;
-    r = identity_keys_fit_counter(k) ? identity_keys_store(w->i->m->data_fd, k) : -EBADMSG;
+    k->pcrs = TAKE_PTR(w->pcrs);
+    r = identity_keys_fit_counter(k) && identity_keys_fit_pcrs(k) ? identity_keys_store(w->i->m->data_fd, k)
+                                                                  : -EBADMSG;
     if (r == -EEXIST)
         return HMSG_ERROR_ALREADY_EXISTS;
     return r == -ENOSPC || r == -EDQUOT ? HMSG_ERROR_STORAGE_FULL : r;
@@ -64,11 +66,14 @@ static void on_created(TpmAnswer *a, void *userdata)
 
 static int create_keys(IdentityWork *w)
 {
-    TpmKeyPolicy policy = {w->spare.counter.index, w->value};
+    TpmKeyPolicy policy = {
+        .index = w->spare.counter.index, .generation = w->value, .measured = w->pcrs != NULL};
     const IdentitySource *s = w->source;
 
     if (w->software)
         return tpm_runner_create_software(w->i->runner, w->parameters.salt, w->auth, on_created, w, &w->job);
+    if (w->pcrs && tpm_pcr_signer(w->pcrs->modulus, policy.signer) < 0)
+        return -ENOMEM;
     return tpm_runner_import_keys(w->i->runner, s ? &s->decrypt : NULL, s && s->sign.prime ? &s->sign : NULL,
                                   w->bind ? &policy : NULL, w->auth, on_created, w, &w->job);
 }

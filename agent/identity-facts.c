@@ -214,6 +214,8 @@ int identity_facts_write(const IdentityKeys *k, Buf *ret)
         r = pin_write(&k->pin, j);
     if (r == 0 && k->has_counter)
         r = counter_write(&k->counter, j);
+    if (r == 0 && k->pcrs)
+        r = identity_pcrs_write(k->pcrs, j);
     if (r == 0 && k->n_former > 0)
         r = former_write(k, j);
     if (r == 0 && k->n_rotations > 0)
@@ -228,7 +230,7 @@ static int check_facts(const json_t *j, const IdentityKeys *k)
 {
     static const char *const names[] = {"hmsg",       "srk_name",  "kid",     "skid", "protection",
                                         "generation", "created",   "machine", "pin",  "counter",
-                                        "former",     "rotations", NULL};
+                                        "former",     "rotations", "pcrs",    NULL};
     int64_t version = 0;
     int r = json_check_names(j, names);
 
@@ -279,13 +281,15 @@ static int read_history(int fd, const json_t *j, IdentityKeys *k)
         r = counter_read(j, &k->counter);
         k->has_counter = r == 0;
     }
+    if (r == 0 && json_has(j, "pcrs"))
+        r = identity_pcrs_read(j, &k->pcrs);
     if (r == 0 && json_has(j, "former"))
         r = all_former_read(fd, j, k);
     if (r == 0 && json_has(j, "rotations"))
         r = rotations_read(j, k);
     if (r == 0 && k->public.protection == PROTECTION_SOFTWARE && !identity_software_fits(k))
         r = -EBADMSG;
-    return r == 0 && !identity_keys_fit_counter(k) ? -EBADMSG : r;
+    return r == 0 && (!identity_keys_fit_counter(k) || !identity_keys_fit_pcrs(k)) ? -EBADMSG : r;
 }
 
 int identity_facts_read(int fd, TpmKeyFile *decrypt, TpmKeyFile *sign, IdentityKeys **ret)

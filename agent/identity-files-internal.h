@@ -26,3 +26,7 @@ int identity_counter_get(const json_t *j, TpmCounter *ret);
 
 /* identity-software.c: do the files belong to what identity.json says of the password? */
 bool identity_software_fits(const IdentityKeys *k);
+
+/* identity-pcr-facts.c: the member "pcrs". */
+int identity_pcrs_write(const TpmPcrPolicy *p, json_t *facts);
+int identity_pcrs_read(const json_t *facts, TpmPcrPolicy **ret);

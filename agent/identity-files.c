@@ -113,6 +113,7 @@ IdentityKeys *identity_keys_free(IdentityKeys *k)
     for (unsigned i = 0; i < k->n_rotations; i++)
         free(k->rotations[i]);
     bytes_wipe(&k->counter, sizeof(k->counter));
+    free(k->pcrs);
     free(k);
     return NULL;
 }
@@ -158,6 +159,12 @@ int identity_keys_copy_history(IdentityKeys *k, const IdentityKeys *old)
 
     k->has_counter = old->has_counter;
     k->counter = old->counter;
+    if (old->pcrs) {
+        k->pcrs = malloc(sizeof(*k->pcrs));
+        if (!k->pcrs)
+            return -ENOMEM;
+        *k->pcrs = *old->pcrs;
+    }
     for (unsigned i = 0; i < old->n_former && r == 0; i++)
         r = identity_keys_add_former(k, &old->former[i]);
     for (unsigned i = 0; i < old->n_rotations && r == 0; i++)

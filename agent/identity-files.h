@@ -33,6 +33,7 @@ typedef struct IdentityKeys {
     PinParameters pin; /* when the keys need an authorization value: public.has_pin */
     bool has_counter;
     TpmCounter counter;                /* of the bound ones among all the keys here */
+    TpmPcrPolicy *pcrs;                /* NULL: bound to none; else of all bound keys here */
     FormerKey former[KEYS_FORMER_MAX]; /* the oldest first; those that need it have the same value */
     unsigned n_former;
     char *rotations[ROTATIONS_MAX]; /* rotate statements that led to these keys, the oldest first */
@@ -60,6 +61,8 @@ int identity_keys_retire(IdentityKeys *k, const IdentityKeys *old, int64_t until
 TpmKeyFile *identity_keys_find(const IdentityKeys *k, const uint8_t kid[static KID_SIZE]);
 /* Has the counter of every bound key among them? */
 bool identity_keys_fit_counter(const IdentityKeys *k);
+/* Are the keys bound to PCRs just when there is something approved, by their signer? */
+bool identity_keys_fit_pcrs(const IdentityKeys *k);
 /* The oldest generation of the counter that a key here is bound to: what the counter should be. 0: none. */
 uint64_t identity_keys_oldest(const IdentityKeys *k);
 

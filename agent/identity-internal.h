@@ -55,6 +55,13 @@ typedef struct IdentitySource {
     TpmPrivateKey decrypt, sign; /* sign.prime NULL: none */
 } IdentitySource;
 
+/* PCRs that are to be approved. */
+typedef struct IdentityMeasure {
+    Secret *key, *password;
+    uint32_t mask;
+    bool approve; /* for the keys that are there */
+} IdentityMeasure;
+
 struct IdentityWork {
     IdentityWork *prev, *next;
     Identity *i; /* NULL: the identity is gone */
@@ -75,6 +82,8 @@ struct IdentityWork {
     int (*derived)(IdentityWork *w); /* what follows */
     PinParameters parameters;        /* of create and set_pin */
     Secret *pin, *auth;
+    IdentityMeasure *measure;
+    TpmPcrPolicy *pcrs;     /* create: NULL: the keys are bound to none */
     IdentitySource *source; /* create: NULL: the TPM makes the keys */
     bool software;          /* create: the keys */
     bool force;
@@ -144,6 +153,9 @@ int identity_change_auth(IdentityWork *w, TpmKeyFile *key, tpm_done_t done);
 int identity_software_wait(const Identity *i, char detail[static IDENTITY_DETAIL_SIZE]);
 /* Counts wrong passwords, if a is of keys in software. */
 void identity_software_tried(Identity *i, const TpmAnswer *a);
+
+/* identity-pcr.c */
+IdentityMeasure *identity_measure_free(IdentityMeasure *m);
 
 /* identity-import.c */
 IdentitySource *identity_source_free(IdentitySource *s);

@@ -154,14 +154,16 @@ static int make_keys(IdentityWork *w)
 {
     const IdentityKeys *k = w->i->keys;
     const TpmKeyPolicy *now = k ? tpm_keyfile_policy(k->decrypt) : NULL;
-    TpmKeyPolicy policy = {w->spare.counter.index, w->value};
+    TpmKeyPolicy policy = {.index = w->spare.counter.index, .generation = w->value};
 
     if (!k || w->epoch != w->i->epoch)
         return HMSG_ERROR_LOCKED;
     if (identity_is_software(w->i))
         return tpm_runner_create_software(w->i->runner, w->parameters.salt, w->auth, on_made, w, &w->job);
-    if (now)
-        policy = (TpmKeyPolicy){now->index, now->generation + 1};
+    if (now) {
+        policy = *now;
+        policy.generation++;
+    }
     return tpm_runner_create_keys(w->i->runner, now || w->has_spare ? &policy : NULL, w->auth, on_made, w,
                                   &w->job);
 }

@@ -50,6 +50,8 @@ IdentityWork *identity_work_free(IdentityWork *w)
     secret_free(w->auth);
     secret_free(w->next_pin);
     identity_source_free(w->source);
+    identity_measure_free(w->measure);
+    free(w->pcrs);
     tpm_keyfile_free(w->changed);
     rsa_key_free(w->signer);
     bytes_wipe(&w->spare, sizeof(w->spare));

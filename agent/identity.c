@@ -164,6 +164,8 @@ void identity_follow_keys(Identity *i, IdentityKeys *k)
 {
     identity_keys_free(i->keys);
     i->keys = k;
+    if (tpm_runner_approve(i->runner, k->pcrs) < 0)
+        log_error("No memory for what is approved of PCRs");
 }
 
 void identity_take_keys(Identity *i, IdentityKeys *k)
@@ -289,6 +291,8 @@ int identity_new(Manager *m, Identity **ret)
     if (i->keys && !identity_is_software(i))
         options.srk_name = i->keys->srk_name;
     r = tpm_runner_new(&options, &i->runner);
+    if (r == 0 && i->keys)
+        r = tpm_runner_approve(i->runner, i->keys->pcrs);
     if (r == 0)
         r = make_sources(i);
     if (r == 0)

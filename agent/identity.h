@@ -98,6 +98,21 @@ int identity_import(Identity *i, const IdentityImport *o, const Secret *pin, boo
 int identity_create_software(Identity *i, const Secret *password, identity_done_t done, void *userdata,
                              IdentityWork **ret);
 
+/* An RSA-2048 key of the owner's, kept elsewhere, that signs which PCRs are right. */
+typedef struct IdentityPolicyKey {
+    const Secret *pem, *password; /* as libhmsg/wire/key-import.h takes them; password NULL: none */
+} IdentityPolicyKey;
+/* As identity_create with a counter; and the keys work only while these PCRs (bit n: PCR n) are as the policy
+ * key has approved, which it does now. INVALID_ARGS: mask. */
+int identity_create_measured(Identity *i, const IdentityPolicyKey *key, uint32_t mask, const Secret *pin,
+                             identity_done_t done, void *userdata, IdentityWork **ret);
+/* Approves the PCRs as they are now, besides what was approved before; the newest 8 count. INVALID_ARGS: the
+ * keys are bound to none. Later: DENIED: another policy key; INVALID_ARGS, LOCKED: as identity_import. */
+int identity_approve(Identity *i, const IdentityPolicyKey *key, identity_done_t done, void *userdata,
+                     IdentityWork **ret);
+/* What the keys are bound to; 0: none. */
+uint32_t identity_pcrs(const Identity *i);
+
 typedef struct IdentityRotation {
     bool has_grace;
     uint64_t grace; /* seconds that the decrypt key of now stays usable; at most IDENTITY_GRACE_MAX. 0: it and

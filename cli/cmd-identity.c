@@ -20,6 +20,7 @@ static const RenderField fields[] = {
     {"fingerprint", "Fingerprint", RENDER_TEXT},
     {"generation", "Generation", RENDER_NUMBER},
     {"bound", "Bound to a counter", RENDER_TEXT},
+    {"pcrs", "Bound to PCRs", RENDER_TEXT},
     {"former", "Former keys", RENDER_NUMBER},
     {"former_until", "Former keys until", RENDER_TIME},
     {"created", "Created", RENDER_TIME},
@@ -43,16 +44,22 @@ int cmd_identity_create(Ctl *ctl)
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(json_unrefp) json_t *identity = NULL;
+    _cleanup_(policy_key_done) PolicyKey key = POLICY_KEY_NONE;
     _cleanup_(pin_done) int pin = -1;
     int r = 0;
 
     if (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD) || is_software(ctl))
         r = pin_get(ctl, OPTION_PIN_FD, is_software(ctl) ? "New password: " : "New PIN: ", true, &pin);
+    if (r == 0 && ctl_given(ctl, OPTION_POLICY_KEY))
+        r = policy_key_get(ctl, ctl->options.values[OPTION_POLICY_KEY], &key);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Create", &call);
     if (r != 0)
         return r;
     hmsg_call_option_fd(call, "pin", pin);
+    hmsg_call_option_string(call, "pcrs", ctl->options.values[OPTION_PCRS]);
+    hmsg_call_option_fd(call, "policy_key", key.key);
+    hmsg_call_option_fd(call, "policy_password", key.password);
     hmsg_call_option_string(call, "generation", ctl->options.values[OPTION_GENERATION]);
     hmsg_call_option_string(call, "protection", ctl->options.values[OPTION_PROTECTION]);
     if (is_software(ctl))

@@ -12,8 +12,7 @@
 
 #define KEY_MAX 16384u /* bytes, as the agent has it */
 
-/* A key file as a memfd, for pin_done. *encrypted stays when it is not. */
-static int read_key(Ctl *ctl, const char *path, int *ret_fd, bool *encrypted)
+int key_file_read(Ctl *ctl, const char *path, int *ret_fd, bool *encrypted)
 {
     _cleanup_(input_freep) Input *in = NULL;
     _cleanup_(pin_done) int fd = -1;
@@ -50,10 +49,10 @@ static int get_all(Ctl *ctl, ImportFds *ret)
 {
     const char *sign_key = ctl->options.values[OPTION_SIGN_KEY];
     bool encrypted = false;
-    int r = read_key(ctl, ctl_operand(ctl, 0), &ret->key, &encrypted);
+    int r = key_file_read(ctl, ctl_operand(ctl, 0), &ret->key, &encrypted);
 
     if (r == 0 && sign_key)
-        r = read_key(ctl, sign_key, &ret->sign_key, &encrypted);
+        r = key_file_read(ctl, sign_key, &ret->sign_key, &encrypted);
     if (r == 0 && (encrypted || ctl_given(ctl, OPTION_PASSWORD_FD)))
         r = pin_get(ctl, OPTION_PASSWORD_FD, "Password of the key: ", false, &ret->password);
     if (r == 0 && (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD)))

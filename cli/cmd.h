@@ -17,6 +17,18 @@ int cmd_identity_delete(Ctl *ctl);
 
 /* cmd-import.c */
 int cmd_identity_import(Ctl *ctl);
+/* A key file as a memfd, for pin_done. *encrypted stays when it is not. */
+int key_file_read(Ctl *ctl, const char *path, int *ret_fd, bool *encrypted);
+
+/* cmd-approve.c */
+int cmd_identity_approve(Ctl *ctl);
+/* memfds of a policy key and its password; -1: none. */
+typedef struct PolicyKey {
+    int key, password;
+} PolicyKey;
+#define POLICY_KEY_NONE ((PolicyKey){-1, -1})
+int policy_key_get(Ctl *ctl, const char *path, PolicyKey *ret);
+void policy_key_done(PolicyKey *k);
 
 /* cmd-register.c */
 int cmd_register(Ctl *ctl);

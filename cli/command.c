@@ -14,7 +14,8 @@
 
 const Command commands[] = {
     {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create,
-     BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION) | BIT(PROTECTION)},
+     BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION) | BIT(PROTECTION) | BIT(PCRS) | BIT(POLICY_KEY) |
+         BIT(PASSWORD_FD)},
     {"identity", "import", "FILE", "Move a private key that you have into the TPM", cmd_identity_import,
      BIT(SIGN_KEY) | BIT(PASSWORD_FD) | BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION), 1, 1},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
@@ -24,6 +25,8 @@ const Command commands[] = {
      cmd_identity_export, BIT(FORMAT) | BIT(SUBJECT) | BIT(OUTPUT)},
     {"identity", "pin", "", "Change the PIN, or remove it (--remove), with new keys", cmd_identity_pin,
      BIT(GRACE) | BIT(KEEP_KEY) | BIT(REMOVE) | BIT(PIN_FD) | BIT(NEW_PIN_FD) | BIT(FORCE)},
+    {"identity", "approve", "FILE", "Approve the PCRs as they are, by the policy key", cmd_identity_approve,
+     BIT(PASSWORD_FD), 1, 1},
     {"identity", "delete", "", "Destroy your keys, and what is encrypted to them", cmd_identity_delete,
      BIT(YES)},
     {"register", NULL, "[ADDRESS]", "Enter your keys at a relay under an address, with a mailbox",

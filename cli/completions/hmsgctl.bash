@@ -43,7 +43,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --range | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --password-fd |
+    --subject | --expires | --range | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --password-fd | --pcrs |
         --grace)
         return
         ;;
@@ -54,7 +54,7 @@ _hmsgctl() {
             unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
-        identity) words='create import show rotate export pin delete' ;;
+        identity) words='create import show rotate export pin approve delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
@@ -64,7 +64,8 @@ _hmsgctl() {
     fi
     case $command-$current in
     identity-*)
-        [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection'
+        [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection --pcrs --policy-key --password-fd'
+        [ "$verb" = approve ] && words+=' --password-fd'
         [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation'
         [ "$verb" = rotate ] && words+=' --grace --generation'
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'

@@ -189,25 +189,47 @@ static int take_prime(EVP_PKEY *pkey, Secret **ret)
     return 0;
 }
 
+/* To be freed in any case. */
+static int read_key(const Secret *pem, const Secret *password, EVP_PKEY **ret, RsaKey **ret_public,
+                    char why[static KEY_IMPORT_WHY_SIZE])
+{
+    int r;
+
+    why[0] = 0;
+    if (secret_size(pem) > KEY_IMPORT_SIZE_MAX)
+        return refuse(why, HMSG_ERROR_INVALID_ARGS, "This is too large for a private key");
+    r = check_text((const char *)secret_bytes(pem), secret_size(pem), why);
+    if (r == 0)
+        r = parse(pem, password, ret, why);
+    return r == 0 ? check_key(*ret, ret_public, why) : r;
+}
+
 int key_import(const Secret *pem, const Secret *password, RsaKey **ret_public, Secret **ret_prime,
                char ret_why[static KEY_IMPORT_WHY_SIZE])
 {
     _cleanup_(rsa_key_freep) RsaKey *public = NULL;
     EVP_PKEY *pkey = NULL;
-    int r;
+    int r = read_key(pem, password, &pkey, &public, ret_why);
 
-    ret_why[0] = 0;
-    if (secret_size(pem) > KEY_IMPORT_SIZE_MAX)
-        return refuse(ret_why, HMSG_ERROR_INVALID_ARGS, "This is too large for a private key");
-    r = check_text((const char *)secret_bytes(pem), secret_size(pem), ret_why);
-    if (r == 0)
-        r = parse(pem, password, &pkey, ret_why);
-    if (r == 0)
-        r = check_key(pkey, &public, ret_why);
     if (r == 0)
         r = take_prime(pkey, ret_prime);
     if (r == HMSG_ERROR_INVALID_ARGS && !*ret_why)
         r = refuse(ret_why, r, "The primes of the key have different sizes");
+    EVP_PKEY_free(pkey);
+    if (r == 0)
+        *ret_public = TAKE_PTR(public);
+    return r;
+}
+
+int key_import_sign(const Secret *pem, const Secret *password, const uint8_t digest[static SHA256_SIZE],
+                    RsaKey **ret_public, Buf *ret_signature, char ret_why[static KEY_IMPORT_WHY_SIZE])
+{
+    _cleanup_(rsa_key_freep) RsaKey *public = NULL;
+    EVP_PKEY *pkey = NULL;
+    int r = read_key(pem, password, &pkey, &public, ret_why);
+
+    if (r == 0)
+        r = rsa_private_sign_ps256(pkey, digest, ret_signature);
     EVP_PKEY_free(pkey);
     if (r == 0)
         *ret_public = TAKE_PTR(public);

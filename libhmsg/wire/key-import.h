@@ -16,3 +16,7 @@
  * wrong. Then *ret_why is a sentence without full stop. */
 int key_import(const Secret *pem, const Secret *password, RsaKey **ret_public, Secret **ret_prime,
                char ret_why[static KEY_IMPORT_WHY_SIZE]);
+
+/* The same, but it signs: PS256 over the digest, appended. */
+int key_import_sign(const Secret *pem, const Secret *password, const uint8_t digest[static SHA256_SIZE],
+                    RsaKey **ret_public, Buf *ret_signature, char ret_why[static KEY_IMPORT_WHY_SIZE]);

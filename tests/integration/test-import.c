@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* hmsgctl identity import, with key files as openssl(1) writes them. */
+/* hmsgctl identity import and approve, with key files as openssl(1) writes them. */
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -108,10 +108,29 @@ static void test_encrypted(Pair *p, gconstpointer data)
     opens(p, before);
 }
 
+/* The same key to approve PCRs with, as they are. */
+static void test_policy_key(Pair *p, gconstpointer data)
+{
+    scene_ctl_expect(p->alice, USAGE, "identity", "create", "--pcrs", "7", NULL);
+    scene_ctl_expect(p->alice, USAGE, "identity", "create", "--pcrs", "99", "--policy-key", p->key, NULL);
+    scene_ctl_expect(p->alice, DONE, "identity", "create", "--pcrs", "7,11", "--policy-key", p->key, NULL);
+    json_t *facts = scene_ctl_json(p->alice, "identity", "show", NULL);
+    g_assert_cmpstr(json_string_value(json_object_get(facts, "pcrs")), ==, "7,11");
+    g_assert_cmpstr(json_string_value(json_object_get(facts, "protection")), ==, "tpm");
+    json_decref(facts);
+    scene_ctl_expect(p->alice, DONE, "identity", "approve", p->key, NULL);
+    g_assert_cmpint(scene_ctl(p->alice, PASSWORD "\n", NULL, NULL, "identity", "approve", p->encrypted,
+                              "--password-fd", "0", NULL),
+                    ==, DONE);
+    scene_ctl_expect(p->alice, USAGE, "identity", "approve", p->public, NULL);
+    scene_ctl_expect(p->bob, USAGE, "identity", "approve", p->key, NULL); /* whose keys are bound to none */
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/import/import", Pair, NULL, set_up, test_import, tear_down);
     g_test_add("/import/encrypted", Pair, NULL, set_up, test_encrypted, tear_down);
+    g_test_add("/import/policy-key", Pair, NULL, set_up, test_policy_key, tear_down);
     return g_test_run();
 }
