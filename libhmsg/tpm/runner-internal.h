@@ -139,6 +139,9 @@ typedef struct Link {
     bool policy_blank; /* nothing was asserted in it since its start or last use */
     ESYS_TR nv;        /* the counter at nv_index */
     uint32_t nv_index;
+    ESYS_TR external; /* a public key, for one command */
+    bool had_external;
+    uint8_t external_name[TPM_NAME_SIZE]; /* of the last one */
     ESYS_TR key;
     TpmKeyFile *loaded; /* of key */
     Step step;          /* of the last command */
@@ -153,6 +156,9 @@ TSS2_RC link_session(Link *l, TPMA_SESSION attributes);
 TSS2_RC link_load(Link *l, TpmKeyFile *key);
 /* The same for a policy session; it comes blank. */
 TSS2_RC link_policy(Link *l);
+/* Loads a public key as external, until link_drop_external. */
+TSS2_RC link_load_external(Link *l, const TPM2B_PUBLIC *public);
+void link_drop_external(Link *l);
 /* The loaded key's authorization value (NULL: empty), which goes into the HMAC of the session and no further.
  */
 TSS2_RC link_authorize(Link *l, const Secret *auth);

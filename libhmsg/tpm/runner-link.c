@@ -67,6 +67,7 @@ void link_close(Link *l, bool broken)
     if (broken)
         l->left_over = true;
     else {
+        flush(l, &l->external);
         flush(l, &l->key);
         flush(l, &l->session);
         flush(l, &l->policy);
@@ -77,7 +78,7 @@ void link_close(Link *l, bool broken)
     }
     Esys_Finalize(&l->esys);
     tcti_close(TAKE_PTR(l->tcti));
-    l->srk = l->session = l->policy = l->nv = l->key = ESYS_TR_NONE;
+    l->srk = l->session = l->policy = l->nv = l->external = l->key = ESYS_TR_NONE;
     l->loaded = tpm_keyfile_free(l->loaded);
     wipe_freed();
 }
@@ -99,7 +100,7 @@ static TSS2_RC connect_tpm(Link *l)
         tcti_close(TAKE_PTR(l->tcti));
         l->esys = NULL;
     }
-    l->srk = l->session = l->policy = l->nv = l->key = ESYS_TR_NONE;
+    l->srk = l->session = l->policy = l->nv = l->external = l->key = ESYS_TR_NONE;
     return rc;
 }
 
@@ -282,6 +283,20 @@ TSS2_RC link_load(Link *l, TpmKeyFile *key)
     return TSS2_RC_SUCCESS;
 }
 
+TSS2_RC link_load_external(Link *l, const TPM2B_PUBLIC *public)
+{
+    l->had_external = tpm_public_name(public, l->external_name) == 0;
+    TSS2_RC rc = Esys_LoadExternal(l->esys, NO_SESSION, NULL, public, ESYS_TR_RH_OWNER, &l->external);
+    if (rc != TSS2_RC_SUCCESS)
+        l->external = ESYS_TR_NONE;
+    return rc;
+}
+
+void link_drop_external(Link *l)
+{
+    flush(l, &l->external);
+}
+
 TSS2_RC link_authorize(Link *l, const Secret *auth)
 {
     TPM2B_AUTH value = {.size = auth ? (uint16_t)secret_size(auth) : 0};
@@ -292,7 +307,7 @@ TSS2_RC link_authorize(Link *l, const Secret *auth)
     return rc;
 }
 
-/* Is this object the SRK, or of the shape of our keys? */
+/* Is this object the SRK, of the shape of our keys, or the last external one? */
 static bool is_ours(Link *l, ESYS_TR object, const uint8_t *pin)
 {
     TPM2B_PUBLIC *public = NULL;
@@ -308,6 +323,8 @@ static bool is_ours(Link *l, ESYS_TR object, const uint8_t *pin)
         ours = true;
     else if (tpm_template_is_srk(public))
         ours = tpm_public_name(public, name) == 0 && expected && same_name(name, expected);
+    else if (l->had_external)
+        ours = tpm_public_name(public, name) == 0 && same_name(name, l->external_name);
     Esys_Free(public);
     return ours;
 }

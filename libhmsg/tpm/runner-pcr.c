@@ -67,20 +67,19 @@ static TSS2_RC verify(Link *l, const TpmPcrPolicy *p, const TpmApproval *a, TPMT
     TPMT_SIGNATURE signature = {.sigAlg = TPM2_ALG_RSAPSS};
     TPM2B_DIGEST digest = {.size = TPM_DIGEST_SIZE};
     TPM2B_PUBLIC public;
-    ESYS_TR key = ESYS_TR_NONE;
 
     if (tpm_pcr_to_sign(p->mask, &a->pcrs, digest.buffer) < 0)
         return TSS2_ESYS_RC_MEMORY;
     tpm_pcr_signer_public(p->modulus, &public);
-    TSS2_RC rc = Esys_LoadExternal(l->esys, NO_SESSION, NULL, &public, ESYS_TR_RH_OWNER, &key);
+    TSS2_RC rc = link_load_external(l, &public);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     signature.signature.rsapss.hash = TPM2_ALG_SHA256;
     signature.signature.rsapss.sig.size = TPM_RSA_SIZE;
     memcpy(signature.signature.rsapss.sig.buffer, a->signature, TPM_RSA_SIZE);
-    rc = Esys_VerifySignature(l->esys, key, NO_SESSION, &digest, &signature, ret);
-    TSS2_RC flushed = Esys_FlushContext(l->esys, key);
-    return rc == TSS2_RC_SUCCESS && flushed != TSS2_RC_SUCCESS ? flushed : rc;
+    rc = Esys_VerifySignature(l->esys, l->external, NO_SESSION, &digest, &signature, ret);
+    link_drop_external(l);
+    return rc;
 }
 
 static TSS2_RC authorize(Work *w, Link *l, const TpmPcrPolicy *p, const TpmApproval *a)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every fault at every command of every job: each job ends once, well or with an error that says so, the next
  * one works, and nothing of ours stays in a TPM without resource manager. */
+#include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <string.h>
 #include <tss2/tss2_tpm2_types.h>
 
@@ -13,6 +15,7 @@
 #define LOADED_SESSION_FIRST 0x02000000u
 #define AUTH ((const uint8_t *)"the authorization value of both ")
 #define COMMANDS_MAX 64u
+#define PCRS (1u << 7)
 
 typedef struct Keys {
     Secret *auth; /* NULL: without PIN */
@@ -26,6 +29,11 @@ typedef struct Scene {
     char tcti[FAULT_CONF_SIZE];
     TpmRunner *runner;
     Keys plain, guarded;
+    TpmPrivateKey outside;
+    EVP_PKEY *signer;
+    TpmPcrPolicy approved;
+    TpmCounter counter;
+    Keys measured; /* bound to the counter and to PCRs */
 } Scene;
 
 typedef struct Fault {
@@ -144,6 +152,49 @@ static int probe_and_random(Scene *s)
     return r ? r : e;
 }
 
+static int import(Scene *s)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(tpm_runner_import_keys(s->runner, &s->outside, NULL, NULL, NULL, answer_note, &a, NULL),
+                    ==, 0);
+    answer_await(s->runner, &a);
+    g_assert_true(is_clean(&a));
+    g_assert_true((a.r == 0) == (a.decrypt_key && a.sign_key));
+    return a.r;
+}
+
+static int read_pcrs(Scene *s)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(tpm_runner_read_pcrs(s->runner, PCRS, answer_note, &a, NULL), ==, 0);
+    answer_await(s->runner, &a);
+    g_assert_true(is_clean(&a));
+    if (a.r == 0)
+        g_assert_cmpmem(a.pcrs.values[0], TPM_PCR_SIZE, s->approved.approvals[0].pcrs.values[0],
+                        TPM_PCR_SIZE);
+    return a.r;
+}
+
+static int use_measured(Scene *s)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(tpm_runner_approve(s->runner, &s->approved), ==, 0);
+    g_assert_cmpint(tpm_runner_decrypt(s->runner, s->measured.answer.decrypt_key, NULL, &s->counter,
+                                       s->measured.ciphertext, TPM_RSA_SIZE, PLAINTEXT_SIZE, answer_note, &a,
+                                       NULL),
+                    ==, 0);
+    answer_await(s->runner, &a);
+    if (a.r == 0)
+        g_assert_cmpmem(secret_bytes(a.secret), secret_size(a.secret), PLAINTEXT, PLAINTEXT_SIZE);
+    /* what it may be told of the counter, and of the padding */
+    g_assert_true(is_clean(&a) || a.problem.reason == TPM_REASON_DESTROYED ||
+                  (a.r == HMSG_ERROR_AUTHENTICATION_FAILED && s->plan.code == TPM2_RC_FAILURE));
+    return a.r;
+}
+
 /* What is flushed, and the connection after it. */
 static int forget(Scene *s)
 {
@@ -213,6 +264,49 @@ static void make_keys(Scene *s, Keys *k, const uint8_t *auth)
     oaep_encrypt(k->answer.decrypt_key, PLAINTEXT, PLAINTEXT_SIZE, k->ciphertext);
 }
 
+static void make_outside(Scene *s)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048);
+
+    rsa_private_numbers(key, &s->outside);
+    EVP_PKEY_free(key);
+}
+
+static void make_measured(Scene *s)
+{
+    g_auto(Answer) a = {0};
+    TpmKeyPolicy policy = {.measured = true};
+    TpmPrivateKey numbers = {.prime = NULL};
+    TpmApproval *approval = &s->approved.approvals[0];
+    uint8_t digest[32];
+
+    s->signer = EVP_RSA_gen(2048);
+    rsa_private_numbers(s->signer, &numbers);
+    secret_free(numbers.prime);
+    memcpy(s->approved.modulus, numbers.modulus, TPM_RSA_SIZE);
+    s->approved.mask = PCRS;
+    s->approved.n = 1;
+    g_assert_cmpint(tpm_runner_read_pcrs(s->runner, PCRS, answer_note, &a, NULL), ==, 0);
+    answer_await(s->runner, &a);
+    g_assert_cmpint(a.r, ==, 0);
+    approval->pcrs = a.pcrs;
+    g_assert_cmpint(tpm_pcr_to_sign(PCRS, &approval->pcrs, digest), ==, 0);
+    rsa_private_sign(s->signer, digest, approval->signature);
+    answer_clear(&a);
+    g_assert_cmpint(tpm_runner_counter_new(s->runner, NULL, answer_note, &a, NULL), ==, 0);
+    answer_await(s->runner, &a);
+    g_assert_cmpint(a.r, ==, 0);
+    s->counter = a.counter;
+    policy.index = a.counter.index;
+    policy.generation = a.counter_value;
+    g_assert_cmpint(tpm_pcr_signer(s->approved.modulus, policy.signer), ==, 0);
+    g_assert_cmpint(tpm_runner_create_keys(s->runner, &policy, NULL, answer_note, &s->measured.answer, NULL),
+                    ==, 0);
+    answer_await(s->runner, &s->measured.answer);
+    g_assert_cmpint(s->measured.answer.r, ==, 0);
+    oaep_encrypt(s->measured.answer.decrypt_key, PLAINTEXT, PLAINTEXT_SIZE, s->measured.ciphertext);
+}
+
 static void free_keys(Keys *k)
 {
     answer_clear(&k->answer);
@@ -229,6 +323,9 @@ static const struct Case {
     {"/tpm/runner-every-fault/use-guarded", use_guarded, true, 2},
     {"/tpm/runner-every-fault/create", create, false, 8},
     {"/tpm/runner-every-fault/change-auth", change_auth, true, 2},
+    {"/tpm/runner-every-fault/import", import, false, 8},
+    {"/tpm/runner-every-fault/read-pcrs", read_pcrs, false, 4},
+    {"/tpm/runner-every-fault/use-measured", use_measured, false, 8},
     {"/tpm/runner-every-fault/probe-and-random", probe_and_random, false, 2},
     {"/tpm/runner-every-fault/forget", forget, false, 4},
 };
@@ -245,6 +342,8 @@ static void test_case(gconstpointer data)
     new_runner(&s);
     make_keys(&s, &s.plain, NULL);
     make_keys(&s, &s.guarded, AUTH);
+    make_outside(&s);
+    make_measured(&s);
     s.runner = tpm_runner_free(s.runner);
     new_runner(&s);
     g_assert_cmpint(use_guarded(&s), ==, 0); /* the first use since the TPM started takes one command more */
@@ -258,6 +357,9 @@ static void test_case(gconstpointer data)
             }
     free_keys(&s.plain);
     free_keys(&s.guarded);
+    free_keys(&s.measured);
+    secret_free(s.outside.prime);
+    EVP_PKEY_free(s.signer);
     test_swtpm_free(s.tpm);
 }
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Keys from outside. A man in the middle looks on. */
 #include <errno.h>
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <string.h>
@@ -14,7 +12,6 @@
 #include "tests/unit/tpm/util.h"
 
 #define AUTH ((const uint8_t *)"the right authorization value ..")
-#define PRIME_SIZE (TPM_RSA_SIZE / 2)
 #define PIECE_SIZE 16u
 #define CC_IMPORT 0x156u
 
@@ -28,18 +25,10 @@ typedef struct Fixture {
 
 static void make_private(TpmPrivateKey *ret)
 {
-    EVP_PKEY *pkey = EVP_RSA_gen(2048);
-    BIGNUM *n = NULL, *p = NULL;
+    EVP_PKEY *key = EVP_RSA_gen(2048);
 
-    g_assert_nonnull(pkey);
-    g_assert_true(EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) == 1);
-    g_assert_true(EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_FACTOR1, &p) == 1);
-    g_assert_cmpint(secret_new(PRIME_SIZE, &ret->prime), ==, 0);
-    g_assert_cmpint(BN_bn2binpad(n, ret->modulus, TPM_RSA_SIZE), ==, TPM_RSA_SIZE);
-    g_assert_cmpint(BN_bn2binpad(p, secret_data(ret->prime), PRIME_SIZE), ==, PRIME_SIZE);
-    BN_free(n);
-    BN_clear_free(p);
-    EVP_PKEY_free(pkey);
+    rsa_private_numbers(key, ret);
+    EVP_PKEY_free(key);
 }
 
 static void set_up(Fixture *f, gconstpointer data)

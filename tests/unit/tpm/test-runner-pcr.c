@@ -26,20 +26,6 @@ typedef struct Fixture {
     uint8_t ciphertext[TPM_RSA_SIZE];
 } Fixture;
 
-static void sign(EVP_PKEY *key, const uint8_t digest[static 32], uint8_t ret[static TPM_RSA_SIZE])
-{
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
-    size_t n = TPM_RSA_SIZE;
-
-    g_assert_true(EVP_PKEY_sign_init(ctx) == 1 &&
-                  EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
-                  EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) == 1 &&
-                  EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1 &&
-                  EVP_PKEY_sign(ctx, ret, &n, digest, 32) == 1);
-    g_assert_cmpuint(n, ==, TPM_RSA_SIZE);
-    EVP_PKEY_CTX_free(ctx);
-}
-
 static TpmPcrValues values(Fixture *f)
 {
     g_auto(Answer) a = {0};
@@ -58,7 +44,7 @@ static void approve(Fixture *f, EVP_PKEY *key)
 
     a->pcrs = values(f);
     g_assert_cmpint(tpm_pcr_to_sign(MASK, &a->pcrs, digest), ==, 0);
-    sign(key, digest, a->signature);
+    rsa_private_sign(key, digest, a->signature);
     g_assert_cmpint(tpm_runner_approve(f->runner, &f->policy), ==, 0);
 }
 
@@ -66,15 +52,15 @@ static void set_up(Fixture *f, gconstpointer data)
 {
     g_auto(Answer) a = {0};
     TpmKeyPolicy policy = {.measured = true};
-    BIGNUM *n = NULL;
+    TpmPrivateKey numbers = {.prime = NULL};
 
     f->tpm = test_swtpm_new(NULL);
     f->relay = relay_new(f->tpm);
     f->runner = runner_new(relay_tcti(f->relay));
     f->signer = EVP_RSA_gen(2048);
-    g_assert_true(EVP_PKEY_get_bn_param(f->signer, OSSL_PKEY_PARAM_RSA_N, &n) == 1);
-    g_assert_cmpint(BN_bn2binpad(n, f->policy.modulus, TPM_RSA_SIZE), ==, TPM_RSA_SIZE);
-    BN_free(n);
+    rsa_private_numbers(f->signer, &numbers);
+    secret_free(numbers.prime);
+    memcpy(f->policy.modulus, numbers.modulus, TPM_RSA_SIZE);
     f->policy.mask = MASK;
     g_assert_cmpint(tpm_pcr_signer(f->policy.modulus, policy.signer), ==, 0);
     g_assert_cmpint(tpm_runner_counter_new(f->runner, NULL, answer_note, &a, NULL), ==, 0);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/tpm/util.h"
 
+#include <openssl/core_names.h>
+#include <openssl/bn.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -215,4 +217,33 @@ int tpm_test_main(int argc, char *argv[], void (*add)(void))
     /* A thread that a frozen TPM held up goes on with what exit(3) takes down. */
     TEST_AWAIT(is_alone());
     return status;
+}
+
+void rsa_private_numbers(struct evp_pkey_st *key, TpmPrivateKey *ret)
+{
+    BIGNUM *n = NULL, *p = NULL;
+
+    g_assert_nonnull(key);
+    g_assert_true(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1);
+    g_assert_true(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_FACTOR1, &p) == 1);
+    g_assert_cmpint(secret_new(TPM_RSA_SIZE / 2, &ret->prime), ==, 0);
+    g_assert_cmpint(BN_bn2binpad(n, ret->modulus, TPM_RSA_SIZE), ==, TPM_RSA_SIZE);
+    g_assert_cmpint(BN_bn2binpad(p, secret_data(ret->prime), TPM_RSA_SIZE / 2), ==, TPM_RSA_SIZE / 2);
+    BN_free(n);
+    BN_clear_free(p);
+}
+
+void rsa_private_sign(struct evp_pkey_st *key, const uint8_t digest[static 32],
+                      uint8_t ret[static TPM_RSA_SIZE])
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    size_t n = TPM_RSA_SIZE;
+
+    g_assert_true(EVP_PKEY_sign_init(ctx) == 1 &&
+                  EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+                  EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) == 1 &&
+                  EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1 &&
+                  EVP_PKEY_sign(ctx, ret, &n, digest, 32) == 1);
+    g_assert_cmpuint(n, ==, TPM_RSA_SIZE);
+    EVP_PKEY_CTX_free(ctx);
 }

@@ -70,6 +70,12 @@ void assert_signs(TpmRunner *r, TpmKeyFile *key);
 /* main() of a test that needs swtpm: runs the tests that add adds, or skips where there is none. */
 int tpm_test_main(int argc, char *argv[], void (*add)(void));
 
+/* The modulus, and a prime to be freed; and PS256 over a digest. */
+struct evp_pkey_st;
+void rsa_private_numbers(struct evp_pkey_st *key, TpmPrivateKey *ret);
+void rsa_private_sign(struct evp_pkey_st *key, const uint8_t digest[static 32],
+                      uint8_t ret[static TPM_RSA_SIZE]);
+
 /* OAEP with OpenSSL, SHA-256, empty label. */
 void oaep_encrypt(const TpmKeyFile *key, const void *plaintext, size_t n, uint8_t ret[static TPM_RSA_SIZE]);
 /* RSAPSS, SHA-256, verified by OpenSSL with any salt. */
