@@ -152,7 +152,8 @@ static int ask_store(Opening *o, const char *skid, int64_t created)
     } else if (identity_is_ours(m->identity, skid)) {
         sender.trust = CONTACT_VERIFIED;
     }
-    return sender_answer_set(&o->sender, generation, sender_trust_at(&sender, created), sender.address);
+    return sender_answer_set(&o->sender, generation, sender_trust_at(&sender, created), sender.address,
+                             sender.protection);
 }
 
 static bool is_fresh(const Opening *o, const SenderAnswer *a)
@@ -243,7 +244,7 @@ int opening_check_sender(Opening *o, SessionInEntry *entry)
         return judge_sender(o);
     base64url_encode(skid, KID_SIZE, o->sender_kid);
     if (known && is_fresh(o, known))
-        r = sender_answer_set(&o->sender, known->generation, known->trust, known->address);
+        r = sender_answer_set(&o->sender, known->generation, known->trust, known->address, known->protection);
     else
         r = ask_store(o, o->sender_kid, signed_time(o, entry));
     if (r != 0)
@@ -370,7 +371,8 @@ static void on_sender(int r, const char *detail, const Sender *sender, void *use
 
     if (r == 0)
         r = sender_answer_set(&o->sender, contacts_generation(c->m->contacts),
-                              sender_trust_at(sender, signed_time(o, NULL)), sender->address);
+                              sender_trust_at(sender, signed_time(o, NULL)), sender->address,
+                              sender->protection);
     else if (r == HMSG_ERROR_RELAY_UNAVAILABLE && o->allow_unknown)
         r = 0; /* nobody can tell: unknown, as the store said */
     if (r == 0)
@@ -463,7 +465,8 @@ static void note_use(Opening *o, SessionInEntry *entry)
     o->replayed = session_in_use(o->c->m->session_in, entry, o->package->seq);
     a = session_in_answer(entry);
     if (o->sender.there && (!a->there || a->generation != o->sender.generation))
-        (void)sender_answer_set(a, o->sender.generation, o->sender.trust, o->sender.address);
+        (void)sender_answer_set(a, o->sender.generation, o->sender.trust, o->sender.address,
+                                o->sender.protection);
 }
 
 static int finish_seed(Opening *o, Buf *ret)
@@ -529,6 +532,7 @@ void opening_info(const Opening *o, OpenInfo *ret)
     *ret = (OpenInfo){
         .sender = o->sender.address && *o->sender.address ? o->sender.address : o->sender_kid,
         .sender_kid = o->sender_kid,
+        .sender_protection = o->sender.protection,
         .protection = ours ? protection_text(ours->protection) : "",
         .format = o->seed                          ? "seed"
                   : o->cms                         ? "cms"

@@ -52,10 +52,11 @@ int cipher_seal_now(Cipher *c, const SealKey *keys, size_t n, const void *plaint
 
 /* What is known of a plaintext. Texts are valid during the callback. */
 typedef struct OpenInfo {
-    const char *sender;     /* address, else kid, "" when anonymous */
-    const char *sender_kid; /* kid of the sign key; "" when anonymous */
-    const char *protection; /* of our keys; "" without */
-    const char *format;     /* "hmsg", "jwe", "stream", "seed" or "cms" */
+    const char *sender;            /* address, else kid, "" when anonymous */
+    const char *sender_kid;        /* kid of the sign key; "" when anonymous */
+    const char *sender_protection; /* what the sender says of its keys; NULL or "": nothing */
+    const char *protection;        /* of our keys; "" without */
+    const char *format;            /* "hmsg", "jwe", "stream", "seed" or "cms" */
     bool verified, trusted, cached, replayed, expired, authenticated;
     int64_t timestamp;            /* of the package; 0: has none */
     uint64_t bytes_in, bytes_out; /* Fd only */

@@ -140,6 +140,12 @@ int contact_keys_from_statement(const IdentityStatement *s, const char *statemen
     return 0;
 }
 
+const char *contact_keys_protection(const ContactKeys *k)
+{
+    return k->statement.size > 0 ? identity_statement_protection(buf_text(&k->statement), k->statement.size)
+                                 : "";
+}
+
 bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b)
 {
     return strcmp(a->kid, b->kid) == 0 && strcmp(a->skid, b->skid) == 0;

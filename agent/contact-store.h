@@ -48,6 +48,8 @@ void contact_keys_done(ContactKeys *k);
 int contact_keys_from_rsa(const RsaKey *decrypt, const RsaKey *sign, ContactKeys *ret); /* sign may be NULL */
 /* statement: the JWS that s was parsed from. */
 int contact_keys_from_statement(const IdentityStatement *s, const char *statement, ContactKeys *ret);
+/* What its owner says that protects it: "tpm", "software", "imported", or "" when there is no statement. */
+const char *contact_keys_protection(const ContactKeys *k);
 bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b);
 
 typedef struct ContactStore ContactStore;

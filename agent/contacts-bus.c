@@ -54,6 +54,8 @@ static int append_keys(sd_bus_message *m, const Contact *p)
         r = bus_append_string(m, "skid", p->keys.skid);
     if (r >= 0)
         r = bus_append_string(m, "fingerprint", fingerprint);
+    if (r >= 0)
+        r = bus_append_string(m, "protection", contact_keys_protection(&p->keys));
     if (r < 0 || !p->presented.kid[0])
         return r;
     r = contact_fingerprint(&p->presented, fingerprint);

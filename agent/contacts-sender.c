@@ -23,12 +23,13 @@ static int fill_sender(const ContactsRequest *q, Sender *ret)
     ret->trust = contact_trust(p);
     memcpy(ret->kid, p->keys.kid, sizeof(ret->kid));
     ret->address = p->address ? p->address : "";
+    ret->protection = contact_keys_protection(&p->keys);
     return 0;
 }
 
 static void deliver(ContactsRequest *q)
 {
-    Sender sender = {.trust = CONTACT_NONE, .address = ""};
+    Sender sender = {.trust = CONTACT_NONE, .address = "", .protection = ""};
     int r = q->r;
 
     if (r == 0 && q->found)

@@ -164,7 +164,7 @@ static int find_sender(Contacts *c, const char *skid, Contact **ret)
 int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
 {
     Contact *p = NULL;
-    Sender sender = {.trust = CONTACT_NONE, .address = ""};
+    Sender sender = {.trust = CONTACT_NONE, .address = "", .protection = ""};
     int r;
 
     r = find_sender(c, skid, &p);
@@ -176,6 +176,7 @@ int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
         sender.trust = contact_trust(p);
         memcpy(sender.kid, p->keys.kid, sizeof(sender.kid));
         sender.address = p->address ? p->address : "";
+        sender.protection = contact_keys_protection(&p->keys);
         r = contacts_retired(c, skid, &sender.retired);
         if (r != 0)
             return r;

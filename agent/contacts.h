@@ -72,6 +72,7 @@ typedef struct Sender {
     ContactTrust trust;         /* NONE: unknown here and in the directories asked */
     char kid[CONTACT_KID_TEXT]; /* its decrypt key; "" when unknown */
     const char *address;        /* "" when none that a relay vouches for */
+    const char *protection;     /* of the keys of now, static: "tpm", "software", "imported" or "" */
     int64_t retired;            /* when this key was given up for others; 0: it is the one of now */
 } Sender;
 /* For what the key signed at a time: CONTACT_SUPERSEDED when it had been given up by then. Whoever still has

@@ -12,6 +12,8 @@ int bus_append_open_info(sd_bus_message *m, const OpenInfo *info, bool counts)
         r = bus_append_string(m, "sender_kid", info->sender_kid);
     if (r >= 0)
         r = bus_append_string(m, "format", info->format);
+    if (r >= 0 && info->sender_protection && *info->sender_protection)
+        r = bus_append_string(m, "sender_protection", info->sender_protection);
     if (r >= 0 && info->protection && *info->protection)
         r = bus_append_string(m, "protection", info->protection);
     if (r >= 0)

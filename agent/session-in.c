@@ -46,7 +46,8 @@ struct SessionIn {
     sd_event_source *sweep;
 };
 
-int sender_answer_set(SenderAnswer *a, uint64_t generation, ContactTrust trust, const char *address)
+int sender_answer_set(SenderAnswer *a, uint64_t generation, ContactTrust trust, const char *address,
+                      const char *protection)
 {
     char *copy = NULL;
 
@@ -56,7 +57,8 @@ int sender_answer_set(SenderAnswer *a, uint64_t generation, ContactTrust trust, 
             return -ENOMEM;
     }
     free(a->address);
-    *a = (SenderAnswer){.there = true, .generation = generation, .trust = trust, .address = copy};
+    *a = (SenderAnswer){
+        .there = true, .generation = generation, .trust = trust, .address = copy, .protection = protection};
     return 0;
 }
 

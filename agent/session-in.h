@@ -17,11 +17,13 @@ typedef struct SenderAnswer {
     bool there;
     uint64_t generation;
     ContactTrust trust;
-    char *address; /* owned; "" when none */
+    char *address;          /* owned; "" when none */
+    const char *protection; /* static: what the sender says that protects its keys; NULL or "": nothing */
 } SenderAnswer;
 
-/* Copies. A NULL address is "". */
-int sender_answer_set(SenderAnswer *a, uint64_t generation, ContactTrust trust, const char *address);
+/* Copies the address. A NULL address is "". */
+int sender_answer_set(SenderAnswer *a, uint64_t generation, ContactTrust trust, const char *address,
+                      const char *protection);
 void sender_answer_done(SenderAnswer *a);
 
 typedef struct SessionInEntry SessionInEntry;

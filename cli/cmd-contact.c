@@ -18,6 +18,7 @@ static const RenderField fields[] = {
     {"kid", "Decrypt key", RENDER_TEXT},
     {"skid", "Sign key", RENDER_TEXT},
     {"fingerprint", "Fingerprint", RENDER_TEXT},
+    {"protection", "Protection", RENDER_TEXT},
     {"new_fingerprint", "New fingerprint", RENDER_TEXT},
     {"generation", "Generation", RENDER_NUMBER},
     {"added", "Added", RENDER_TIME},

@@ -14,11 +14,17 @@
 #define PACKAGE_MAX (2u * 1024u * 1024u) /* bytes of what is passed in one call */
 
 static const RenderField info_fields[] = {
-    {"id", "Message", RENDER_TEXT},           {"sender", "From", RENDER_TEXT},
-    {"subject", "Subject", RENDER_TEXT},      {"file_name", "File name", RENDER_TEXT},
-    {"timestamp", "Written", RENDER_TIME},    {"received", "Received", RENDER_TIME},
-    {"verified", "Verified", RENDER_BOOL},    {"trusted", "Compared", RENDER_BOOL},
-    {"replayed", "Seen before", RENDER_BOOL}, {"expired", "Expired", RENDER_BOOL},
+    {"id", "Message", RENDER_TEXT},
+    {"sender", "From", RENDER_TEXT},
+    {"subject", "Subject", RENDER_TEXT},
+    {"file_name", "File name", RENDER_TEXT},
+    {"timestamp", "Written", RENDER_TIME},
+    {"received", "Received", RENDER_TIME},
+    {"sender_protection", "Sender's keys", RENDER_TEXT},
+    {"verified", "Verified", RENDER_BOOL},
+    {"trusted", "Compared", RENDER_BOOL},
+    {"replayed", "Seen before", RENDER_BOOL},
+    {"expired", "Expired", RENDER_BOOL},
 };
 
 /* What must not be overlooked, to standard error. */

@@ -132,6 +132,20 @@ int identity_statement_parse(const char *text, size_t n, int64_t now, IdentitySt
     return 0;
 }
 
+const char *identity_statement_protection(const char *text, size_t n)
+{
+    _cleanup_(jws_done) Jws jws = {};
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    size_t protection = 0;
+    int r = jws_parse(text, n, JWS_PS256, JWS_IDENTITY, &jws);
+
+    if (r == 0)
+        r = json_parse_object(buf_text(&jws.payload), jws.payload.size, &j);
+    if (r == 0)
+        r = statement_get_choice(j, "protection", protections, PROTECTION_MAX_, &protection);
+    return r == 0 ? protections[protection] : "";
+}
+
 void identity_statement_done(IdentityStatement *s)
 {
     s->sign = rsa_key_free(s->sign);

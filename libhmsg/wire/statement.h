@@ -43,6 +43,8 @@ typedef struct IdentityStatement {
 } IdentityStatement;
 int identity_statement_prepare(const IdentityStatement *s, JwsDraft *ret);
 int identity_statement_parse(const char *text, size_t n, int64_t now, IdentityStatement *ret);
+/* What a statement that was verified before says of the protection; "" when it says nothing. */
+const char *identity_statement_protection(const char *text, size_t n);
 void identity_statement_done(IdentityStatement *s);
 
 /* Rotation: the old sign key names the keys that follow it. It is made once for each rotation, whatever

@@ -105,7 +105,7 @@ static void test_statement(void)
     g_assert_true(session_in_recall(c.s, recall_id) == e);
     g_assert_null(session_in_recall(c.s, id));
     g_assert_false(session_in_answer(e)->there);
-    g_assert_cmpint(sender_answer_set(session_in_answer(e), 3, CONTACT_VERIFIED, "bob@relay"), ==, 0);
+    g_assert_cmpint(sender_answer_set(session_in_answer(e), 3, CONTACT_VERIFIED, "bob@relay", "tpm"), ==, 0);
     g_assert_cmpuint(session_in_answer(find(&c, 1))->generation, ==, 3);
     g_assert_cmpstr(session_in_answer(find(&c, 1))->address, ==, "bob@relay");
     cache_close(&c);

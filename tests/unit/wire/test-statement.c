@@ -139,6 +139,8 @@ static void test_identity(void)
     g_assert_true(rsa_key_equal(s.decrypt, alice->decrypt));
     g_assert_cmpint(s.protection, ==, PROTECTION_TPM);
     identity_statement_done(&s);
+    g_assert_cmpstr(identity_statement_protection(text, strlen(text)), ==, "tpm");
+    g_assert_cmpstr(identity_statement_protection(text, strlen(text) / 2), ==, "");
     /* from the future */
     g_assert_cmpint(identity_statement_parse(text, strlen(text), 1000, &s), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
