@@ -226,6 +226,5 @@ main() {
     [ $failed -eq 0 ]
 }
 
-# read whole before it runs, so that it may be edited meanwhile
-main
-exit
+# one line, so that nothing is read after main: the script may be edited meanwhile
+main; exit

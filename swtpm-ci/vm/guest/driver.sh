@@ -43,6 +43,12 @@ relay_is_set_up() {
     }
 }
 
+# store_check: its output goes to a pipe, for the relay's domain may not write to our file.
+store_check() {
+    set -o pipefail
+    hmsg-relay store check 2>&1 | cat
+}
+
 # in_domain PROGRAM DOMAIN: every process of it is, and there is one.
 in_domain() {
     local pid
@@ -65,6 +71,12 @@ first() {
     check "the agents are in their domain" in_domain hmsg-agent hmsg_agent_t
     check "the couriers are in theirs" in_domain hmsg-courier hmsg_courier_t
     check "the relay is in its own" in_domain hmsg-relay hmsg_relay_t
+    check "root looks at the relay's store" store_check
+    check "the relay reads its configuration again" systemctl reload hmsg-relay.service
+    check "the relay starts again" systemctl restart hmsg-relay.service
+    systemctl stop hmsg-relay.socket hmsg-relay.service
+    check "root looks at the store of a relay that is stopped" store_check
+    check "and starts it" systemctl start hmsg-relay.socket hmsg-relay.service
     asked lock
     check "the screens are locked" loginctl lock-sessions
     asked suspend

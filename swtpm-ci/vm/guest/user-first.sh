@@ -16,6 +16,7 @@ received() {
     [ -n "$(message_id)" ]
 }
 
+# message_id: of the first that came.
 message_id() {
     hmsgctl inbox --json | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1
 }
@@ -40,6 +41,21 @@ begin() {
     check "as a unit" systemctl --user is-active hmsg-agent.service
     check "keys in the TPM" hmsgctl identity create
     check "registers" hmsgctl register "$USER@$relay"
+}
+
+# files: by descriptors of the user's files and by pipes, of more than one package can hold.
+files() {
+    head -c 3000000 /dev/urandom >~/plain
+    check "a file is encrypted" hmsgctl encrypt -r "$USER@$relay" -o ~/sealed ~/plain
+    check "and decrypted" hmsgctl decrypt -o ~/opened ~/sealed
+    check "to what it was" cmp ~/plain ~/opened
+    check "and by pipes" through_pipes
+}
+
+through_pipes() {
+    set -o pipefail
+    hmsgctl encrypt -r "$USER@$relay" <~/plain | hmsgctl decrypt | cat >~/opened
+    cmp ~/opened ~/plain
 }
 
 # attacks: of a program of the user's on the agent.
@@ -105,6 +121,7 @@ alice() {
     await "it is delivered" delivered 1
     await "an answer comes" received
     check "it is read" reads "Thank you."
+    files
     attacks
     of_user_t
     domains
@@ -124,6 +141,7 @@ bob() {
     check "it is read" reads "The plans are ready."
     await "an answer is sent" send "alice@$relay" "Thank you."
     await "which is delivered" delivered 1
+    files
     attacks
     of_staff_t
 }

@@ -3,12 +3,21 @@
 # Sourced by user.sh, after the machine was switched off and on: the keys are in the same TPM.
 . /usr/libexec/hmsg-vm/user-first.sh
 
+# has COUNT: messages in the inbox.
+has() {
+    [ "$(hmsgctl inbox --json | grep -o '"id"' | wc -l)" -eq "$1" ]
+}
+
 alice() {
     check "what came before is read" reads "Thank you."
     check "another message is sent" send "bob@$relay" "Once more."
-    await "both are delivered" delivered 2
+    check "a file is sent" hmsgctl send -r "bob@$relay" ~/plain
+    await "all are delivered" delivered 3
 }
 
 bob() {
     check "what came before is read" reads "The plans are ready."
+    await "two more come" has 3
+    check "the keys are rotated" hmsgctl identity rotate
+    check "what came to the former ones is read" reads "The plans are ready."
 }
