@@ -142,6 +142,7 @@ def refusals_of_ours(types):
                   {'execmod', 'execute', 'execute_no_trans'})
     yield Refusal('the agent makes no code', {'hmsg_agent_t'}, None, 'process', {'execheap', 'execmem', 'execstack'})
     yield Refusal("the agent opens no file of the user's", {'hmsg_agent_t'}, CONTENT, 'file', {'create', 'open', 'unlink'})
+    yield Refusal("the agent opens no pipe of the user's that has a name", {'hmsg_agent_t'}, CONTENT, 'fifo_file', {'open'})
     yield Refusal('the agent is entered by its program alone', {'hmsg_agent_t'}, types - {'hmsg_agent_exec_t'}, 'file',
                   {'entrypoint'})
     yield Refusal('hmsgctl is entered by its program alone', {'hmsg_ctl_t'}, types - {'hmsg_ctl_exec_t'}, 'file',
@@ -189,6 +190,8 @@ PERMISSIONS = (
     ('the agent starts the courier', 'hmsg_agent_t', 'hmsg_courier_t', 'process', {'transition'}),
     ('the agent starts pinentry', 'hmsg_agent_t', 'hmsg_pinentry_t', 'process', {'transition'}),
     ('the agent answers hmsgctl', 'hmsg_agent_t', 'hmsg_ctl_t', 'dbus', {'send_msg'}),
+    ('the agent opens pipes of users', 'hmsg_agent_t', 'user_t', 'fifo_file', {'open', 'read', 'write'}),
+    ('the agent opens pipes of hmsgctl', 'hmsg_agent_t', 'hmsg_ctl_t', 'fifo_file', {'open', 'read', 'write'}),
     ('the courier makes connections', 'hmsg_courier_t', 'unreserved_port_t', 'tcp_socket', {'name_connect'}),
     ('the relay listens', 'hmsg_relay_t', 'unreserved_port_t', 'tcp_socket', {'name_bind'}),
     ('the relay reads its key', 'hmsg_relay_t', 'hmsg_relay_key_t', 'file', {'open', 'read'}),
