@@ -175,7 +175,8 @@ static int add_key(ContactsRequest *q, const ContactAddition *a)
     if (r == 0)
         r = find_same(q->c, address, &keys, &p);
     if (r == HMSG_ERROR_ALREADY_EXISTS) {
-        contacts_request_finish(q, r, "%s is a contact already, with another key; forget it first", address);
+        contacts_request_finish(q, r, "%s is a contact already, with another key; forget it first",
+                                address ? address : "The owner of this key");
         return 0;
     }
     if (r != 0)

@@ -11,7 +11,7 @@
 #define TEXT "Dear Alice,\nhere are the plans.\n"
 #define PASSWORD "the password of the file"
 
-enum { DONE = 0, USAGE = 2, NO_IDENTITY = 3 };
+enum { DONE = 0, FAILED = 1, USAGE = 2, NO_IDENTITY = 3 };
 
 /* Bob has an identity, Alice a key in a file. */
 typedef struct Pair {
@@ -93,6 +93,28 @@ static void test_import(Pair *p, gconstpointer data)
     opens(p, before);
 }
 
+/* Bob sees what Alice's keys are. */
+static void test_contact(Pair *p, gconstpointer data)
+{
+    g_autofree char *exported = scene_path(p->scene, "alice.identity"), *err = NULL;
+
+    scene_ctl_expect(p->alice, DONE, "identity", "import", p->key, NULL);
+    scene_ctl_expect(p->alice, DONE, "identity", "export", "-o", exported, NULL);
+    scene_ctl_expect(p->bob, DONE, "contact", "add", "--key", exported, "--name", "Alice", NULL);
+    json_t *contact = scene_ctl_json(p->bob, "contact", "show", "Alice", NULL);
+    g_assert_cmpstr(json_string_value(json_object_get(contact, "protection")), ==, "imported");
+    json_decref(contact);
+    g_assert_cmpint(
+        scene_ctl(p->bob, NULL, NULL, &err, "contact", "add", "--key", p->public, "--name", "bare", NULL), ==,
+        FAILED); /* without the sign key that goes with it */
+    g_assert_nonnull(strstr(err, "The owner of this key is a contact already"));
+    scene_ctl_expect(p->bob, DONE, "contact", "forget", "Alice", NULL);
+    scene_ctl_expect(p->bob, DONE, "contact", "add", "--key", p->public, "--name", "bare", NULL);
+    contact = scene_ctl_json(p->bob, "contact", "show", "bare", NULL);
+    g_assert_cmpstr(json_string_value(json_object_get(contact, "protection")), ==, "");
+    json_decref(contact);
+}
+
 /* The password comes by standard input, as any descriptor. */
 static void test_encrypted(Pair *p, gconstpointer data)
 {
@@ -130,6 +152,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/import/import", Pair, NULL, set_up, test_import, tear_down);
+    g_test_add("/import/contact", Pair, NULL, set_up, test_contact, tear_down);
     g_test_add("/import/encrypted", Pair, NULL, set_up, test_encrypted, tear_down);
     g_test_add("/import/policy-key", Pair, NULL, set_up, test_policy_key, tear_down);
     return g_test_run();
