@@ -2,13 +2,24 @@
 
 /* Mail between Alice, whose keys are in a TPM, and Bob, whose keys are in software. */
 
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <stdint.h>
 #include <string.h>
 
+#include "tests/integration/looker.h"
 #include "tests/integration/mail.h"
 #include "tests/lib/process.h"
 
 #define PASSWORD "correct horse battery staple"
 #define TEXT "Dear Bob,\nhere are the plans.\n"
+
+#define PIECE 48 /* bytes of a number that are looked for */
+
+typedef struct Data {
+    int looker; /* -1: nobody may look into memory */
+} Data;
 
 static void set_up(MailPair *p, gconstpointer data)
 {
@@ -50,8 +61,72 @@ static void exchange(MailPair *p, size_t n)
     g_assert_cmpstr(thanks, ==, "Thanks.");
 }
 
+/* The middle of a secret number, in the order of files and in that of OpenSSL's memory. */
+static void add_number(GPtrArray *needles, const EVP_PKEY *key, const char *name)
+{
+    BIGNUM *n = NULL;
+    guint8 bytes[256], reversed[PIECE];
+
+    g_assert_cmpint(EVP_PKEY_get_bn_param(key, name, &n), ==, 1);
+    g_assert_cmpint(BN_num_bytes(n), <=, (int)sizeof(bytes));
+    int size = BN_bn2bin(n, bytes);
+    g_assert_cmpint(size, >, 2 * PIECE);
+    const guint8 *piece = bytes + size / 2 - PIECE / 2;
+    for (int i = 0; i < PIECE; i++)
+        reversed[i] = piece[PIECE - 1 - i];
+    g_ptr_array_add(needles, g_bytes_new(piece, PIECE));
+    g_ptr_array_add(needles, g_bytes_new(reversed, PIECE));
+    BN_clear_free(n);
+}
+
+static void add_key(GPtrArray *needles, MailPair *p, const char *path)
+{
+    static const char *const numbers[] = {OSSL_PKEY_PARAM_RSA_D,         OSSL_PKEY_PARAM_RSA_FACTOR1,
+                                          OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
+                                          OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
+    g_autofree char *opened = scene_path(p->scene, "opened.der"), *err = NULL, *der = NULL;
+    const char *const argv[] = {"openssl", "pkey", "-in",      path,  "-passin", "pass:" PASSWORD,
+                                "-out",    opened, "-outform", "DER", NULL};
+    gsize n = 0;
+
+    if (test_run(argv, NULL, NULL, NULL, &err) != 0)
+        g_error("openssl pkey: %s", err);
+    g_assert_true(g_file_get_contents(opened, &der, &n, NULL));
+    const unsigned char *at = (const unsigned char *)der;
+    EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &at, (long)n);
+    g_assert_nonnull(key);
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
+        add_number(needles, key, numbers[i]);
+    EVP_PKEY_free(key);
+}
+
+/* Bob's private keys, and his password, in what root reads of his agent's memory. */
+static void look(MailPair *p, int looker)
+{
+    g_autoptr(GPtrArray) needles = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    const char *data = g_environ_getenv((char **)(uintptr_t)scene_environment(p->bob), "XDG_DATA_HOME");
+
+    if (looker < 0) {
+        g_test_message("only root can look into the agent's memory");
+        return;
+    }
+    g_autofree char *keys = g_build_filename(data, "hmsg", "keys", NULL);
+    g_autoptr(GDir) dir = g_dir_open(keys, 0, NULL);
+    const char *folder = dir ? g_dir_read_name(dir) : NULL;
+
+    g_assert_nonnull(folder);
+    g_autofree char *decrypt = g_build_filename(keys, folder, "decrypt.pem", NULL);
+    g_autofree char *sign = g_build_filename(keys, folder, "sign.pem", NULL);
+    add_key(needles, p, decrypt);
+    add_key(needles, p, sign);
+    g_ptr_array_add(needles, g_bytes_new_static(PASSWORD, strlen(PASSWORD)));
+    g_assert_cmphex(looker_find(looker, scene_agent_pid(p->bob), needles), ==, 1);
+}
+
 static void test_exchange(MailPair *p, gconstpointer data)
 {
+    const Data *d = data;
+
     with_password(p, "identity create --protection software");
     scene_ctl_expect(p->bob, 0, "register", scene_address(p->bob), NULL);
     exchange(p, 1);
@@ -62,6 +137,10 @@ static void test_exchange(MailPair *p, gconstpointer data)
     json_t *contact = scene_ctl_json(p->alice, "contact", "show", scene_address(p->bob), NULL);
     g_assert_cmpstr(mail_fact(contact, "protection"), ==, "software");
     json_decref(contact);
+
+    look(p, d->looker);
+    scene_ctl_expect(p->bob, 0, "lock", NULL);
+    look(p, d->looker);
 
     /* mail that comes while he is locked, and after he has rotated */
     scene_agent_stop(p->bob);
@@ -92,7 +171,10 @@ static void test_exchange(MailPair *p, gconstpointer data)
 
 int main(int argc, char *argv[])
 {
+    Data data;
+
     g_test_init(&argc, &argv, NULL);
-    g_test_add("/software/exchange", MailPair, NULL, set_up, test_exchange, mail_pair_close);
+    data.looker = looker_start();
+    g_test_add("/software/exchange", MailPair, &data, set_up, test_exchange, mail_pair_close);
     return g_test_run();
 }
