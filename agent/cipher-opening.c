@@ -22,6 +22,7 @@ void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
         .c = c,
         .allow_unknown = options->allow_unknown,
         .allow_unauthenticated = options->allow_unauthenticated,
+        .for_store = options->for_store,
         .is_range = options->range_length > 0,
     };
 }
@@ -240,6 +241,8 @@ int opening_check_sender(Opening *o, SessionInEntry *entry)
     const uint8_t *skid = claimed_sender(o);
     int r;
 
+    if (o->for_store)
+        return 0;
     if (!skid)
         return judge_sender(o);
     base64url_encode(skid, KID_SIZE, o->sender_kid);
@@ -314,6 +317,8 @@ static int take_budget(Opening *o)
     bool known = o->sender.trust == CONTACT_PINNED || o->sender.trust == CONTACT_VERIFIED;
     unsigned wait = 0;
 
+    if (o->for_store) /* one after the other, and once */
+        return 0;
     if (known && strcmp(o->sender_kid, identity_public(o->c->m->identity)->skid) == 0)
         return 0;
     if (budget_take(o->c->budget, known ? o->sender_kid : NULL, clock_boottime(), &wait))

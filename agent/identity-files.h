@@ -23,6 +23,7 @@ typedef struct FormerKey {
     uint8_t skid[KID_SIZE]; /* of the sign key that was with it */
     uint64_t generation;
     int64_t until; /* then it is destroyed */
+    bool due;      /* its time has come, but something hangs on it; not on disk */
 } FormerKey;
 
 typedef struct IdentityKeys {

@@ -18,6 +18,7 @@
 #define PATIENCE_MAX 86400u
 #define USEC UINT64_C(1000000)
 #define LOOK_MAX (3600u * USEC) /* the wall clock may be set meanwhile */
+#define LOOK_HELD (60u * USEC)  /* what holds a key may be gone by other ways than it says */
 #define LOOK_ACCURACY (USEC / 2)
 
 const char *identity_rotation(const Identity *i, size_t n)
@@ -80,13 +81,36 @@ static int drop(Identity *i, unsigned n)
     return r;
 }
 
-int identity_former_destroy(Identity *i)
+static bool is_held(const Identity *i, const FormerKey *f)
+{
+    char kid[HASH_TEXT_SIZE];
+
+    base64url_encode(f->kid, KID_SIZE, kid);
+    return i->needed && i->needed(kid, i->needed_userdata);
+}
+
+static void note_due(Identity *i)
 {
     int64_t now = clock_realtime();
+
+    for (unsigned f = 0; i->keys && f < i->keys->n_former; f++) {
+        FormerKey *key = &i->keys->former[f];
+
+        if (key->due || key->until > now)
+            continue;
+        key->due = true;
+        if (is_held(i, key))
+            log_info("A former decrypt key stays until the mail to it is encrypted to the key of now");
+    }
+}
+
+/* Those that are due and not held, the oldest first: the counter ends with them in this order. */
+static int destroy(Identity *i)
+{
     unsigned n = 0;
     int r;
 
-    while (i->keys && n < i->keys->n_former && i->keys->former[n].until <= now)
+    while (i->keys && n < i->keys->n_former && i->keys->former[n].due && !is_held(i, &i->keys->former[n]))
         n++;
     if (n == 0)
         return 0;
@@ -100,13 +124,39 @@ int identity_former_destroy(Identity *i)
     return 0;
 }
 
+int identity_former_destroy(Identity *i)
+{
+    note_due(i);
+    return destroy(i);
+}
+
+void identity_hold(Identity *i, identity_needed_t needed, void *userdata)
+{
+    i->needed = needed;
+    i->needed_userdata = userdata;
+}
+
+void identity_released(Identity *i)
+{
+    unsigned before = identity_former(i, NULL);
+
+    (void)destroy(i);
+    if (identity_former(i, NULL) == before)
+        return;
+    identity_former_arm(i);
+    identity_settle(i);
+    identity_tell(i, true);
+}
+
 /* µs until the next look, by CLOCK_BOOTTIME: a clock that is set while we wait is seen by then. */
 static uint64_t pause_of(const Identity *i)
 {
     uint64_t now = clock_boottime(), pause = LOOK_MAX;
     int64_t left = i->keys && i->keys->n_former > 0 ? i->keys->former[0].until - clock_realtime() : INT64_MAX;
 
-    if (left < (int64_t)(LOOK_MAX / USEC))
+    if (left < INT64_MAX && i->keys->former[0].due)
+        pause = LOOK_HELD;
+    else if (left < (int64_t)(LOOK_MAX / USEC))
         pause = left > 1 ? (uint64_t)left * USEC : USEC;
     return now + pause < i->patience ? i->patience - now : pause;
 }

@@ -38,9 +38,11 @@ struct Identity {
     IdentityWork *settling;
     bool settled;                  /* the counter is what it should be */
     sd_event_source *former_timer; /* looks for former keys that are due */
-    uint64_t patience;             /* µs after the start before the clock is believed */
-    uint64_t grace;                /* seconds that former keys stay, by default */
-    IdentityState told;            /* what the watchers know */
+    identity_needed_t needed;      /* holds former keys; NULL: nothing does */
+    void *needed_userdata;
+    uint64_t patience;  /* µs after the start before the clock is believed */
+    uint64_t grace;     /* seconds that former keys stay, by default */
+    IdentityState told; /* what the watchers know */
     struct {
         identity_changed_t changed;
         void *userdata;

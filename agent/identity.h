@@ -131,6 +131,11 @@ int identity_rotate(Identity *i, const IdentityRotation *o, identity_done_t done
 const char *identity_rotation(const Identity *i, size_t n);
 /* How many former decrypt keys still work; *ret_until (may be NULL): when the last of them is destroyed. */
 unsigned identity_former(const Identity *i, int64_t *ret_until);
+/* While needed says that something hangs on it, a former decrypt key is not destroyed when its time comes,
+ * but after that: identity_released says that it may be over. One at a time; NULL: none. */
+typedef bool (*identity_needed_t)(const char *kid, void *userdata);
+void identity_hold(Identity *i, identity_needed_t needed, void *userdata);
+void identity_released(Identity *i);
 /* The kids that identity_open takes, that of now first, then the oldest first. */
 size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KID_SIZE]);
 /* Is it our sign key, or one of before a rotation whose decrypt key still works? */

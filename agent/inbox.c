@@ -7,7 +7,9 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 
-#define COLUMNS "serial, id, relay, state, skid, submitter, received, size, file, reason, acknowledged"
+#define COLUMNS                                                                                              \
+    "serial, id, relay, state, skid, submitter, received, size, file, reason, acknowledged, kid,"            \
+    " kept, created, sent"
 
 enum { /* of COLUMNS */
        COLUMN_SERIAL,
@@ -21,6 +23,10 @@ enum { /* of COLUMNS */
        COLUMN_FILE,
        COLUMN_REASON,
        COLUMN_ACKNOWLEDGED,
+       COLUMN_KID,
+       COLUMN_KEPT,
+       COLUMN_CREATED,
+       COLUMN_SENT,
 };
 
 typedef enum Query {
@@ -45,6 +51,10 @@ typedef enum Query {
     Q_EXPIRE_DONE,
     Q_EXPIRE_SEEN,
     Q_QUARANTINE,
+    Q_HANGING,
+    Q_NEEDS,
+    Q_SET_KID,
+    Q_KEEP,
     Q_MAX_,
 } Query;
 
@@ -55,9 +65,9 @@ static const char *const queries[Q_MAX_] = {
     [Q_UNREAD] = "SELECT count(*) FROM inbox WHERE state IN (0, 1)",
     [Q_UNCHECKED] = "SELECT count(*), total(size) FROM inbox WHERE state = 0",
     [Q_INSERT] = "INSERT INTO inbox(id, relay, state, skid, submitter, received, size, file, reason,"
-                 " acknowledged, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 " acknowledged, body, kid) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     [Q_UPDATE] = "UPDATE inbox SET state = ?2, skid = ?3, reason = ?4,"
-                 " acknowledged = iif(acknowledged = 1, 1, ?5) WHERE serial = ?1",
+                 " acknowledged = iif(acknowledged = 1, 1, ?5), kid = coalesce(?6, kid) WHERE serial = ?1",
     [Q_READ] = "UPDATE inbox SET state = 2 WHERE id = ?1 AND state = 1",
     [Q_DELETE] = "DELETE FROM inbox WHERE id = ?1",
     [Q_BODY] = "SELECT body FROM inbox WHERE serial = ?1",
@@ -73,6 +83,13 @@ static const char *const queries[Q_MAX_] = {
     [Q_EXPIRE_DONE] = "DELETE FROM done WHERE until < ?1",
     [Q_EXPIRE_SEEN] = "DELETE FROM replay WHERE until < ?1",
     [Q_QUARANTINE] = "SELECT " COLUMNS " FROM inbox WHERE state = 3 ORDER BY serial DESC",
+    [Q_HANGING] = "SELECT " COLUMNS " FROM inbox WHERE (kid IS NULL OR kid < ?1 OR kid > ?1)"
+                  " AND kid IS NOT '" INBOX_KID_NONE "' AND serial > ?2"
+                  " AND (state IN (1, 2) OR (state = 3 AND reason = ?3)) ORDER BY serial LIMIT 1",
+    [Q_NEEDS] = "SELECT 1 FROM inbox WHERE (kid IS NULL OR kid = ?1) AND (state <> 3 OR reason = ?2) LIMIT 1",
+    [Q_SET_KID] = "UPDATE inbox SET kid = ?2 WHERE serial = ?1",
+    [Q_KEEP] = "UPDATE inbox SET kept = 1, kid = ?2, skid = ?3, created = ?4, sent = ?5, file = ?6, body = ?7"
+               " WHERE serial = ?1",
 };
 
 struct Inbox {
@@ -128,6 +145,10 @@ static void read_row(DbStatement *s, InboxRow *ret)
     row.received = db_column_number(s, COLUMN_RECEIVED);
     row.size = (uint64_t)db_column_number(s, COLUMN_SIZE);
     row.reason = (int)db_column_number(s, COLUMN_REASON);
+    copy(row.kid, sizeof(row.kid), s, COLUMN_KID);
+    row.kept = db_column_number(s, COLUMN_KEPT) != 0;
+    row.created = db_column_number(s, COLUMN_CREATED);
+    row.sent = db_column_number(s, COLUMN_SENT);
     *ret = row;
 }
 
@@ -257,6 +278,7 @@ static int insert(Inbox *i, InboxRow *row, const StoreBody *body)
         db_bind_null(s, 11);
     else
         db_bind_bytes(s, 11, body->bytes.data, body->bytes.size);
+    db_bind_text(s, 12, *row->kid ? row->kid : NULL);
     r = db_run(s);
     if (r == 0)
         row->serial = db_last_row_id(i->db);
@@ -272,6 +294,7 @@ static int update(Inbox *i, const InboxRow *row)
     db_bind_text(s, 3, *row->skid ? row->skid : NULL);
     db_bind_number(s, 4, row->reason);
     db_bind_number(s, 5, row->acknowledge);
+    db_bind_text(s, 6, *row->kid ? row->kid : NULL);
     return db_run(s);
 }
 
@@ -356,6 +379,57 @@ int inbox_body(Inbox *i, const InboxRow *row, Buf *ret_bytes, int *ret_fd)
         return HMSG_ERROR_NOT_FOUND;
     data = db_column_bytes(s, 0, &n);
     return buf_append(ret_bytes, data, n);
+}
+
+int inbox_next_hanging(Inbox *i, const char *kid, int64_t after, InboxRow *ret)
+{
+    DbStatement *s = i->q[Q_HANGING];
+
+    db_bind_text(s, 1, kid);
+    db_bind_number(s, 2, after);
+    db_bind_number(s, 3, HMSG_ERROR_UNTRUSTED);
+    return read_one(s, ret);
+}
+
+int inbox_needs(Inbox *i, const char *kid, bool *ret)
+{
+    _cleanup_(db_resetp) DbStatement *s = i->q[Q_NEEDS];
+
+    db_bind_text(s, 1, kid);
+    db_bind_number(s, 2, HMSG_ERROR_UNTRUSTED);
+    return db_step(s, ret);
+}
+
+int inbox_set_kid(Inbox *i, const InboxRow *row, const char *kid)
+{
+    db_bind_number(i->q[Q_SET_KID], 1, row->serial);
+    db_bind_text(i->q[Q_SET_KID], 2, kid);
+    return db_run(i->q[Q_SET_KID]);
+}
+
+int inbox_keep(Inbox *i, const InboxRow *row, StoreBody *body)
+{
+    DbStatement *s = i->q[Q_KEEP];
+    int r;
+
+    db_bind_number(s, 1, row->serial);
+    db_bind_text(s, 2, row->kid);
+    db_bind_text(s, 3, *row->skid ? row->skid : NULL);
+    db_bind_number(s, 4, row->created);
+    db_bind_number(s, 5, row->sent);
+    db_bind_text(s, 6, *body->file ? body->file : NULL);
+    if (*body->file)
+        db_bind_null(s, 7);
+    else
+        db_bind_bytes(s, 7, body->bytes.data, body->bytes.size);
+    r = db_run(s);
+    if (r == 0 && db_changes(i->db) == 0)
+        r = HMSG_ERROR_NOT_FOUND;
+    if (r != 0)
+        return r;
+    store_body_remove(i->store, row->file);
+    store_body_done(body);
+    return 0;
 }
 
 int inbox_delete(Inbox *i, const char *id)

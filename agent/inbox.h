@@ -36,8 +36,12 @@ typedef struct InboxRow {
     InboxAcknowledge acknowledge;
     int64_t received;
     uint64_t size;
-    int reason; /* HmsgError why it is quarantined */
+    int reason;               /* HmsgError why it is quarantined */
+    char kid[HASH_TEXT_SIZE]; /* of our key that the body hangs on; "": not known, INBOX_KID_NONE: none */
+    bool kept; /* the body is ours: what it was, for a later key. Then skid, created and sent count */
+    int64_t created, sent; /* by the sender: its session, the message */
 } InboxRow;
+#define INBOX_KID_NONE "-"
 
 /* A place in the replay window. */
 typedef struct InboxSeen {
@@ -66,6 +70,15 @@ int inbox_mark_read(Inbox *i, const char *id);
 int inbox_get(Inbox *i, const char *id, InboxRow *ret); /* NOT_FOUND */
 /* The body: bytes, or an open file. */
 int inbox_body(Inbox *i, const InboxRow *row, Buf *ret_bytes, int *ret_fd);
+/* The oldest row behind serial after that can be read and hangs on another key than kid; NOT_FOUND. What is
+ * not checked yet comes when it is. */
+int inbox_next_hanging(Inbox *i, const char *kid, int64_t after, InboxRow *ret);
+/* Does anything that can be read, now or once it is checked, hang on kid, or may it? */
+int inbox_needs(Inbox *i, const char *kid, bool *ret);
+int inbox_set_kid(Inbox *i, const InboxRow *row, const char *kid);
+/* Puts body, which is taken over, in the place of what the row had, with its kid, skid, created and sent; the
+ * row is kept then. NOT_FOUND: it was deleted. */
+int inbox_keep(Inbox *i, const InboxRow *row, StoreBody *body);
 /* Its id is remembered. NOT_FOUND. */
 int inbox_delete(Inbox *i, const char *id);
 

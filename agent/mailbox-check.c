@@ -227,7 +227,10 @@ static int parse_stream(Intake *k, const uint8_t (*kids)[KID_SIZE], size_t n_kid
     if (!header)
         return -ENOMEM;
     r = read_exactly(k->stream, header, size);
-    return r == 0 ? stream_header_parse(header, size, kids, n_kids, &k->package, &which) : r;
+    r = stream_header_parse(header, size, kids, n_kids, &k->package, &which);
+    if (r == 0)
+        k->unproven = k->package->recipients > 1 && !stream_header_has_trailer(header);
+    return r;
 }
 
 /* A file is a stream, or a package that is too large for a row. */
@@ -291,8 +294,10 @@ static int parse(Intake *k)
         r = package_parse((const char *)k->bytes.data, k->bytes.size, PACKAGE_MESSAGE, &k->package);
     if (r == 0 && k->stream < 0)
         r = check_recipient(k->package, (const uint8_t(*)[KID_SIZE])kids, n_kids);
-    if (r == 0)
+    if (r == 0) {
+        base64url_encode(k->package->kid, KID_SIZE, k->row.kid);
         r = package_check_sender(k->package, NULL, &statement);
+    }
     if (r != 0)
         return r;
     k->session_created = statement.created;
@@ -300,6 +305,13 @@ static int parse(Intake *k)
     if (k->package->has_sender)
         base64url_encode(k->package->skid, KID_SIZE, k->row.skid);
     return 0;
+}
+
+int intake_identify(Intake *k)
+{
+    int r = load(k);
+
+    return r == 0 ? parse(k) : r;
 }
 
 void intake_check(Intake *k)

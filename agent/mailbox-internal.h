@@ -15,6 +15,7 @@
 #define REASON_EXPIRED 1002
 
 typedef struct Intake Intake;
+typedef struct Keeping Keeping;
 /* r 0: the message is settled, k->row says how. Else it is as it was before. */
 typedef void (*intake_done_t)(Intake *k, int r, const char *detail);
 
@@ -36,6 +37,7 @@ struct Intake {
     ContactsRequest *ask;
     CipherJob *job;
     Package *package;
+    bool unproven; /* any of several recipients can have made it */
     int64_t session_created, session_expires;
     intake_done_t done;
     void *userdata;
@@ -65,6 +67,8 @@ struct MailboxRequest {
     bool allow_unknown;
     int destination; /* -1: read into memory */
     Intake *check;
+    ContactsRequest *ask; /* who a kept one is from, which is then in sender and trust */
+    ContactTrust trust;
     CipherJob *job;
     MailPump *pump;
     bool opened, pumped;
@@ -89,6 +93,10 @@ struct Mailbox {
     uint64_t fetched;
     int64_t rechecked; /* serial up to which rows are being checked anew */
     bool rechecking, pumping;
+    Keeping *keeping; /* what is being kept */
+    sd_event_source *keep_turn;
+    int64_t kept; /* serial up to which rows were looked at */
+    bool keep_wanted, keep_failed, keep_changed;
 };
 
 /* mailbox-intake.c */
@@ -101,8 +109,19 @@ void intake_finish(Intake *k, int r, const char *detail);
 
 /* mailbox-check.c: what is known of the body decides; ends by its callback, perhaps at once. */
 void intake_check(Intake *k);
+/* Reads the body of a row and checks all that needs no key: package, kid, skid and what is said of the
+ * session are there then. */
+int intake_identify(Intake *k);
+
+/* mailbox-keep.c: encrypts to our key of now what hangs on former ones, one after the other, and lets these
+ * go when nothing does any more. */
+void mailbox_keep(Mailbox *b);
+Keeping *keeping_free(Keeping *k);
+DEFINE_CLEANUP(Keeping *, keeping_free)
 
 /* mailbox.c */
+/* What could not be done now is tried again after a while. */
+void mailbox_try_later(Mailbox *b);
 MailboxRelay *mailbox_relay(Mailbox *b, const char *relay);
 void mailbox_list(MailboxRelay *l);
 /* Puts a message into the queue unless it is known. */

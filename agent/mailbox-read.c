@@ -31,6 +31,7 @@ void mailbox_request_detach(MailboxRequest *q)
     DL_DELETE(q->owner->requests, q);
     q->later = sd_event_source_disable_unref(q->later);
     q->check = intake_free(q->check);
+    q->ask = contacts_request_free(q->ask);
     q->job = cipher_job_free(q->job);
     q->pump = mail_pump_free(q->pump);
     q->owner = NULL;
@@ -63,18 +64,29 @@ static void succeed(MailboxRequest *q, const OpenInfo *info, const Buf *content)
     q->read_done(0, "", info, &q->head, q->row.received, content, q->userdata);
 }
 
-/* The texts of info are the cipher's, and gone when its callback ends. */
-static void keep_info(MailboxRequest *q, const OpenInfo *info)
+/* The texts of info are the cipher's, and gone when its callback ends. Who sent a kept message was checked
+ * when it came, and stands in the row; the body is by us. */
+static int keep_info(MailboxRequest *q, const OpenInfo *info)
 {
     q->info = *info;
-    (void)snprintf(q->sender, sizeof(q->sender), "%s", info->sender);
-    (void)snprintf(q->sender_kid, sizeof(q->sender_kid), "%s", info->sender_kid);
+    if (q->row.kept) {
+        if (!identity_is_ours(q->owner->m->identity, info->sender_kid))
+            return HMSG_ERROR_AUTHENTICATION_FAILED;
+        (void)snprintf(q->sender_kid, sizeof(q->sender_kid), "%s", q->row.skid);
+        q->info.trusted = q->trust == CONTACT_VERIFIED;
+        q->info.verified = q->info.trusted || q->trust == CONTACT_PINNED;
+        q->info.timestamp = q->row.sent;
+    } else {
+        (void)snprintf(q->sender, sizeof(q->sender), "%s", info->sender);
+        (void)snprintf(q->sender_kid, sizeof(q->sender_kid), "%s", info->sender_kid);
+    }
     (void)snprintf(q->format, sizeof(q->format), "%s", info->format);
     q->info.sender = q->sender;
     q->info.sender_kid = q->sender_kid;
     q->info.format = q->format;
     /* decided at the intake, which is when they count; since then it was opened and has aged */
     q->info.replayed = q->info.expired = false;
+    return 0;
 }
 
 /* A package, in memory. */
@@ -91,11 +103,12 @@ static void on_opened(int r, const char *detail, const Buf *plaintext, const Ope
         r = HMSG_ERROR_BAD_PACKAGE;
     if (r == 0)
         r = buf_append(&content, plaintext->data + begin, plaintext->size - begin);
+    if (r == 0)
+        r = keep_info(q, info);
     if (r != 0) {
         fail(q, r, detail);
         return;
     }
-    keep_info(q, info);
     succeed(q, &q->info, &content);
 }
 
@@ -133,18 +146,18 @@ static void on_fd_opened(int r, const char *detail, const OpenInfo *info, void *
 {
     MailboxRequest *q = userdata;
 
+    if (r == 0)
+        r = keep_info(q, info);
     q->opened = true;
     q->open_result = r;
     (void)snprintf(q->detail, sizeof(q->detail), "%s", detail);
-    if (r == 0)
-        keep_info(q, info);
     q->job = cipher_job_free(q->job);
     fd_progress(q);
 }
 
 static int open_to_fd(MailboxRequest *q, int source)
 {
-    OpenOptions options = {.allow_unknown = q->allow_unknown, .relay = q->row.relay};
+    OpenOptions options = {.allow_unknown = q->allow_unknown || q->row.kept, .relay = q->row.relay};
     _cleanup_(fd_closep) int in = -1;
     _cleanup_(fd_closep) int out = -1;
     int pipe[2];
@@ -164,7 +177,7 @@ static int open_to_fd(MailboxRequest *q, int source)
 
 static int open_in_memory(MailboxRequest *q, const Buf *package)
 {
-    OpenOptions options = {.allow_unknown = q->allow_unknown, .relay = q->row.relay};
+    OpenOptions options = {.allow_unknown = q->allow_unknown || q->row.kept, .relay = q->row.relay};
 
     if (wire_format_detect(package->data, package->size) == FORMAT_STREAM)
         return HMSG_ERROR_TOO_LARGE;
@@ -217,11 +230,20 @@ static void refuse(MailboxRequest *q)
         fail(q, q->row.reason > 0 ? q->row.reason : HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
 }
 
+static void begin_kept(MailboxRequest *q);
+
 static void go_on(MailboxRequest *q)
 {
+    bool kept = q->row.kept;
     int r;
 
     r = identity_check(q->owner->m->identity);
+    if (r == 0)
+        r = inbox_get(q->owner->inbox, q->row.id, &q->row);
+    if (r == 0 && q->row.kept != kept) { /* meanwhile */
+        begin_kept(q);
+        return;
+    }
     if (r == 0)
         r = open_body(q);
     if (r == HMSG_ERROR_TOO_LARGE)
@@ -252,12 +274,58 @@ static void on_checked(Intake *k, int r, const char *detail)
         go_on(q);
 }
 
+static void judge_kept(MailboxRequest *q, int r, const char *detail)
+{
+    bool known = q->trust == CONTACT_PINNED || q->trust == CONTACT_VERIFIED;
+
+    if (r == HMSG_ERROR_RELAY_UNAVAILABLE && q->allow_unknown)
+        r = 0;
+    if (r == 0 && !known && (q->trust != CONTACT_NONE || !q->allow_unknown))
+        r = HMSG_ERROR_UNTRUSTED;
+    if (r == 0)
+        go_on(q);
+    else
+        fail(q, r, detail);
+}
+
+static void on_kept_sender(int r, const char *detail, const Sender *sender, void *userdata)
+{
+    MailboxRequest *q = userdata;
+
+    if (r == 0) {
+        q->trust = sender_trust_at(sender, q->row.created);
+        if (*sender->address)
+            (void)snprintf(q->sender, sizeof(q->sender), "%s", sender->address);
+    }
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", r == 0 ? "" : detail);
+    q->ask = contacts_request_free(q->ask);
+    judge_kept(q, r, q->detail);
+}
+
+static void begin_kept(MailboxRequest *q)
+{
+    int r;
+
+    if (!*q->row.skid) {
+        judge_kept(q, 0, "");
+        return;
+    }
+    (void)snprintf(q->sender, sizeof(q->sender), "%s", q->row.skid);
+    r = contacts_check_sender(q->owner->m->contacts, q->row.skid, q->row.relay, on_kept_sender, q, &q->ask);
+    if (r != 0)
+        fail(q, r, NULL);
+}
+
 static int on_begin(sd_event_source *source, void *userdata)
 {
     MailboxRequest *q = userdata;
     int r;
 
     q->later = sd_event_source_disable_unref(q->later);
+    if (q->row.kept && (q->row.state != INBOX_QUARANTINED || q->row.reason == HMSG_ERROR_UNTRUSTED)) {
+        begin_kept(q);
+        return 0;
+    }
     if (q->row.state == INBOX_UNCHECKED ||
         (q->row.state == INBOX_QUARANTINED && q->row.reason == HMSG_ERROR_UNTRUSTED)) {
         r = intake_new(q->owner, on_checked, q, &q->check);

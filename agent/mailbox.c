@@ -49,8 +49,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     MailboxRelay *l;
 
     b->timer = sd_event_source_disable_unref(b->timer);
+    b->keep_failed = false;
     b->rechecking = true;
     b->rechecked = 0;
+    b->keep_wanted = true;
     DL_FOREACH (b->relays, l)
         if (l->behind && relays_is_listening(b->m->relays, l->relay))
             mailbox_list(l);
@@ -60,8 +62,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-/* What could not be done now is tried again after a while. */
-static void try_later(Mailbox *b)
+void mailbox_try_later(Mailbox *b)
 {
     if (b->timer)
         return;
@@ -129,15 +130,17 @@ static void on_settled(Intake *k, int r, const char *detail)
     b->n_active--;
     if (r == 0 && !is_recheck(k))
         b->fetched++;
+    /* also what was not: it may have been the last that a former key was kept for */
+    b->keep_wanted = true;
     if (r == 0 && k->row.state == INBOX_UNCHECKED)
-        try_later(b);
+        mailbox_try_later(b);
     if (r != 0 && fresh && r != HMSG_ERROR_NOT_FOUND) {
         l = mailbox_relay(b, relay);
         if (!l || !l->behind) /* once, not for each that waits */
             log_info("A message could not be fetched: %s", detail);
         if (l)
             l->behind = true;
-        try_later(b);
+        mailbox_try_later(b);
     }
     (void)intake_free(k);
     mailbox_acknowledge(b, relay);
@@ -228,6 +231,8 @@ static void pump(Mailbox *b)
     b->pumping = false;
     if (!b->queue)
         list_behind(b);
+    if (b->keep_wanted)
+        mailbox_keep(b);
     mailbox_sync_check(b);
 }
 
@@ -304,7 +309,18 @@ void mailbox_identity_changed(Mailbox *b)
 {
     b->rechecking = true;
     b->rechecked = 0;
+    b->keep_wanted = true;
+    b->keep_failed = false;
     pump(b);
+}
+
+/* What cannot be known is needed. */
+static bool is_needed(const char *kid, void *userdata)
+{
+    Mailbox *b = userdata;
+    bool needed = true;
+
+    return inbox_needs(b->inbox, kid, &needed) != 0 || needed;
 }
 
 int mailbox_new(Manager *m, Mailbox **ret)
@@ -321,9 +337,12 @@ int mailbox_new(Manager *m, Mailbox **ret)
         r = workers_new(m->event, &b->workers);
     if (r == 0)
         r = relays_watch(m->relays, &watcher, b);
-    if (r == 0)
-        *ret = TAKE_PTR(b);
-    return r;
+    if (r != 0)
+        return r;
+    b->keep_wanted = true;
+    identity_hold(m->identity, is_needed, b);
+    *ret = TAKE_PTR(b);
+    return 0;
 }
 
 Mailbox *mailbox_free(Mailbox *b)
@@ -332,6 +351,9 @@ Mailbox *mailbox_free(Mailbox *b)
 
     if (!b)
         return NULL;
+    identity_hold(b->m->identity, NULL, NULL);
+    b->keeping = keeping_free(b->keeping);
+    b->keep_turn = sd_event_source_disable_unref(b->keep_turn);
     while (b->requests)
         mailbox_request_detach(b->requests);
     while (b->queue) {
@@ -365,6 +387,8 @@ int mailbox_delete(Mailbox *b, const char *id)
     r = inbox_get(b->inbox, id, &row);
     if (r == 0)
         r = inbox_delete(b->inbox, id);
+    if (r == 0)
+        identity_released(b->m->identity);
     if (r == 0)
         mailbox_acknowledge(b, row.relay);
     return r;

@@ -140,28 +140,6 @@ static void fill_row(OutboxRequest *q, size_t i, const uint8_t *id, const uint8_
     base64url_encode(id, ID_SIZE, row->message);
 }
 
-static int keep_package(OutboxRequest *q, const Buf *package, StoreBody *ret)
-{
-    Store *store = q->owner->m->store;
-    char name[STORE_FILE_NAME_SIZE];
-    _cleanup_(fd_closep) int fd = -1;
-    int r;
-
-    if (package->size <= STORE_BODY_ROW_MAX) {
-        ret->bytes = BUF_MAX(STORE_BODY_ROW_MAX);
-        return buf_append(&ret->bytes, package->data, package->size);
-    }
-    r = store_body_create(store, name, &fd);
-    if (r != 0)
-        return r;
-    r = file_write_fd(fd, package->data, package->size);
-    if (r == 0)
-        r = store_body_keep(store, name, fd, package->size, ret);
-    if (r != 0)
-        store_body_remove(store, name);
-    return r;
-}
-
 static void on_packages(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
 {
     OutboxRequest *q = userdata;
@@ -175,7 +153,7 @@ static void on_packages(int r, const char *detail, const Buf *packages, size_t n
         if (r == 0)
             r = crypto_sha256(packages[i].data, packages[i].size, sha256);
         if (r == 0)
-            r = keep_package(q, &packages[i], &q->bodies[i]);
+            r = store_body_put(q->owner->m->store, &packages[i], &q->bodies[i]);
         if (r == 0)
             fill_row(q, i, id, sha256, packages[i].size);
     }

@@ -93,10 +93,21 @@ struct Store {
     "CREATE TABLE guests(relay TEXT PRIMARY KEY, kid TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;"   \
     "CREATE INDEX guests_used ON guests(used);"
 
+/* kid: of our key that the body hangs on; NULL: not known yet, "-": none that it opens with. kept: the body
+ * is one that we made of it for a later key of ours; then skid, created (of its session) and sent are its
+ * sender's. */
+#define SCHEMA_KEPT                                                                                          \
+    "ALTER TABLE inbox ADD COLUMN kid TEXT;"                                                                 \
+    "ALTER TABLE inbox ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;"                                          \
+    "ALTER TABLE inbox ADD COLUMN created INTEGER NOT NULL DEFAULT 0;"                                       \
+    "ALTER TABLE inbox ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;"                                          \
+    "CREATE INDEX inbox_kid ON inbox(kid);"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
     SCHEMA_GUESTS,
+    SCHEMA_KEPT,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 
@@ -266,6 +277,27 @@ int store_body_keep(Store *s, const char *name, int fd, uint64_t size, StoreBody
     }
     if (r == 0)
         *ret = body;
+    return r;
+}
+
+int store_body_put(Store *s, const Buf *content, StoreBody *ret)
+{
+    char name[STORE_FILE_NAME_SIZE];
+    _cleanup_(fd_closep) int fd = -1;
+    int r;
+
+    if (content->size <= STORE_BODY_ROW_MAX) {
+        ret->bytes = BUF_MAX(STORE_BODY_ROW_MAX);
+        return buf_append(&ret->bytes, content->data, content->size);
+    }
+    r = store_body_create(s, name, &fd);
+    if (r != 0)
+        return r;
+    r = file_write_fd(fd, content->data, content->size);
+    if (r == 0)
+        r = store_body_keep(s, name, fd, content->size, ret);
+    if (r != 0)
+        store_body_remove(s, name);
     return r;
 }
 

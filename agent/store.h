@@ -33,6 +33,8 @@ int store_body_create(Store *s, char ret_name[static STORE_FILE_NAME_SIZE], int 
 /* Takes what create made and somebody filled to size bytes: makes the file durable, or reads a small one into
  * ret->bytes and removes it. -EBADMSG: the file has not this size. */
 int store_body_keep(Store *s, const char *name, int fd, uint64_t size, StoreBody *ret);
+/* A body that is in memory. */
+int store_body_put(Store *s, const Buf *content, StoreBody *ret);
 int store_body_open(Store *s, const char *name, int *ret_fd);
 /* Another name for the same kept body, so that each row has a file of its own. */
 int store_body_link(Store *s, const char *name, char ret_name[static STORE_FILE_NAME_SIZE]);

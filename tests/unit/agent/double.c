@@ -357,6 +357,14 @@ bool identity_is_ours(const Identity *i, const char *skid)
     return i->state != IDENTITY_NONE && strcmp(i->public.skid, skid) == 0;
 }
 
+void identity_hold(Identity *i, identity_needed_t needed, void *userdata)
+{
+}
+
+void identity_released(Identity *i)
+{
+}
+
 const char *identity_rotation(const Identity *i, size_t n)
 {
     return n < i->n_rotations ? i->rotations[n] : NULL;
