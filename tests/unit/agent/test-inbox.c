@@ -213,6 +213,65 @@ static void test_states(Fixture *f, gconstpointer data)
     g_assert_cmpuint(unread, ==, 1);
 }
 
+static bool needs(Fixture *f, const char *kid)
+{
+    bool needed = false;
+
+    g_assert_cmpint(inbox_needs(f->inbox, kid, &needed), ==, 0);
+    return needed;
+}
+
+/* What hangs on which key; a body that takes another's place, also over a restart. */
+static void test_keep(Fixture *f, gconstpointer data)
+{
+    static const char former[] = "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA",
+                      now[] = "NNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNA";
+    StoreBody body = {.bytes = BUF_MAX(100)};
+    _cleanup_(buf_done) Buf got = BUF_MAX(100);
+    InboxRow row, next;
+    int fd = -1;
+
+    g_assert_cmpint(put(f, 1, INBOX_NEW, NULL, &row), ==, 0);
+    g_assert_true(needs(f, former)); /* nobody knows yet */
+    g_assert_cmpint(inbox_set_kid(f->inbox, &row, former), ==, 0);
+    g_assert_true(needs(f, former));
+    g_assert_false(needs(f, now));
+    g_assert_cmpint(inbox_next_hanging(f->inbox, former, 0, &next), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(inbox_next_hanging(f->inbox, now, row.serial, &next), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(inbox_next_hanging(f->inbox, now, 0, &next), ==, 0);
+    g_assert_cmpstr(next.kid, ==, former);
+    g_strlcpy(next.kid, now, sizeof(next.kid));
+    next.created = NOW - 2;
+    next.sent = NOW - 1;
+    g_assert_cmpint(buf_append(&body.bytes, "ours", 4), ==, 0);
+    g_assert_cmpint(inbox_keep(f->inbox, &next, &body), ==, 0);
+    close_all(f);
+    open_all(f);
+    g_assert_false(needs(f, former));
+    g_assert_true(needs(f, now));
+    g_assert_cmpint(inbox_get(f->inbox, row.id, &row), ==, 0);
+    g_assert_true(row.kept);
+    g_assert_cmpint(row.state, ==, INBOX_NEW);
+    g_assert_cmpint(row.created, ==, NOW - 2);
+    g_assert_cmpint(row.sent, ==, NOW - 1);
+    g_assert_cmpstr(row.skid, ==, SKID);
+    g_assert_cmpint(inbox_body(f->inbox, &row, &got, &fd), ==, 0);
+    g_assert_cmpmem(got.data, got.size, "ours", 4);
+    /* gone meanwhile */
+    g_assert_cmpint(inbox_delete(f->inbox, row.id), ==, 0);
+    g_assert_cmpint(inbox_keep(f->inbox, &next, &body), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_false(needs(f, now));
+    /* what cannot be read needs no key; of a stranger it can be */
+    g_assert_cmpint(put(f, 2, INBOX_QUARANTINED, NULL, &row), ==, 0);
+    g_assert_false(needs(f, former));
+    row.reason = HMSG_ERROR_UNTRUSTED;
+    g_assert_cmpint(inbox_put(f->inbox, &row, NULL, NULL), ==, 0);
+    g_assert_true(needs(f, former));
+    g_assert_cmpint(inbox_set_kid(f->inbox, &row, INBOX_KID_NONE), ==, 0);
+    g_assert_false(needs(f, former));
+    g_assert_cmpint(inbox_next_hanging(f->inbox, now, 0, &next), ==, HMSG_ERROR_NOT_FOUND);
+}
+
 static void test_expire(Fixture *f, gconstpointer data)
 {
     see(f, 1, 7);
@@ -234,6 +293,7 @@ int main(int argc, char **argv)
         {"/inbox/quarantine", test_quarantine},
         {"/inbox/states", test_states},
         {"/inbox/expire", test_expire},
+        {"/inbox/keep", test_keep},
     };
 
     g_test_init(&argc, &argv, NULL);
