@@ -165,19 +165,36 @@ int agent_memfd(const char *text)
     return fd;
 }
 
+/* Ends options; takes over fd, -1: none. */
+static char *call_with_fd(TestAgent *a, const char *method, GVariantDict *options, int fd)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new_from_array(&fd, fd < 0 ? 0 : 1); /* closes it */
+    g_autoptr(GError) error = NULL;
+
+    if (fd >= 0)
+        g_variant_dict_insert(options, "pin", "h", 0);
+    g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, method,
+        g_variant_new("(@a{sv})", g_variant_dict_end(options)), NULL, G_DBUS_CALL_FLAGS_NONE,
+        TEST_AWAIT_SECONDS * 1000, fds, NULL, NULL, &error);
+    return reply ? NULL : g_dbus_error_get_remote_error(error);
+}
+
 char *agent_call_with_fd(TestAgent *a, const char *method, int fd)
 {
-    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new_from_array(&fd, 1); /* closes it */
-    g_autoptr(GError) error = NULL;
     GVariantDict options;
 
     g_variant_dict_init(&options, NULL);
-    g_variant_dict_insert(&options, "pin", "h", 0);
-    g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
-        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, method,
-        g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL, G_DBUS_CALL_FLAGS_NONE,
-        TEST_AWAIT_SECONDS * 1000, fds, NULL, NULL, &error);
-    return reply ? NULL : g_dbus_error_get_remote_error(error);
+    return call_with_fd(a, method, &options, fd);
+}
+
+char *agent_create_software(TestAgent *a, const char *password)
+{
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_variant_dict_insert(&options, "protection", "s", "software");
+    return call_with_fd(a, "Create", &options, password ? agent_memfd(password) : -1);
 }
 
 void agent_expect_state(TestAgent *a, const char *expected)

@@ -55,5 +55,8 @@ void agent_expect_named(char *name, const char *expected);
 
 /* As a PIN is handed over; owned by the caller. */
 int agent_memfd(const char *text);
+/* Create with the protection "software" and this password (NULL: none). The name of the error, to be freed;
+ * NULL: none. */
+char *agent_create_software(TestAgent *a, const char *password);
 /* A method of Identity with the option pin. The name of the error, to be freed; NULL: none. Takes over fd. */
 char *agent_call_with_fd(TestAgent *a, const char *method, int fd);

@@ -40,15 +40,6 @@ static char *with_passwords(TestAgent *a, const char *method, const char *pin, c
     return reply ? NULL : g_dbus_error_get_remote_error(error);
 }
 
-static char *create(TestAgent *a, const char *password)
-{
-    GVariantDict options;
-
-    g_variant_dict_init(&options, NULL);
-    g_variant_dict_insert(&options, "protection", "s", "software");
-    return with_passwords(a, "Create", password, NULL, &options, NULL);
-}
-
 static char *set_password(TestAgent *a, const char *now, const char *next, bool keep)
 {
     GVariantDict options;
@@ -104,13 +95,13 @@ static void test_create(TestAgent *a, gconstpointer data)
     g_variant_dict_init(&none, NULL);
     agent_expect_named(with_passwords(a, "Create", NULL, NULL, &none, &text), ERROR("TpmUnavailable"));
     g_assert_nonnull(strstr(text, "--protection software"));
-    agent_expect_named(create(a, NULL), INVALID_ARGS);
-    agent_expect_named(create(a, "2580"), INVALID_ARGS);
-    agent_expect_named(create(a, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), INVALID_ARGS);
+    agent_expect_named(agent_create_software(a, NULL), INVALID_ARGS);
+    agent_expect_named(agent_create_software(a, "2580"), INVALID_ARGS);
+    agent_expect_named(agent_create_software(a, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), INVALID_ARGS);
     agent_expect_state(a, "none");
-    agent_expect_named(create(a, PASSWORD), NULL);
+    agent_expect_named(agent_create_software(a, PASSWORD), NULL);
     agent_expect_state(a, "ready");
-    agent_expect_named(create(a, PASSWORD), ERROR("AlreadyExists"));
+    agent_expect_named(agent_create_software(a, PASSWORD), ERROR("AlreadyExists"));
     g_autofree char *shown = agent_fact(a, IDENTITY, "Show", "protection");
     g_assert_cmpstr(shown, ==, "software");
     g_autofree char *status = agent_fact(a, AGENT, "GetStatus", "protection");
@@ -147,7 +138,7 @@ static void test_wrong(TestAgent *a, gconstpointer data)
     char *name = NULL;
 
     agent_start(a, NO_TPM);
-    agent_expect_named(create(a, PASSWORD), NULL);
+    agent_expect_named(agent_create_software(a, PASSWORD), NULL);
     g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
     for (unsigned i = 0; i < FAILURES; i++)
         agent_expect_named(unlock(a, OTHER), ERROR("Locked"));
@@ -186,7 +177,7 @@ static void expect_openssl(TestAgent *a, const char *password, bool opens)
 static void test_password(TestAgent *a, gconstpointer data)
 {
     agent_start(a, NO_TPM);
-    agent_expect_named(create(a, PASSWORD), NULL);
+    agent_expect_named(agent_create_software(a, PASSWORD), NULL);
     g_autoptr(GByteArray) p = cipher_package(a);
     expect_openssl(a, PASSWORD, true);
     agent_expect_named(set_password(a, PASSWORD, NULL, false), INVALID_ARGS);
@@ -218,7 +209,7 @@ static void test_password(TestAgent *a, gconstpointer data)
 static void test_rotate(TestAgent *a, gconstpointer data)
 {
     agent_start(a, NO_TPM);
-    agent_expect_named(create(a, PASSWORD), NULL);
+    agent_expect_named(agent_create_software(a, PASSWORD), NULL);
     g_autoptr(GByteArray) p = cipher_package(a);
     g_variant_unref(agent_call(a, IDENTITY, "Rotate", NULL));
     agent_expect_named(decrypt(a, p), NULL);
@@ -278,7 +269,7 @@ static void test_damage(TestAgent *a, gconstpointer data)
     g_autofree char *text = NULL, *other = NULL;
 
     agent_start(a, NO_TPM);
-    agent_expect_named(create(a, PASSWORD), NULL);
+    agent_expect_named(agent_create_software(a, PASSWORD), NULL);
     g_autofree char *folder = keys_folder(a);
     g_autofree char *sign = g_build_filename(folder, "sign.pem", NULL);
     g_autofree char *decrypt_file = g_build_filename(folder, "decrypt.pem", NULL);
