@@ -124,6 +124,79 @@ static void test_deleted(Mails *f, gconstpointer data)
     g_assert_cmpuint(mail_count(bob, NULL), ==, 0);
 }
 
+static char *data_folder(const Mails *f)
+{
+    return g_build_filename(scene_folder(f->pair.scene), "bob", "data", "hmsg", NULL);
+}
+
+static void copy_folder(const char *from, const char *to)
+{
+    const char *const argv[] = {"cp", "-a", from, to, NULL};
+
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+}
+
+static bool file_holds(const char *folder, const char *name, const char *what)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    g_autofree char *content = NULL;
+    gsize n = 0;
+
+    return g_file_get_contents(path, &content, &n, NULL) && memmem(content, n, what, strlen(what));
+}
+
+static bool holds(const char *folder, const char *what)
+{
+    return file_holds(folder, "store.db", what) || file_holds(folder, "store.db-wal", what) ||
+           file_holds(folder, "store.db-shm", what);
+}
+
+/* The begin of the encrypted key of the only message that there is; to be freed. */
+static char *encrypted_key(const char *folder)
+{
+    static const char member[] = "\"encrypted_aes_key\":\"";
+    g_autofree char *path = g_build_filename(folder, "store.db", NULL);
+    g_autofree char *content = NULL;
+    const char *at;
+    gsize n = 0;
+
+    g_assert_true(g_file_get_contents(path, &content, &n, NULL));
+    at = memmem(content, n, member, strlen(member));
+    g_assert_nonnull(at);
+    return g_strndup(at + strlen(member), 64);
+}
+
+/* What was encrypted to the former key is gone from the store, and a backup of it and of the keys, brought
+ * back into the same TPM, opens it no more. */
+static void test_backup(Mails *f, gconstpointer data)
+{
+    SceneUser *alice = f->pair.alice, *bob = f->pair.bob;
+    g_autofree char *folder = data_folder(f), *backup = scene_path(f->pair.scene, "backup");
+    g_autofree char *first = mail_send(alice, f->bob, "for a while");
+    g_autofree char *text = mail_await(bob, 1);
+    g_auto(GStrv) ids = mail_ids(bob);
+
+    scene_agent_stop(bob);
+    copy_folder(folder, backup);
+    g_autofree char *key = encrypted_key(folder);
+    scene_agent_start(bob);
+    g_assert_true(holds(folder, key));
+    rotate_for_good(bob);
+    TEST_AWAIT(former(bob) == 0);
+    TEST_AWAIT(!holds(folder, key));
+    g_autofree char *again = mail_read(bob, ids[0]);
+    g_assert_cmpstr(again, ==, text);
+
+    g_autofree char *later = scene_path(f->pair.scene, "later");
+    scene_agent_stop(bob);
+    g_assert_cmpint(g_rename(folder, later), ==, 0);
+    copy_folder(backup, folder);
+    scene_agent_start(bob);
+    g_assert_true(holds(folder, key));
+    /* no such key any more, says the TPM */
+    scene_ctl_expect(bob, 4, "read", ids[0], NULL);
+}
+
 /* Killed at any moment after a rotation, again and again. */
 static void test_killed(Mails *f, gconstpointer data)
 {
@@ -155,6 +228,7 @@ int main(int argc, char **argv)
 #define ADD(name, test) g_test_add("/keep/" name, Mails, NULL, set_up, test, tear_down)
     ADD("readable", test_readable);
     ADD("deleted", test_deleted);
+    ADD("backup", test_backup);
     ADD("killed", test_killed);
     return g_test_run();
 }
