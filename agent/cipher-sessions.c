@@ -18,10 +18,29 @@ struct SealSessions {
     seal_sessions_t done;
     void *userdata;
     SessionOutRequest *request;
+    sd_event_source *again;
+    uint64_t epoch;            /* of the identity when it began */
+    char skid[HASH_TEXT_SIZE]; /* whose the sessions are */
     size_t n, at;
     SealTarget *targets;
     StreamRecipient *recipients;
 };
+
+static void note_sender(SealSessions *s)
+{
+    const IdentityPublic *own = identity_public(s->c->m->identity);
+
+    memcpy(s->skid, own ? own->skid : "", own ? sizeof(s->skid) : 1);
+}
+
+/* Not locked, but our keys are others now. */
+static bool has_rotated(const SealSessions *s)
+{
+    const Identity *i = s->c->m->identity;
+    const IdentityPublic *own = identity_public(i);
+
+    return own && identity_check(i) == 0 && identity_epoch(i) == s->epoch && strcmp(own->skid, s->skid) != 0;
+}
 
 int seal_sessions_new(Cipher *c, const SealKey *keys, size_t n, const SealOptions *options, uint64_t bytes,
                       seal_sessions_t done, void *userdata, SealSessions **ret)
@@ -36,6 +55,8 @@ int seal_sessions_new(Cipher *c, const SealKey *keys, size_t n, const SealOption
     if (!s)
         return -ENOMEM;
     s->c = c;
+    s->epoch = identity_epoch(c->m->identity);
+    note_sender(s);
     s->options = *options;
     s->bytes = bytes;
     s->done = done;
@@ -65,6 +86,7 @@ SealSessions *seal_sessions_free(SealSessions *s)
     if (!s)
         return NULL;
     session_out_request_free(s->request);
+    sd_event_source_disable_unref(s->again);
     for (size_t i = 0; i < s->n; i++) {
         out_session_unref(s->targets[i].session);
         buf_done(&s->targets[i].spki);
@@ -96,6 +118,34 @@ static int take_session(SealSessions *s, OutSession *session)
     return 0;
 }
 
+static int on_again(sd_event_source *source, void *userdata)
+{
+    SealSessions *s = userdata;
+    int r;
+
+    s->again = sd_event_source_disable_unref(s->again);
+    r = seal_sessions_start(s);
+    if (r != -EAGAIN)
+        s->done(r, NULL, s->userdata);
+    return 0;
+}
+
+/* With the new keys, all of them: a message has one sender. From the loop, for the old sessions are just
+ * being dropped. */
+static int start_again(SealSessions *s)
+{
+    int r;
+
+    while (s->at > 0) {
+        SealTarget *t = &s->targets[--s->at];
+
+        t->session = out_session_unref(t->session);
+    }
+    note_sender(s);
+    r = sd_event_add_defer(s->c->m->event, &s->again, on_again, s);
+    return r < 0 ? r : -EAGAIN;
+}
+
 static void on_session(int r, const char *detail, OutSession *session, void *userdata)
 {
     SealSessions *s = userdata;
@@ -105,6 +155,8 @@ static void on_session(int r, const char *detail, OutSession *session, void *use
         r = take_session(s, out_session_ref(session));
     if (r == 0 || r == -EAGAIN)
         r = seal_sessions_start(s);
+    else if (r == HMSG_ERROR_LOCKED && has_rotated(s))
+        r = start_again(s);
     if (r != -EAGAIN)
         s->done(r, detail, s->userdata);
 }

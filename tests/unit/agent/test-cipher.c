@@ -293,6 +293,31 @@ static void test_lock(void)
     scene_close(&s);
 }
 
+/* New keys while the TPM signs for a session: the message goes out, by the new ones. */
+static void test_rotate(void)
+{
+    _cleanup_(package_freep) Package *p = NULL;
+    Result x = {0};
+    Scene s;
+
+    scene_open(&s);
+    double_hold(s.d, true);
+    g_assert_cmpint(cipher_seal(s.m->cipher, &s.us, 1, TEXT, 1, &plain, on_sealed, &x, &x.job), ==, 0);
+    double_turn(s.d);
+    double_rotate(s.d);
+    double_turn(s.d);
+    g_assert_false(x.done);
+    double_hold(s.d, false);
+    double_run(s.d, &x.done);
+    g_assert_cmpint(x.r, ==, 0);
+    g_assert_cmpint(package_parse((const char *)x.bytes->data, x.bytes->len, PACKAGE_MESSAGE, &p), ==, 0);
+    g_assert_cmpmem(p->skid, KID_SIZE, identity_public(s.m->identity)->skid_bytes, KID_SIZE);
+    g_assert_cmpint(package_check_recipient(p, p->kid), ==, 0);
+    g_assert_cmpint(package_check_sender(p, NULL, NULL), ==, 0);
+    result_clear(&x);
+    scene_close(&s);
+}
+
 static void test_cancel(void)
 {
     Result x;
@@ -320,6 +345,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cipher/mutations", test_mutations);
     g_test_add_func("/cipher/seed", test_seed);
     g_test_add_func("/cipher/lock", test_lock);
+    g_test_add_func("/cipher/rotate", test_rotate);
     g_test_add_func("/cipher/cancel", test_cancel);
     return g_test_run();
 }
