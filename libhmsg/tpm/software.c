@@ -2,7 +2,11 @@
 #include "libhmsg/tpm/software.h"
 
 #include <errno.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -10,6 +14,7 @@
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/tpm/keyfile-internal.h"
+#include "libhmsg/wire/der.h"
 #include "libhmsg/wire/key.h"
 #include "libhmsg/wire/pem.h"
 
@@ -17,6 +22,7 @@
 #define PUBLIC_LABEL "PUBLIC KEY"
 #define PUBLIC_BEGIN "-----BEGIN " PUBLIC_LABEL "-----"
 #define BLOCK_SIZE 16u
+#define EXPONENT_SIZE 5u     /* of an SPKI, at its end */
 #define PLAIN_SIZE_MAX 1300u /* PrivateKeyInfo of RSA-2048 has up to 1219 bytes */
 
 /* All before the encrypted octets, but for the two lengths that are not known yet. */
@@ -137,21 +143,93 @@ static int seal(const TpmKeyUse use, const uint8_t *spki, size_t spki_size, cons
 }
 _Static_assert(sizeof(head) + PLAIN_SIZE_MAX + BLOCK_SIZE <= SOFTWARE_SIZE_MAX, "there is room");
 
-static int write_plain(const EVP_PKEY *pkey, Secret **ret, size_t *ret_n)
+/* What stands in RSAPrivateKey (RFC 8017, section A.1.2), in this order. */
+static const char *const numbers[] = {
+    OSSL_PKEY_PARAM_RSA_N,         OSSL_PKEY_PARAM_RSA_E,
+    OSSL_PKEY_PARAM_RSA_D,         OSSL_PKEY_PARAM_RSA_FACTOR1,
+    OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
+    OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1,
+};
+#define NUMBERS ELEMENTSOF(numbers)
+
+static const uint8_t algorithm[] = {0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
+                                    0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00};
+static const uint8_t version[] = {DER_INTEGER, 1, 0};
+
+static void numbers_free(BIGNUM *all[static NUMBERS])
+{
+    for (size_t i = 0; i < NUMBERS; i++)
+        BN_clear_free(all[i]);
+}
+
+/* OpenSSL's own readers and writers of private keys leave copies in memory that they do not wipe. */
+static int get_number(const EVP_PKEY *pkey, const char *name, BIGNUM **ret)
+{
+    _cleanup_(secret_freep) Secret *native = NULL;
+    OSSL_PARAM params[2] = {OSSL_PARAM_END, OSSL_PARAM_END};
+    int r = secret_new(TPM_RSA_SIZE, &native);
+
+    if (r < 0)
+        return r;
+    params[0] = OSSL_PARAM_construct_BN(name, secret_data(native), TPM_RSA_SIZE);
+    *ret = BN_secure_new();
+    return *ret && EVP_PKEY_get_params(pkey, params) == 1 &&
+                   BN_native2bn(secret_bytes(native), TPM_RSA_SIZE, *ret)
+               ? 0
+               : -ENOMEM;
+}
+
+/* Writes before what is at *at; there is room for all. */
+static void put_before(uint8_t *plain, size_t *at, const void *data, size_t n)
+{
+    *at -= n;
+    memcpy(plain + *at, data, n);
+}
+
+static void put_head_before(uint8_t *plain, size_t *at, uint8_t tag, size_t n)
+{
+    uint8_t long_form[] = {tag, 0x82, (uint8_t)(n >> 8), (uint8_t)n}, byte_form[] = {tag, 0x81, (uint8_t)n},
+            short_form[] = {tag, (uint8_t)n};
+
+    if (n >= 0x100)
+        put_before(plain, at, long_form, sizeof(long_form));
+    else if (n >= 0x80)
+        put_before(plain, at, byte_form, sizeof(byte_form));
+    else
+        put_before(plain, at, short_form, sizeof(short_form));
+}
+
+static void put_number_before(uint8_t *plain, size_t *at, const BIGNUM *n)
+{
+    size_t size = (size_t)BN_num_bits(n) / 8 + 1; /* with a zero in front where the sign would be */
+
+    *at -= size;
+    (void)BN_bn2binpad(n, plain + *at, (int)size);
+    put_head_before(plain, at, DER_INTEGER, size);
+}
+
+/* PrivateKeyInfo, at the end of *ret, from *ret_at on. */
+static int write_plain(const EVP_PKEY *pkey, Secret **ret, size_t *ret_at)
 {
     _cleanup_(secret_freep) Secret *plain = NULL;
-    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pkey);
-    int n = info ? i2d_PKCS8_PRIV_KEY_INFO(info, NULL) : -1, r = -ENOMEM;
+    BIGNUM *all[NUMBERS] = {NULL};
+    size_t at = PLAIN_SIZE_MAX;
+    int r = secret_new(PLAIN_SIZE_MAX, &plain);
 
-    if (n > 0 && (r = secret_new((size_t)n, &plain)) == 0) {
-        unsigned char *p = secret_data(plain);
-
-        r = i2d_PKCS8_PRIV_KEY_INFO(info, &p) == n ? 0 : -ENOMEM;
-    }
-    PKCS8_PRIV_KEY_INFO_free(info);
-    if (r != 0)
+    for (size_t i = 0; i < NUMBERS && r == 0; i++)
+        r = get_number(pkey, numbers[i], &all[i]);
+    for (size_t i = NUMBERS; i > 0 && r == 0; i--)
+        put_number_before(secret_data(plain), &at, all[i - 1]);
+    numbers_free(all);
+    if (r < 0)
         return r;
-    *ret_n = (size_t)n;
+    put_before(secret_data(plain), &at, version, sizeof(version));
+    put_head_before(secret_data(plain), &at, DER_SEQUENCE, PLAIN_SIZE_MAX - at);
+    put_head_before(secret_data(plain), &at, DER_OCTET_STRING, PLAIN_SIZE_MAX - at);
+    put_before(secret_data(plain), &at, algorithm, sizeof(algorithm));
+    put_before(secret_data(plain), &at, version, sizeof(version));
+    put_head_before(secret_data(plain), &at, DER_SEQUENCE, PLAIN_SIZE_MAX - at);
+    *ret_at = at;
     *ret = TAKE_PTR(plain);
     return 0;
 }
@@ -163,12 +241,12 @@ int software_generate(TpmKeyUse use, const uint8_t salt[static SOFTWARE_SALT_SIZ
     EVP_PKEY *pkey = EVP_RSA_gen(TPM_RSA_SIZE * 8);
     unsigned char *spki = NULL;
     int spki_size = pkey ? i2d_PUBKEY(pkey, &spki) : -1;
-    size_t n = 0;
-    int r = spki_size > 0 ? write_plain(pkey, &plain, &n) : -ENOMEM;
+    size_t at = 0;
+    int r = spki_size > 0 ? write_plain(pkey, &plain, &at) : -ENOMEM;
 
     EVP_PKEY_free(pkey);
     if (r == 0)
-        r = seal(use, spki, (size_t)spki_size, secret_bytes(plain), n, salt, key, ret);
+        r = seal(use, spki, (size_t)spki_size, secret_bytes(plain) + at, PLAIN_SIZE_MAX - at, salt, key, ret);
     OPENSSL_free(spki);
     return r;
 }
@@ -191,49 +269,78 @@ static int open_plain(const TpmKeyFile *k, const Secret *key, Secret **ret, size
     return r;
 }
 
-/* A wrong key is found by the padding or, once in 256 times, by what it makes. */
-static int read_plain(const uint8_t *plain, size_t n, EVP_PKEY **ret)
+static int take_number(Der *d, BIGNUM **ret)
 {
-    const unsigned char *p = plain;
-    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)n);
-    EVP_PKEY *pkey = info && p == plain + n ? EVP_PKCS82PKEY(info) : NULL;
+    Der n = der_take(d, DER_INTEGER);
 
-    PKCS8_PRIV_KEY_INFO_free(info);
-    if (!pkey)
+    if (n.bad || n.size == 0 || n.size > TPM_RSA_SIZE + 1 || n.data[0] >= 0x80)
         return HMSG_ERROR_LOCKED;
-    *ret = pkey;
-    return 0;
+    *ret = BN_secure_new();
+    return *ret && BN_bin2bn(n.data, (int)n.size, *ret) ? 0 : -ENOMEM;
 }
 
-static int check_public(const TpmKeyFile *k, const EVP_PKEY *pkey)
+/* A wrong key is found by the padding or, once in 256 times, by what it makes. */
+static int read_plain(const uint8_t *plain, size_t n, BIGNUM *ret[static NUMBERS])
+{
+    Der all = der_of(plain, n), info = der_take(&all, DER_SEQUENCE);
+    bool known = der_take_small(&info) == 0;
+    Der kind = der_take_whole(&info, DER_SEQUENCE), octets = der_take(&info, DER_OCTET_STRING);
+    Der key = der_take(&octets, DER_SEQUENCE);
+    int r = 0;
+
+    known = der_take_small(&key) == 0 && known && der_equal(&kind, algorithm, sizeof(algorithm));
+    for (size_t i = 0; i < NUMBERS && r == 0 && known; i++)
+        r = take_number(&key, &ret[i]);
+    if (r == 0 && !(known && der_done(&key) && der_done(&octets) && der_done(&info) && der_done(&all)))
+        r = HMSG_ERROR_LOCKED;
+    return r;
+}
+
+static int check_public(const TpmKeyFile *k, const BIGNUM *modulus, const BIGNUM *exponent)
 {
     size_t size;
-    const uint8_t *expected = tpm_keyfile_spki(k, &size);
-    unsigned char *spki = NULL;
-    int n = i2d_PUBKEY(pkey, &spki);
-    int r = n > 0 && (size_t)n == size && memcmp(spki, expected, size) == 0 ? 0 : -EBADMSG; /* public */
+    const uint8_t *spki = tpm_keyfile_spki(k, &size);
+    uint8_t bytes[TPM_RSA_SIZE];
 
-    OPENSSL_free(spki);
-    return r;
+    /* the modulus stands before the five bytes of the exponent */
+    return BN_is_word(exponent, RSA_F4) && BN_bn2binpad(modulus, bytes, sizeof(bytes)) == sizeof(bytes) &&
+                   memcmp(bytes, spki + size - EXPONENT_SIZE - sizeof(bytes), sizeof(bytes)) == 0 /* public */
+               ? 0
+               : -EBADMSG;
+}
+
+static int make_key(BIGNUM *const all[static NUMBERS], EVP_PKEY **ret)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = NULL;
+    bool ok = ctx && builder;
+
+    for (size_t i = 0; i < NUMBERS && ok; i++)
+        ok = OSSL_PARAM_BLD_push_BN(builder, numbers[i], all[i]) == 1;
+    ok = ok && (params = OSSL_PARAM_BLD_to_param(builder)) && EVP_PKEY_fromdata_init(ctx) == 1 &&
+         EVP_PKEY_fromdata(ctx, ret, EVP_PKEY_KEYPAIR, params) == 1;
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(builder);
+    EVP_PKEY_CTX_free(ctx);
+    return ok ? 0 : -ENOMEM;
 }
 
 static int open_key(const TpmKeyFile *k, const Secret *key, EVP_PKEY **ret)
 {
     _cleanup_(secret_freep) Secret *plain = NULL;
-    EVP_PKEY *pkey = NULL;
+    BIGNUM *all[NUMBERS] = {NULL};
     size_t n = 0;
     int r = open_plain(k, key, &plain, &n);
 
     if (r == 0)
-        r = read_plain(secret_bytes(plain), n, &pkey);
+        r = read_plain(secret_bytes(plain), n, all);
     if (r == 0)
-        r = check_public(k, pkey);
-    if (r != 0) {
-        EVP_PKEY_free(pkey);
-        return r;
-    }
-    *ret = pkey;
-    return 0;
+        r = check_public(k, all[0], all[1]);
+    if (r == 0)
+        r = make_key(all, ret);
+    numbers_free(all);
+    return r;
 }
 
 int software_encrypt_again(const TpmKeyFile *k, const Secret *key,
