@@ -74,6 +74,9 @@ static int create_keys(IdentityWork *w)
         return tpm_runner_create_software(w->i->runner, w->parameters.salt, w->auth, on_created, w, &w->job);
     if (w->pcrs && tpm_pcr_signer(w->pcrs->modulus, policy.signer) < 0)
         return -ENOMEM;
+    if (s && s->key)
+        return tpm_runner_adopt_key(w->i->runner, s->key, s->sign.prime ? &s->sign : NULL, on_created, w,
+                                    &w->job);
     return tpm_runner_import_keys(w->i->runner, s ? &s->decrypt : NULL, s && s->sign.prime ? &s->sign : NULL,
                                   w->bind ? &policy : NULL, w->auth, on_created, w, &w->job);
 }

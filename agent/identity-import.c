@@ -10,6 +10,7 @@
 #include "agent/identity-internal.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/key-import.h"
+#include "libhmsg/wire/pem.h"
 
 /* What goes to the thread and comes back. */
 typedef struct Reading {
@@ -22,6 +23,7 @@ IdentitySource *identity_source_free(IdentitySource *s)
 {
     if (!s)
         return NULL;
+    tpm_keyfile_free(s->key);
     secret_free(s->decrypt.prime);
     secret_free(s->sign.prime);
     free(s);
@@ -51,6 +53,29 @@ static int read_key(Reading *d, const Secret *pem, RsaKey **ret_public, TpmPriva
     return tpm_modulus_from_spki(spki, size, ret->modulus);
 }
 
+/* One that another program had the TPM make. */
+static int read_tpm_key(Reading *d, RsaKey **ret_public)
+{
+    const char *text = (const char *)secret_bytes(d->pem[0]);
+    size_t size = 0;
+    const uint8_t *spki;
+    int r = tpm_keyfile_from_others(text, secret_size(d->pem[0]), &d->source->key);
+
+    if (r == 0 && !tpm_keyfile_is_open(d->source->key))
+        r = -EBADMSG;
+    if (r == 0) {
+        spki = tpm_keyfile_spki(d->source->key, &size);
+        r = rsa_key_from_spki(spki, size, ret_public);
+    }
+    if (r != -EBADMSG && r != HMSG_ERROR_BAD_PACKAGE)
+        return r;
+    (void)snprintf(d->why, sizeof(d->why),
+                   "Of keys that a TPM made only RSA-2048 without a password or policy can be taken over, as "
+                   "tpm2-openssl makes "
+                   "them");
+    return HMSG_ERROR_INVALID_ARGS;
+}
+
 static int reading_run(void *context, int stop_fd)
 {
     _cleanup_(rsa_key_freep) RsaKey *decrypt = NULL, *sign = NULL;
@@ -60,7 +85,10 @@ static int reading_run(void *context, int stop_fd)
     d->source = calloc(1, sizeof(*d->source));
     if (!d->source)
         return -ENOMEM;
-    r = read_key(d, d->pem[0], &decrypt, &d->source->decrypt);
+    if (pem_is((const char *)secret_bytes(d->pem[0]), secret_size(d->pem[0]), "TSS2 PRIVATE KEY"))
+        r = read_tpm_key(d, &decrypt);
+    else
+        r = read_key(d, d->pem[0], &decrypt, &d->source->decrypt);
     if (r == 0 && d->pem[1])
         r = read_key(d, d->pem[1], &sign, &d->source->sign);
     if (r == 0 && sign && rsa_key_equal(decrypt, sign)) {
@@ -77,6 +105,12 @@ static void reading_done(int r, void *context, void *userdata)
 
     w->deriving = NULL;
     w->source = TAKE_PTR(d->source);
+    if (r == 0 && w->source->key && (w->bind || w->pin)) {
+        (void)snprintf(d->why, sizeof(d->why),
+                       "A key that a TPM made already can get no counter and no PIN: import it with the "
+                       "generation none");
+        r = HMSG_ERROR_INVALID_ARGS;
+    }
     if (r == 0)
         r = identity_create_begin(w);
     if (r == 0)

@@ -54,6 +54,7 @@ struct Identity {
 
 /* Keys from outside, read. */
 typedef struct IdentitySource {
+    TpmKeyFile *key;             /* that the TPM has made; NULL: decrypt holds it */
     TpmPrivateKey decrypt, sign; /* sign.prime NULL: none */
 } IdentitySource;
 

@@ -15,8 +15,10 @@
 void tpm_template_key(TpmKeyUse use, bool guarded, TPM2B_PUBLIC *ret);
 /* Makes it one for a key from outside, which other TPMs may have as well. */
 void tpm_template_import(TPM2B_PUBLIC *template);
-/* All that a key of ours may have, but for what it is bound to. */
-#define KEY_TEMPLATES 8u
+/* All that a key of ours may have, but for what it is bound to; and then what tpm2-tools and tpm2-openssl
+ * make: one that decrypts and signs, without a scheme. */
+#define KEY_TEMPLATES_OURS 8u
+#define KEY_TEMPLATES 10u
 TpmKeyUse tpm_template_nth(unsigned n, TPM2B_PUBLIC *ret);
 /* The storage key: ECC P-256, as the TSS2 key file format has it (unique x and y of size 0). */
 void tpm_template_srk(TPM2B_PUBLIC *ret);

@@ -62,6 +62,12 @@ void tpm_template_srk(TPM2B_PUBLIC *ret)
 
 TpmKeyUse tpm_template_nth(unsigned n, TPM2B_PUBLIC *ret)
 {
+    if (n >= KEY_TEMPLATES_OURS) {
+        tpm_template_key(TPM_KEY_DECRYPT, n % 2 == 0, ret);
+        ret->publicArea.objectAttributes |= TPMA_OBJECT_SIGN_ENCRYPT;
+        ret->publicArea.parameters.rsaDetail.scheme = (TPMT_RSA_SCHEME){.scheme = TPM2_ALG_NULL};
+        return TPM_KEY_DECRYPT;
+    }
     TpmKeyUse use = (n & 1) == 0 ? TPM_KEY_DECRYPT : TPM_KEY_SIGN;
 
     tpm_template_key(use, (n & 2) != 0, ret);
@@ -93,7 +99,7 @@ bool tpm_template_is_key(const TPM2B_PUBLIC *public)
     TPM2B_PUBLIC template;
     if (public->publicArea.type != TPM2_ALG_RSA)
         return false;
-    for (unsigned i = 0; i < KEY_TEMPLATES; i++) {
+    for (unsigned i = 0; i < KEY_TEMPLATES_OURS; i++) {
         tpm_template_nth(i, &template);
         template.publicArea.unique.rsa = public->publicArea.unique.rsa;
         if (public->publicArea.authPolicy.size == TPM_DIGEST_SIZE) {

@@ -10,10 +10,12 @@
 #include <tss2/tss2_mu.h>
 
 #include "libhmsg/tpm/keyfile-internal.h"
+#include "libhmsg/wire/pem.h"
 #include "libhmsg/tpm/software.h"
 
 #define PEM_LABEL "TSS2 PRIVATE KEY"
-#define SIZE_FIELD 2u /* of a TPM2B */
+#define DER_HEAD_SIZE 4u /* of a sequence of more than 255 bytes */
+#define SIZE_FIELD 2u    /* of a TPM2B */
 #define DER_SEQUENCE 0x30u
 #define DER_OCTETS 0x04u
 
@@ -32,7 +34,7 @@ static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
 struct TpmKeyFile {
     atomic_uint references;
     TpmKeyUse use;
-    bool needs_auth, guarded, bound, imported, software;
+    bool needs_auth, guarded, bound, imported, open, software;
     TpmKeyPolicy policy;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
@@ -72,7 +74,9 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         TpmKeyUse use = tpm_template_nth(i, &template);
         TPMA_OBJECT attributes = template.publicArea.objectAttributes;
 
-        if (k->needs_auth && (attributes & TPMA_OBJECT_NODA) != 0)
+        bool open = i >= KEY_TEMPLATES_OURS;
+
+        if ((k->needs_auth && (attributes & TPMA_OBJECT_NODA) != 0) || (open && (k->bound || k->needs_auth)))
             continue;
         int r = k->bound ? tpm_template_bind(&k->policy, &template) : 0;
         if (r < 0)
@@ -86,8 +90,9 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         if (modulus[0] < 0x80 || modulus[TPM_RSA_SIZE - 1] % 2 == 0)
             return -EBADMSG;
         k->use = use;
-        k->guarded = (attributes & TPMA_OBJECT_NODA) == 0;
-        k->imported = (attributes & TPMA_OBJECT_FIXEDTPM) == 0;
+        k->guarded = !open && (attributes & TPMA_OBJECT_NODA) == 0;
+        k->imported = open || (attributes & TPMA_OBJECT_FIXEDTPM) == 0;
+        k->open = open;
         k->public_size = size;
         memcpy(k->public, public, size);
         set_spki(k, modulus);
@@ -340,6 +345,27 @@ bool tpm_keyfile_is_guarded(const TpmKeyFile *k)
 bool tpm_keyfile_is_imported(const TpmKeyFile *k)
 {
     return k->imported;
+}
+
+bool tpm_keyfile_is_open(const TpmKeyFile *k)
+{
+    return k->open;
+}
+
+int tpm_keyfile_from_others(const char *text, size_t n, TpmKeyFile **ret)
+{
+    _cleanup_(buf_done) Buf der = BUF_MAX(TPM_KEYFILE_DER_MAX);
+    const size_t at = DER_HEAD_SIZE + sizeof(der_type);
+    int r = n > TPM_KEYFILE_PEM_MAX ? -EBADMSG : pem_read(text, n, PEM_LABEL, &der);
+
+    if (r > 0 || (r == 0 && der.size < at + sizeof(der_empty_auth)))
+        return -EBADMSG;
+    if (r < 0)
+        return r;
+    uint8_t *yes = der.data + at + sizeof(der_empty_auth) - 1;
+    if (memcmp(der.data + at, der_empty_auth, sizeof(der_empty_auth) - 1) == 0 && *yes != 0) /* public */
+        *yes = 0xff;
+    return tpm_keyfile_from_der(der.data, der.size, ret);
 }
 
 bool tpm_keyfile_is_software(const TpmKeyFile *k)

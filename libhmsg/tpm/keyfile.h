@@ -60,6 +60,12 @@ bool tpm_keyfile_is_guarded(const TpmKeyFile *k);
 /* It comes from outside (TPM2_Import): fixedTPM, fixedParent and sensitiveDataOrigin are clear. No policy
  * lets TPM2_Duplicate take it out of the TPM, but there may be copies of it as it was before. */
 bool tpm_keyfile_is_imported(const TpmKeyFile *k);
+/* Another program had the TPM make it, as tpm2-tools and tpm2-openssl do: it has no scheme of its own, so
+ * that whoever may use it can do so with any; it signs as well; it has neither an authorization value nor a
+ * policy, and gets none: it does not count as guarded. It counts as imported. */
+bool tpm_keyfile_is_open(const TpmKeyFile *k);
+/* The PEM of such a program; TRUE may be written otherwise than DER has it. */
+int tpm_keyfile_from_others(const char *text, size_t n, TpmKeyFile **ret);
 /* No TPM has it (libhmsg/tpm/software.h): needs_auth and is_guarded are true, there is no policy, Name and
  * public are empty, and private is EncryptedPrivateKeyInfo. */
 bool tpm_keyfile_is_software(const TpmKeyFile *k);

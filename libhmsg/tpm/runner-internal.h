@@ -53,6 +53,7 @@ typedef struct Work {
     TpmKeyFile *key;
     Secret *auth;                          /* of the key, or of those to be made; NULL: none */
     Secret *new_auth;                      /* change_auth */
+    bool adopted;                          /* create: decrypt_key is there already */
     TpmPrivateKey from_decrypt, from_sign; /* create: prime NULL: the TPM makes it */
     uint8_t ciphertext[TPM_RSA_SIZE];
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */

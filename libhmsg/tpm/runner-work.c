@@ -87,6 +87,8 @@ static TSS2_RC do_create(Work *w, Link *l)
 {
     const TpmKeyPolicy *policy = w->bound ? &w->policy : NULL;
     TSS2_RC rc = policy ? policy_find(w, l) : TSS2_RC_SUCCESS;
+    if (rc == TSS2_RC_SUCCESS && w->adopted) /* this TPM takes it */
+        rc = link_load(l, w->decrypt_key);
     if (rc == TSS2_RC_SUCCESS && w->r == 0 && !w->decrypt_key)
         rc = w->from_decrypt.prime ? import_key(w, l, TPM_KEY_DECRYPT, &w->from_decrypt, &w->decrypt_key)
                                    : create_key(l, TPM_KEY_DECRYPT, policy, w->auth, &w->decrypt_key);
@@ -147,6 +149,7 @@ static TSS2_RC do_decrypt(Work *w, Link *l)
 {
     static const TPM2B_DATA no_label;
     static const TPMT_RSA_DECRYPT scheme_of_key = {.scheme = TPM2_ALG_NULL};
+    static const TPMT_RSA_DECRYPT oaep = {.scheme = TPM2_ALG_OAEP, .details.oaep.hashAlg = TPM2_ALG_SHA256};
     TPM2B_PUBLIC_KEY_RSA ciphertext = {.size = TPM_RSA_SIZE}, *message = NULL;
 
     if (!w->ciphertext_fits || tpm_keyfile_use(w->key) != TPM_KEY_DECRYPT) {
@@ -159,8 +162,8 @@ static TSS2_RC do_decrypt(Work *w, Link *l)
         return rc;
     l->step = STEP_DECRYPT;
     memcpy(ciphertext.buffer, w->ciphertext, TPM_RSA_SIZE);
-    rc = Esys_RSA_Decrypt(l->esys, l->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &ciphertext, &scheme_of_key,
-                          &no_label, &message);
+    rc = Esys_RSA_Decrypt(l->esys, l->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &ciphertext,
+                          tpm_keyfile_is_open(w->key) ? &oaep : &scheme_of_key, &no_label, &message);
     used(w, l, rc);
     if (rc == TSS2_RC_SUCCESS) {
         take_plaintext(w, message);

@@ -389,6 +389,20 @@ int tpm_runner_import_keys(TpmRunner *r, const TpmPrivateKey *decrypt, const Tpm
     return submit(r, TAKE_PTR(w), done, userdata, ret);
 }
 
+int tpm_runner_adopt_key(TpmRunner *r, TpmKeyFile *decrypt, const TpmPrivateKey *sign, tpm_done_t done,
+                         void *userdata, TpmJob **ret)
+{
+    _cleanup_(work_freep) Work *w = NULL;
+    int e = tpm_keyfile_is_open(decrypt) ? work_new(WORK_CREATE, NULL, NULL, &w) : -EINVAL;
+    if (e == 0)
+        e = copy_private(sign, &w->from_sign);
+    if (e != 0)
+        return e;
+    w->adopted = true;
+    w->decrypt_key = tpm_keyfile_ref(decrypt);
+    return submit(r, TAKE_PTR(w), done, userdata, ret);
+}
+
 int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
                        const void *ciphertext, size_t n, size_t plaintext_size, tpm_done_t done,
                        void *userdata, TpmJob **ret)

@@ -112,6 +112,10 @@ typedef struct TpmPrivateKey {
 int tpm_runner_import_keys(TpmRunner *r, const TpmPrivateKey *decrypt, const TpmPrivateKey *sign,
                            const TpmKeyPolicy *policy, const Secret *auth, tpm_done_t done, void *userdata,
                            TpmJob **ret);
+/* The same with a key to decrypt that another program has had the TPM make (tpm_keyfile_is_open):
+ * TPM_REASON_KEY when it was another TPM, or under another parent. */
+int tpm_runner_adopt_key(TpmRunner *r, TpmKeyFile *decrypt, const TpmPrivateKey *sign, tpm_done_t done,
+                         void *userdata, TpmJob **ret);
 /* For both: auth (NULL: none) is the key's authorization value. A wrong one is HMSG_ERROR_LOCKED with
  * TPM_REASON_WRONG_AUTH, never tried twice, and of no consequence only for keys without one. Nor is it tried
  * again when the answer was lost or cannot be believed: then it is TPM_UNAVAILABLE. */

@@ -9,7 +9,7 @@
 #define KEY_IMPORT_SIZE_MAX 16384u         /* bytes of the PEM */
 #define KEY_IMPORT_ITERATIONS_MAX 10000000 /* of PBKDF2: seconds */
 #define KEY_IMPORT_PRIME_SIZE 128u
-#define KEY_IMPORT_WHY_SIZE 160u
+#define KEY_IMPORT_WHY_SIZE 200u
 
 /* The public key, and one of the two primes, big-endian. password (NULL: none) is taken as it is. Takes up to
  * seconds. INVALID_ARGS: the key cannot be taken; LOCKED: it is encrypted, and the password is missing or

@@ -226,6 +226,83 @@ static void test_refused(TestAgent *a, gconstpointer data)
     EVP_PKEY_free(key);
 }
 
+/* A key that tpm2-openssl had a TPM make; NULL: it is not installed. */
+static char *tpm_pem(TestAgent *a, TestSwtpm *tpm, EVP_PKEY **ret_public)
+{
+    g_autofree char *path = g_build_filename(a->folder, "tpm.pem", NULL), *err = NULL, *public = NULL;
+    g_auto(GStrv) environment =
+        g_environ_setenv(g_get_environ(), "TPM2OPENSSL_TCTI", test_swtpm_tcti(tpm), TRUE);
+    const char *const make[] = {"openssl", "genpkey",    "-provider", "tpm2",     "-provider",
+                                "default", "-algorithm", "RSA",       "-pkeyopt", "bits:2048",
+                                "-out",    path,         NULL};
+    const char *const read[] = {"openssl", "pkey", "-provider", "tpm2",    "-provider",
+                                "default", "-in",  path,        "-pubout", NULL};
+    char *text = NULL;
+
+    if (test_run(make, (const char *const *)environment, NULL, NULL, &err) != 0) {
+        g_test_message("%s", err);
+        return NULL;
+    }
+    g_assert_cmpint(test_run(read, (const char *const *)environment, NULL, &public, NULL), ==, 0);
+    BIO *bio = BIO_new_mem_buf(public, -1);
+    *ret_public = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    return text;
+}
+
+static char *set_pin(TestAgent *a, const char *pin, bool keep_key)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+    g_autoptr(GError) error = NULL;
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    add_fd(&options, fds, "new_pin", pin);
+    g_variant_dict_insert(&options, "keep_key", "b", keep_key);
+    g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, "SetPin",
+        g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL, G_DBUS_CALL_FLAGS_NONE,
+        TEST_AWAIT_SECONDS * 1000, fds, NULL, NULL, &error);
+    return reply ? NULL : g_dbus_error_get_remote_error(error);
+}
+
+static void test_tpm_key(TestAgent *a, gconstpointer data)
+{
+    g_autoptr(TestSwtpm) other = test_swtpm_new(NULL);
+    EVP_PKEY *key = NULL, *of_other = NULL;
+    g_autofree char *pem = tpm_pem(a, a->tpm, &key), *foreign = tpm_pem(a, other, &of_other);
+
+    if (!pem || !foreign) {
+        g_test_skip("tpm2-openssl is not installed");
+        return;
+    }
+    agent_start(a, NULL);
+    g_autoptr(GByteArray) before = package_to(a, key);
+    expect_refused(a, (Import){.key = pem}, INVALID_ARGS, "no counter");
+    expect_refused(a, (Import){.key = pem, .pin = "2580", .generation = "none"}, INVALID_ARGS, "no PIN");
+    expect_refused(a, (Import){.key = foreign, .generation = "none"}, ERROR("TpmUnavailable"),
+                   "another TPM made it");
+    g_autofree char *cut = g_strdup(pem);
+    strstr(cut, "\n")[9] ^= 1;
+    expect_refused(a, (Import){.key = cut, .generation = "none"}, INVALID_ARGS, "tpm2-openssl");
+    agent_expect_named(import_why(a, (Import){.key = pem, .generation = "none"}, NULL), NULL);
+    expect_key(a, key);
+    expect_fact(a, "protection", "imported");
+    expect_readable(a, before);
+    agent_stop(a);
+    agent_start(a, NULL);
+    agent_expect_state(a, "ready");
+    expect_readable(a, before);
+    agent_expect_named(set_pin(a, "2580", true), ERROR("Denied"));
+    agent_expect_named(set_pin(a, "2580", false), NULL); /* of new keys; the former one stays without */
+    expect_fact(a, "protection", "tpm");
+    expect_readable(a, before);
+    agent_stop(a);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(of_other);
+}
+
 /* Killed anywhere, the agent has the key or none; then it can be imported once more. */
 static void test_kill(TestAgent *a, gconstpointer data)
 {
@@ -270,6 +347,7 @@ int main(int argc, char *argv[])
     g_test_add("/dbus/import/import", TestAgent, NULL, agent_set_up, test_import, agent_tear_down);
     g_test_add("/dbus/import/encrypted", TestAgent, NULL, agent_set_up, test_encrypted, agent_tear_down);
     g_test_add("/dbus/import/refused", TestAgent, NULL, agent_set_up, test_refused, agent_tear_down);
+    g_test_add("/dbus/import/tpm-key", TestAgent, NULL, agent_set_up, test_tpm_key, agent_tear_down);
     g_test_add("/dbus/import/kill", TestAgent, NULL, agent_set_up, test_kill, agent_tear_down);
     return g_test_run();
 }
