@@ -284,6 +284,33 @@ int db_check(Db *db)
     return r == 0 && row ? -EBADMSG : r;
 }
 
+/* All pages in one step, so that they are of one moment; their copy is committed by the end. */
+static int copy_pages(Db *from, Db *to)
+{
+    sqlite3_backup *copy = sqlite3_backup_init(to->handle, "main", from->handle, "main");
+    if (!copy)
+        return db_error(to->handle, sqlite3_errcode(to->handle));
+    int step = sqlite3_backup_step(copy, -1);
+    int end = sqlite3_backup_finish(copy);
+    if (step == SQLITE_DONE && end == SQLITE_OK)
+        return 0;
+    int r = db_error(to->handle, end != SQLITE_OK ? end : step);
+    return r != 0 ? r : -EIO;
+}
+
+int db_copy(Db *db, const char *path)
+{
+    _cleanup_(db_closep) Db *to = NULL;
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    (void)fd_close(fd);
+    int r = open_handle(path, true, &to);
+    if (r == 0)
+        r = db_exec(to, "PRAGMA synchronous=FULL");
+    return r == 0 ? copy_pages(db, to) : r;
+}
+
 int db_checkpoint(Db *db)
 {
     if (!db->writer)

@@ -101,6 +101,9 @@ int64_t db_last_row_id(const Db *db);
 
 /* PRAGMA integrity_check and foreign_key_check; -EBADMSG: damaged. Reads everything. */
 int db_check(Db *db);
+/* Makes a new store of what this one holds at this moment, on disk when it returns; its name is not. Writers
+ * go on meanwhile. -EEXIST. What an error leaves of it is the caller's to remove. */
+int db_copy(Db *db, const char *path);
 /* Carries the log over and empties it. Only of the connection that writes. */
 int db_checkpoint(Db *db);
 /* The same without waiting: -EBUSY when somebody reads. */

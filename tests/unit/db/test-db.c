@@ -95,6 +95,29 @@ static void test_one_writer(Fixture *f, gconstpointer data)
     g_assert_cmpint(number(again, "SELECT count(*) FROM a"), ==, 1);
 }
 
+/* A copy is of the moment, while a transaction runs, and a store of its own. */
+static void test_copy(Fixture *f, gconstpointer data)
+{
+    _cleanup_(db_closep) Db *db = NULL, *reader = NULL, *copy = NULL;
+    g_autofree char *path = g_strconcat(f->path, ".copy", NULL);
+    struct stat st;
+    g_assert_cmpint(db_open(f->path, &second, NULL, &db), ==, 0);
+    g_assert_cmpint(insert(db, 1, "x", 1), ==, 0);
+    g_assert_cmpint(db_open_reader(f->path, &second, &reader), ==, 0);
+    g_assert_cmpint(db_begin(db), ==, 0);
+    g_assert_cmpint(insert(db, 2, "y", 1), ==, 0);
+    g_assert_cmpint(db_copy(reader, path), ==, 0);
+    g_assert_cmpint(db_copy(reader, path), ==, -EEXIST);
+    g_assert_cmpint(db_commit(db), ==, 0);
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    g_assert_cmpint(st.st_mode & 0777, ==, 0600);
+    g_assert_cmpint(db_open(path, &second, NULL, &copy), ==, 0);
+    g_assert_cmpint(db_check(copy), ==, 0);
+    g_assert_cmpint(number(copy, "SELECT count(*) FROM a"), ==, 1);
+    g_assert_cmpint(insert(copy, 3, "z", 1), ==, 0);
+    g_assert_cmpint(number(reader, "SELECT count(*) FROM a"), ==, 2);
+}
+
 static void test_versions(Fixture *f, gconstpointer data)
 {
     _cleanup_(db_closep) Db *db = NULL;
@@ -199,6 +222,7 @@ int main(int argc, char **argv)
     g_test_add("/db/one-writer", Fixture, NULL, set_up, test_one_writer, tear_down);
     g_test_add("/db/versions", Fixture, NULL, set_up, test_versions, tear_down);
     g_test_add("/db/errors", Fixture, NULL, set_up, test_errors, tear_down);
+    g_test_add("/db/copy", Fixture, NULL, set_up, test_copy, tear_down);
     g_test_add("/db/rollback", Fixture, NULL, set_up, test_rollback, tear_down);
     g_test_add("/db/full", Fixture, NULL, set_up, test_full, tear_down);
     g_test_add("/db/damage", Fixture, NULL, set_up, test_damage, tear_down);
