@@ -122,3 +122,29 @@ int cmd_store_rekey(int argc, char **argv)
         return r;
     return rekey(&o, key);
 }
+
+/* The folder stands first; what follows are the options. */
+int cmd_store_backup(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    CmdArguments a;
+
+    if (argc < 2 || argv[1][0] == '-' || argv[1][0] == '\0') {
+        fputs("hmsg-relay: store backup DIR: DIR is missing\n", stderr);
+        return CMD_USAGE;
+    }
+    const char *to = argv[1];
+    int r = cmd_begin(argc - 1, argv + 1, false, &a, &o, &key);
+    if (r != CMD_DONE)
+        return r;
+    const StoreKeeper keeper = handlers_keeper(key);
+    r = store_sqlite_backup(o.data, &keeper, to);
+    if (r == -EEXIST)
+        fprintf(stderr, "hmsg-relay: %s: it, or %s.part, is there already\n", to, to);
+    else if (r == -EAGAIN)
+        fputs("hmsg-relay: messages went faster than they could be copied: try again\n", stderr);
+    else if (r != 0)
+        fprintf(stderr, "hmsg-relay: backup of %s to %s: %s\n", o.data, to, store_problem(r));
+    return r == 0 ? CMD_DONE : CMD_FAILED;
+}

@@ -20,3 +20,7 @@ int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, Stor
 int store_sqlite_check(StoreReader *r);
 /* Has the keys changed at the next STORE_REKEY, of this process or another that has the store open. */
 int store_sqlite_request_rekey(const char *folder);
+/* A copy of what the store holds at one moment, which another process may have open, as a new folder `to`
+ * that store_sqlite_open takes: checked as by store_sqlite_check, on disk, and there as a whole or not at
+ * all. -EEXIST: it, or TO.part, is there. -EAGAIN: messages went faster than they could be copied. */
+int store_sqlite_backup(const char *folder, const StoreKeeper *keeper, const char *to);

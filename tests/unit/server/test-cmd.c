@@ -42,6 +42,9 @@ static void test_usage(void)
     RUN(CMD_USAGE, "serve", "--json");
     RUN(CMD_USAGE, "store", "check", "more");
     RUN(CMD_USAGE, "store", "rekey", "--json");
+    RUN(CMD_USAGE, "store", "backup");
+    RUN(CMD_USAGE, "store", "backup", "--config", "/nonexistent");
+    RUN(CMD_USAGE, "store", "backup", "/nonexistent/a", "/nonexistent/b");
     RUN(CMD_USAGE, "init");
     RUN(CMD_USAGE, "init", "--port", "1", "/nonexistent");
     RUN(CMD_USAGE, "init", "--host", "a b", "/nonexistent");
@@ -64,6 +67,22 @@ static void expect_other_key(const char *folder, const char *config)
     RUN(CMD_FAILED, "serve", "--config", other_config);
     g_assert_cmpint(g_rename(other_data, data), ==, 0);
     RUN(CMD_DONE, "store", "check", "--config", config);
+}
+
+/* The copy serves in the place of the data folder. */
+static void expect_backup(const char *folder, const char *config)
+{
+    g_autofree char *data = g_build_filename(folder, "relay", "data", NULL);
+    g_autofree char *lost = g_build_filename(folder, "lost", NULL);
+    g_autofree char *backup = g_build_filename(folder, "backup", NULL);
+
+    RUN(CMD_DONE, "store", "backup", backup, "--config", config);
+    RUN(CMD_FAILED, "store", "backup", backup, "--config", config);
+    g_autofree char *before = run(NULL, CMD_DONE, "store", "check", "--config", config, NULL);
+    g_assert_cmpint(g_rename(data, lost), ==, 0);
+    g_assert_cmpint(g_rename(backup, data), ==, 0);
+    g_autofree char *after = run(NULL, CMD_DONE, "store", "check", "--config", config, NULL);
+    g_assert_cmpstr(after, ==, before);
 }
 
 static void test_init(void)
@@ -98,6 +117,7 @@ static void test_init(void)
     g_autofree char *store = run(NULL, CMD_DONE, "store", "check", "--config", config, NULL);
     g_assert_nonnull(strstr(store, "\nkey: 2\n"));
     g_assert_nonnull(strstr(store, "\nkey-pending: 0\n"));
+    expect_backup(folder, config);
     expect_other_key(folder, config);
     g_assert_cmpint(g_chmod(key, 0644), ==, 0);
     RUN(CMD_FAILED, "config", "check", "--config", config);
