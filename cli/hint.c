@@ -42,7 +42,7 @@ static const struct {
     {"identity", HMSG_ERROR_LOCKED, "A TPM counts wrong PINs; hmsgctl doctor shows how many it takes."},
     {"unlock", HMSG_ERROR_LOCKED, "A TPM counts wrong PINs; hmsgctl doctor shows how many it takes."},
     {"unlock", HMSG_ERROR_TPM_LOCKED_OUT,
-     "Wait until the TPM has forgotten one. hmsgctl unlock --force tries the last one all the same."},
+     "Wait as long as it says. Where a TPM counts, hmsgctl unlock --force tries the last one all the same."},
     {NULL, HMSG_ERROR_NO_IDENTITY, "Make one with: hmsgctl identity create."},
     {NULL, HMSG_ERROR_LOCKED, "Unlock with: hmsgctl unlock."},
     {NULL, HMSG_ERROR_BAD_PACKAGE, "It is damaged, cut off, or nothing that hmsg made."},
