@@ -3,7 +3,8 @@
 
 /* Who calls, and may they. A client is a unique name of the session bus or a channel; who it is is asked once
  * and kept until it leaves. Every method call of a watched connection is checked before its vtable sees it:
- * Denied for any user but ours, and for what the SELinux policy does not let the caller do. */
+ * Denied for any user but ours, for what the SELinux policy does not let the caller do, and for what the
+ * user's rules do not let its program do (gate.h). */
 
 #include "agent/manager.h"
 
@@ -22,8 +23,8 @@ void access_channel_closed(Access *a, sd_bus *channel);
 /* When a program of the user last called, CLOCK_BOOTTIME in µs; 0: none has. */
 uint64_t access_last_call(const Access *a);
 
-/* May the caller have something signed in the user's name? For methods that sign only when asked to. 0, or a
- * negative errno with *error set. */
+/* May the caller have something signed in the user's name? For methods that sign only when asked to. 0; 1:
+ * the user is being asked, the method ends here and is called anew; or a negative errno with *error set. */
 int access_may_sign(Access *a, sd_bus_message *call, sd_bus_error *error);
 
 /* The client of a call; -ENXIO: it has left. */

@@ -138,8 +138,8 @@ static bool signs(const SealOptions *o)
     return !o->anonymous && !o->seed && !o->compact;
 }
 
-static int read_encrypt_options(Manager *m, sd_bus_message *message, bool fd, SealOptions *ret,
-                                CipherOptions *o, sd_bus_error *error)
+static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *ret, CipherOptions *o,
+                                sd_bus_error *error)
 {
     static const BusOption message_options[] = {
         OPTION(recipient_keys, 'Y'),
@@ -168,7 +168,7 @@ static int read_encrypt_options(Manager *m, sd_bus_message *message, bool fd, Se
                          .pem = strcmp(o->format, "cms") == 0};
     if (!ret->seed && !ret->jwe && !ret->compact && !ret->cms && strcmp(o->format, "hmsg") != 0)
         return HMSG_ERROR_INVALID_ARGS;
-    return signs(ret) ? access_may_sign(m->access, message, error) : 0;
+    return 0;
 }
 
 static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
@@ -263,7 +263,12 @@ static int method_encrypt(sd_bus_message *message, void *userdata, sd_bus_error 
     if (r == 0)
         r = bus_read_bytes(message, &plaintext);
     if (r == 0)
-        r = read_encrypt_options(m, message, false, &options, &o, error);
+        r = read_encrypt_options(message, false, &options, &o, error);
+    if (r == 0 && signs(&options)) {
+        r = access_may_sign(m->access, message, error);
+        if (r != 0)
+            return r;
+    }
     if (r == 0)
         r = seal_at_once(m, message, &o, &names, &plaintext, &options);
     if (r == 0 || (r == -EAGAIN && signs(&options) && unlock_first(m, message)))
@@ -346,9 +351,12 @@ static int method_encrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     if (r == 0)
         r = read_fds(message, &source, &destination);
     if (r == 0)
-        r = read_encrypt_options(m, message, true, &options, &o, error);
-    if (r == 0 && signs(&options) && unlock_first(m, message))
-        return 1;
+        r = read_encrypt_options(message, true, &options, &o, error);
+    if (r == 0 && signs(&options)) {
+        r = access_may_sign(m->access, message, error);
+        if (r != 0 || unlock_first(m, message))
+            return r != 0 ? r : 1;
+    }
     if (r == 0)
         r = call_new(m, message, &c);
     if (r != 0)

@@ -2,18 +2,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "agent/app.h"
 #include "agent/launcher.h"
 #include "agent/pinentry.h"
 #include "agent/tpm-group.h"
+#include "libhmsg/base/file.h"
 
 enum {
     LAUNCH_COURIER = 1, /* the closed list */
     LAUNCH_PINENTRY,
+    LAUNCH_QUESTION, /* to pinentry too */
+    LAUNCH_LOOK,     /* no program: a process of its own for it */
+    LAUNCH_END,
 };
 
 #define PASSED_FD 3
@@ -22,7 +29,7 @@ typedef struct Programs {
     const char *courier, *pinentry;
 } Programs;
 
-/* What is sent to the launcher; the text may be shorter. */
+/* What is sent to the launcher; the text may be shorter: a question, or a process id. */
 typedef struct Order {
     uint8_t what;
     char text[PINENTRY_TEXT_MAX + 1];
@@ -67,6 +74,33 @@ static void child_exec(const char *program, int fd)
     (void)execve(program, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)environment);
 }
 
+static void look(const char *pid, int fd)
+{
+    App app;
+
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(APP_LOOK_SECONDS);
+    app_look("/proc", (pid_t)strtol(pid, NULL, 10), &app);
+    (void)file_write_fd(fd, &app, sizeof(app));
+}
+
+static void child_do(const Programs *programs, const Order *order, int fd)
+{
+    switch (order->what) {
+    case LAUNCH_COURIER:
+        child_exec(programs->courier, fd);
+        break;
+    case LAUNCH_PINENTRY:
+        pinentry_ask(programs->pinentry, order->text, fd);
+        break;
+    case LAUNCH_QUESTION:
+        pinentry_confirm(programs->pinentry, order->text, fd);
+        break;
+    default:
+        look(order->text, fd);
+    }
+}
+
 /* One order: which program, and the socket for it. 1: go on, 0: the agent is gone. */
 static int serve_one(int fd, const Programs *programs)
 {
@@ -91,16 +125,13 @@ static int serve_one(int fd, const Programs *programs)
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
         c->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(&passed, CMSG_DATA(c), sizeof(passed));
-    if ((order.what != LAUNCH_COURIER && order.what != LAUNCH_PINENTRY) || passed < 0)
+    if (order.what < LAUNCH_COURIER || order.what >= LAUNCH_END || passed < 0)
         return 1;
     /* a failure is told by the closing of the socket */
     if (fork() == 0) {
         if (child_begin()) {
             fd_close(fd);
-            if (order.what == LAUNCH_COURIER)
-                child_exec(programs->courier, passed);
-            else
-                pinentry_ask(programs->pinentry, order.text, passed);
+            child_do(programs, &order, passed);
         }
         _exit(127);
     }
@@ -205,13 +236,31 @@ int launcher_start_courier(Launcher *l, int *ret_fd)
     return start(l, &order, 1, ret_fd);
 }
 
-int launcher_ask_pin(Launcher *l, const char *text, int *ret_fd)
+static int start_with_text(Launcher *l, uint8_t what, const char *text, int *ret_fd)
 {
-    Order order = {.what = LAUNCH_PINENTRY};
+    Order order = {.what = what};
     size_t n = strlen(text);
 
     if (n >= sizeof(order.text))
         return -EINVAL;
     memcpy(order.text, text, n);
     return start(l, &order, 1 + n, ret_fd);
+}
+
+int launcher_ask_pin(Launcher *l, const char *text, int *ret_fd)
+{
+    return start_with_text(l, LAUNCH_PINENTRY, text, ret_fd);
+}
+
+int launcher_ask(Launcher *l, const char *text, int *ret_fd)
+{
+    return start_with_text(l, LAUNCH_QUESTION, text, ret_fd);
+}
+
+int launcher_look(Launcher *l, pid_t pid, int *ret_fd)
+{
+    char text[16];
+
+    (void)snprintf(text, sizeof(text), "%d", (int)pid);
+    return start_with_text(l, LAUNCH_LOOK, text, ret_fd);
 }

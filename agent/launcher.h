@@ -6,6 +6,8 @@
  * gone.
  */
 
+#include <sys/types.h>
+
 #include "libhmsg/base/macro.h"
 
 typedef struct Launcher Launcher;
@@ -21,3 +23,7 @@ int launcher_start_courier(Launcher *l, int *ret_fd);
 /* Has a child of the launcher ask for a PIN (pinentry_ask, which says what comes over *ret_fd); it has the
  * environment that the agent was started with, where the screen is named. */
 int launcher_ask_pin(Launcher *l, const char *text, int *ret_fd);
+/* The same for a question of yes or no (pinentry_confirm). */
+int launcher_ask(Launcher *l, const char *text, int *ret_fd);
+/* Has a child of the launcher look at a process: an App comes over *ret_fd, or its end before. */
+int launcher_look(Launcher *l, pid_t pid, int *ret_fd);

@@ -10,6 +10,7 @@
 #include "agent/channel.h"
 #include "agent/cipher.h"
 #include "agent/expiry.h"
+#include "agent/gate.h"
 #include "agent/identity.h"
 #include "agent/key-cache.h"
 #include "agent/keyring.h"
@@ -17,6 +18,7 @@
 #include "agent/logind.h"
 #include "agent/mail.h"
 #include "agent/manager.h"
+#include "agent/rules.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
 #include "agent/unlocker.h"
@@ -89,6 +91,7 @@ int manager_publish(Manager *m, sd_bus *b)
         const sd_bus_vtable *vtable;
     } interfaces[] = {
         {AGENT_INTERFACE, agent_vtable},
+        {AGENT_ACCESS_INTERFACE, access_vtable},
         {AGENT_IDENTITY_INTERFACE, identity_vtable},
         {AGENT_CIPHER_INTERFACE, cipher_vtable},
         {AGENT_SESSIONS_INTERFACE, sessions_vtable},
@@ -149,7 +152,9 @@ static int make_objects(Manager *m)
 {
     int r;
 
-    r = access_new(m, &m->access);
+    r = gate_new(m, &m->gate);
+    if (r == 0)
+        r = access_new(m, &m->access);
     if (r == 0)
         r = channels_new(m, &m->channels);
     if (r == 0)
@@ -172,6 +177,8 @@ static int make_objects(Manager *m)
         r = expiry_new(m, &m->expiry);
     if (r == 0)
         r = mail_start(m);
+    if (r == 0)
+        r = rules_new(m, &m->rules);
     return r;
 }
 
@@ -286,6 +293,8 @@ Manager *manager_free(Manager *m)
     /* first whoever waits for an answer, then what was working for them */
     m->access = access_free(m->access);
     m->channels = channels_free(m->channels);
+    m->gate = gate_free(m->gate);
+    m->rules = rules_free(m->rules);
     mail_stop(m);
     m->expiry = expiry_free(m->expiry);
     m->logind = logind_free(m->logind);

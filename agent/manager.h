@@ -15,6 +15,7 @@ typedef struct Channels Channels;
 typedef struct Cipher Cipher;
 typedef struct Contacts Contacts;
 typedef struct Expiry Expiry;
+typedef struct Gate Gate;
 typedef struct Identity Identity;
 typedef struct KeyCache KeyCache;
 typedef struct Keyring Keyring;
@@ -24,6 +25,7 @@ typedef struct Mail Mail;
 typedef struct Mailbox Mailbox;
 typedef struct Outbox Outbox;
 typedef struct Relays Relays;
+typedef struct Rules Rules;
 typedef struct SessionIn SessionIn;
 typedef struct SessionOut SessionOut;
 typedef struct Store Store;
@@ -32,6 +34,7 @@ typedef struct Unlocker Unlocker;
 #define AGENT_BUS_NAME "org.hmsg.Agent1"
 #define AGENT_OBJECT_PATH "/org/hmsg/Agent1"
 #define AGENT_INTERFACE "org.hmsg.Agent1"
+#define AGENT_ACCESS_INTERFACE "org.hmsg.Agent1.Access"
 #define AGENT_CIPHER_INTERFACE "org.hmsg.Agent1.Cipher"
 #define AGENT_IDENTITY_INTERFACE "org.hmsg.Agent1.Identity"
 #define AGENT_CONTACTS_INTERFACE "org.hmsg.Agent1.Contacts"
@@ -60,6 +63,7 @@ typedef struct Manager {
     bool named;                /* the name has been asked for */
     Launcher *launcher;
     Keyring *keyring;
+    Gate *gate;
     Access *access;
     Channels *channels;
     Identity *identity;
@@ -76,6 +80,7 @@ typedef struct Manager {
     Relays *relays;
     Mailbox *mailbox;
     Outbox *outbox;
+    Rules *rules; /* after mail_start */
 } Manager;
 
 /* Takes over launcher and keyring, which were made before any thread. -EBUSY: another agent has the folder.

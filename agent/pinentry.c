@@ -50,7 +50,7 @@ static void end_with_parent(void *userdata, int reserved)
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
 
-static gpg_error_t converse(assuan_context_t ctx, const char *program, const char *text, Answer *a)
+static gpg_error_t begin(assuan_context_t ctx, const char *program, const char *text)
 {
     const char *argv[] = {program, NULL};
     assuan_fd_t none[] = {ASSUAN_INVALID_FD};
@@ -58,10 +58,13 @@ static gpg_error_t converse(assuan_context_t ctx, const char *program, const cha
 
     if (!e)
         e = say(ctx, "SETTITLE", "hmsg", NULL);
-    if (!e)
-        e = say(ctx, "SETDESC", text, NULL);
-    if (!e)
-        e = say(ctx, "SETPROMPT", "PIN:", NULL);
+    return e ? e : say(ctx, "SETDESC", text, NULL);
+}
+
+static gpg_error_t ask_pin(assuan_context_t ctx, Answer *a)
+{
+    gpg_error_t e = say(ctx, "SETPROMPT", "PIN:", NULL);
+
     if (e)
         return e;
     assuan_begin_confidential(ctx);
@@ -70,9 +73,19 @@ static gpg_error_t converse(assuan_context_t ctx, const char *program, const cha
     return e;
 }
 
+static gpg_error_t ask_yes(assuan_context_t ctx)
+{
+    gpg_error_t e = say(ctx, "SETOK", "Allow", NULL);
+
+    if (!e)
+        e = say(ctx, "SETCANCEL", "Deny", NULL);
+    return e ? e : say(ctx, "CONFIRM", "", NULL);
+}
+
 static bool is_cancelled(gpg_error_t e)
 {
-    return gpg_err_code(e) == GPG_ERR_CANCELED || gpg_err_code(e) == GPG_ERR_FULLY_CANCELED;
+    return gpg_err_code(e) == GPG_ERR_CANCELED || gpg_err_code(e) == GPG_ERR_FULLY_CANCELED ||
+           gpg_err_code(e) == GPG_ERR_NOT_CONFIRMED;
 }
 
 /* The default action of SIGIO is the end. */
@@ -103,7 +116,9 @@ void pinentry_ask(const char *program, const char *text, int fd)
     end_with(fd);
     if (secret_new(PIN_SIZE_MAX, &pin) == 0 && assuan_new(&ctx) == 0) {
         a.pin = pin;
-        e = converse(ctx, program, text, &a);
+        e = begin(ctx, program, text);
+        if (!e)
+            e = ask_pin(ctx, &a);
     }
     (void)fcntl(fd, F_SETFL, 0);
     if (a.too_long)
@@ -114,5 +129,26 @@ void pinentry_ask(const char *program, const char *text, int fd)
         status = PINENTRY_CANCELLED;
     if (file_write_fd(fd, &status, 1) == 0 && status == PINENTRY_PIN)
         (void)file_write_fd(fd, secret_bytes(pin), a.size);
+    assuan_release(ctx);
+}
+
+void pinentry_confirm(const char *program, const char *text, int fd)
+{
+    assuan_context_t ctx = NULL;
+    char status = PINENTRY_FAILED;
+    gpg_error_t e;
+
+    end_with(fd);
+    e = assuan_new(&ctx);
+    if (!e)
+        e = begin(ctx, program, text);
+    if (!e)
+        e = ask_yes(ctx);
+    (void)fcntl(fd, F_SETFL, 0);
+    if (!e)
+        status = PINENTRY_YES;
+    else if (is_cancelled(e))
+        status = PINENTRY_CANCELLED;
+    (void)file_write_fd(fd, &status, 1);
     assuan_release(ctx);
 }

@@ -17,6 +17,10 @@ typedef void (*prompt_done_t)(int r, const Secret *pin, void *userdata);
  * free the prompt. */
 int prompt_pin(sd_event *event, Launcher *l, const char *text, prompt_done_t done, void *userdata,
                Prompt **ret);
+/* A question of yes or no, whose answer is 0 or CANCELLED; else as above. */
+typedef void (*prompt_confirmed_t)(int r, void *userdata);
+int prompt_confirm(sd_event *event, Launcher *l, const char *text, prompt_confirmed_t done, void *userdata,
+                   Prompt **ret);
 /* Takes the question off the screen when it is still there. */
 Prompt *prompt_free(Prompt *p);
 DEFINE_CLEANUP(Prompt *, prompt_free)

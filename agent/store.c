@@ -103,11 +103,23 @@ struct Store {
     "ALTER TABLE inbox ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;"                                          \
     "CREATE INDEX inbox_kid ON inbox(kid);"
 
+/* Which program may do what, and the log of who did: app as app_id, permission and verdict in words. */
+#define SCHEMA_ACCESS                                                                                        \
+    "CREATE TABLE access_rules(app TEXT NOT NULL, permission TEXT NOT NULL, verdict TEXT NOT NULL,"          \
+    " since INTEGER NOT NULL, PRIMARY KEY(app, permission)) WITHOUT ROWID;"                                  \
+    "CREATE TABLE access_uses("                                                                              \
+    " serial INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT NOT NULL, program TEXT NOT NULL,"                   \
+    " permission TEXT NOT NULL, allowed INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"    \
+    " uses INTEGER NOT NULL);"                                                                               \
+    "CREATE INDEX access_uses_app ON access_uses(app, program, permission, allowed);"                        \
+    "CREATE INDEX access_uses_last ON access_uses(last);"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
     SCHEMA_GUESTS,
     SCHEMA_KEPT,
+    SCHEMA_ACCESS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

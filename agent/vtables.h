@@ -6,6 +6,7 @@
 
 #include <systemd/sd-bus.h>
 
+extern const sd_bus_vtable access_vtable[];
 extern const sd_bus_vtable agent_vtable[];
 extern const sd_bus_vtable cipher_vtable[];
 extern const sd_bus_vtable identity_vtable[];

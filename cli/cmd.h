@@ -63,6 +63,14 @@ int cmd_outbox_cancel(Ctl *ctl);
 /* cmd-monitor.c */
 int cmd_monitor(Ctl *ctl);
 
+/* cmd-access.c */
+int cmd_access_list(Ctl *ctl);
+int cmd_access_allow(Ctl *ctl);
+int cmd_access_ask(Ctl *ctl);
+int cmd_access_deny(Ctl *ctl);
+int cmd_access_revoke(Ctl *ctl);
+int cmd_access_log(Ctl *ctl);
+
 /* cmd-session.c */
 int cmd_session_list(Ctl *ctl);
 int cmd_session_flush(Ctl *ctl);

@@ -50,16 +50,17 @@ _hmsgctl() {
     esac
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session lock
-            unlock status doctor help'
+        words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session access
+            lock unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
         identity) words='create import show rotate export pin approve delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
+        access) words='list allow ask deny revoke log' ;;
         help) words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session
-            lock unlock status doctor' ;;
+            access lock unlock status doctor' ;;
         esac
     fi
     case $command-$current in

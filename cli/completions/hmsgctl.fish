@@ -35,6 +35,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a delete -d 'Delete a message'
 complete -c hmsgctl -n __fish_use_subcommand -a outbox -d 'List what was sent; retry or cancel it'
 complete -c hmsgctl -n __fish_use_subcommand -a monitor -d 'Print a line for each message that arrives'
 complete -c hmsgctl -n __fish_use_subcommand -a session -d 'List or flush session keys'
+complete -c hmsgctl -n __fish_use_subcommand -a access -d 'What programs may do, and did'
 complete -c hmsgctl -n __fish_use_subcommand -a lock -d 'Forget session keys and refuse to decrypt'
 complete -c hmsgctl -n __fish_use_subcommand -a unlock -d Unlock
 complete -c hmsgctl -n __fish_use_subcommand -a status -d 'Show how agent, TPM and relays are'
@@ -45,6 +46,7 @@ complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate e
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
+complete -c hmsgctl -n '__hmsgctl_verb access' -a 'list allow ask deny revoke log'
 
 complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'

@@ -19,6 +19,7 @@ commands=(
     'outbox:list what was sent; retry or cancel it'
     'monitor:print a line for each message that arrives'
     'session:list or flush session keys'
+    'access:list, allow, deny or revoke what programs may do; show the log'
     'lock:forget session keys and refuse to decrypt'
     'unlock:unlock'
     'status:show how agent, TPM and relays are'
@@ -85,6 +86,9 @@ read) _arguments $all $output '--allow-unknown[open from unknown senders]' '--ra
 unlock) _arguments $all '--pin-fd[descriptor of the PIN]:descriptor:' '--force[also the last try]' ;;
 delete) _arguments $all '--yes[do it without asking]' '1:id:' ;;
 outbox) _arguments $all '1:verb:(retry cancel)' '2:id:' ;;
+access)
+    _arguments $all '1:verb:(list allow ask deny revoke log)' '2:program:(host)' '3:permission:(decrypt sign)'
+    ;;
 session) _arguments $all '1:verb:(list flush)' '--direction[direction]:direction:(in out)' '2:id:' ;;
 help) _describe command commands ;;
 *) _arguments $all ;;

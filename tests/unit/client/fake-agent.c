@@ -370,6 +370,12 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
         return sd_bus_message_append(reply, "s", "NEWID");
     if (is(name, "Mail.List"))
         return append_messages(a, reply);
+    if (is(name, "Access.List"))
+        return sd_bus_message_append(reply, "aa{sv}", 1, 4, "app", "s", "host", "permission", "s", "sign",
+                                     "verdict", "s", "deny", "since", "t", UINT64_C(1700000000));
+    if (is(name, "Access.Log"))
+        return sd_bus_message_append(reply, "aa{sv}", 1, 3, "app", "s", "host", "program", "s", "\033[2J",
+                                     "allowed", "b", 1);
     if (is(name, "Sessions.List"))
         return sd_bus_message_append(reply, "aa{sv}", 1, 2, "id", "s", "S1", "uses", "t", UINT64_C(3));
     if (is(name, "Sessions.Flush"))

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Whether a program may decrypt and sign: as the user's rules say, or the user, who is asked on the screen
+ * and whose answer holds until the identity is locked. What kind of program a client is the launcher finds
+ * out, which is outside of our sandbox; calls wait meanwhile, and come anew when it is known. */
+
+#include "agent/manager.h"
+
+typedef struct Client Client;
+typedef struct GateLook GateLook;
+
+/* -EINVAL: agent.conf [access] is wrong, as the log tells. */
+int gate_new(Manager *m, Gate **ret);
+Gate *gate_free(Gate *g); /* the clients must be gone */
+DEFINE_CLEANUP(Gate *, gate_free)
+
+/* permission: encrypt, decrypt, sign or manage. 0: the client may; 1: it waits, and the call comes anew or is
+ * answered; else a negative errno with *error set. */
+int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission, sd_bus_error *error);
+/* The same, when it only must be known what program the client is. */
+int gate_know(Gate *g, Client *c, sd_bus_message *call, sd_bus_error *error);
+
+void gate_client_leaves(Client *c);
+/* Answers of the user that are remembered for this program (id as app_id) are forgotten: there is a new rule.
+ */
+void gate_forget(Gate *g, const char *app);
