@@ -284,7 +284,7 @@ static bool is_compact_jwe(const char *text, size_t n)
 
 static bool contains(const char *text, size_t n, const char *name)
 {
-    return memmem(text, n, name, strlen(name)) != NULL;
+    return text && memmem(text, n, name, strlen(name)) != NULL;
 }
 
 WireFormat wire_format_detect(const void *data, size_t n)
