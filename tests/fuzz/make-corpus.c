@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
+#include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/export.h"
 #include "libhmsg/wire/jwe-message.h"
 #include "libhmsg/wire/jwe.h"
@@ -225,6 +226,50 @@ static void save_chain(const TestPerson *a, const TestPerson *b)
     save("rotation", "chain.json", text.data, text.size);
 }
 
+static void save_cms_of(const char *name, const CmsRecipient *to, size_t n, const Buf *content, bool pem)
+{
+    _cleanup_(buf_done) Buf b = BUF_MAX(CMS_TEXT_SIZE_MAX);
+
+    g_assert_cmpint(cms_build(to, n, content->data, content->size, pem, &b), ==, 0);
+    save("cms", name, b.data, b.size);
+}
+
+static void sign_cms(const TestPerson *from, const CmsRecipient *to, size_t n, const Buf *content, Buf *ret)
+{
+    _cleanup_(cms_draft_freep) CmsDraft *d = NULL;
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
+
+    g_assert_cmpint(cms_draft_new(from->sign, to, n, clock_realtime(), content->data, content->size, &d), ==,
+                    0);
+    g_assert_cmpint(rsa_private_sign_ps256(from->sign_private, cms_draft_digest(d), &signature), ==, 0);
+    g_assert_cmpint(cms_draft_finish(d, content->data, content->size, signature.data, signature.size, ret),
+                    ==, 0);
+}
+
+/* What only others write, EnvelopedData in SignedData with a certificate, is cbc.der: openssl made it. */
+static void save_cms(const TestPerson *a, const TestPerson *b)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(16), inner = BUF_MAX(CMS_SIZE_MAX), outer = BUF_MAX(CMS_SIZE_MAX),
+                            enveloped = BUF_MAX(CMS_SIZE_MAX);
+    g_autoptr(GByteArray) cert = test_certificate_new(b->decrypt_private, -60, 3600, "keyEncipherment", true);
+    _cleanup_(cert_freep) Cert *c = NULL;
+
+    g_assert_cmpint(cert_read(cert->data, cert->len, &c), ==, 0);
+    g_assert_cmpint(buf_append(&text, "hello", 5), ==, 0);
+    const CmsRecipient to[] = {
+        {.key = a->decrypt},
+        {c->key, c->issuer_serial.data, c->issuer_serial.size},
+    };
+    save_cms_of("key.der", to, 1, &text, false);
+    save_cms_of("two.pem", to, 2, &text, true);
+    sign_cms(a, to, 2, &text, &inner);
+    save("cms", "signed.der", inner.data, inner.size);
+    g_assert_cmpint(cms_build(to, 2, "hello", 5, false, &enveloped), ==, 0);
+    sign_cms(a, to, 2, &enveloped, &outer);
+    save("cms", "outer.der", outer.data, outer.size);
+    save("cms", "cert.der", cert->data, cert->len);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -236,6 +281,7 @@ int main(int argc, char **argv)
     save_stream(alice, bob);
     save_keys(alice);
     save_seed(alice, bob);
+    save_cms(alice, bob);
     save_chain(alice, bob);
     save_bodies(alice, bob);
     return 0;
