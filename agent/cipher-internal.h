@@ -86,8 +86,9 @@ typedef struct Opening {
     Seed *seed;
     Jwe *jwe; /* one that is no package */
     Cms *cms;
-    bool has_signer;          /* of cms */
-    uint8_t signer[KID_SIZE]; /* thumbprint of its key */
+    uint8_t cms_kid[KID_SIZE]; /* of our key that it is encrypted to */
+    bool has_signer;           /* of cms */
+    uint8_t signer[KID_SIZE];  /* thumbprint of its key */
     int64_t signed_at;
     bool is_jwe;          /* package came as one */
     bool is_range;        /* of the content */
@@ -146,7 +147,7 @@ int opening_finish_jwe(Opening *o, Buf *ret);
 int opening_ask_sender(Opening *o);
 
 /* The stages of CMS. */
-int opening_parse_cms(Opening *o, const void *data, size_t n);
+int opening_parse_cms(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids);
 int opening_check_cms(Opening *o);
 int opening_finish_cms(Opening *o, Buf *ret);
 

@@ -11,13 +11,31 @@
 
 #define FAILED_LABEL "hmsg CMS"
 
-int opening_parse_cms(Opening *o, const void *data, size_t n)
+static int choose(Opening *o, const uint8_t *kid, bool by_trial)
 {
-    const IdentityPublic *own = identity_public(o->c->m->identity);
+    _cleanup_(rsa_key_freep) RsaKey *key = NULL;
+    int r;
+
+    r = identity_decrypt_key(o->c->m->identity, kid, &key);
+    if (r == 0)
+        r = cms_choose(o->cms, key, by_trial);
+    if (r == 0)
+        memcpy(o->cms_kid, kid, KID_SIZE);
+    return r;
+}
+
+/* What names none of our keys may be for that of now, which is the first. */
+int opening_parse_cms(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
+{
     int r;
 
     r = cms_parse(data, n, &o->cms, &o->detail);
-    return r == 0 && own ? cms_choose(o->cms, own->decrypt) : r;
+    if (r != 0)
+        return r;
+    r = HMSG_ERROR_NOT_FOR_US;
+    for (size_t i = 0; r == HMSG_ERROR_NOT_FOR_US && i < n_kids; i++)
+        r = choose(o, kids[i], false);
+    return r == HMSG_ERROR_NOT_FOR_US && n_kids > 0 ? choose(o, kids[0], true) : r;
 }
 
 static void take_signer(Opening *o, const CmsSigned *s)
@@ -49,11 +67,10 @@ int opening_check_cms(Opening *o)
 /* Signed for others it proves nothing here: one of them has handed it on. */
 static int check_inner(Opening *o, const CmsSigned *s)
 {
-    const IdentityPublic *own = identity_public(o->c->m->identity);
     int r;
 
     r = cms_signed_verify(s);
-    if (r == 0 && (!own || !cms_signed_is_for(s, own->kid_bytes)))
+    if (r == 0 && !cms_signed_is_for(s, o->cms_kid))
         r = HMSG_ERROR_AUTHENTICATION_FAILED;
     if (r != 0)
         return r;

@@ -61,7 +61,7 @@ int opening_parse(Opening *o, const void *data, size_t n)
     else if (format == FORMAT_JWE)
         r = opening_parse_jwe(o, data, n, kids, n_kids);
     else if (format == FORMAT_CMS)
-        r = opening_parse_cms(o, data, n);
+        r = opening_parse_cms(o, data, n, kids, n_kids);
     else
         r = parse_package(o, data, n, kids, n_kids);
     return n_kids == 0 && (r == 0 || r == HMSG_ERROR_NOT_FOR_US) ? HMSG_ERROR_NO_IDENTITY : r;
@@ -273,6 +273,8 @@ static const uint8_t *kid_of(const Opening *o, const IdentityPublic *own)
 {
     if (o->jwe)
         return o->jwe->kid;
+    if (o->cms)
+        return o->cms_kid;
     return o->package ? o->package->kid : own->kid_bytes;
 }
 

@@ -48,6 +48,17 @@ size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KI
     return n;
 }
 
+int identity_decrypt_key(const Identity *i, const uint8_t kid[static KID_SIZE], RsaKey **ret)
+{
+    const TpmKeyFile *key = i->keys ? identity_keys_find(i->keys, kid) : NULL;
+    size_t n = 0;
+
+    if (!key)
+        return HMSG_ERROR_NOT_FOR_US;
+    const uint8_t *spki = tpm_keyfile_spki(key, &n);
+    return rsa_key_from_spki(spki, n, ret);
+}
+
 bool identity_is_ours(const Identity *i, const char *skid)
 {
     char text[HASH_TEXT_SIZE];

@@ -138,6 +138,8 @@ void identity_hold(Identity *i, identity_needed_t needed, void *userdata);
 void identity_released(Identity *i);
 /* The kids that identity_open takes, that of now first, then the oldest first. */
 size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KID_SIZE]);
+/* The public part of one of them; NOT_FOR_US: it is none. */
+int identity_decrypt_key(const Identity *i, const uint8_t kid[static KID_SIZE], RsaKey **ret);
 /* Is it our sign key, or one of before a rotation whose decrypt key still works? */
 bool identity_is_ours(const Identity *i, const char *skid);
 

@@ -78,7 +78,7 @@ static const CmsKeyTrans *find_key_id(const Cms *c, const uint8_t *id)
     return NULL;
 }
 
-int cms_choose(Cms *c, const RsaKey *key)
+int cms_choose(Cms *c, const RsaKey *key, bool by_trial)
 {
     uint8_t ids[2 * CMS_KEY_ID_SIZE];
     int r = cms_key_ids(key, ids);
@@ -87,7 +87,8 @@ int cms_choose(Cms *c, const RsaKey *key)
     const CmsKeyTrans *found = find_key_id(c, ids);
     if (!found)
         found = find_key_id(c, ids + CMS_KEY_ID_SIZE);
-    if (!found && c->n_recipients == 1 && c->recipients[0].encrypted_key.size == rsa_key_size(key))
+    if (!found && by_trial && c->n_recipients == 1 &&
+        c->recipients[0].encrypted_key.size == rsa_key_size(key))
         found = &c->recipients[0];
     if (!found)
         return HMSG_ERROR_NOT_FOR_US;

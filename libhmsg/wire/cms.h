@@ -64,9 +64,9 @@ Cms *cms_free(Cms *c);
 DEFINE_CLEANUP(Cms *, cms_free)
 
 /* What is encrypted to key: by its identifier (SHA-1 of the key as in RFC 5280 section 4.2.1.2, or SHA-256
- * cut short as in RFC 7093 section 2); else, when there is one recipient alone, by trying.
+ * cut short as in RFC 7093 section 2); else, with by_trial and when there is one recipient alone, that one.
  * HMSG_ERROR_NOT_FOR_US. */
-int cms_choose(Cms *c, const RsaKey *key);
+int cms_choose(Cms *c, const RsaKey *key, bool by_trial);
 /* key: 32 bytes, or NULL when OAEP failed: then it goes on with random ones. Appends the content; nothing on
  * failure. */
 int cms_open(const Cms *c, const Secret *key, Buf *ret);

@@ -218,11 +218,27 @@ static void test_from_openssl(World *w, gconstpointer data)
     refuses(w, "signed", "--allow-unknown", UNTRUSTED, "blocked");
 }
 
+/* What names a key of before by its identifier still opens. */
+static void test_rotated(World *w, gconstpointer data)
+{
+    g_autofree char *plain = scene_path(w->scene, "plain"), *before = scene_path(w->scene, "before"),
+                    *bob = key_option(w, "bob.pem");
+
+    scene_ctl_expect(w->bob, DONE, "encrypt", "--format=cms", "--sign", "-r", bob, "-o", before, plain, NULL);
+    run(w, "encrypt -aes-256-gcm -recip bob.crt -keyid $oaep -out named\n"
+           "encrypt -aes-256-gcm -recip bob.crt $oaep -out other");
+    scene_ctl_expect(w->bob, DONE, "identity", "rotate", NULL);
+    opens(w, "before", "--allow-unknown");
+    opens(w, "named", "--allow-unknown");
+    refuses(w, "other", "--allow-unknown", FORGED, NULL); /* tried with the key of now */
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/cms/to-openssl", World, NULL, set_up, test_to_openssl, tear_down);
     g_test_add("/cms/certificates", World, NULL, set_up, test_certificates, tear_down);
     g_test_add("/cms/from-openssl", World, NULL, set_up, test_from_openssl, tear_down);
+    g_test_add("/cms/rotated", World, NULL, set_up, test_rotated, tear_down);
     return g_test_run();
 }

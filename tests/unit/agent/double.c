@@ -352,6 +352,13 @@ size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KI
     return i->state == IDENTITY_NONE ? 0 : 1;
 }
 
+int identity_decrypt_key(const Identity *i, const uint8_t kid[static KID_SIZE], RsaKey **ret)
+{
+    g_assert_cmpmem(kid, KID_SIZE, i->public.kid_bytes, KID_SIZE);
+    *ret = rsa_key_ref(i->public.decrypt);
+    return 0;
+}
+
 bool identity_is_ours(const Identity *i, const char *skid)
 {
     return i->state != IDENTITY_NONE && strcmp(i->public.skid, skid) == 0;

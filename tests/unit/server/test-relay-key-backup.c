@@ -40,7 +40,7 @@ static int open_backup(const Buf *backup, const Offline *o, Buf *ret)
     int r = cms_parse(backup->data, backup->size, &c, &why);
 
     g_assert_cmpint(r, ==, 0);
-    r = cms_choose(c, o->public);
+    r = cms_choose(c, o->public, false);
     if (r != 0)
         return r;
     r = rsa_private_oaep_decrypt(o->private, c->encrypted_key.data, c->encrypted_key.size, &key);

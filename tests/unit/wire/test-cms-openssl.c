@@ -172,7 +172,7 @@ static void expect_opens(const Fixture *f)
         g_assert_true(rsa_key_equal(c->outer->key, f->key) && !c->outer->has_recipients);
         g_assert_cmpint(c->outer->time, >, 0);
     }
-    g_assert_cmpint(cms_choose(c, f->key), ==, 0);
+    g_assert_cmpint(cms_choose(c, f->key, true), ==, 0);
     g_assert_cmpint(
         rsa_private_oaep_decrypt(f->private_key, c->encrypted_key.data, c->encrypted_key.size, &key), ==, 0);
     g_assert_cmpint(cms_open(c, key, &out), ==, 0);
@@ -194,8 +194,8 @@ static void test_openssl_writes(Fixture *f, gconstpointer bits)
         "encrypt -aes-256-gcm -recip cert.pem $oaep | sign $pss -nosmimecap -out m",
     };
 
-    (void)bits;
-    for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++) {
+    /* of the larger keys each third: what differs is only sizes */
+    for (size_t i = 0; i < G_N_ELEMENTS(scripts); i += GPOINTER_TO_UINT(bits) == 2048 ? 1 : 3) {
         run(f, scripts[i]);
         expect_opens(f);
     }
