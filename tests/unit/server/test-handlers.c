@@ -103,6 +103,24 @@ static void test_registration(TestRelay *f, gconstpointer data)
     EXPECT(200, double_json(c, "GET", "/v1/names/alice", NULL));
 }
 
+/* Who has larger keys is as good as anybody: no agent makes them, other programs may. */
+static void test_large_keys(TestRelay *f, gconstpointer data)
+{
+    static const unsigned sizes[] = {3072, 4096};
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autoptr(TestPerson) p = test_person_new_of(sizes[i]);
+        g_autofree char *name = g_strdup_printf("large%u", sizes[i]);
+        g_autofree char *target = g_strdup_printf("/v1/keys/%s", p->kid);
+        g_autoptr(DoubleConnection) c = test_relay_connect(f);
+        g_assert_cmpuint(test_register_person(f, c, p, name), ==, 201);
+        g_autoptr(DoubleAnswer) a = double_json(c, "GET", target, NULL);
+        g_assert_cmpuint(a->status, ==, 200);
+        check_binding(f, a->json, p, name);
+        g_autoptr(DoubleConnection) own = test_login(f, p, NULL);
+        EXPECT(200, double_json(own, "GET", "/v1/mailbox/messages", NULL));
+    }
+}
+
 /* Everything that is wrong with a registration, one at a time. */
 static void test_bad_registration(TestRelay *f, gconstpointer data)
 {
@@ -349,6 +367,7 @@ int main(int argc, char **argv)
     g_test_add("/handlers/" name, TestRelay, NULL, test_relay_set_up, t, test_relay_tear_down)
     ADD("relay", test_relay);
     ADD("registration", test_registration);
+    ADD("large-keys", test_large_keys);
     ADD("bad-registration", test_bad_registration);
     ADD("reload", test_reload);
     ADD("policy", test_policy);
