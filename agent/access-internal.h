@@ -19,9 +19,10 @@ struct Client {
     sd_bus *channel; /* not owned; NULL for a name */
     uid_t uid;
     pid_t pid;
-    char *context;  /* of SELinux; NULL: none */
-    App app;        /* kind APP_NOT_ASKED until somebody wants to know */
-    GateLook *look; /* while that is being found out */
+    char *context;                /* of SELinux; NULL: none */
+    App app;                      /* kind APP_NOT_ASKED until somebody wants to know */
+    GateLook *look;               /* while that is being found out */
+    struct GateReturn *returning; /* calls that waited for it, and are queued to come anew */
     Request *requests;
     unsigned n_requests;
 };

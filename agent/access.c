@@ -60,8 +60,10 @@ static int client_check(const Access *a, Client *c, sd_bus_message *call, sd_bus
 
     if (c->uid != a->uid)
         return bus_fail(error, HMSG_ERROR_DENIED, "Only the user whose agent this is may call it");
-    r = client_check_permission(a, c, permission, error);
-    if (r < 0 || !a->m->gate)
+    r = gate_keep_order(c, call);
+    if (r == 0)
+        r = client_check_permission(a, c, permission, error);
+    if (r != 0 || !a->m->gate)
         return r;
     /* a channel has its caller's rights for as long as it is open: they must be known first */
     if (interface && member && strcmp(interface, AGENT_INTERFACE) == 0 && strcmp(member, "OpenChannel") == 0)

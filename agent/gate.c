@@ -34,6 +34,12 @@ typedef struct Held {
     struct Question *question;
 } Held;
 
+/* A call that is in the queue of its connection again. */
+typedef struct GateReturn {
+    struct GateReturn *prev, *next;
+    sd_bus_message *call;
+} GateReturn;
+
 /* The launcher's answer about a client's process. */
 struct GateLook {
     Gate *g;
@@ -106,6 +112,45 @@ static void on_client_left(void *userdata)
     }
 }
 
+static void return_free(Client *c, GateReturn *r)
+{
+    DL_DELETE(c->returning, r);
+    sd_bus_message_unref(r->call);
+    free(r);
+}
+
+static int return_new(Client *c, sd_bus_message *call)
+{
+    GateReturn *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return -ENOMEM;
+    r->call = sd_bus_message_ref(call);
+    DL_APPEND(c->returning, r);
+    return 0;
+}
+
+/* What the bus has already read when a call is queued again comes before that call. */
+int gate_keep_order(Client *c, sd_bus_message *call)
+{
+    GateReturn *own;
+    int r;
+
+    if (!c->returning)
+        return 0;
+    DL_SEARCH_SCALAR(c->returning, own, call, call);
+    if (own) {
+        return_free(c, own);
+        return 0;
+    }
+    r = sd_bus_message_rewind(call, true);
+    if (r >= 0)
+        r = sd_bus_enqueue_for_read(sd_bus_message_get_bus(call), call);
+    if (r >= 0)
+        r = return_new(c, call);
+    return r < 0 ? r : 1;
+}
+
 /* r 0: the calls come anew, else they get this error. */
 static void release(Gate *g, const GateLook *look, const Question *question, int r, const char *detail)
 {
@@ -116,8 +161,8 @@ static void release(Gate *g, const GateLook *look, const Question *question, int
             continue;
         if (r != 0)
             (void)request_fail(h->request, r, detail);
-        else
-            (void)request_again(h->request);
+        else if (request_again(h->request) == 0 && look)
+            (void)return_new(look->client, request_message(h->request));
         held_free(h);
     }
 }
@@ -222,6 +267,8 @@ void gate_client_leaves(Client *c)
     if (c->look)
         look_free(c->look);
     c->look = NULL;
+    while (c->returning)
+        return_free(c, c->returning);
 }
 
 static void forget_answer(Gate *g, Answer *a)
@@ -382,7 +429,6 @@ int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission,
     Verdict v;
     int r;
 
-    /* what follows a call that waits for the look does not overtake it */
     if (strcmp(permission, "encrypt") == 0 && !c->look)
         return 0;
     r = gate_know(g, c, call, error);

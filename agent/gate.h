@@ -21,6 +21,10 @@ int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission,
 /* The same, when it only must be known what program the client is. */
 int gate_know(Gate *g, Client *c, sd_bus_message *call, sd_bus_error *error);
 
+/* For each call that comes, first: calls of a client keep their order while some of them wait. 0: go on; 1:
+ * it comes anew, behind those; or a negative errno. */
+int gate_keep_order(Client *c, sd_bus_message *call);
+
 void gate_client_leaves(Client *c);
 /* Answers of the user that are remembered for this program (id as app_id) are forgotten: there is a new rule.
  */
