@@ -19,6 +19,7 @@
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
 #include "libhmsg/tpm/runner.h"
+#include "libhmsg/wire/crypto-memory.h"
 
 static void usage(FILE *f)
 {
@@ -242,8 +243,10 @@ int main(int argc, char **argv)
     int status = EXIT_FAILURE;
     int r;
 
+    r = crypto_memory_wipe_freed();
     (void)tpm_silence_logs();
-    r = parse_arguments(argc, argv, &places, &status);
+    if (r == 0)
+        r = parse_arguments(argc, argv, &places, &status);
     log_init("hmsg-agent", places.trace ? LOG_DEBUG : LOG_INFO);
     if (r == 0)
         r = complete_places(&places);

@@ -169,6 +169,28 @@ static void test_exchange(MailPair *p, gconstpointer data)
     g_assert_nonnull(strstr(exported, "-----BEGIN"));
 }
 
+/* What was a file, and is in the TPM now, has left nothing behind in the agent. */
+static void test_imported(MailPair *p, gconstpointer data)
+{
+    g_autoptr(GPtrArray) needles = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    g_autofree char *plain = scene_path(p->scene, "key.pem"), *other = scene_path(p->scene, "sign.pem");
+    const char *const keys[] = {plain, other};
+    const Data *d = data;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const char *const make[] = {"openssl", "genpkey",        "-algorithm", "RSA",   "-aes-256-cbc",
+                                    "-pass",   "pass:" PASSWORD, "-out",       keys[i], NULL};
+
+        g_assert_cmpint(test_run(make, NULL, NULL, NULL, NULL), ==, 0);
+        add_key(needles, p, keys[i]);
+    }
+    g_assert_cmpint(scene_ctl(p->bob, PASSWORD "\n", NULL, NULL, "identity", "import", plain, "--sign-key",
+                              other, "--password-fd", "0", NULL),
+                    ==, 0);
+    if (d->looker >= 0)
+        g_assert_cmphex(looker_find(d->looker, scene_agent_pid(p->bob), needles), ==, 1);
+}
+
 int main(int argc, char *argv[])
 {
     Data data;
@@ -176,5 +198,6 @@ int main(int argc, char *argv[])
     g_test_init(&argc, &argv, NULL);
     data.looker = looker_start();
     g_test_add("/software/exchange", MailPair, &data, set_up, test_exchange, mail_pair_close);
+    g_test_add("/software/imported", MailPair, &data, set_up, test_imported, mail_pair_close);
     return g_test_run();
 }
