@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* LD_PRELOAD, and a pinentry that stands first in PATH: what the caller's environment may not do. */
+
+#include <grp.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "tests/dbus/agent.h"
+
+#define USER 64300u  /* no distribution gives these out */
+#define GROUP 64301u /* of the device */
+
+typedef struct Fixture {
+    char *folder, *program, *said;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    g_autofree char *built = g_build_filename(g_getenv("HMSG_BUILD"), "agent", "hmsg-agent", NULL);
+    g_autofree char *text = NULL;
+    gsize n = 0;
+
+    f->folder = test_folder_new();
+    f->program = g_build_filename(f->folder, "hmsg-agent", NULL);
+    f->said = g_build_filename(f->folder, "said", NULL);
+    g_assert_true(g_file_get_contents(built, &text, &n, NULL));
+    g_assert_true(g_file_set_contents(f->program, text, (gssize)n, NULL));
+    g_assert_cmpint(chmod(f->folder, 0777), ==, 0);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    g_free(f->said);
+    g_free(f->program);
+    test_folder_remove(f->folder);
+}
+
+static void become_user(gpointer data)
+{
+    if (setgroups(0, NULL) < 0 || setresgid(USER, USER, USER) < 0 || setresuid(USER, USER, USER) < 0)
+        _exit(126);
+}
+
+/* Does it load the library? */
+G_GNUC_UNUSED static bool is_preloaded(const Fixture *f, gid_t group, mode_t mode)
+{
+    const char *argv[] = {f->program, "--version", NULL};
+    g_auto(GStrv) environment = g_get_environ();
+    g_autofree char *out = NULL, *err = NULL;
+    g_autoptr(GError) error = NULL;
+    int status = 0;
+
+    g_assert_cmpint(chown(f->program, 0, group), ==, 0);
+    g_assert_cmpint(chmod(f->program, mode), ==, 0);
+    environment = g_environ_setenv(environment, "LD_PRELOAD", g_getenv("HMSG_TEST_PRELOAD"), TRUE);
+    environment = g_environ_setenv(environment, "HMSG_TEST_PRELOADED", f->said, TRUE);
+    g_assert_true(g_spawn_sync(NULL, (char **)(uintptr_t)argv, environment, G_SPAWN_DEFAULT, become_user,
+                               NULL, &out, &err, &status, &error));
+    if (status != 0)
+        g_error("hmsg-agent --version: %d, %s", status, err);
+    g_assert_nonnull(strstr(out, "hmsg-agent"));
+    bool said = g_file_test(f->said, G_FILE_TEST_EXISTS);
+    (void)unlink(f->said);
+    return said;
+}
+
+static void test_preload(Fixture *f, gconstpointer data)
+{
+#ifdef __SANITIZE_ADDRESS__
+    g_test_skip("a sanitizer cannot look into a program that is set-gid");
+#else
+    struct statvfs fs;
+
+    g_assert_cmpint(statvfs(f->folder, &fs), ==, 0);
+    if (getuid() != 0 || (fs.f_flag & ST_NOSUID) != 0) {
+        g_test_skip("only root can make a program set-gid, where the file system lets it");
+        return;
+    }
+    g_assert_true(is_preloaded(f, 0, 0755)); /* so the library works */
+    g_assert_false(is_preloaded(f, GROUP, 02755));
+#endif
+}
+
+static void test_pinentry(TestAgent *a, gconstpointer data)
+{
+    g_autofree char *fake = g_build_filename(a->folder, "pinentry", NULL);
+    g_autofree char *said = g_build_filename(a->folder, "said", NULL);
+    g_autofree char *script = g_strdup_printf("#!/bin/sh\ntouch '%s'\necho OK\n", said);
+    g_autofree char *path = g_strconcat(a->folder, ":", g_getenv("PATH"), NULL);
+    g_autofree char *before = g_strdup(g_getenv("PATH"));
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(g_file_set_contents(fake, script, -1, NULL));
+    g_assert_cmpint(chmod(fake, 0700), ==, 0);
+    g_setenv("PATH", path, TRUE);
+    agent_start(a, NULL);
+    g_setenv("PATH", before, TRUE);
+    agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, "Unlock", g_variant_new("(a{sv})", NULL), NULL,
+        G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, TEST_AWAIT_SECONDS * 1000, NULL, &error);
+    g_assert_null(reply); /* the installed one has no screen here, or there is none */
+    g_assert_false(g_file_test(said, G_FILE_TEST_EXISTS));
+    agent_expect_state(a, "locked");
+    agent_stop(a);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add("/dbus/preload/preload", Fixture, NULL, set_up, test_preload, tear_down);
+    g_test_add("/dbus/preload/pinentry", TestAgent, NULL, agent_set_up, test_pinentry, agent_tear_down);
+    return g_test_run();
+}
