@@ -26,6 +26,7 @@ typedef struct Poll {
     char relay[RELAY_TEXT_SIZE];
     OutboxRow row;
     RelaysRequest *request;
+    bool again; /* from the first row on, once more */
 } Poll;
 
 struct Outbox {
@@ -37,6 +38,7 @@ struct Outbox {
     OutboxRequest *requests;
     sd_event_source *timer;
     bool pumping;
+    int64_t begun; /* what was queued before this may have been submitted by an agent of before */
 };
 
 /* outbox.c */

@@ -71,6 +71,10 @@ static void poll_next(Poll *p)
     int r;
 
     r = outbox_store_next_at(o->store, p->relay, OUTBOX_ACCEPTED, p->row.serial, &p->row);
+    if (r == HMSG_ERROR_NOT_FOUND && p->again) {
+        p->again = false;
+        r = outbox_store_next_at(o->store, p->relay, OUTBOX_ACCEPTED, 0, &p->row);
+    }
     if (r == 0)
         r = relays_status(o->m->relays, p->relay, p->row.message, on_state, p, &p->request);
     if (r != 0)
@@ -82,8 +86,10 @@ void outbox_status_start(Outbox *o, const char *relay)
     Poll *p;
 
     DL_FOREACH (o->polls, p)
-        if (strcmp(p->relay, relay) == 0)
+        if (strcmp(p->relay, relay) == 0) {
+            p->again = true;
             return;
+        }
     p = calloc(1, sizeof(*p));
     if (!p)
         return;

@@ -139,6 +139,8 @@ static void on_submitted(int r, const char *detail, const RelaysResult *result, 
         (void)outbox_set_state(o, &d->row, OUTBOX_ACCEPTED, "");
         if (d->told != OUTBOX_QUEUED)
             (void)outbox_set_state(o, &d->row, d->told, "");
+        else if (d->row.attempts > 0 || d->row.queued <= o->begun)
+            outbox_status_start(o, d->row.relay); /* an earlier try may have reached it, and been told of */
     } else {
         not_submitted(o, &d->row, r, detail, retry_after);
     }
@@ -273,6 +275,7 @@ int outbox_new(Manager *m, Outbox **ret)
     if (!o)
         return -ENOMEM;
     o->m = m;
+    o->begun = clock_realtime();
     r = outbox_store_new(m->store, &o->store);
     if (r == 0)
         r = workers_new(m->event, &o->workers);
