@@ -197,7 +197,7 @@ int tpm_duplicate(const TPM2B_PUBLIC *parent, const uint8_t name[static TPM_NAME
 {
     _cleanup_(secret_freep) Secret *z = NULL, *seed = NULL;
     const TPMS_ECC_POINT *p = &parent->publicArea.unique.ecc;
-    Point theirs = {.form = POINT_UNCOMPRESSED}, ours;
+    Point theirs = {.form = POINT_UNCOMPRESSED}, ours = {0};
     int r = place_coordinate(&p->x, theirs.x);
 
     if (r == 0)
