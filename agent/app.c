@@ -42,25 +42,18 @@ static bool set_name(App *a, AppKind kind, const char *name, size_t n)
     return true;
 }
 
-static int read_text(int folder, const char *path, Buf *ret)
-{
-    int r = file_read(folder, path, ret);
-
-    return r == 0 ? buf_append(ret, "", 1) : r;
-}
-
 /* The value of key in the first [section] of a key file (Desktop Entry Specification). */
-static const char *find_value(char *text, const char *section, const char *key, size_t *ret_size)
+static const char *find_value(const char *text, const char *section, const char *key, size_t *ret_size)
 {
-    size_t n = strlen(key);
+    size_t n = strlen(key), size;
     bool inside = false;
-    char *rest = NULL;
 
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+    for (const char *line = text; *line; line += size + (line[size] == '\n')) {
+        size = strcspn(line, "\n");
         if (line[0] == '[')
-            inside = strcmp(line, section) == 0;
-        else if (inside && strncmp(line, key, n) == 0 && line[n] == '=') {
-            *ret_size = strlen(line + n + 1);
+            inside = size == strlen(section) && strncmp(line, section, size) == 0;
+        else if (inside && size > n && strncmp(line, key, n) == 0 && line[n] == '=') {
+            *ret_size = size - n - 1;
             return line + n + 1;
         }
     }
@@ -75,12 +68,12 @@ static int look_for_flatpak(int process, App *a)
     size_t n = 0;
     int r;
 
-    r = read_text(process, "root/" FLATPAK_INFO, &info);
+    r = file_read(process, "root/" FLATPAK_INFO, &info);
     if (r == -ENOENT)
         return 0;
     if (r < 0)
         return r;
-    name = find_value((char *)info.data, "[Application]", "name", &n);
+    name = find_value(buf_text(&info), "[Application]", "name", &n);
     return name && set_name(a, APP_FLATPAK, name, n) ? 0 : -EBADMSG;
 }
 
@@ -89,11 +82,11 @@ static int look_for_flatpak(int process, App *a)
 static int look_at_mounts(int process)
 {
     _cleanup_(buf_done) Buf mounts = BUF_MAX(MOUNTS_SIZE_MAX);
-    int r = read_text(process, "mountinfo", &mounts);
+    int r = file_read(process, "mountinfo", &mounts);
 
     if (r < 0)
         return r;
-    return strstr((const char *)mounts.data, " /" FLATPAK_INFO " ") ? -EACCES : 0;
+    return strstr(buf_text(&mounts), " /" FLATPAK_INFO " ") ? -EACCES : 0;
 }
 
 /* The label of AppArmor that snapd gives: "snap.NAME.APP (enforce)". */
@@ -102,10 +95,10 @@ static void look_for_snap(int process, App *a)
     _cleanup_(buf_done) Buf label = BUF_MAX(LABEL_SIZE_MAX);
     const char *name, *end;
 
-    if (read_text(process, "attr/current", &label) < 0 ||
-        strncmp((const char *)label.data, "snap.", strlen("snap.")) != 0)
+    if (file_read(process, "attr/current", &label) < 0 ||
+        strncmp(buf_text(&label), "snap.", strlen("snap.")) != 0)
         return;
-    name = (const char *)label.data + strlen("snap.");
+    name = buf_text(&label) + strlen("snap.");
     end = strchr(name, '.');
     if (!end || !set_name(a, APP_SNAP, name, (size_t)(end - name)))
         a->kind = APP_UNKNOWN;
@@ -116,10 +109,10 @@ static void look_at_program(int process, App *a)
     _cleanup_(buf_done) Buf text = BUF_MAX(LABEL_SIZE_MAX);
     size_t n = 0;
 
-    if (read_text(process, "comm", &text) < 0)
+    if (file_read(process, "comm", &text) < 0)
         return;
-    for (const uint8_t *c = text.data; *c && *c != '\n' && n < sizeof(a->program) - 1; c++)
-        a->program[n++] = isprint(*c) ? (char)*c : '?';
+    for (const char *c = buf_text(&text); *c && *c != '\n' && n < sizeof(a->program) - 1; c++)
+        a->program[n++] = *c >= ' ' && *c <= '~' ? *c : '?';
 }
 
 void app_look(const char *proc_folder, pid_t pid, App *ret)

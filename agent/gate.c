@@ -23,7 +23,6 @@
 #define REFUSAL_USEC (600ull * 1000000) /* until the user is asked again about a program that was denied */
 #define QUESTIONS_MAX 16u               /* programs that wait for the user */
 #define ANSWERS_MAX 256u                /* that are remembered */
-#define KEY_SIZE (APP_ID_SIZE + 8u)     /* app, ' ', permission */
 
 /* A call that waits for one of the two. */
 typedef struct Held {
@@ -53,7 +52,7 @@ struct GateLook {
 typedef struct Question {
     struct Question *prev, *next;
     Gate *g;
-    char key[KEY_SIZE];
+    char key[RULES_KEY_SIZE];
     char text[PINENTRY_TEXT_MAX + 1];
     Prompt *prompt; /* of the first in the list */
 } Question;
@@ -61,7 +60,7 @@ typedef struct Question {
 /* What the user said. */
 typedef struct Answer {
     UT_hash_handle hh;
-    char key[KEY_SIZE];
+    char key[RULES_KEY_SIZE];
     bool allowed;
     uint64_t until; /* CLOCK_BOOTTIME; of a refusal */
 } Answer;
@@ -143,12 +142,10 @@ int gate_keep_order(Client *c, sd_bus_message *call)
         return_free(c, own);
         return 0;
     }
-    r = sd_bus_message_rewind(call, true);
-    if (r >= 0)
-        r = sd_bus_enqueue_for_read(sd_bus_message_get_bus(call), call);
-    if (r >= 0)
+    r = call_again(call);
+    if (r == 0)
         r = return_new(c, call);
-    return r < 0 ? r : 1;
+    return r == 0 ? 1 : r;
 }
 
 /* r 0: the calls come anew, else they get this error. */
@@ -397,13 +394,13 @@ static int ask(Gate *g, const App *app, const char *key, const char *permission,
 }
 
 /* Rules, then what the user said, then what holds for its kind. */
-static Verdict judge(Gate *g, const App *app, const char *id, const char *key, const char *permission)
+static Verdict judge(Gate *g, const App *app, const char *key, const char *permission)
 {
     Verdict v;
 
     if (strcmp(permission, "manage") == 0)
         return app_is_sandboxed(app) ? VERDICT_DENY : VERDICT_ALLOW;
-    v = g->m->rules ? rules_find(g->m->rules, id, permission) : VERDICT_NONE;
+    v = g->m->rules ? rules_find(g->m->rules, key) : VERDICT_NONE;
     if (v == VERDICT_NONE)
         v = app_is_sandboxed(app) ? g->sandboxed : g->host;
     return v == VERDICT_ASK ? find_answer(g, key) : v;
@@ -424,7 +421,7 @@ static int refuse(const char *id, const char *permission, sd_bus_error *error)
 
 int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission, sd_bus_error *error)
 {
-    char id[APP_ID_SIZE], key[KEY_SIZE];
+    char id[APP_ID_SIZE], key[RULES_KEY_SIZE];
     uint64_t epoch = g->m->identity ? identity_epoch(g->m->identity) : 0;
     Verdict v;
     int r;
@@ -438,8 +435,8 @@ int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission,
         forget_answers(g);
     g->epoch = epoch;
     app_id(&c->app, id);
-    (void)snprintf(key, sizeof(key), "%s %s", id, permission);
-    v = judge(g, &c->app, id, key, permission);
+    rules_key(id, permission, key);
+    v = judge(g, &c->app, key, permission);
     if (v == VERDICT_ASK && sd_bus_message_get_allow_interactive_authorization(call) > 0) {
         r = ask(g, &c->app, key, permission, call);
         return r == 0 ? 1 : bus_fail(error, r, NULL);

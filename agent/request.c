@@ -118,17 +118,21 @@ int request_fail(Request *q, int error, const char *detail)
     return r;
 }
 
+int call_again(sd_bus_message *call)
+{
+    int r = sd_bus_message_rewind(call, true);
+
+    if (r >= 0)
+        r = sd_bus_enqueue_for_read(sd_bus_message_get_bus(call), call);
+    return r < 0 ? r : 0;
+}
+
 int request_again(Request *q)
 {
-    int r = 0;
+    int r = q->client ? call_again(q->call) : 0;
 
-    if (q->client) {
-        r = sd_bus_message_rewind(q->call, true);
-        if (r >= 0)
-            r = sd_bus_enqueue_for_read(sd_bus_message_get_bus(q->call), q->call);
-    }
-    q->answered = r >= 0;
-    return r < 0 ? r : 0;
+    q->answered = r == 0;
+    return r;
 }
 
 int request_progress(Request *q, const char *job, uint64_t done, uint64_t total)

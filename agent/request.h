@@ -26,6 +26,8 @@ int request_reply(Request *r, const char *types, ...);
 /* error: HmsgError or -errno; detail NULL or "": error_message(error). */
 int request_fail(Request *r, int error, const char *detail);
 
+/* Queues a call behind all that its connection has read, as if it had just come. 0 or a negative errno. */
+int call_again(sd_bus_message *call);
 /* Gives the call to its method anew, as if it had just come; counts as answered unless it fails. */
 int request_again(Request *r);
 

@@ -15,14 +15,14 @@
 
 typedef struct Entry {
     UT_hash_handle hh;
-    char key[APP_ID_SIZE + 8]; /* app, ' ', permission */
+    char key[RULES_KEY_SIZE];
     Rule rule;
 } Entry;
 
 typedef struct Gathered {
     UT_hash_handle hh;
     char key[APP_ID_SIZE + APP_PROGRAM_SIZE + 16];
-    char app[APP_ID_SIZE], program[APP_PROGRAM_SIZE], permission[8];
+    char app[APP_ID_SIZE], program[APP_PROGRAM_SIZE], permission[RULES_PERMISSION_SIZE];
     bool allowed;
     int64_t first, last;
     uint64_t n;
@@ -58,6 +58,11 @@ static bool permission_is_valid(const char *permission)
     return strcmp(permission, "decrypt") == 0 || strcmp(permission, "sign") == 0;
 }
 
+void rules_key(const char *app, const char *permission, char ret[static RULES_KEY_SIZE])
+{
+    (void)snprintf(ret, RULES_KEY_SIZE, "%s %s", app, permission);
+}
+
 static int entry_add(Rules *r, const char *app, const char *permission, Verdict verdict, int64_t since)
 {
     Entry *e = calloc(1, sizeof(*e));
@@ -66,19 +71,17 @@ static int entry_add(Rules *r, const char *app, const char *permission, Verdict 
         return -ENOMEM;
     (void)snprintf(e->rule.app, sizeof(e->rule.app), "%s", app);
     (void)snprintf(e->rule.permission, sizeof(e->rule.permission), "%s", permission);
-    (void)snprintf(e->key, sizeof(e->key), "%s %s", app, permission);
+    rules_key(app, permission, e->key);
     e->rule.verdict = verdict;
     e->rule.since = since;
     HASH_ADD_STR(r->entries, key, e);
     return 0;
 }
 
-static Entry *entry_find(const Rules *r, const char *app, const char *permission)
+static Entry *entry_find(const Rules *r, const char *key)
 {
-    char key[APP_ID_SIZE + 8];
     Entry *e = NULL;
 
-    (void)snprintf(key, sizeof(key), "%s %s", app, permission);
     HASH_FIND_STR(r->entries, key, e);
     return e;
 }
@@ -185,10 +188,19 @@ static int write_all(Rules *r)
     return q == 0 ? db_commit(db) : q;
 }
 
+static void drop_gathered(Rules *r)
+{
+    Gathered *g, *next;
+
+    HASH_ITER (hh, r->gathered, g, next) {
+        HASH_DEL(r->gathered, g);
+        free(g);
+    }
+}
+
 /* What cannot be written stays, and is tried again. */
 static int flush(Rules *r)
 {
-    Gathered *g, *next;
     int q;
 
     r->timer = sd_event_source_disable_unref(r->timer);
@@ -199,26 +211,19 @@ static int flush(Rules *r)
         log_warning("The log of uses cannot be written: %s", error_message(q));
         return q;
     }
-    HASH_ITER (hh, r->gathered, g, next) {
-        HASH_DEL(r->gathered, g);
-        free(g);
-    }
+    drop_gathered(r);
     return 0;
 }
 
 Rules *rules_free(Rules *r)
 {
-    Entry *e, *e_next;
-    Gathered *g, *g_next;
+    Entry *e, *next;
 
     if (!r)
         return NULL;
     (void)flush(r);
-    HASH_ITER (hh, r->gathered, g, g_next) {
-        HASH_DEL(r->gathered, g);
-        free(g);
-    }
-    HASH_ITER (hh, r->entries, e, e_next) {
+    drop_gathered(r);
+    HASH_ITER (hh, r->entries, e, next) {
         HASH_DEL(r->entries, e);
         free(e);
     }
@@ -232,9 +237,9 @@ Rules *rules_free(Rules *r)
     return NULL;
 }
 
-Verdict rules_find(const Rules *r, const char *app, const char *permission)
+Verdict rules_find(const Rules *r, const char *key)
 {
-    const Entry *e = entry_find(r, app, permission);
+    const Entry *e = entry_find(r, key);
 
     return e ? e->rule.verdict : VERDICT_NONE;
 }
@@ -258,12 +263,14 @@ static int rule_remove(Rules *r, Entry *e)
 int rules_set(Rules *r, const char *app, const char *permission, Verdict verdict)
 {
     int64_t now = clock_realtime();
+    char key[RULES_KEY_SIZE];
     Entry *e;
     int q;
 
     if (!app_id_is_valid(app) || !permission_is_valid(permission))
         return HMSG_ERROR_INVALID_ARGS;
-    e = entry_find(r, app, permission);
+    rules_key(app, permission, key);
+    e = entry_find(r, key);
     if (verdict == VERDICT_NONE)
         return rule_remove(r, e);
     if (!e && HASH_COUNT(r->entries) >= RULES_MAX)

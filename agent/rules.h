@@ -8,6 +8,8 @@
 #include "agent/manager.h"
 
 #define RULES_MAX 1024u
+#define RULES_PERMISSION_SIZE 8u /* of the names of permissions */
+#define RULES_KEY_SIZE (APP_ID_SIZE + RULES_PERMISSION_SIZE)
 #define RULES_LOG_MAX 10000u        /* entries; the oldest go */
 #define RULES_LOG_DAYS 90u          /* then an entry goes */
 #define RULES_LOG_DELAY 60000000ull /* µs */
@@ -21,7 +23,7 @@ int verdict_parse(const char *text, Verdict *ret); /* INVALID_ARGS */
 
 typedef struct Rule {
     char app[APP_ID_SIZE];
-    char permission[8]; /* decrypt or sign */
+    char permission[RULES_PERMISSION_SIZE]; /* decrypt or sign */
     Verdict verdict;
     int64_t since; /* seconds since 1970 */
 } Rule;
@@ -37,8 +39,10 @@ int rules_new(Manager *m, Rules **ret);
 Rules *rules_free(Rules *r); /* writes what was gathered */
 DEFINE_CLEANUP(Rules *, rules_free)
 
-/* What is set for this program; NONE: nothing. */
-Verdict rules_find(const Rules *r, const char *app, const char *permission);
+/* What rules, and answers of the user, are found by. */
+void rules_key(const char *app, const char *permission, char ret[static RULES_KEY_SIZE]);
+/* What is set; NONE: nothing. */
+Verdict rules_find(const Rules *r, const char *key);
 /* NONE removes the rule: NOT_FOUND. INVALID_ARGS: no app id, or no such permission. QUOTA_EXCEEDED. */
 int rules_set(Rules *r, const char *app, const char *permission, Verdict verdict);
 int rules_each(const Rules *r, int (*f)(const Rule *rule, void *userdata), void *userdata);

@@ -57,11 +57,19 @@ static unsigned count(const Fixture *f)
     return n;
 }
 
+static Verdict find(const Rules *r, const char *app, const char *permission)
+{
+    char key[RULES_KEY_SIZE];
+
+    rules_key(app, permission, key);
+    return rules_find(r, key);
+}
+
 static void test_set(Fixture *f, gconstpointer data)
 {
     Rules *r = f->m.rules;
 
-    g_assert_cmpint(rules_find(r, MAIL, "decrypt"), ==, VERDICT_NONE);
+    g_assert_cmpint(find(r, MAIL, "decrypt"), ==, VERDICT_NONE);
     g_assert_cmpint(rules_set(r, MAIL, "decrypt", VERDICT_DENY), ==, 0);
     g_assert_cmpint(rules_set(r, MAIL, "decrypt", VERDICT_ALLOW), ==, 0);
     g_assert_cmpint(rules_set(r, "host", "sign", VERDICT_ASK), ==, 0);
@@ -70,12 +78,12 @@ static void test_set(Fixture *f, gconstpointer data)
     open_rules(f);
     r = f->m.rules;
     g_assert_cmpuint(count(f), ==, 2);
-    g_assert_cmpint(rules_find(r, MAIL, "decrypt"), ==, VERDICT_ALLOW);
-    g_assert_cmpint(rules_find(r, MAIL, "sign"), ==, VERDICT_NONE);
-    g_assert_cmpint(rules_find(r, "host", "sign"), ==, VERDICT_ASK);
+    g_assert_cmpint(find(r, MAIL, "decrypt"), ==, VERDICT_ALLOW);
+    g_assert_cmpint(find(r, MAIL, "sign"), ==, VERDICT_NONE);
+    g_assert_cmpint(find(r, "host", "sign"), ==, VERDICT_ASK);
     g_assert_cmpint(rules_set(r, MAIL, "decrypt", VERDICT_NONE), ==, 0);
     g_assert_cmpint(rules_set(r, MAIL, "decrypt", VERDICT_NONE), ==, HMSG_ERROR_NOT_FOUND);
-    g_assert_cmpint(rules_find(r, MAIL, "decrypt"), ==, VERDICT_NONE);
+    g_assert_cmpint(find(r, MAIL, "decrypt"), ==, VERDICT_NONE);
     g_assert_cmpint(rules_set(r, "mail", "decrypt", VERDICT_ALLOW), ==, HMSG_ERROR_INVALID_ARGS);
     g_assert_cmpint(rules_set(r, MAIL, "manage", VERDICT_ALLOW), ==, HMSG_ERROR_INVALID_ARGS);
     g_assert_cmpuint(count(f), ==, 1);
