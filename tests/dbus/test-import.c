@@ -9,37 +9,19 @@
 #include <sys/wait.h>
 
 #include "tests/dbus/cipher.h"
+#include "tests/lib/pem.h"
 
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
 #define PASSWORD "the password of the file"
 #define KILLS 6u
 #define KILL_STEP 25000u /* µs; an import takes about a tenth of a second with a TPM in software */
 
-static char *text_of(BIO *bio)
-{
-    char *data = NULL;
-    long n = BIO_get_mem_data(bio, &data);
-    char *text = g_strndup(data, (gsize)n);
-
-    BIO_free(bio);
-    return text;
-}
-
-static char *private_pem(EVP_PKEY *key, const char *password)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-
-    g_assert_true(PEM_write_bio_PKCS8PrivateKey(bio, key, password ? EVP_aes_256_cbc() : NULL, password,
-                                                password ? (int)strlen(password) : 0, NULL, NULL) == 1);
-    return text_of(bio);
-}
-
 static char *public_pem(EVP_PKEY *key)
 {
     BIO *bio = BIO_new(BIO_s_mem());
 
     g_assert_true(PEM_write_bio_PUBKEY(bio, key) == 1);
-    return text_of(bio);
+    return test_bio_text(bio);
 }
 
 /* "text", unsigned, encrypted to a key that nobody here has yet. */
@@ -151,7 +133,7 @@ static void expect_key(TestAgent *a, EVP_PKEY *key)
 static void test_import(TestAgent *a, gconstpointer data)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL);
+    g_autofree char *pem = test_private_pem(key, NULL);
 
     agent_start(a, NULL);
     g_autoptr(GByteArray) before = package_to(a, key);
@@ -177,7 +159,7 @@ static void test_import(TestAgent *a, gconstpointer data)
 static void test_encrypted(TestAgent *a, gconstpointer data)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048), *sign_key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, PASSWORD), *sign = private_pem(sign_key, PASSWORD);
+    g_autofree char *pem = test_private_pem(key, PASSWORD), *sign = test_private_pem(sign_key, PASSWORD);
 
     agent_start(a, NULL);
     g_autoptr(GByteArray) before = package_to(a, key);
@@ -206,12 +188,12 @@ static void test_refused(TestAgent *a, gconstpointer data)
 {
     static const unsigned sizes[] = {1024, 3072};
     EVP_PKEY *key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL);
+    g_autofree char *pem = test_private_pem(key, NULL);
 
     agent_start(a, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
         EVP_PKEY *other = EVP_RSA_gen(sizes[i]);
-        g_autofree char *text = private_pem(other, NULL), *why = g_strdup_printf("%u bits", sizes[i]);
+        g_autofree char *text = test_private_pem(other, NULL), *why = g_strdup_printf("%u bits", sizes[i]);
 
         expect_refused(a, (Import){.key = text}, INVALID_ARGS, why);
         expect_refused(a, (Import){.key = pem, .sign_key = text}, INVALID_ARGS, why);
@@ -307,7 +289,7 @@ static void test_tpm_key(TestAgent *a, gconstpointer data)
 static void test_kill(TestAgent *a, gconstpointer data)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL);
+    g_autofree char *pem = test_private_pem(key, NULL);
 
     agent_start(a, NULL);
     g_autoptr(GByteArray) before = package_to(a, key);

@@ -8,23 +8,11 @@
 #include <string.h>
 
 #include "tests/dbus/cipher.h"
+#include "tests/lib/pem.h"
 #include "tests/unit/tpm/direct.h"
 
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
 #define PASSWORD "the password of the file"
-
-static char *private_pem(EVP_PKEY *key, const char *password)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *data = NULL;
-
-    g_assert_true(PEM_write_bio_PKCS8PrivateKey(bio, key, password ? EVP_aes_256_cbc() : NULL, password,
-                                                password ? (int)strlen(password) : 0, NULL, NULL) == 1);
-    long n = BIO_get_mem_data(bio, &data);
-    char *text = g_strndup(data, (gsize)n);
-    BIO_free(bio);
-    return text;
-}
 
 /* index: of the memfd in the call. */
 static void add_fd(GUnixFDList *fds, const char *text)
@@ -132,8 +120,8 @@ static void boot_otherwise(TestAgent *a, ESYS_TR pcr)
 static void test_approve(TestAgent *a, gconstpointer data)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048), *other = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL), *encrypted = private_pem(key, PASSWORD);
-    g_autofree char *wrong = private_pem(other, NULL), *why = NULL;
+    g_autofree char *pem = test_private_pem(key, NULL), *encrypted = test_private_pem(key, PASSWORD);
+    g_autofree char *wrong = test_private_pem(other, NULL), *why = NULL;
 
     agent_start(a, NULL);
     agent_expect_named(approve(a, pem, NULL, NULL), ERROR("NoIdentity"));
@@ -171,7 +159,7 @@ static void test_approve(TestAgent *a, gconstpointer data)
 static void test_pin(TestAgent *a, gconstpointer data)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL);
+    g_autofree char *pem = test_private_pem(key, NULL);
 
     agent_start(a, NULL);
     agent_expect_named(create(a, "7", pem, "2580", NULL), NULL);
@@ -190,7 +178,7 @@ static void test_pin(TestAgent *a, gconstpointer data)
 static void test_forged(TestAgent *a, gconstpointer data)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL), *text = NULL;
+    g_autofree char *pem = test_private_pem(key, NULL), *text = NULL;
     g_autofree char *keys = g_build_filename(a->data, "keys", NULL);
 
     agent_start(a, NULL);
@@ -230,7 +218,7 @@ static void test_arguments(TestAgent *a, gconstpointer data)
 {
     static const char *const wrong[] = {"", "24", "7,", ",7", "7,7", "0,1,2,3,4,5,6,7,8", "7;11", "007"};
     EVP_PKEY *key = EVP_RSA_gen(2048);
-    g_autofree char *pem = private_pem(key, NULL);
+    g_autofree char *pem = test_private_pem(key, NULL);
 
     agent_start(a, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)

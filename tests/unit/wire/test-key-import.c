@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "libhmsg/base/error.h"
+#include "tests/lib/pem.h"
 
 #define PASSWORD "the password of the file"
 
@@ -42,26 +43,6 @@ static EVP_PKEY *rsa(unsigned bits, unsigned long exponent)
     BN_free(e);
     EVP_PKEY_CTX_free(ctx);
     return key;
-}
-
-static char *text_of(BIO *bio)
-{
-    char *data = NULL;
-    long n = BIO_get_mem_data(bio, &data);
-    char *text = g_strndup(data, (gsize)n);
-
-    BIO_free(bio);
-    return text;
-}
-
-/* PKCS#8; password NULL: not encrypted. */
-static char *pem_of(EVP_PKEY *key, const char *password)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-
-    g_assert_true(PEM_write_bio_PKCS8PrivateKey(bio, key, password ? EVP_aes_256_cbc() : NULL, password,
-                                                password ? (int)strlen(password) : 0, NULL, NULL) == 1);
-    return text_of(bio);
 }
 
 static int import(const char *text, const char *password, Result *ret)
@@ -105,7 +86,7 @@ static void expect_good(EVP_PKEY *key, const char *text, const char *password)
 static void test_forms(void)
 {
     EVP_PKEY *key = rsa(2048, 65537);
-    g_autofree char *plain = pem_of(key, NULL), *encrypted = pem_of(key, PASSWORD);
+    g_autofree char *plain = test_private_pem(key, NULL), *encrypted = test_private_pem(key, PASSWORD);
     g_auto(Result) result = {0};
     BIO *bio = BIO_new(BIO_s_mem());
 
@@ -116,7 +97,7 @@ static void test_forms(void)
     g_assert_nonnull(strstr(result.why, "wrong"));
     expect_refused(encrypted, HMSG_ERROR_LOCKED, "its password is needed");
     g_assert_true(PEM_write_bio_PrivateKey_traditional(bio, key, NULL, NULL, 0, NULL, NULL) == 1);
-    g_autofree char *old = text_of(bio);
+    g_autofree char *old = test_bio_text(bio);
     g_assert_true(g_str_has_prefix(old, "-----BEGIN RSA PRIVATE KEY-----"));
     expect_good(key, old, NULL);
     EVP_PKEY_free(key);
@@ -128,13 +109,13 @@ static void test_kinds(void)
 
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
         EVP_PKEY *key = rsa(sizes[i], 65537);
-        g_autofree char *text = pem_of(key, NULL), *why = g_strdup_printf("has %u bits", sizes[i]);
+        g_autofree char *text = test_private_pem(key, NULL), *why = g_strdup_printf("has %u bits", sizes[i]);
 
         expect_refused(text, HMSG_ERROR_INVALID_ARGS, why);
         EVP_PKEY_free(key);
     }
     EVP_PKEY *exponent = rsa(2048, 3), *curve = EVP_EC_gen("P-256");
-    g_autofree char *text = pem_of(exponent, NULL), *ec = pem_of(curve, NULL);
+    g_autofree char *text = test_private_pem(exponent, NULL), *ec = test_private_pem(curve, NULL);
     expect_refused(text, HMSG_ERROR_INVALID_ARGS, "exponent");
     expect_refused(ec, HMSG_ERROR_INVALID_ARGS, "Only RSA");
     EVP_PKEY_free(exponent);
@@ -204,7 +185,7 @@ static void test_weak(void)
     BN_CTX *ctx = BN_CTX_new();
     BIGNUM *p = weak_prime(ctx), *q = weak_prime(ctx);
     EVP_PKEY *key = key_of(p, q, ctx);
-    g_autofree char *text = pem_of(key, NULL);
+    g_autofree char *text = test_private_pem(key, NULL);
 
     expect_refused(text, HMSG_ERROR_INVALID_ARGS, "CVE-2017-15361");
     EVP_PKEY_free(key);
@@ -229,7 +210,7 @@ static void test_mixed(void)
     memcpy(to->data, from->data, to->data_size);
     g_assert_true(EVP_PKEY_fromdata_init(ctx) == 1 &&
                   EVP_PKEY_fromdata(ctx, &mixed, EVP_PKEY_KEYPAIR, params) == 1);
-    g_autofree char *text = pem_of(mixed, NULL);
+    g_autofree char *text = test_private_pem(mixed, NULL);
     expect_refused(text, HMSG_ERROR_INVALID_ARGS, "do not fit together");
     OSSL_PARAM_free(params);
     OSSL_PARAM_free(other);
@@ -248,7 +229,7 @@ static char *pem_with_rounds(EVP_PKEY *key, int rounds)
     g_assert_true(sig && PEM_write_bio_PKCS8(bio, sig) == 1);
     X509_SIG_free(sig);
     PKCS8_PRIV_KEY_INFO_free(info);
-    return text_of(bio);
+    return test_bio_text(bio);
 }
 
 /* A file of others could have us compute for hours. */
@@ -265,7 +246,7 @@ static void test_rounds(void)
 static void test_garbage(void)
 {
     EVP_PKEY *key = rsa(2048, 65537);
-    g_autofree char *text = pem_of(key, NULL);
+    g_autofree char *text = test_private_pem(key, NULL);
     g_auto(Result) result = {0};
 
     expect_refused("no key", HMSG_ERROR_INVALID_ARGS, "no private key in PEM");
