@@ -18,6 +18,7 @@
 #define KEY_BITS 2048
 #define EXPONENT 65537u
 #define DER_MAX 12288u
+#define MARK "-----BEGIN "
 
 static int refuse(char why[static KEY_IMPORT_WHY_SIZE], int r, const char *text)
 {
@@ -41,30 +42,50 @@ static int give_password(char *buf, int size, int writing, void *userdata)
     return (int)secret_size(a->password);
 }
 
-/* What a file may have us compute before its password is known to be wrong. scrypt OpenSSL bounds itself. */
+static bool is_bounded_pbkdf2(const ASN1_TYPE *parameters)
+{
+    PBKDF2PARAM *p = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), parameters);
+    int64_t iterations = 0;
+    bool good = p && ASN1_INTEGER_get_int64(&iterations, p->iter) == 1 && iterations > 0 &&
+                iterations <= KEY_IMPORT_ITERATIONS_MAX;
+
+    PBKDF2PARAM_free(p);
+    return good;
+}
+
+static bool take_factor(const ASN1_INTEGER *from, uint64_t *product)
+{
+    uint64_t factor = 0;
+
+    if (ASN1_INTEGER_get_uint64(&factor, from) != 1 || factor == 0 ||
+        factor > KEY_IMPORT_SCRYPT_MAX / *product)
+        return false;
+    *product *= factor;
+    return true;
+}
+
+/* Of its memory OpenSSL has a bound of its own, of its time it has none. */
+static bool is_bounded_scrypt(const ASN1_TYPE *parameters)
+{
+    SCRYPT_PARAMS *p = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(SCRYPT_PARAMS), parameters);
+    uint64_t product = 1;
+    bool good = p && take_factor(p->costParameter, &product) && take_factor(p->blockSize, &product) &&
+                take_factor(p->parallelizationParameter, &product);
+
+    SCRYPT_PARAMS_free(p);
+    return good;
+}
+
+/* What a file may have us compute before its password is known to be wrong. */
 static bool is_bounded(const X509_ALGOR *algorithm)
 {
-    const ASN1_OBJECT *oid = NULL;
-    const void *parameters = NULL;
-    int type = 0;
-    bool good = false;
+    PBE2PARAM *pbe = OBJ_obj2nid(algorithm->algorithm) == NID_pbes2
+                         ? ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), algorithm->parameter)
+                         : NULL;
+    int function = pbe ? OBJ_obj2nid(pbe->keyfunc->algorithm) : NID_undef;
+    bool good = (function == NID_id_pbkdf2 && is_bounded_pbkdf2(pbe->keyfunc->parameter)) ||
+                (function == NID_id_scrypt && is_bounded_scrypt(pbe->keyfunc->parameter));
 
-    X509_ALGOR_get0(&oid, &type, &parameters, algorithm);
-    if (OBJ_obj2nid(oid) != NID_pbes2 || type != V_ASN1_SEQUENCE)
-        return false;
-    PBE2PARAM *pbe = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), algorithm->parameter);
-    if (!pbe)
-        return false;
-    X509_ALGOR_get0(&oid, &type, &parameters, pbe->keyfunc);
-    if (OBJ_obj2nid(oid) == NID_id_pbkdf2 && type == V_ASN1_SEQUENCE) {
-        PBKDF2PARAM *kdf = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), pbe->keyfunc->parameter);
-        int64_t iterations = 0;
-
-        good = kdf && ASN1_INTEGER_get_int64(&iterations, kdf->iter) == 1 && iterations > 0 &&
-               iterations <= KEY_IMPORT_ITERATIONS_MAX;
-        PBKDF2PARAM_free(kdf);
-    } else
-        good = OBJ_obj2nid(oid) == NID_id_scrypt;
     PBE2PARAM_free(pbe);
     return good;
 }
@@ -87,8 +108,18 @@ static int check_encryption(const char *text, size_t n)
     return good ? 0 : HMSG_ERROR_INVALID_ARGS;
 }
 
+/* OpenSSL would pass over a first block for one that nobody has looked at. */
+static bool is_one_block(const char *text, size_t n)
+{
+    const char *first = memmem(text, n, MARK, strlen(MARK));
+
+    return first && !memmem(first + 1, n - (size_t)(first + 1 - text), MARK, strlen(MARK));
+}
+
 static int check_text(const char *text, size_t n, char why[static KEY_IMPORT_WHY_SIZE])
 {
+    if (!is_one_block(text, n))
+        return refuse(why, HMSG_ERROR_INVALID_ARGS, "This is not one private key in PEM, and nothing else");
     if (pem_is(text, n, "TSS2 PRIVATE KEY"))
         return refuse(why, HMSG_ERROR_INVALID_ARGS,
                       "This key is in a TPM already; such keys cannot be taken over");
@@ -97,10 +128,10 @@ static int check_text(const char *text, size_t n, char why[static KEY_IMPORT_WHY
                    ? 0
                    : refuse(why, HMSG_ERROR_INVALID_ARGS,
                             "The key is damaged, or encrypted with something else than PBKDF2 of at most "
-                            "10000000 rounds or scrypt");
+                            "10000000 rounds or scrypt of at most N r p = 8388608");
     if (pem_is(text, n, "PRIVATE KEY") || pem_is(text, n, "RSA PRIVATE KEY"))
         return 0;
-    return refuse(why, HMSG_ERROR_INVALID_ARGS, "This is no private key in PEM");
+    return refuse(why, HMSG_ERROR_INVALID_ARGS, "This is not one private key in PEM, and nothing else");
 }
 
 static int parse(const Secret *pem, const Secret *password, EVP_PKEY **ret,

@@ -8,6 +8,7 @@
 
 #define KEY_IMPORT_SIZE_MAX 16384u         /* bytes of the PEM */
 #define KEY_IMPORT_ITERATIONS_MAX 10000000 /* of PBKDF2: seconds */
+#define KEY_IMPORT_SCRYPT_MAX 8388608u     /* N r p of scrypt: the same */
 #define KEY_IMPORT_PRIME_SIZE 128u
 #define KEY_IMPORT_WHY_SIZE 200u
 

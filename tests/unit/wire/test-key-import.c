@@ -243,13 +243,62 @@ static void test_rounds(void)
     EVP_PKEY_free(key);
 }
 
+static char *pem_with_scrypt(EVP_PKEY *key, uint64_t n, uint64_t r, uint64_t p)
+{
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    X509_ALGOR *algorithm = PKCS5_pbe2_set_scrypt(EVP_aes_256_cbc(), NULL, 0, NULL, 16384, 8, 1);
+    X509_SIG *sig = PKCS8_set0_pbe(PASSWORD, -1, info, algorithm);
+    PBE2PARAM *pbe = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), algorithm->parameter);
+    SCRYPT_PARAMS *scrypt = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(SCRYPT_PARAMS), pbe->keyfunc->parameter);
+    BIO *bio = BIO_new(BIO_s_mem());
+
+    g_assert_true(ASN1_INTEGER_set_uint64(scrypt->costParameter, n) == 1 &&
+                  ASN1_INTEGER_set_uint64(scrypt->blockSize, r) == 1 &&
+                  ASN1_INTEGER_set_uint64(scrypt->parallelizationParameter, p) == 1);
+    g_assert_nonnull(
+        ASN1_TYPE_pack_sequence(ASN1_ITEM_rptr(SCRYPT_PARAMS), scrypt, &pbe->keyfunc->parameter));
+    g_assert_nonnull(ASN1_TYPE_pack_sequence(ASN1_ITEM_rptr(PBE2PARAM), pbe, &algorithm->parameter));
+    g_assert_true(PEM_write_bio_PKCS8(bio, sig) == 1);
+    SCRYPT_PARAMS_free(scrypt);
+    PBE2PARAM_free(pbe);
+    X509_SIG_free(sig);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return test_bio_text(bio);
+}
+
+static void test_scrypt(void)
+{
+    EVP_PKEY *key = rsa(2048, 65537);
+    g_autofree char *good = pem_with_scrypt(key, 16384, 8, 1), *large = pem_with_scrypt(key, 16384, 8, 65),
+                    *over = pem_with_scrypt(key, UINT64_C(1) << 62, 8, 1),
+                    *none = pem_with_scrypt(key, 16384, 8, 0);
+
+    expect_good(key, good, PASSWORD);
+    expect_refused(large, HMSG_ERROR_INVALID_ARGS, "N r p = 8388608");
+    expect_refused(over, HMSG_ERROR_INVALID_ARGS, "N r p = 8388608");
+    expect_refused(none, HMSG_ERROR_INVALID_ARGS, "N r p = 8388608");
+    EVP_PKEY_free(key);
+}
+
+/* The second one would be read in place of the first. */
+static void test_two(void)
+{
+    EVP_PKEY *key = rsa(2048, 65537);
+    g_autofree char *many = pem_with_rounds(key, 10000001),
+                    *two = g_strconcat("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", many,
+                                       NULL);
+
+    expect_refused(two, HMSG_ERROR_INVALID_ARGS, "nothing else");
+    EVP_PKEY_free(key);
+}
+
 static void test_garbage(void)
 {
     EVP_PKEY *key = rsa(2048, 65537);
     g_autofree char *text = test_private_pem(key, NULL);
     g_auto(Result) result = {0};
 
-    expect_refused("no key", HMSG_ERROR_INVALID_ARGS, "no private key in PEM");
+    expect_refused("no key", HMSG_ERROR_INVALID_ARGS, "not one private key in PEM");
     expect_refused("-----BEGIN TSS2 PRIVATE KEY-----\nAAAA\n-----END TSS2 PRIVATE KEY-----\n",
                    HMSG_ERROR_INVALID_ARGS, "in a TPM already");
     expect_refused("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", HMSG_ERROR_INVALID_ARGS,
@@ -277,6 +326,8 @@ int main(int argc, char *argv[])
     g_test_add_func("/wire/key-import/weak", test_weak);
     g_test_add_func("/wire/key-import/mixed", test_mixed);
     g_test_add_func("/wire/key-import/rounds", test_rounds);
+    g_test_add_func("/wire/key-import/scrypt", test_scrypt);
+    g_test_add_func("/wire/key-import/two", test_two);
     g_test_add_func("/wire/key-import/garbage", test_garbage);
     return g_test_run();
 }
