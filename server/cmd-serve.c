@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <malloc.h>
 #include <string.h>
 
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
 #include "server/cmd.h"
 #include "server/daemon.h"
+
+/* Above the buffers of TLS records, which come and go with each; below the 21,848 bytes that OpenSSL has for a
+ * handshake, whose place in the heap would stay with each connection as a hole. */
+#define MAPPED_FROM (20 * 1024)
 
 int cmd_serve(int argc, char **argv)
 {
@@ -14,6 +19,7 @@ int cmd_serve(int argc, char **argv)
     CmdArguments a;
     int r;
 
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
     if (!cmd_arguments(argc, argv, false, &a))
         return CMD_USAGE;
     if (options_load(a.config, &o, error) != 0) {
