@@ -4,6 +4,7 @@
 #include "cli/cmd.h"
 #include "cli/facts.h"
 #include "cli/json-util.h"
+#include "cli/pin.h"
 
 static const char *const names[] = {"address", "relay", "state"};
 static const RenderField columns[] = {
@@ -29,18 +30,30 @@ static int list(Ctl *ctl)
                : r;
 }
 
+/* The code that the relay's operator has given out, if there is one. */
+static int get_invite(Ctl *ctl, Secret **ret)
+{
+    if (!ctl_given(ctl, OPTION_INVITE) && !ctl_given(ctl, OPTION_INVITE_FD))
+        return 0;
+    return pin_get_text(ctl, OPTION_INVITE_FD, "Code of the invitation: ", ret);
+}
+
 static int enter(Ctl *ctl, const char *address)
 {
+    _cleanup_(secret_freep) Secret *invite = NULL;
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(json_unrefp) json_t *result = NULL;
     int r;
 
-    r = ctl_call_new(ctl, "Mail", "Register", &call);
+    r = get_invite(ctl, &invite);
+    if (r == 0)
+        r = ctl_call_new(ctl, "Mail", "Register", &call);
     if (r != 0)
         return r;
     hmsg_call_string(call, address);
-    hmsg_call_option_string(call, "invite", ctl->options.values[OPTION_INVITE]);
+    if (invite)
+        hmsg_call_option_string(call, "invite", (const char *)secret_bytes(invite));
     if (ctl_given(ctl, OPTION_TRUST_RELAY))
         hmsg_call_option_bool(call, "trust_relay", true);
     r = ctl_call_run(ctl, call, &reply);

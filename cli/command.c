@@ -30,7 +30,7 @@ const Command commands[] = {
     {"identity", "delete", "", "Destroy your keys, and what is encrypted to them", cmd_identity_delete,
      BIT(YES)},
     {"register", NULL, "[ADDRESS]", "Enter your keys at a relay under an address, with a mailbox",
-     cmd_register, BIT(LIST) | BIT(REMOVE) | BIT(TRUST_RELAY) | BIT(INVITE), 0, 1},
+     cmd_register, BIT(LIST) | BIT(REMOVE) | BIT(TRUST_RELAY) | BIT(INVITE) | BIT(INVITE_FD), 0, 1},
     {"contact", "add", "[ADDRESS]", "Look up a contact, or add one from a key file", cmd_contact_add,
      BIT(NAME) | BIT(KEY) | BIT(TRUST_RELAY), 0, 1},
     {"contact", "list", "", "List contacts", cmd_contact_list},

@@ -24,6 +24,7 @@ typedef enum OptionId {
     OPTION_GRACE,
     OPTION_HELP,
     OPTION_INVITE,
+    OPTION_INVITE_FD,
     OPTION_JSON,
     OPTION_KEEP_KEY,
     OPTION_KEY,

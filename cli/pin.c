@@ -13,8 +13,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "libhmsg/base/secret.h"
-
 #define PIN_MIN 4u   /* bytes, as the agent has it */
 #define PIN_MAX 256u /* bytes */
 #define LINE_SIZE (PIN_MAX + 2u)
@@ -105,6 +103,8 @@ typedef struct Kind {
 
 static Kind kind_of(OptionId from)
 {
+    if (from == OPTION_INVITE_FD)
+        return (Kind){"code", 1};
     return from == OPTION_PASSWORD_FD ? (Kind){"password", 1} : (Kind){"PIN", PIN_MIN};
 }
 
@@ -183,11 +183,10 @@ static int make_memfd(Ctl *ctl, const Secret *line, size_t size, int *ret)
     return 0;
 }
 
-int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd)
+static int get_line(Ctl *ctl, OptionId from, const char *prompt, bool twice, Secret **ret, size_t *ret_size)
 {
     const char *number = ctl->options.values[from];
     _cleanup_(secret_freep) Secret *line = NULL;
-    size_t size = 0;
     int r;
 
     r = process_harden(); /* neither a core nor a debugger of the same user */
@@ -195,9 +194,33 @@ int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd
         r = secret_new(LINE_SIZE, &line);
     if (r < 0)
         return ctl_fail(ctl, r, "Memory that stays out of swap (ulimit -l): %s", error_message(r));
-    r = number ? read_fd(ctl, kind_of(from), number, line, &size)
-               : ask(ctl, from, prompt, twice, line, &size);
+    r = number ? read_fd(ctl, kind_of(from), number, line, ret_size)
+               : ask(ctl, from, prompt, twice, line, ret_size);
+    if (r == 0)
+        *ret = TAKE_PTR(line);
+    return r;
+}
+
+int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd)
+{
+    _cleanup_(secret_freep) Secret *line = NULL;
+    size_t size = 0;
+    int r = get_line(ctl, from, prompt, twice, &line, &size);
+
     return r == 0 ? make_memfd(ctl, line, size, ret_fd) : r;
+}
+
+int pin_get_text(Ctl *ctl, OptionId from, const char *prompt, Secret **ret)
+{
+    _cleanup_(secret_freep) Secret *line = NULL;
+    size_t size = 0;
+    int r = get_line(ctl, from, prompt, false, &line, &size);
+
+    if (r != 0)
+        return r;
+    memset(secret_data(line) + size, 0, secret_size(line) - size); /* size is at most PIN_MAX */
+    *ret = TAKE_PTR(line);
+    return 0;
 }
 
 bool pin_can_ask(void)

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A PIN, or the password of a key file, on its way from the user to the agent: typed on the terminal, or out
- * of the descriptor that an option names; never an argument or a variable of the environment. It goes to the
- * agent as a memfd. */
+/* A PIN, the password of a key file, or the code of an invitation, on its way from the user to the agent:
+ * typed on the terminal, or out of the descriptor that an option names; never an argument or a variable of
+ * the environment. It goes to the agent as a memfd. */
 
 #include "cli/ctl.h"
+#include "libhmsg/base/secret.h"
 
 /* Up to the first line break. from: the option that names a descriptor. twice: a new PIN, which is typed
  * twice. *ret_fd is for pin_done. INVALID_ARGS: nobody to ask, no such descriptor, too short or too long. */
 int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd);
+/* The same as text, for what goes to the agent as such: *ret ends with a 0 byte. */
+int pin_get_text(Ctl *ctl, OptionId from, const char *prompt, Secret **ret);
 /* There is a terminal to ask on. */
 bool pin_can_ask(void);
 /* Overwrites and closes it, or any memfd with a secret. */

@@ -122,7 +122,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
         log_error("%s: %s", d->options->config, error);
     else {
         handlers_reload(d->handlers, &o);
-        log_info("Took over the guests, rates and message-lifetime of %s", d->options->config);
+        log_info("Took over registration, rates and message-lifetime of %s", d->options->config);
     }
     (void)sd_notify(false, "READY=1");
     return 0;

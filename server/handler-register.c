@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
-#include "libhmsg/base/file.h"
+#include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
 #include "server/handler.h"
@@ -13,11 +12,20 @@
 typedef struct Registration {
     HandlerWrite w;
     StoreIdentity identity;
+    Application application; /* has the invitation */
 } Registration;
+
+static Registration *registration_end(Registration *g)
+{
+    application_done(&g->application);
+    free(g);
+    return NULL;
+}
+DEFINE_CLEANUP(Registration *, registration_end)
 
 static void registration_free(HandlerWrite *w)
 {
-    free(w);
+    (void)registration_end((Registration *)w);
 }
 
 /* A member's statement tells the address that he gets here. */
@@ -32,27 +40,27 @@ static int check_address(const HttpRequest *r, const RegisterRequest *q, const I
     return strcmp(buf_text(&text), s->address) == 0 ? 0 : PROBLEM_REFUSED;
 }
 
-static int check_invite(HttpRequest *r, const Application *a)
+/* Whether the code is good is for the store to say, which uses it up together with the registration. */
+static int check_new(HttpRequest *r, const Application *a, StoreWrite *write)
 {
-    const char *path = handlers_of(r)->options->invite;
-    _cleanup_(buf_done) Buf word = BUF_MAX(INVITE_SIZE_MAX);
-    if (!path)
+    const unsigned mode = atomic_load(&handlers_of(r)->registration);
+    if (mode == REGISTRATION_OPEN)
         return 0;
-    int e = file_read(AT_FDCWD, path, &word);
-    if (e != 0)
-        return e;
-    while (word.size > 0 && word.data[word.size - 1] == '\n')
-        buf_truncate(&word, word.size - 1);
-    if (a->invite && word.size > 0 && strlen(a->invite) == word.size &&
-        bytes_equal(a->invite, word.data, word.size))
-        return 0;
-    http_answer_problem(r, PROBLEM_REFUSED, "This relay takes new users by invitation only", 0);
-    return PROBLEM_REFUSED;
+    if (mode == REGISTRATION_CLOSED) {
+        http_answer_problem(r, PROBLEM_REFUSED, "This relay takes no new users", 0);
+        return PROBLEM_REFUSED;
+    }
+    if (!a->invite)
+        return PROBLEM_INVITE_REQUIRED;
+    write->reg.by_invite = true;
+    write->reg.invite = a->invite;
+    write->reg.now = clock_realtime();
+    return handler_limit(r, LIMIT_INVITE);
 }
 
-/* Who may come: guests when the relay takes them; members who are new with an invitation. */
+/* Who may come: guests when the relay takes them; members who are new as the configuration says. */
 static int check_policy(HttpRequest *r, const RegisterRequest *q, const IdentityStatement *s,
-                        const Application *a)
+                        const Application *a, StoreWrite *write)
 {
     _cleanup_(freep) StoreIdentity *known = calloc(1, sizeof(*known));
     if (!known)
@@ -69,7 +77,7 @@ static int check_policy(HttpRequest *r, const RegisterRequest *q, const Identity
     int found = store_find_key(handlers_reader(r), rsa_key_thumbprint(s->sign), known);
     if (found == 0 && known->name[0])
         return 0;
-    return check_invite(r, a);
+    return check_new(r, a, write);
 }
 
 /* What is in the store now, which may be more than was asked for: a member who registered as guest stays one.
@@ -83,6 +91,8 @@ static int finish_registration(HandlerWrite *w)
     uint8_t skid[KID_SIZE];
     memcpy(skid, i->skid, KID_SIZE);
     int e = handler_result(w->write.result);
+    if (w->write.result == HMSG_ERROR_DENIED)
+        e = PROBLEM_INVITE_REQUIRED;
     if (e == 0)
         e = handler_result(store_find_key(handlers_reader(r), skid, i));
     if (e == 0)
@@ -102,21 +112,20 @@ static int finish_registration(HandlerWrite *w)
 int handle_register(HttpRequest *r)
 {
     static const char *const names[] = {"statement", "request", "answer", "invite", NULL};
-    _cleanup_(application_done) Application a = {};
-    _cleanup_(freep) Registration *g = calloc(1, sizeof(*g));
+    _cleanup_(registration_endp) Registration *g = calloc(1, sizeof(*g));
     RegisterRequest q = {};
     int e = g ? handler_limit(r, LIMIT_REGISTER) : -ENOMEM;
     if (e == 0)
-        e = application_read(r, names, &a);
+        e = application_read(r, names, &g->application);
     if (e == 0)
-        e = application_check(r, &a, &q);
+        e = application_check(r, &g->application, &q);
     if (e != 0)
         return e;
     if (q.method != REGISTER_MEMBER && q.method != REGISTER_GUEST)
         return PROBLEM_BAD_REQUEST;
-    e = check_policy(r, &q, &a.identity, &a);
+    e = check_policy(r, &q, &g->application.identity, &g->application, &g->w.write);
     if (e == 0)
-        e = application_identity(&a, q.name, &g->identity);
+        e = application_identity(&g->application, q.name, &g->identity);
     if (e != 0)
         return e;
     g->w.write.kind = STORE_REGISTER;
@@ -141,6 +150,11 @@ static int finish_unregistration(HandlerWrite *w)
         client_logout(c);
     http_answer_empty(w->request, 204);
     return 0;
+}
+
+static void unregistration_free(HandlerWrite *w)
+{
+    free(w);
 }
 
 static int check_unregister(HttpRequest *r, const char *text, size_t n, StoreWrite *ret)
@@ -193,6 +207,6 @@ int handle_unregister(HttpRequest *r)
         return e;
     w->stored = end_streams;
     w->finish = finish_unregistration;
-    w->free = registration_free;
+    w->free = unregistration_free;
     return handler_write_start(TAKE_PTR(w), r);
 }

@@ -209,6 +209,8 @@ static int finish_submission(HandlerWrite *w)
     int e = w->write.result;
     if (e == HMSG_ERROR_QUOTA_EXCEEDED && w->write.put.share)
         return PROBLEM_TOO_MANY_REQUESTS;
+    if (e == HMSG_ERROR_DENIED && w->write.put.blocked)
+        return PROBLEM_BLOCKED;
     if (e == HMSG_ERROR_DENIED) /* registered no more */
         return PROBLEM_LOGIN_REQUIRED;
     if (e == 0)

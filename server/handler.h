@@ -24,7 +24,8 @@ struct Handlers {
     StoreReader **readers; /* one for each loop */
     unsigned n_readers;
     StoreReader *watch; /* of handlers_counts and _ready */
-    atomic_bool guests; /* these two of the options can change */
+    atomic_bool guests; /* these three of the options can change */
+    atomic_uint registration;
     atomic_uint_fast64_t message_lifetime;
     Hub *hub;
     Limiter *limiter;

@@ -14,6 +14,8 @@
 #define NONCE_RATE 1200u
 #define REGISTER_BURST 200u
 #define REGISTER_RATE 60u
+#define INVITE_BURST 20u
+#define INVITE_RATE 6u
 #define LOOKUP_BURST 1000u
 #define LOOKUP_RATE 3000u
 
@@ -143,6 +145,7 @@ static void read_rates(const Options *o, LimitRate ret[static LIMIT_KIND_MAX_])
     const LimitRate rates[LIMIT_KIND_MAX_] = {
         [LIMIT_NONCE] = {NONCE_BURST, NONCE_RATE},
         [LIMIT_REGISTER] = {REGISTER_BURST, REGISTER_RATE},
+        [LIMIT_INVITE] = {INVITE_BURST, INVITE_RATE},
         [LIMIT_LOOKUP] = {LOOKUP_BURST, LOOKUP_RATE},
         [LIMIT_SUBMIT] = {o->sender_rate, o->sender_rate},
         [LIMIT_STRANGERS] = {o->stranger_rate, o->stranger_rate},
@@ -161,6 +164,7 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
     _cleanup_(handlers_freep) Handlers *made = h;
     h->options = o;
     atomic_init(&h->guests, o->guests);
+    atomic_init(&h->registration, o->registration);
     atomic_init(&h->message_lifetime, o->message_lifetime);
     read_rates(o, rates);
     h->key = key;
@@ -196,6 +200,7 @@ void handlers_reload(Handlers *h, const Options *o)
     read_rates(o, rates);
     limiter_set(h->limiter, rates);
     atomic_store(&h->guests, o->guests);
+    atomic_store(&h->registration, o->registration);
     atomic_store(&h->message_lifetime, o->message_lifetime);
 }
 

@@ -22,7 +22,7 @@ const HttpRoute *handlers_routes(size_t *ret_n);
 /* On one thread, not one of the loops': what the store holds; whether it can be read at all. */
 int handlers_counts(Handlers *h, StoreCounts *ret);
 int handlers_ready(Handlers *h);
-/* Any thread: takes over what o says of guests, rates and the lifetime of messages. */
+/* Any thread: takes over what o says of registration, guests, rates and the lifetime of messages. */
 void handlers_reload(Handlers *h, const Options *o);
 /* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests. */
 Handlers *handlers_free(Handlers *h);

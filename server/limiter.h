@@ -12,6 +12,7 @@
 typedef enum LimitKind {
     LIMIT_NONCE,     /* nonces and challenges of an address */
     LIMIT_REGISTER,  /* registrations of an address */
+    LIMIT_INVITE,    /* codes of invitations of an address */
     LIMIT_LOOKUP,    /* questions to the directory of an address */
     LIMIT_SUBMIT,    /* messages of a sender */
     LIMIT_STRANGERS, /* messages of all guests of a network together */

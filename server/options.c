@@ -39,7 +39,7 @@ static const Known known[] = {
     {"relay", "data"},
     {"identity", "key"},
     {"identity", "passphrase"},
-    {"registration", "invite"},
+    {"registration", "mode"},
     {"registration", "guests"},
     {"monitor", "listen"},
     {"store", "data-key-days"},
@@ -109,9 +109,21 @@ static int get_paths(const Config *c, const char *path, Options *o)
         r = get_path(c, folder, "identity", "key", "identity.pem", &o->key);
     if (r == 0)
         r = get_path(c, folder, "identity", "passphrase", "identity.passphrase", &o->passphrase);
-    if (r == 0)
-        r = get_path(c, folder, "registration", "invite", NULL, &o->invite);
     return r;
+}
+
+static int get_mode(const Reader *reader, OptionMode *ret)
+{
+    static const char *const names[] = {
+        [REGISTRATION_OPEN] = "open", [REGISTRATION_INVITE] = "invite", [REGISTRATION_CLOSED] = "closed"};
+    const char *mode = config_get(reader->config, "registration", "mode", names[REGISTRATION_OPEN]);
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++)
+        if (strcmp(mode, names[i]) == 0) {
+            *ret = (OptionMode)i;
+            return 0;
+        }
+    return wrong(reader, "registration", "mode", "is neither open nor invite nor closed");
 }
 
 static int get_relay(const Reader *reader, Options *o)
@@ -216,6 +228,8 @@ int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR
     if (r == 0)
         r = get_paths(c, path, &o);
     if (r == 0)
+        r = get_mode(&reader, &o.registration);
+    if (r == 0)
         r = get_limits(&reader, &o);
     if (r != 0)
         return r;
@@ -235,6 +249,5 @@ void options_done(Options *o)
     free(o->data);
     free(o->key);
     free(o->passphrase);
-    free(o->invite);
     *o = (Options){0};
 }

@@ -8,17 +8,24 @@
 
 #define OPTIONS_ERROR_SIZE 512u
 
+/* Who may register a name that is new here. */
+typedef enum OptionMode {
+    REGISTRATION_OPEN,   /* everybody */
+    REGISTRATION_INVITE, /* with an invitation */
+    REGISTRATION_CLOSED, /* nobody */
+} OptionMode;
+
 typedef struct Options {
-    Relay relay;        /* [relay] host: the part behind @ of its addresses, without pin */
-    bool host_has_port; /* else the port of its addresses is the one that it listens on */
-    char *config;       /* where it was read from */
-    char *listen;       /* [relay] listen: ADDR:PORT; port 0: a free one */
-    char *data;         /* [relay] data: folder */
-    char *monitor;      /* [monitor] listen: ADDR:PORT; NULL: none */
-    char *key;          /* [identity] key */
-    char *passphrase;   /* [identity] passphrase: file */
-    char *invite; /* [registration] invite: file with a word that new users must give; NULL: open to all */
-    bool guests;  /* [registration] guests */
+    Relay relay;                  /* [relay] host: the part behind @ of its addresses, without pin */
+    bool host_has_port;           /* else the port of its addresses is the one that it listens on */
+    char *config;                 /* where it was read from */
+    char *listen;                 /* [relay] listen: ADDR:PORT; port 0: a free one */
+    char *data;                   /* [relay] data: folder */
+    char *monitor;                /* [monitor] listen: ADDR:PORT; NULL: none */
+    char *key;                    /* [identity] key */
+    char *passphrase;             /* [identity] passphrase: file */
+    OptionMode registration;      /* [registration] mode: of names */
+    bool guests;                  /* [registration] guests */
     uint64_t key_age;             /* [store] data-key-days, in seconds; 0: for ever */
     unsigned loops;               /* [limits] threads; 0: one for each core */
     unsigned connections;         /* [limits] connections */

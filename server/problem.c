@@ -25,6 +25,9 @@ static const Kind kinds[PROBLEM_MAX_] = {
     [PROBLEM_INTERNAL] = {500, "internal", "The relay failed", false},
     [PROBLEM_UNAVAILABLE] = {503, "unavailable", "The relay cannot serve this now, try again later", true},
     [PROBLEM_FULL] = {507, "full", "There is no room, try again later", true},
+    [PROBLEM_INVITE_REQUIRED] = {403, "invite-required", "New users need an invitation that is still good",
+                                 false},
+    [PROBLEM_BLOCKED] = {403, "blocked", "Sender or recipient is blocked here", false},
 };
 
 static const Kind *kind(Problem p)

@@ -19,6 +19,8 @@ typedef enum Problem {
     PROBLEM_INTERNAL,
     PROBLEM_UNAVAILABLE,
     PROBLEM_FULL,
+    PROBLEM_INVITE_REQUIRED,
+    PROBLEM_BLOCKED,
     PROBLEM_MAX_,
 } Problem;
 

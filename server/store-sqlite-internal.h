@@ -77,8 +77,33 @@ typedef enum SqlWrite {
     SQL_FIND_RESEAL,
     SQL_RESEAL,
     SQL_RESEALED,
+    SQL_COUNT_INVITES,
+    SQL_ADD_INVITE,
+    SQL_USE_INVITE,
+    SQL_DROP_INVITES,
+    SQL_DELETE_INVITE,
+    SQL_BLOCK,
     SQL_WRITE_MAX_,
 } SqlWrite;
+
+typedef enum SqlRead {
+    SQL_NAME,
+    SQL_KEY,
+    SQL_FORMER,
+    SQL_CHAIN,
+    SQL_SKIDS,
+    SQL_LIST,
+    SQL_FETCH,
+    SQL_STATUS,
+    SQL_ROOM,
+    SQL_COUNTS,
+    SQL_EACH_IDENTITY,
+    SQL_EACH_FORMER,
+    SQL_EACH_MESSAGE,
+    SQL_NEXT_INVITE,
+    SQL_USE,
+    SQL_READ_MAX_,
+} SqlRead;
 
 /* A data key as it stands in a row. */
 typedef struct WrappedKey {
@@ -242,6 +267,14 @@ int store_sqlite_run_number(SqliteStore *s, SqlWrite which, int64_t number);
 /* Adds an identity, and its mailbox if it has a name. number 0: the next one. */
 int store_sqlite_add_identity(SqliteStore *s, int64_t number, const StoreIdentity *i);
 
+/* store-sqlite-admin.c: as store_sqlite_execute. */
+extern const char *const store_sqlite_admin_texts[SQL_WRITE_MAX_]; /* of its own statements */
+int store_sqlite_invite(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+int store_sqlite_revoke(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+int store_sqlite_block(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* Uses it once, and drops it with that when it was the last time. HMSG_ERROR_DENIED: nothing was changed. */
+int store_sqlite_use_invite(SqliteStore *s, const char *code, int64_t now);
+
 /* Whether less is free than puts may leave. */
 bool store_sqlite_space_low(const SqliteStore *s);
 
@@ -284,3 +317,11 @@ StoreFile *reader_file_free(StoreFile *file);
 int reader_status(StoreReader *reader, const uint8_t *submitter, const uint8_t *id, StoreState *ret);
 int reader_room(StoreReader *reader, const uint8_t *mailbox, uint64_t size);
 int reader_counts(StoreReader *reader, StoreCounts *ret);
+int reader_next_identity(StoreReader *reader, int64_t *number, StoreIdentity *ret);
+/* For store-sqlite-admin.c. room stays until the statement is reset. */
+DbStatement *reader_statement(StoreReader *reader, SqlRead which);
+int reader_bind_key(StoreReader *reader, DbStatement *sql, int at, const uint8_t *kid,
+                    uint8_t room[static AT_REST_INDEX_SIZE]);
+/* store-sqlite-admin.c */
+int reader_next_invite(StoreReader *reader, StoreInvite *i);
+int reader_use(StoreReader *reader, const uint8_t *mailbox, StoreUse *ret);

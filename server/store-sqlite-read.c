@@ -9,27 +9,11 @@
 #include "libhmsg/base/file.h"
 #include "server/store-sqlite-internal.h"
 
-#define IDENTITY "SELECT root, key, wrapped, number, sealed, generation, created FROM identities WHERE "
+#define IDENTITY                                                                                             \
+    "SELECT root, key, wrapped, number, sealed, generation, created, blocked FROM identities WHERE "
 
 #define FORMER "i.root, i.key, i.wrapped, i.number, f.skid, f.sealed"
 #define MESSAGE MESSAGE_KEY ", i.number, m.id, m.size, m.sealed"
-
-typedef enum SqlRead {
-    SQL_NAME,
-    SQL_KEY,
-    SQL_FORMER,
-    SQL_CHAIN,
-    SQL_SKIDS,
-    SQL_LIST,
-    SQL_FETCH,
-    SQL_STATUS,
-    SQL_ROOM,
-    SQL_COUNTS,
-    SQL_EACH_IDENTITY,
-    SQL_EACH_FORMER,
-    SQL_EACH_MESSAGE,
-    SQL_READ_MAX_,
-} SqlRead;
 
 static const char *const texts[SQL_READ_MAX_] = {
     [SQL_NAME] = IDENTITY "name = ?1",
@@ -59,6 +43,11 @@ static const char *const texts[SQL_READ_MAX_] = {
                         " ON i.number = f.identity WHERE f.number > ?1 ORDER BY f.number LIMIT 1",
     [SQL_EACH_MESSAGE] = "SELECT " MESSAGE ", m.blob, m.body, m.number FROM" MESSAGE_KEY_TABLES
                          "WHERE m.number > ?1 AND m.state = 0 ORDER BY m.number LIMIT 1",
+    [SQL_NEXT_INVITE] =
+        "SELECT number, uses, created, expires FROM invites WHERE number > ?1 AND expires > ?2"
+        " ORDER BY number LIMIT 1",
+    [SQL_USE] =
+        "SELECT count, bytes FROM mailboxes WHERE number = (SELECT number FROM identities WHERE kid = ?1)",
 };
 
 typedef struct SqliteReader {
@@ -188,6 +177,7 @@ static int read_identity(SqliteReader *s, DbStatement *sql, StoreIdentity *ret)
         r = identity_unpack(&packed, ret);
     ret->generation = (uint64_t)db_column_number(sql, 5);
     ret->created = db_column_number(sql, 6);
+    ret->blocked = db_column_number(sql, 7) != 0;
     return r;
 }
 
@@ -216,6 +206,28 @@ int reader_find_former(StoreReader *reader, const uint8_t *kid, StoreIdentity *r
     uint8_t index[AT_REST_INDEX_SIZE];
     int r = bind_index(s, sql, 1, INDEX_KEY, kid, KID_SIZE, index);
     return r == 0 ? read_identity(s, sql, ret) : r;
+}
+
+int reader_next_identity(StoreReader *reader, int64_t *number, StoreIdentity *ret)
+{
+    SqliteReader *s = (SqliteReader *)reader;
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_IDENTITY];
+    db_bind_number(sql, 1, *number);
+    int r = read_identity(s, sql, ret);
+    if (r == 0)
+        *number = db_column_number(sql, 3);
+    return r;
+}
+
+DbStatement *reader_statement(StoreReader *reader, SqlRead which)
+{
+    return ((SqliteReader *)reader)->sql[which];
+}
+
+int reader_bind_key(StoreReader *reader, DbStatement *sql, int at, const uint8_t *kid,
+                    uint8_t room[static AT_REST_INDEX_SIZE])
+{
+    return bind_index((SqliteReader *)reader, sql, at, INDEX_KEY, kid, KID_SIZE, room);
 }
 
 /* ret points into packed. */
@@ -485,15 +497,8 @@ int reader_counts(StoreReader *reader, StoreCounts *ret)
  */
 static int check_identity(SqliteReader *s, int64_t *number)
 {
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_IDENTITY];
     _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
-    if (!i)
-        return -ENOMEM;
-    db_bind_number(sql, 1, *number);
-    int r = read_identity(s, sql, i);
-    if (r == 0)
-        *number = db_column_number(sql, 3);
-    return r;
+    return i ? reader_next_identity(&s->base, number, i) : -ENOMEM;
 }
 
 static int check_former(SqliteReader *s, int64_t *number)

@@ -140,7 +140,14 @@ int store_sqlite_register(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     *ret_rollback = false;
     if (taken || other)
         return HMSG_ERROR_ALREADY_EXISTS;
-    w->reg.created = known.number == 0 || (known.guest && x.named);
+    bool created = known.number == 0 || (known.guest && x.named);
+    if (created && x.named && w->reg.by_invite)
+        r = store_sqlite_use_invite(s, w->reg.invite, w->reg.now);
+    if (r != 0) {
+        *ret_rollback = r != HMSG_ERROR_DENIED;
+        return r;
+    }
+    w->reg.created = created;
     r = known.number == 0 ? store_sqlite_add_identity(s, 0, i) : update_identity(s, &known, i, &x);
     *ret_rollback = r != 0;
     return r;

@@ -21,7 +21,7 @@ static const char *const texts[SQL_WRITE_MAX_] = {
                          " ON m.number = i.number WHERE i.kid = ?1",
     [SQL_FIND_PARTIES] =
         "SELECT m.number, m.next, m.bytes, m.count, s.name IS NULL, i.root, i.key, i.wrapped,"
-        " i.since, i.kid, coalesce((SELECT f.skid FROM former AS f"
+        " i.since, i.kid, s.blocked OR i.blocked, coalesce((SELECT f.skid FROM former AS f"
         " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
         " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
             "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE s.skid = ?2",
@@ -71,8 +71,10 @@ static const char *const texts[SQL_WRITE_MAX_] = {
 int store_sqlite_prepare(SqliteStore *s)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++)
-        r = db_prepare(s->db, texts[i] ? texts[i] : store_sqlite_rotate_texts[i], &s->sql[i]);
+    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++) {
+        const char *text = texts[i] ? texts[i] : store_sqlite_rotate_texts[i];
+        r = db_prepare(s->db, text ? text : store_sqlite_admin_texts[i], &s->sql[i]);
+    }
     return r;
 }
 
@@ -244,6 +246,9 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
         return HMSG_ERROR_DENIED;
     if (db_column_null(sql, 0))
         return HMSG_ERROR_NOT_FOUND;
+    w->put.blocked = db_column_number(sql, 10) != 0;
+    if (w->put.blocked)
+        return HMSG_ERROR_DENIED;
     *ret = (Mailbox){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2),
                      db_column_number(sql, 3), db_column_number(sql, 8)};
     r = wrapped_key_read(sql, 5, &key);
@@ -252,7 +257,7 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
     if (r == 0)
         r = db_column_exact(sql, 9, owner, sizeof(owner));
     if (r == 0)
-        r = db_column_exact(sql, 10, submitter, sizeof(submitter));
+        r = db_column_exact(sql, 11, submitter, sizeof(submitter));
     if (r == 0)
         r = find_owner(s, w, ret, owner);
     return r == 0 ? store_sqlite_share(s, ret->number, submitter, db_column_number(sql, 4) != 0, ret_share)
@@ -486,6 +491,12 @@ int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         *ret_rollback = r != 0;
         return r;
     }
+    case STORE_INVITE:
+        return store_sqlite_invite(s, w, ret_rollback);
+    case STORE_REVOKE:
+        return store_sqlite_revoke(s, w, ret_rollback);
+    case STORE_BLOCK:
+        return store_sqlite_block(s, w, ret_rollback);
     default:
         return -EINVAL;
     }

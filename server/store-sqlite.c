@@ -67,6 +67,10 @@ static const char *const steps[] = {
     " skid BLOB NOT NULL UNIQUE, kid BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL, retired INTEGER NOT NULL)"
     " STRICT;"
     "CREATE INDEX sealed_former ON former(identity, number)",
+    /* Invitations, by the index of their code. */
+    "CREATE TABLE invites(number INTEGER PRIMARY KEY AUTOINCREMENT, code BLOB NOT NULL UNIQUE,"
+    " uses INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;"
+    "ALTER TABLE identities ADD COLUMN blocked INTEGER NOT NULL DEFAULT 0",
 };
 const DbSchema store_sqlite_schema = {0x484d5252 /* HMRR */, steps, ELEMENTSOF(steps)};
 
@@ -142,7 +146,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     int r = db_begin(transaction);
     for (size_t i = 0; r == 0 && i < n; i++) {
         store_write_done(batch[i]);
-        if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER)) {
+        if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER ||
+                    batch[i]->kind == STORE_INVITE)) {
             batch[i]->result = HMSG_ERROR_STORAGE_FULL;
             continue;
         }
@@ -314,6 +319,9 @@ const StoreOps store_sqlite_ops = {
     .status = reader_status,
     .room = reader_room,
     .counts = reader_counts,
+    .next_identity = reader_next_identity,
+    .next_invite = reader_next_invite,
+    .use = reader_use,
 };
 
 /* So that the database and the folder of blobs are found again. */

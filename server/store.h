@@ -6,6 +6,7 @@
  * each is answered by its done function once it is on disk. Reads go through a StoreReader, one per thread,
  * and see every change that was answered before. A mailbox is named by the kid of its owner. */
 
+#include <errno.h>
 #include <sys/types.h>
 
 #include "libhmsg/base/buf.h"
@@ -27,6 +28,7 @@
 #define STORE_STRANGERS_BYTES (512ull << 20)
 #define STORE_STRANGERS_MESSAGES 2000u
 #define STORE_FORMER_SECONDS (30u * 86400u)
+#define STORE_INVITES_MAX 10000u
 
 typedef struct StoreLimits {
     uint64_t mailbox_bytes, mailbox_messages;
@@ -51,7 +53,20 @@ typedef struct StoreIdentity {
     char statement[JWS_SIZE_MAX + 1]; /* JWS */
     uint64_t generation;
     int64_t created;
+    bool blocked; /* by an administrator; not looked at where one is stored */
 } StoreIdentity;
+
+/* What a mailbox holds; nothing when there is none. */
+typedef struct StoreUse {
+    uint64_t messages, bytes;
+} StoreUse;
+
+/* An invitation; its code is known to whoever has it alone. */
+typedef struct StoreInvite {
+    int64_t number;
+    uint64_t uses; /* left */
+    int64_t created, expires;
+} StoreInvite;
 
 typedef enum StoreState {
     STORE_ACCEPTED,
@@ -103,20 +118,25 @@ typedef enum StoreKind {
     STORE_ACKNOWLEDGE,
     STORE_SWEEP,
     STORE_REKEY,
+    STORE_INVITE,
+    STORE_REVOKE,
+    STORE_BLOCK,
     STORE_KIND_MAX_,
 } StoreKind;
 
 /* A change. Memory of the caller, untouched by him until done is called, on a thread of the store: done does
  * little more than to pass it back to where it came from. result is 0 or
- *   register     HMSG_ERROR_ALREADY_EXISTS: name or a key belongs to another
+ *   register     HMSG_ERROR_ALREADY_EXISTS: name or a key belongs to another; HMSG_ERROR_DENIED: no such
+ *                invitation, or its time is over
  *   unregister   HMSG_ERROR_NOT_FOUND: no such key, or another name
  *   rotate       HMSG_ERROR_NOT_FOUND: the former key is not registered, nor was its rotation to these keys
  *                made before; HMSG_ERROR_ALREADY_EXISTS: a new key is or was somebody's, the generation is
  *                not greater, or the former statement is another by now
- *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered;
- *                HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
- *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed
- * and nothing is changed then. */
+ *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered,
+ * or one of the two is blocked; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED invite
+ * HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX revoke       HMSG_ERROR_NOT_FOUND: no such invitation block
+ * HMSG_ERROR_NOT_FOUND: no such key any          HMSG_ERROR_STORAGE_FULL; negative: the store failed and
+ * nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
 struct StoreWrite {
     StoreKind kind;
@@ -126,7 +146,10 @@ struct StoreWrite {
     union {
         struct {
             const StoreIdentity *identity;
-            bool created; /* out: not known before with these keys and this name */
+            bool by_invite;     /* a name that is new here needs one, which is used up with it */
+            const char *invite; /* its code; may be NULL */
+            int64_t now;        /* for by_invite */
+            bool created;       /* out: not known before with these keys and this name */
         } reg;
         struct {
             uint8_t skid[KID_SIZE];
@@ -151,6 +174,7 @@ struct StoreWrite {
             bool created; /* out: false when it was here before */
             int64_t seq;  /* out */
             bool share;   /* out, QUOTA_EXCEEDED: of this sender or of guests, not of the mailbox */
+            bool blocked; /* out, DENIED */
         } put;
         struct {
             uint8_t mailbox[KID_SIZE];
@@ -166,6 +190,19 @@ struct StoreWrite {
             uint64_t age_max; /* seconds until a root key is replaced; 0: only when asked for */
             bool more;        /* out: call again */
         } rekey;
+        struct {
+            const char *code;
+            uint64_t uses;
+            int64_t now, expires;
+            int64_t number; /* out */
+        } invite;
+        struct {
+            int64_t number;
+        } revoke;
+        struct {
+            uint8_t skid[KID_SIZE];
+            bool blocked;
+        } block;
     };
     StoreChange *changes; /* out, of acknowledge and sweep: freed by store_write_done */
     size_t n_changes;
@@ -199,6 +236,9 @@ typedef struct StoreOps {
     int (*status)(StoreReader *r, const uint8_t *submitter, const uint8_t *id, StoreState *ret);
     int (*room)(StoreReader *r, const uint8_t *mailbox, uint64_t size);
     int (*counts)(StoreReader *r, StoreCounts *ret);
+    int (*next_identity)(StoreReader *r, int64_t *number, StoreIdentity *ret);
+    int (*next_invite)(StoreReader *r, StoreInvite *i);
+    int (*use)(StoreReader *r, const uint8_t *mailbox, StoreUse *ret);
 } StoreOps;
 
 /* The beginning of each backend's objects. */
@@ -324,4 +364,19 @@ static inline int store_room(StoreReader *r, const uint8_t mailbox[static KID_SI
 static inline int store_counts(StoreReader *r, StoreCounts *ret)
 {
     return r->ops->counts(r, ret);
+}
+/* For administrators. The first identity whose number is greater than *number, which becomes its number:
+ * HMSG_ERROR_NOT_FOUND at the end. Numbers are never used again. */
+static inline int store_next_identity(StoreReader *r, int64_t *number, StoreIdentity *ret)
+{
+    return r->ops->next_identity ? r->ops->next_identity(r, number, ret) : -EOPNOTSUPP;
+}
+/* The same of invitations; i->number is the one before. */
+static inline int store_next_invite(StoreReader *r, StoreInvite *i)
+{
+    return r->ops->next_invite ? r->ops->next_invite(r, i) : -EOPNOTSUPP;
+}
+static inline int store_use(StoreReader *r, const uint8_t mailbox[static KID_SIZE], StoreUse *ret)
+{
+    return r->ops->use ? r->ops->use(r, mailbox, ret) : -EOPNOTSUPP;
 }

@@ -43,7 +43,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --range | --fingerprint | --invite | --name | --pin-fd | --new-pin-fd | --password-fd | --pcrs |
+    --subject | --expires | --range | --fingerprint | --invite-fd | --name | --pin-fd | --new-pin-fd | --password-fd | --pcrs |
         --grace)
         return
         ;;
@@ -73,7 +73,7 @@ _hmsgctl() {
         [ "$verb" = export ] && words+=' --format --subject --output'
         [ "$verb" = delete ] && words+=' --yes'
         ;;
-    register-*) words+=' --list --remove --trust-relay --invite' ;;
+    register-*) words+=' --list --remove --trust-relay --invite --invite-fd' ;;
     contact-*)
         case $verb in
         add) words+=' --name --key --trust-relay' ;;

@@ -70,7 +70,8 @@ complete -c hmsgctl -n '__hmsgctl_at identity' -l protection -x -a 'tpm software
 complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l force -d 'Also the last try'
 complete -c hmsgctl -n '__hmsgctl_at register' -l list -d 'List registrations'
 complete -c hmsgctl -n '__hmsgctl_at register identity' -l remove -d 'Remove the address, or the PIN'
-complete -c hmsgctl -n '__hmsgctl_at register' -l invite -x -d Invitation
+complete -c hmsgctl -n '__hmsgctl_at register' -l invite -d 'Type the code of an invitation'
+complete -c hmsgctl -n '__hmsgctl_at register' -l invite-fd -x -d 'Descriptor of the code of an invitation'
 complete -c hmsgctl -n '__hmsgctl_at register contact send' -l trust-relay -d 'Accept an unknown relay'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l name -x -d 'Your own name for it'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l key -r -F -d 'Key file'

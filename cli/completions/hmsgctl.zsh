@@ -59,7 +59,7 @@ identity)
     ;;
 register)
     _arguments $all '--list[list registrations]' '--remove[remove the address]' \
-        '--trust-relay[accept an unknown relay]' '--invite[invitation]:code:' '1:address:'
+        '--trust-relay[accept an unknown relay]' '--invite[type the code of an invitation]' '--invite-fd[descriptor of the code]:descriptor:' '1:address:'
     ;;
 contact)
     _arguments $all '1:verb:(add list show verify block allow forget)' '--name[your name for it]:name:' \

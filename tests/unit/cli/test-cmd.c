@@ -77,7 +77,7 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"identity|pin|--keep-key|--pin-fd|0|--remove", "Identity.SetPin {pin=memfd:hello,keep_key=true}"},
         {"identity|delete|--yes", "Identity.Delete {confirm=KID}"},
         {"register|alice@relay.test#PIN", "Mail.Register alice@relay.test#PIN {}"},
-        {"register|a@b|--trust-relay|--invite=X", "Mail.Register a@b {invite=X,trust_relay=true}"},
+        {"register|a@b|--trust-relay|--invite-fd|0", "Mail.Register a@b {invite=hello,trust_relay=true}"},
         {"register|--list", "Mail.Registrations {}"},
         {"register|--remove|a@b", "Mail.Unregister a@b {}"},
         {"contact|add|bob@relay.test|--name|bob", "Contacts.Add bob@relay.test {name=bob}"},

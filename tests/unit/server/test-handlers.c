@@ -11,6 +11,7 @@
 #include "libhmsg/wire/proof.h"
 #include "server/handler.h"
 #include "tests/unit/server/handlers-util.h"
+#include "tests/unit/server/store-util.h"
 
 #define EXPECT(expected, call)                                                                               \
     do {                                                                                                     \
@@ -219,27 +220,74 @@ static void test_reload(TestRelay *f, gconstpointer data)
     g_assert_cmpuint(counts.identities, ==, 1);
 }
 
-static void test_policy(TestRelay *f, gconstpointer data)
+static void invite(TestRelay *f, const char *code, uint64_t uses, int64_t expires)
 {
-    const TestPerson *alice = test_person(0);
-    g_autofree char *invite = g_build_filename(f->folder, "invite", NULL);
-    g_assert_true(g_file_set_contents(invite, "sesame\n", -1, NULL));
-    f->options.guests = false;
-    f->options.invite = invite;
+    StoreWrite w = {.kind = STORE_INVITE,
+                    .invite = {.code = code, .uses = uses, .now = clock_realtime(), .expires = expires}};
+    g_assert_cmpint(test_write(f->handlers->store, &w), ==, 0);
+}
+
+static unsigned register_invited(TestRelay *f, DoubleConnection *c, unsigned who, const char *name,
+                                 const char *code, const char *problem)
+{
+    TestRegistration g;
+    test_registration_init(f, c, test_person(who), name, &g);
+    g.invite = code;
+    g_autoptr(DoubleAnswer) a = test_registration_send(c, &g);
+    if (problem)
+        g_assert_cmpstr(test_text(a->json, "type"), ==, problem);
+    return a->status;
+}
+
+/* One name for each use, whatever else fails. */
+static void test_invite(TestRelay *f, gconstpointer data)
+{
+    static const char *const wanted = "urn:hmsg:problem:invite-required";
+    f->options.registration = REGISTRATION_INVITE;
+    test_relay_restart(f);
+    invite(f, "sesame", 1, clock_realtime() + 1000);
+    invite(f, "over", 1, clock_realtime() - 1);
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", NULL, wanted), ==, 403);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", "sesam", wanted), ==, 403);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", "over", wanted), ==, 403);
+    g_assert_cmpuint(register_invited(f, c, 0, "", NULL, NULL), ==, 201); /* a guest needs none */
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", NULL, wanted), ==, 403);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", "sesame", NULL), ==, 201);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", NULL, NULL), ==, 200);
+    g_assert_cmpuint(register_invited(f, c, 1, "eve", "sesame", wanted), ==, 403);
+    /* a name that is taken uses up nothing */
+    invite(f, "again", 1, clock_realtime() + 1000);
+    g_assert_cmpuint(register_invited(f, c, 1, "alice", "again", NULL), ==, 409);
+    g_assert_cmpuint(register_invited(f, c, 1, "eve", "again", NULL), ==, 201);
+}
+
+static void test_guesses(TestRelay *f, gconstpointer data)
+{
+    unsigned status = 403;
+    f->options.registration = REGISTRATION_INVITE;
     test_relay_restart(f);
     g_autoptr(DoubleConnection) c = test_relay_connect(f);
-    g_assert_cmpuint(test_register_person(f, c, alice, ""), ==, 403);
-    g_assert_cmpuint(test_register_person(f, c, alice, "alice"), ==, 403);
-    TestRegistration g;
-    test_registration_init(f, c, alice, "alice", &g);
-    g.invite = "sesam";
-    EXPECT(403, test_registration_send(c, &g));
-    test_registration_init(f, c, alice, "alice", &g);
-    g.invite = "sesame";
-    EXPECT(201, test_registration_send(c, &g));
-    /* Who is here needs none. */
-    g_assert_cmpuint(test_register_person(f, c, alice, "alice"), ==, 200);
-    f->options.invite = NULL;
+    for (unsigned i = 0; i < 40 && status == 403; i++)
+        status = register_invited(f, c, 0, "alice", "guess", NULL);
+    g_assert_cmpuint(status, ==, 429);
+}
+
+static void test_policy(TestRelay *f, gconstpointer data)
+{
+    f->options.guests = false;
+    f->options.registration = REGISTRATION_CLOSED;
+    test_relay_restart(f);
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    g_assert_cmpuint(register_invited(f, c, 0, "", NULL, "urn:hmsg:problem:refused"), ==, 403);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", "any", "urn:hmsg:problem:refused"), ==, 403);
+    f->options.registration = REGISTRATION_OPEN;
+    handlers_reload(f->handlers, &f->options);
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", NULL, NULL), ==, 201);
+    f->options.registration = REGISTRATION_CLOSED;
+    handlers_reload(f->handlers, &f->options);
+    /* Who is here stays. */
+    g_assert_cmpuint(register_invited(f, c, 0, "alice", NULL, NULL), ==, 200);
 }
 
 static void test_login_ways(TestRelay *f, gconstpointer data)
@@ -371,6 +419,8 @@ int main(int argc, char **argv)
     ADD("bad-registration", test_bad_registration);
     ADD("reload", test_reload);
     ADD("policy", test_policy);
+    ADD("invite", test_invite);
+    ADD("guesses", test_guesses);
     ADD("login", test_login_ways);
     ADD("unregistration", test_unregistration);
     ADD("stale-key", test_stale_key);

@@ -35,7 +35,7 @@ static void test_defaults(void)
     g_assert_true(g_str_has_suffix(o.data, "/data"));
     g_assert_true(g_str_has_suffix(o.key, "/identity.pem"));
     g_assert_true(g_str_has_suffix(o.passphrase, "/identity.passphrase"));
-    g_assert_null(o.invite);
+    g_assert_cmpint(o.registration, ==, REGISTRATION_OPEN);
     g_assert_true(o.guests);
     g_assert_cmpuint(o.loops, ==, 0);
     g_assert_cmpuint(o.address_connections, ==, 1000);
@@ -55,7 +55,7 @@ static void test_all(void)
     g_assert_true(g_setenv("CREDENTIALS_DIRECTORY", "/run/credentials/relay", TRUE));
     g_assert_null(load("[relay]\nhost = [2001:db8::1]:443\nlisten = 127.0.0.1:0\ndata = /var/lib/relay\n"
                        "[identity]\nkey = keys/a.pem\npassphrase = credential:word\n"
-                       "[registration]\ninvite = invite\nguests = no\n"
+                       "[registration]\nmode = invite\nguests = no\n"
                        "[store]\ndata-key-days = 7\n"
                        "[limits]\nthreads = 3\nconnections = 5\nconnections-per-address = 4\nstranger-rate = "
                        "6\nattachment-size = 1M\nmailbox-size = 2G\n"
@@ -68,7 +68,7 @@ static void test_all(void)
     g_assert_cmpstr(o.data, ==, "/var/lib/relay");
     g_assert_true(g_str_has_suffix(o.key, "/keys/a.pem") && o.key[0] == '/');
     g_assert_cmpstr(o.passphrase, ==, "/run/credentials/relay/word");
-    g_assert_true(g_str_has_suffix(o.invite, "/invite"));
+    g_assert_cmpint(o.registration, ==, REGISTRATION_INVITE);
     g_assert_false(o.guests);
     g_assert_cmpuint(o.key_age, ==, 7 * 86400);
     g_assert_cmpuint(o.loops, ==, 3);

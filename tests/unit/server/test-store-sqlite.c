@@ -357,7 +357,7 @@ static void test_full_database(Fixture *f, gconstpointer data)
 {
     StoreWrite w, many[8];
     unsigned stored = 0, refused = 0;
-    f->limits.size_max = 400000;
+    f->limits.size_max = 412288;
     reopen(f);
     for (unsigned i = 0; i < 40; i++) {
         int r = test_put(f->store, 1, 2, 3, test_body(i, 20000), 20000, LATER, &w);
