@@ -16,7 +16,7 @@
 /* Of all methods; each reads those that it has. */
 typedef struct CipherOptions {
     BusBytesList recipient_keys;
-    bool sign, fresh, allow_unknown, allow_unauthenticated;
+    bool sign, fresh, allow_unknown, allow_unauthenticated, allow_oaep_sha1;
     const char *format, *job, *to;
     uint64_t size;
     BusRange range;
@@ -376,17 +376,22 @@ static int read_decrypt_options(sd_bus_message *message, bool fd, OpenOptions *r
                                 sd_bus_error *error)
 {
     static const BusOption options[] = {
-        OPTION(allow_unknown, 'b'), OPTION(allow_unauthenticated, 'b'), OPTION(job, 's'), OPTION(size, 't'),
+        OPTION(allow_unknown, 'b'),
+        OPTION(allow_unauthenticated, 'b'),
+        OPTION(allow_oaep_sha1, 'b'),
+        OPTION(job, 's'),
+        OPTION(size, 't'),
         OPTION(range, 'r'),
     };
     int r;
 
-    r = bus_read_options(message, options, fd ? ELEMENTSOF(options) : 2, o, error);
+    r = bus_read_options(message, options, fd ? ELEMENTSOF(options) : 3, o, error);
     if (r == 0 && o->range.given && o->range.length == 0)
         r = HMSG_ERROR_INVALID_ARGS;
     if (r == 0)
         *ret = (OpenOptions){.allow_unknown = o->allow_unknown,
                              .allow_unauthenticated = o->allow_unauthenticated,
+                             .allow_oaep_sha1 = o->allow_oaep_sha1,
                              .range_offset = o->range.offset,
                              .range_length = o->range.length};
     return r;

@@ -78,6 +78,7 @@ typedef struct Opening {
     Cipher *c;
     bool allow_unknown;
     bool allow_unauthenticated;
+    bool allow_oaep_sha1;
     bool for_store;
     char *relay;
     opening_ready_t ready;

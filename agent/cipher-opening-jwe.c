@@ -9,7 +9,15 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/jwe.h"
 
-#define FAILED_LABEL "hmsg jwe" /* and which enc, for the size of its key */
+#define FAILED_LABEL "hmsg jwe" /* and which alg and enc, for the size of its key */
+
+/* A key in the TPM is bound to SHA-256. */
+static bool takes_oaep_sha1(const Opening *o)
+{
+    const IdentityPublic *own = identity_public(o->c->m->identity);
+
+    return o->allow_oaep_sha1 && own && own->protection == PROTECTION_SOFTWARE;
+}
 
 /* Another way to write a package, or one of its own. */
 int opening_parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
@@ -25,7 +33,8 @@ int opening_parse_jwe(Opening *o, const void *data, size_t n, const uint8_t (*ki
                             &index);
     if (r < 0)
         return r;
-    return jwe_parse(data, n, kids, n_kids, &o->jwe, &o->detail);
+    return takes_oaep_sha1(o) ? jwe_parse_legacy(data, n, kids, n_kids, &o->jwe, &o->detail)
+                              : jwe_parse(data, n, kids, n_kids, &o->jwe, &o->detail);
 }
 
 int opening_check_jwe(Opening *o)
@@ -38,6 +47,7 @@ int opening_check_jwe(Opening *o)
     if (r != 0)
         return r;
     id[sizeof(id) - 1] = (uint8_t)o->jwe->enc;
+    id[sizeof(id) - 2] = o->jwe->oaep_sha1 ? 1 : 0;
     return opening_failed_id(id, ek->data, ek->size, o->failed_id);
 }
 

@@ -22,6 +22,7 @@ void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
         .c = c,
         .allow_unknown = options->allow_unknown,
         .allow_unauthenticated = options->allow_unauthenticated,
+        .allow_oaep_sha1 = options->allow_oaep_sha1,
         .for_store = options->for_store,
         .is_range = options->range_length > 0,
     };
@@ -332,6 +333,15 @@ static int take_budget(Opening *o)
     return HMSG_ERROR_QUOTA_EXCEEDED;
 }
 
+static int unwrap(Opening *o, const uint8_t *kid, const Buf *ek)
+{
+    Identity *i = o->c->m->identity;
+
+    if (o->jwe && o->jwe->oaep_sha1)
+        return identity_open_oaep_sha1(i, kid, ek->data, ek->size, on_unwrapped, o, &o->work);
+    return identity_open(i, kid, ek->data, ek->size, on_unwrapped, o, &o->work);
+}
+
 /* Out of the cache, remembered as of no use, or out of the TPM. */
 static int find_keys(Opening *o, SessionInEntry *entry)
 {
@@ -366,7 +376,7 @@ static int find_keys(Opening *o, SessionInEntry *entry)
     if (r != 0)
         return r;
     o->asked = clock_boottime();
-    r = identity_open(c->m->identity, kid_of(o, own), ek->data, ek->size, on_unwrapped, o, &o->work);
+    r = unwrap(o, kid_of(o, own), ek);
     return r == 0 ? -EAGAIN : r;
 }
 

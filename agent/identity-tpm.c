@@ -286,24 +286,50 @@ static void on_decrypted(TpmAnswer *a, void *userdata)
     identity_tell(i, false);
 }
 
-int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,
-                  identity_plaintext_t done, void *userdata, IdentityWork **ret)
+/* The key of kid, and work that decrypts with it. */
+static int open_begin(Identity *i, const uint8_t kid[static KID_SIZE], size_t size, identity_plaintext_t done,
+                      void *userdata, TpmKeyFile **ret_key, IdentityWork **ret)
 {
-    TpmKeyFile *key;
-    IdentityWork *w = NULL;
     int r = identity_usable(i);
 
     if (r != 0)
         return r;
-    key = identity_keys_find(i->keys, kid);
-    if (!key)
+    *ret_key = identity_keys_find(i->keys, kid);
+    if (!*ret_key)
         return HMSG_ERROR_NOT_FOR_US;
     if (size != TPM_RSA_SIZE)
         return HMSG_ERROR_AUTHENTICATION_FAILED;
-    r = identity_work_new(i, userdata, &w);
-    if (r < 0)
+    r = identity_work_new(i, userdata, ret);
+    if (r == 0)
+        (*ret)->plaintext = done;
+    return r;
+}
+
+int identity_open_oaep_sha1(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext,
+                            size_t size, identity_plaintext_t done, void *userdata, IdentityWork **ret)
+{
+    TpmKeyFile *key = NULL;
+    IdentityWork *w = NULL;
+    int r = identity_is_software(i) ? open_begin(i, kid, size, done, userdata, &key, &w)
+                                    : HMSG_ERROR_INVALID_ARGS;
+
+    if (r != 0)
         return r;
-    w->plaintext = done;
+    return identity_work_begun(w,
+                               tpm_runner_decrypt_oaep_sha1(i->runner, key, identity_auth(i), ciphertext,
+                                                            size, on_decrypted, w, &w->job),
+                               ret);
+}
+
+int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,
+                  identity_plaintext_t done, void *userdata, IdentityWork **ret)
+{
+    TpmKeyFile *key = NULL;
+    IdentityWork *w = NULL;
+    int r = open_begin(i, kid, size, done, userdata, &key, &w);
+
+    if (r != 0)
+        return r;
     return identity_work_begun(
         w,
         tpm_runner_decrypt(i->runner, key, tpm_keyfile_needs_auth(key) ? identity_auth(i) : NULL,

@@ -177,6 +177,9 @@ typedef void (*identity_plaintext_t)(int r, const char *detail, const Secret *pl
 /* With the key of kid, one of identity_kids; NOT_FOR_US: it is none of them. */
 int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,
                   identity_plaintext_t done, void *userdata, IdentityWork **ret);
+/* The same by OAEP with SHA-1, for keys in software. INVALID_ARGS: it is in the TPM. */
+int identity_open_oaep_sha1(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext,
+                            size_t size, identity_plaintext_t done, void *userdata, IdentityWork **ret);
 /* With the key of now. */
 int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity_plaintext_t done,
                       void *userdata, IdentityWork **ret);

@@ -96,6 +96,8 @@ static void add_options(Ctl *ctl, HmsgCall *call)
 {
     if (ctl_given(ctl, OPTION_ALLOW_UNKNOWN))
         hmsg_call_option_bool(call, "allow_unknown", true);
+    if (ctl_given(ctl, OPTION_ALLOW_OAEP_SHA1))
+        hmsg_call_option_bool(call, "allow_oaep_sha1", true);
     if (ctl_given(ctl, OPTION_ALLOW_UNAUTHENTICATED))
         hmsg_call_option_bool(call, "allow_unauthenticated", true);
 }

@@ -44,7 +44,9 @@ const Command commands[] = {
     {"encrypt", NULL, "[FILE]", "Encrypt FILE or standard input (--format says in which form)", cmd_encrypt,
      BIT(RECIPIENT) | BIT(OUTPUT) | BIT(FORMAT) | BIT(NO_SIGN) | BIT(SIGN) | BIT(FRESH) | BIT(RAW), 0, 1},
     {"decrypt", NULL, "[FILE]", "Decrypt FILE or standard input", cmd_decrypt,
-     BIT(OUTPUT) | BIT(ALLOW_UNKNOWN) | BIT(ALLOW_UNAUTHENTICATED) | BIT(RANGE) | BIT(RAW), 0, 1},
+     BIT(OUTPUT) | BIT(ALLOW_UNKNOWN) | BIT(ALLOW_UNAUTHENTICATED) | BIT(ALLOW_OAEP_SHA1) | BIT(RANGE) |
+         BIT(RAW),
+     0, 1},
     {"convert", NULL, "[FILE]", "Make a package a JWE, or a JWE a package again", cmd_convert,
      BIT(TO) | BIT(OUTPUT) | BIT(RAW), 0, 1},
     {"send", NULL, "[FILE]", "Send FILE or standard input", cmd_send,

@@ -10,6 +10,8 @@
 #define ID_LENGTH 43u /* of ids and kids: base64url of 32 bytes */
 
 const OptionInfo option_infos[OPTION_MAX_] = {
+    [OPTION_ALLOW_OAEP_SHA1] = {"allow-oaep-sha1", NULL,
+                                "Open JWE by RSA-OAEP with SHA-1, with a key in software"},
     [OPTION_ALLOW_UNAUTHENTICATED] = {"allow-unauthenticated", NULL,
                                       "Open the seed form without a MAC, which anybody may have changed"},
     [OPTION_ALLOW_UNKNOWN] = {"allow-unknown", NULL, "Open what an unknown or anonymous sender made"},

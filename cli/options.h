@@ -12,6 +12,7 @@
 #define OPERANDS_MAX 8u           /* words that are no options, the command's own included */
 
 typedef enum OptionId {
+    OPTION_ALLOW_OAEP_SHA1,
     OPTION_ALLOW_UNAUTHENTICATED,
     OPTION_ALLOW_UNKNOWN,
     OPTION_DIRECTION,

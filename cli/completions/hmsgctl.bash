@@ -82,7 +82,7 @@ _hmsgctl() {
         esac
         ;;
     encrypt-*) words+=' --recipient --output --format --no-sign --sign --fresh --raw' ;;
-    decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --range --raw' ;;
+    decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --allow-oaep-sha1 --range --raw' ;;
     convert-*) words+=' --to --output --raw' ;;
     send-*) words+=' --recipient --subject --expires --trust-relay --fresh' ;;
     inbox-*) words+=' --sync' ;;

@@ -83,6 +83,7 @@ complete -c hmsgctl -n '__hmsgctl_at encrypt send' -l fresh -d 'A session for th
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert read' -l raw -d 'Do not escape'
 complete -c hmsgctl -n '__hmsgctl_at decrypt read' -l allow-unknown -d 'Open from unknown senders'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-unauthenticated -d 'Open without MAC'
+complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-oaep-sha1 -d 'Open JWE with SHA-1'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l range -x -d 'Only these bytes'
 complete -c hmsgctl -n '__hmsgctl_at send' -l subject -x -d Subject
 complete -c hmsgctl -n '__hmsgctl_at send' -l expires -x -d 'Give up after'

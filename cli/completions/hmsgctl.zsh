@@ -73,7 +73,7 @@ encrypt)
         '--fresh[a session for this message only]' '--raw[do not escape]' '1:file:_files'
     ;;
 decrypt)
-    _arguments $all $output '--allow-unknown[open from unknown senders]' \
+    _arguments $all $output '--allow-unknown[open from unknown senders]' '--allow-oaep-sha1[open JWE with SHA-1]' \
         '--range[only these bytes]:OFFSET\:LENGTH:' '--allow-unauthenticated[open without MAC]' '--raw[do not escape]' '1:file:_files'
     ;;
 convert) _arguments $all $output '--to[what it becomes]:format:(hmsg jwe)' '--raw[do not escape]' '1:file:_files' ;;

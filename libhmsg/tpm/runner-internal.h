@@ -57,6 +57,7 @@ typedef struct Work {
     TpmPrivateKey from_decrypt, from_sign; /* create: prime NULL: the TPM makes it */
     uint8_t ciphertext[TPM_RSA_SIZE];
     bool ciphertext_fits; /* it had TPM_RSA_SIZE bytes */
+    bool oaep_sha1;       /* in software alone */
     size_t plaintext_size;
     uint8_t digest[32];
     bool bound; /* create, decrypt, sign: policy holds; decrypt, sign: counter too */

@@ -17,12 +17,14 @@ static int do_create(Work *w)
 
 static int do_decrypt(Work *w)
 {
-    int r;
+    int r = HMSG_ERROR_AUTHENTICATION_FAILED;
 
     if (tpm_keyfile_use(w->key) != TPM_KEY_DECRYPT)
         return -EINVAL;
-    r = w->ciphertext_fits ? software_decrypt(w->key, w->auth, w->ciphertext, TPM_RSA_SIZE, &w->secret)
-                           : HMSG_ERROR_AUTHENTICATION_FAILED;
+    if (w->ciphertext_fits && w->oaep_sha1)
+        r = software_decrypt_oaep_sha1(w->key, w->auth, w->ciphertext, TPM_RSA_SIZE, &w->secret);
+    else if (w->ciphertext_fits)
+        r = software_decrypt(w->key, w->auth, w->ciphertext, TPM_RSA_SIZE, &w->secret);
     if (r == 0 && w->plaintext_size != 0 && secret_size(w->secret) != w->plaintext_size) {
         w->secret = secret_free(w->secret);
         r = HMSG_ERROR_AUTHENTICATION_FAILED;

@@ -403,6 +403,13 @@ int tpm_runner_adopt_key(TpmRunner *r, TpmKeyFile *decrypt, const TpmPrivateKey 
     return submit(r, TAKE_PTR(w), done, userdata, ret);
 }
 
+static void set_ciphertext(Work *w, const void *ciphertext, size_t n)
+{
+    w->ciphertext_fits = n == TPM_RSA_SIZE;
+    if (w->ciphertext_fits)
+        memcpy(w->ciphertext, ciphertext, n);
+}
+
 int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
                        const void *ciphertext, size_t n, size_t plaintext_size, tpm_done_t done,
                        void *userdata, TpmJob **ret)
@@ -412,9 +419,19 @@ int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const 
     if (e != 0)
         return e;
     w->plaintext_size = plaintext_size;
-    w->ciphertext_fits = n == TPM_RSA_SIZE;
-    if (w->ciphertext_fits)
-        memcpy(w->ciphertext, ciphertext, n);
+    set_ciphertext(w, ciphertext, n);
+    return submit(r, w, done, userdata, ret);
+}
+
+int tpm_runner_decrypt_oaep_sha1(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext,
+                                 size_t n, tpm_done_t done, void *userdata, TpmJob **ret)
+{
+    Work *w = NULL;
+    int e = tpm_keyfile_is_software(key) ? use_new(WORK_DECRYPT, key, auth, NULL, &w) : -EINVAL;
+    if (e != 0)
+        return e;
+    w->oaep_sha1 = true;
+    set_ciphertext(w, ciphertext, n);
     return submit(r, w, done, userdata, ret);
 }
 
@@ -423,10 +440,9 @@ int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Tpm
 {
     Work *w = NULL;
     int e = use_new(WORK_SIGN, key, auth, counter, &w);
-    if (e != 0)
-        return e;
-    memcpy(w->digest, digest, sizeof(w->digest));
-    return submit(r, w, done, userdata, ret);
+    if (e == 0)
+        memcpy(w->digest, digest, sizeof(w->digest));
+    return e == 0 ? submit(r, w, done, userdata, ret) : e;
 }
 
 int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Secret *new_auth,
@@ -474,10 +490,9 @@ int tpm_runner_probe_software(TpmRunner *r, tpm_done_t done, void *userdata, Tpm
 {
     Work *w = NULL;
     int e = work_new(WORK_PROBE, NULL, NULL, &w);
-    if (e != 0)
-        return e;
-    w->software = true;
-    return submit(r, w, done, userdata, ret);
+    if (e == 0)
+        w->software = true;
+    return e == 0 ? submit(r, w, done, userdata, ret) : e;
 }
 
 int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)

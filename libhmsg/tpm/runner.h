@@ -128,6 +128,9 @@ int tpm_runner_adopt_key(TpmRunner *r, TpmKeyFile *decrypt, const TpmPrivateKey 
 int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
                        const void *ciphertext, size_t n, size_t plaintext_size, tpm_done_t done,
                        void *userdata, TpmJob **ret);
+/* OAEP with SHA-1, any size. -EINVAL: the key is not in software; one in the TPM is bound to SHA-256. */
+int tpm_runner_decrypt_oaep_sha1(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext,
+                                 size_t n, tpm_done_t done, void *userdata, TpmJob **ret);
 /* RSASSA-PSS over a SHA-256 digest. */
 int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
                     const uint8_t digest[static 32], tpm_done_t done, void *userdata, TpmJob **ret);

@@ -370,6 +370,18 @@ int software_decrypt(const TpmKeyFile *k, const Secret *key, const void *ciphert
     return r;
 }
 
+int software_decrypt_oaep_sha1(const TpmKeyFile *k, const Secret *key, const void *ciphertext, size_t n,
+                               Secret **ret)
+{
+    EVP_PKEY *pkey = NULL;
+    int r = open_key(k, key, &pkey);
+
+    if (r == 0)
+        r = rsa_private_oaep_sha1_decrypt(pkey, ciphertext, n, ret);
+    EVP_PKEY_free(pkey);
+    return r;
+}
+
 int software_sign(const TpmKeyFile *k, const Secret *key, const uint8_t digest[static 32],
                   uint8_t ret[static TPM_RSA_SIZE])
 {

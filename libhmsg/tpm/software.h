@@ -37,5 +37,8 @@ int software_encrypt_again(const TpmKeyFile *k, const Secret *key,
                            TpmKeyFile **ret);
 /* HMSG_ERROR_AUTHENTICATION_FAILED: OAEP says no. */
 int software_decrypt(const TpmKeyFile *k, const Secret *key, const void *ciphertext, size_t n, Secret **ret);
+/* The same with SHA-1 for OAEP. */
+int software_decrypt_oaep_sha1(const TpmKeyFile *k, const Secret *key, const void *ciphertext, size_t n,
+                               Secret **ret);
 int software_sign(const TpmKeyFile *k, const Secret *key, const uint8_t digest[static 32],
                   uint8_t ret[static TPM_RSA_SIZE]);

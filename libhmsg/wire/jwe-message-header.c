@@ -133,7 +133,7 @@ static bool is_space(char c)
 
 int jwe_text_read(const char *text, size_t n, JweText *ret)
 {
-    *ret = (JweText){.root = NULL};
+    *ret = (JweText){.allow_oaep_sha1 = ret->allow_oaep_sha1};
     if (n > JWE_MESSAGE_SIZE_MAX)
         return HMSG_ERROR_TOO_LARGE;
     while (n > 0 && is_space(*text)) {
@@ -182,7 +182,9 @@ static int check_alg(JweText *t)
         {"RSA1_5", "alg RSA1_5 (PKCS #1 v1.5) is refused: it tells attackers too much"},
         {"RSA-OAEP-384", "alg of the JWE is not RSA-OAEP-256, which the TPM's key is bound to"},
         {"RSA-OAEP-512", "alg of the JWE is not RSA-OAEP-256, which the TPM's key is bound to"},
-        {"RSA-OAEP", "alg RSA-OAEP uses SHA-1; keys in the TPM are bound to RSA-OAEP-256"},
+        {"RSA-OAEP",
+         "alg RSA-OAEP uses SHA-1: only a key in software opens that, and only when it is allowed "
+         "(allow_oaep_sha1)"},
         {"dir", "alg dir is refused: it has no encrypted key"},
         {"ECDH-ES", "alg ECDH-ES is refused: keys are RSA"},
     };
@@ -190,6 +192,9 @@ static int check_alg(JweText *t)
     if (!alg)
         return jwe_refuse(t, "alg is missing in the protected header of the JWE");
     if (strcmp(alg, "RSA-OAEP-256") == 0)
+        return 0;
+    t->oaep_sha1 = t->allow_oaep_sha1 && strcmp(alg, "RSA-OAEP") == 0;
+    if (t->oaep_sha1)
         return 0;
     for (size_t i = 0; i < ELEMENTSOF(refused); i++)
         if (strncmp(alg, refused[i].begin, strlen(refused[i].begin)) == 0)

@@ -28,7 +28,9 @@ typedef struct JweText {
     JwePart protected_text, aad, iv, ciphertext, tag;
     JweRecipient recipients[RECIPIENTS_MAX];
     size_t n_recipients;
-    const char *why; /* constant */
+    bool allow_oaep_sha1; /* the caller's: it may be of that kind */
+    bool oaep_sha1;       /* it is */
+    const char *why;      /* constant */
 } JweText;
 
 /* Sets why and is HMSG_ERROR_BAD_PACKAGE. */

@@ -100,7 +100,7 @@ static int read_type(JweText *t, Jwe *j)
     const char *typ = json_string_value(json_object_get(t->protected_header, "typ"));
     if (!typ || strncmp(typ, JWE_RESERVED_TYPE, strlen(JWE_RESERVED_TYPE)) != 0)
         return 0;
-    if (strcmp(typ, JWE_SHARED_TYPE) != 0)
+    if (strcmp(typ, JWE_SHARED_TYPE) != 0 || t->oaep_sha1)
         return jwe_refuse(t, "The JWE is not of the form that its typ says");
     return jwe_shared_read(t, j);
 }
@@ -109,6 +109,7 @@ static int read_all(JweText *t, const uint8_t (*kids)[KID_SIZE], size_t n_kids, 
 {
     size_t index = 0;
     int r = jwe_header_check(t, &j->enc);
+    j->oaep_sha1 = t->oaep_sha1;
     if (r == 0)
         r = check_aad(t);
     if (r == 0)
@@ -127,10 +128,10 @@ static int read_all(JweText *t, const uint8_t (*kids)[KID_SIZE], size_t n_kids, 
     return r;
 }
 
-int jwe_parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
-              const char **ret_why)
+static int parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids,
+                 bool allow_oaep_sha1, Jwe **ret, const char **ret_why)
 {
-    _cleanup_(jwe_text_done) JweText t = {.root = NULL};
+    _cleanup_(jwe_text_done) JweText t = {.allow_oaep_sha1 = allow_oaep_sha1};
     _cleanup_(jwe_freep) Jwe *j = jwe_new();
     *ret_why = NULL;
     if (!j)
@@ -142,6 +143,18 @@ int jwe_parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_
     if (r == 0)
         *ret = TAKE_PTR(j);
     return r;
+}
+
+int jwe_parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
+              const char **ret_why)
+{
+    return parse(text, n, kids, n_kids, false, ret, ret_why);
+}
+
+int jwe_parse_legacy(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
+                     const char **ret_why)
+{
+    return parse(text, n, kids, n_kids, true, ret, ret_why);
 }
 
 static int sender_key(const Jwe *j, RsaKey **ret)

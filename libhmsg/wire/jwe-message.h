@@ -20,6 +20,7 @@ typedef enum JweEnc {
 /* All fields are for reading. */
 typedef struct Jwe {
     JweEnc enc;
+    bool oaep_sha1; /* encrypted_key is by RSA-OAEP with SHA-1; jwe_parse_legacy alone reads that */
     bool is_shared; /* typ hmsg-shared+json; the fields up to kc are zero for others */
     bool has_sender;
     bool sender_checked;
@@ -43,6 +44,9 @@ typedef struct Jwe {
  * *ret_why: what is wrong with it in words, a constant; NULL: nothing to be said. */
 int jwe_parse(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
               const char **ret_why);
+/* The same, and what others wrote with "RSA-OAEP", which is SHA-1: for a key in software, on request. */
+int jwe_parse_legacy(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids, Jwe **ret,
+                     const char **ret_why);
 Jwe *jwe_free(Jwe *j);
 DEFINE_CLEANUP(Jwe *, jwe_free)
 

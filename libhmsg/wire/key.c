@@ -230,11 +230,10 @@ int rsa_key_pin(const RsaKey *k, uint8_t ret[static PIN_SIZE])
     return crypto_sha256(k->spki, k->spki_size, ret);
 }
 
-static bool set_oaep(EVP_PKEY_CTX *ctx)
+static bool set_oaep(EVP_PKEY_CTX *ctx, const EVP_MD *md)
 {
     return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
-           EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) == 1 &&
-           EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) == 1;
+           EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md) == 1;
 }
 
 int rsa_key_oaep_encrypt(const RsaKey *k, const void *plaintext, size_t n, Buf *ret)
@@ -244,7 +243,7 @@ int rsa_key_oaep_encrypt(const RsaKey *k, const void *plaintext, size_t n, Buf *
         return r;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->pkey, NULL);
     size_t size = rsa_key_size(k);
-    bool ok = ctx && EVP_PKEY_encrypt_init(ctx) == 1 && set_oaep(ctx) &&
+    bool ok = ctx && EVP_PKEY_encrypt_init(ctx) == 1 && set_oaep(ctx, EVP_sha256()) &&
               EVP_PKEY_encrypt(ctx, ret->data + ret->size, &size, plaintext, n) == 1;
     EVP_PKEY_CTX_free(ctx);
     if (ok)
@@ -313,7 +312,7 @@ int rsa_private_sign_ps256(EVP_PKEY *pkey, const uint8_t digest[static SHA256_SI
     return ok ? 0 : -EIO;
 }
 
-int rsa_private_oaep_decrypt(EVP_PKEY *pkey, const void *ciphertext, size_t n, Secret **ret)
+static int oaep_decrypt(EVP_PKEY *pkey, const EVP_MD *md, const void *ciphertext, size_t n, Secret **ret)
 {
     _cleanup_(secret_freep) Secret *room = NULL;
     int r = secret_new(RSA_SIZE_MAX, &room);
@@ -321,10 +320,20 @@ int rsa_private_oaep_decrypt(EVP_PKEY *pkey, const void *ciphertext, size_t n, S
         return r;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
     size_t size = RSA_SIZE_MAX;
-    bool ready = ctx && EVP_PKEY_decrypt_init(ctx) == 1 && set_oaep(ctx);
+    bool ready = ctx && EVP_PKEY_decrypt_init(ctx) == 1 && set_oaep(ctx, md);
     bool ok = ready && EVP_PKEY_decrypt(ctx, secret_data(room), &size, ciphertext, n) == 1 && size > 0;
     EVP_PKEY_CTX_free(ctx);
     if (!ready)
         return -EIO;
     return ok ? secret_new_copy(secret_bytes(room), size, ret) : HMSG_ERROR_AUTHENTICATION_FAILED;
+}
+
+int rsa_private_oaep_decrypt(EVP_PKEY *pkey, const void *ciphertext, size_t n, Secret **ret)
+{
+    return oaep_decrypt(pkey, EVP_sha256(), ciphertext, n, ret);
+}
+
+int rsa_private_oaep_sha1_decrypt(EVP_PKEY *pkey, const void *ciphertext, size_t n, Secret **ret)
+{
+    return oaep_decrypt(pkey, EVP_sha1(), ciphertext, n, ret);
 }

@@ -52,6 +52,8 @@ unsigned rsa_key_largest_salt(const RsaKey *k);
 int rsa_private_sign_ps256(struct evp_pkey_st *pkey, const uint8_t digest[static SHA256_SIZE], Buf *ret);
 /* HMSG_ERROR_AUTHENTICATION_FAILED for everything that does not decrypt. */
 int rsa_private_oaep_decrypt(struct evp_pkey_st *pkey, const void *ciphertext, size_t n, Secret **ret);
+/* The same with SHA-1 and MGF1-SHA-1, as JWE's "RSA-OAEP" is, for what others wrote long ago. */
+int rsa_private_oaep_sha1_decrypt(struct evp_pkey_st *pkey, const void *ciphertext, size_t n, Secret **ret);
 
 typedef struct EcKey EcKey; /* P-256, with its private part when it was generated or read from one */
 

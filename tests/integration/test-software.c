@@ -15,6 +15,9 @@
 #define PASSWORD "correct horse battery staple"
 #define TEXT "Dear Bob,\nhere are the plans.\n"
 
+#define FORGED 5 /* exit status: BadPackage */
+#define UNTRUSTED 8
+
 #define PIECE 48 /* bytes of a number that are looked for */
 
 typedef struct Data {
@@ -169,6 +172,59 @@ static void test_exchange(MailPair *p, gconstpointer data)
     g_assert_nonnull(strstr(exported, "-----BEGIN"));
 }
 
+/* decrypt of text, with up to two options; the exit status. */
+static int decrypt(SceneUser *u, const char *text, const char *a, const char *b, char **ret_err)
+{
+    g_autofree char *out = NULL;
+    int status = scene_ctl(u, text, &out, ret_err, "decrypt", a, b, NULL);
+
+    if (status == 0)
+        g_assert_cmpstr(out, ==, TEXT);
+    else
+        g_assert_cmpstr(out, ==, "");
+    return status;
+}
+
+/* A JWE by RSA-OAEP with SHA-1, from jwcrypto: Bob opens it when he says so, Alice's TPM cannot. */
+static void test_oaep_sha1(MailPair *p, gconstpointer data)
+{
+    static const char script[] = "import sys\n"
+                                 "try:\n"
+                                 "    from jwcrypto import jwe, jwk\n"
+                                 "except ImportError:\n"
+                                 "    sys.exit(77)\n"
+                                 "key = jwk.JWK.from_pem(sys.stdin.buffer.read())\n"
+                                 "token = jwe.JWE(sys.argv[1], '{\"alg\":\"RSA-OAEP\",\"enc\":\"A256GCM\"}', "
+                                 "algs=['RSA-OAEP', 'A256GCM'])\n"
+                                 "token.add_recipient(key)\n"
+                                 "sys.stdout.write(token.serialize(compact=True))\n";
+    SceneUser *const users[] = {p->alice, p->bob};
+
+    with_password(p, "identity create --protection software");
+    for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+        const char *const argv[] = {"/usr/bin/python3", "-B", "-c", script, TEXT, NULL};
+        g_autofree char *key = NULL, *jwe = NULL, *err = NULL, *why = NULL, *allowed = NULL, *unknown = NULL;
+
+        g_assert_cmpint(scene_ctl(users[i], NULL, &key, NULL, "identity", "export", "--format", "pem", NULL),
+                        ==, 0);
+        int status = test_run(argv, NULL, key, &jwe, &err);
+        if (status == 77) {
+            g_test_skip("python3-jwcrypto is missing");
+            return;
+        }
+        if (status != 0)
+            g_error("jwcrypto: %s", err);
+        g_assert_cmpint(decrypt(users[i], jwe, "--allow-unknown", NULL, &why), ==, FORGED);
+        g_assert_nonnull(strstr(why, "alg RSA-OAEP uses SHA-1"));
+        g_assert_cmpint(decrypt(users[i], jwe, "--allow-unknown", "--allow-oaep-sha1", &allowed), ==,
+                        users[i] == p->bob ? 0 : FORGED);
+        if (users[i] == p->alice)
+            g_assert_nonnull(strstr(allowed, "alg RSA-OAEP uses SHA-1"));
+        g_assert_cmpint(decrypt(users[i], jwe, "--allow-oaep-sha1", NULL, &unknown), ==,
+                        users[i] == p->bob ? UNTRUSTED : FORGED);
+    }
+}
+
 /* What was a file, and is in the TPM now, has left nothing behind in the agent. */
 static void test_imported(MailPair *p, gconstpointer data)
 {
@@ -198,6 +254,7 @@ int main(int argc, char *argv[])
     g_test_init(&argc, &argv, NULL);
     data.looker = looker_start();
     g_test_add("/software/exchange", MailPair, &data, set_up, test_exchange, mail_pair_close);
+    g_test_add("/software/oaep-sha1", MailPair, &data, set_up, test_oaep_sha1, mail_pair_close);
     g_test_add("/software/imported", MailPair, &data, set_up, test_imported, mail_pair_close);
     return g_test_run();
 }

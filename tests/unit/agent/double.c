@@ -46,6 +46,7 @@ struct IdentityWork {
     identity_jws_t signed_;
     bool is_cms; /* what is signed */
     identity_plaintext_t opened;
+    bool oaep_sha1; /* how it was encrypted */
     void *userdata;
 };
 
@@ -154,6 +155,11 @@ void double_unlock(Double *d)
 {
     d->identity.state = IDENTITY_READY;
     tell(&d->identity);
+}
+
+void double_software(Double *d)
+{
+    d->identity.public.protection = PROTECTION_SOFTWARE;
 }
 
 void double_hold(Double *d, bool hold)
@@ -282,7 +288,9 @@ static void answer_open(IdentityWork *w)
     int r = d->tpm_result;
 
     d->n_decrypt++;
-    if (r == 0)
+    if (r == 0 && w->oaep_sha1)
+        r = rsa_private_oaep_sha1_decrypt(w->i->decrypt, w->input->data, w->input->len, &plaintext);
+    else if (r == 0)
         r = rsa_private_oaep_decrypt(w->i->decrypt, w->input->data, w->input->len, &plaintext);
     w->opened(r, "as told", plaintext, w->userdata);
     secret_free(plaintext);
@@ -337,6 +345,15 @@ int identity_open_pop(Identity *i, const void *ciphertext, size_t size, identity
     *ret = work_new(i, ciphertext, size, userdata);
     (*ret)->opened = done;
     return 0;
+}
+
+int identity_open_oaep_sha1(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext,
+                            size_t size, identity_plaintext_t done, void *userdata, IdentityWork **ret)
+{
+    g_assert_cmpint(i->public.protection, ==, PROTECTION_SOFTWARE);
+    int r = identity_open(i, kid, ciphertext, size, done, userdata, ret);
+    (*ret)->oaep_sha1 = true;
+    return r;
 }
 
 int identity_open(Identity *i, const uint8_t kid[static KID_SIZE], const void *ciphertext, size_t size,

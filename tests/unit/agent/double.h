@@ -27,6 +27,8 @@ void double_lock(Double *d);
 void double_unlock(Double *d);
 /* New keys; those of before have signed for them. */
 void double_rotate(Double *d);
+/* As if the keys were in files, and not in a TPM. */
+void double_software(Double *d);
 /* The TPM does not answer until it is called again with false. */
 void double_hold(Double *d, bool hold);
 /* What the TPM says from now on instead of doing its work; 0: works. */

@@ -7,6 +7,7 @@
 
 #include "agent/cipher-internal.h"
 #include "libhmsg/base/encode.h"
+#include "tests/lib/oaep-sha1.h"
 #include "tests/unit/agent/cipher-scene.h"
 
 static const SealOptions as_jwe = {.jwe = true};
@@ -207,6 +208,61 @@ static void test_refused(void)
     scene_close(&s);
 }
 
+/* To us, with this alg, and the key by OAEP with SHA-1. */
+static GByteArray *line_of_other(Scene *s, const char *alg)
+{
+    static const uint8_t key[32] = {1, 2, 3}, iv[12] = {4, 5, 6};
+    uint8_t ek[TEST_OAEP_SIZE], sealed[sizeof(TEXT) - 1 + 16];
+    g_autofree char *header = g_strdup_printf("{\"alg\":\"%s\",\"enc\":\"A256GCM\"}", alg);
+    _cleanup_(buf_done) Buf b = BUF_MAX(4096);
+
+    test_oaep_sha1_encrypt(s->us.spki, s->us.spki_size, key, sizeof(key), ek);
+    g_assert_cmpint(base64url_append(&b, header, strlen(header)), ==, 0);
+    g_assert_cmpint(crypto_gcm_seal(key, iv, b.data, b.size, TEXT, strlen(TEXT), sealed), ==, 0);
+    const struct {
+        const void *data;
+        size_t n;
+    } parts[] = {{ek, sizeof(ek)}, {iv, sizeof(iv)}, {sealed, strlen(TEXT)}, {sealed + strlen(TEXT), 16}};
+    for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+        g_assert_cmpint(buf_append_string(&b, "."), ==, 0);
+        g_assert_cmpint(base64url_append(&b, parts[i].data, parts[i].n), ==, 0);
+    }
+    GByteArray *p = g_byte_array_new();
+    return g_byte_array_append(p, b.data, (guint)b.size);
+}
+
+/* RSA-OAEP with SHA-1: with a key in software, on request. */
+static void test_oaep_sha1(void)
+{
+    const OpenOptions asked = {.allow_unknown = true, .allow_oaep_sha1 = true},
+                      no_unknown = {.allow_oaep_sha1 = true};
+    Result x;
+    Scene s;
+
+    scene_open(&s);
+    g_autoptr(GByteArray) p = line_of_other(&s, "RSA-OAEP");
+    g_autoptr(GByteArray) named_wrong = line_of_other(&s, "RSA-OAEP-256");
+    open_it(&s, p, &asked, &x);
+    g_assert_cmpint(x.r, ==, HMSG_ERROR_BAD_PACKAGE);
+    g_assert_nonnull(strstr(x.detail, "SHA-1"));
+    result_clear(&x);
+    double_software(s.d);
+    expect_error(&s, p, &unknown, HMSG_ERROR_BAD_PACKAGE);
+    expect_error(&s, p, &no_unknown, HMSG_ERROR_UNTRUSTED);
+    g_assert_cmpuint(double_count_decrypt(s.d), ==, 0);
+    /* what fails by the one hash is not remembered as failing by the other */
+    expect_error(&s, named_wrong, &asked, HMSG_ERROR_AUTHENTICATION_FAILED);
+    open_it(&s, p, &asked, &x);
+    expect_text(&x);
+    g_assert_false(x.info.verified);
+    g_assert_cmpstr(x.info.format, ==, "jwe");
+    result_clear(&x);
+    g_assert_cmpuint(double_count_decrypt(s.d), ==, 2);
+    p->data[p->len - 10] = p->data[p->len - 10] == 'A' ? 'B' : 'A';
+    expect_error(&s, p, &asked, HMSG_ERROR_AUTHENTICATION_FAILED);
+    scene_close(&s);
+}
+
 static void test_lock(void)
 {
     SealKey keys[2];
@@ -245,6 +301,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cipher-jwe/anonymous", test_anonymous);
     g_test_add_func("/cipher-jwe/failures", test_failures);
     g_test_add_func("/cipher-jwe/refused", test_refused);
+    g_test_add_func("/cipher-jwe/oaep-sha1", test_oaep_sha1);
     g_test_add_func("/cipher-jwe/lock", test_lock);
     return g_test_run();
 }

@@ -8,6 +8,7 @@
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/key.h"
+#include "tests/lib/oaep-sha1.h"
 #include "tests/lib/process.h"
 
 #define PASSWORD "a password of several words"
@@ -57,6 +58,26 @@ static void expect_decrypts(const TpmKeyFile *k, const Secret *key)
     g_assert_cmpint(rsa_key_oaep_encrypt(public, "text", 4, &ciphertext), ==, 0);
     g_assert_cmpint(software_decrypt(k, key, ciphertext.data, ciphertext.size, &plain), ==, 0);
     g_assert_cmpmem(secret_bytes(plain), secret_size(plain), "text", 4);
+}
+
+static void test_oaep_sha1(Fixture *f, gconstpointer data)
+{
+    _cleanup_(secret_freep) Secret *plain = NULL, *none = NULL;
+    _cleanup_(rsa_key_freep) RsaKey *public = public_of(f->decrypt);
+    _cleanup_(buf_done) Buf sha256 = BUF_MAX(RSA_SIZE_MAX);
+    uint8_t ciphertext[TPM_RSA_SIZE];
+    size_t n = 0;
+    const uint8_t *spki = tpm_keyfile_spki(f->decrypt, &n);
+
+    test_oaep_sha1_encrypt(spki, n, "text", 4, ciphertext);
+    g_assert_cmpint(software_decrypt(f->decrypt, f->key, ciphertext, sizeof(ciphertext), &none), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(software_decrypt_oaep_sha1(f->decrypt, f->key, ciphertext, sizeof(ciphertext), &plain),
+                    ==, 0);
+    g_assert_cmpmem(secret_bytes(plain), secret_size(plain), "text", 4);
+    g_assert_cmpint(rsa_key_oaep_encrypt(public, "text", 4, &sha256), ==, 0);
+    g_assert_cmpint(software_decrypt_oaep_sha1(f->decrypt, f->key, sha256.data, sha256.size, &none), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
 }
 
 static void test_use(Fixture *f, gconstpointer data)
@@ -184,9 +205,13 @@ int main(int argc, char *argv[])
         const char *path;
         void (*f)(Fixture *, gconstpointer);
     } tests[] = {
-        {"/tpm/software/use", test_use},     {"/tpm/software/wrong-key", test_wrong_key},
-        {"/tpm/software/again", test_again}, {"/tpm/software/pem", test_pem},
-        {"/tpm/software/form", test_form},   {"/tpm/software/openssl", test_openssl},
+        {"/tpm/software/use", test_use},
+        {"/tpm/software/wrong-key", test_wrong_key},
+        {"/tpm/software/oaep-sha1", test_oaep_sha1},
+        {"/tpm/software/again", test_again},
+        {"/tpm/software/pem", test_pem},
+        {"/tpm/software/form", test_form},
+        {"/tpm/software/openssl", test_openssl},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -11,6 +11,7 @@ try:
 except ImportError:
     sys.exit(77)
 
+SHA1 = 'alg RSA-OAEP uses SHA-1'
 ALGS = ['RSA-OAEP-256', 'RSA-OAEP', 'RSA1_5', 'A256CBC-HS512', 'A256GCM', 'A128GCM']
 
 
@@ -47,7 +48,10 @@ def main():
         give(f'general, aad {enc}',
              seal(text, [(bob, {'kid': kid}), (carol, {'kid': kid_of_carol})], plain, aad=b'\x00\xff', unprotected={'y': 'ä'}))
     good = {'alg': 'RSA-OAEP-256', 'enc': 'A256GCM'}
-    give('SHA-1', seal(text, [(bob, None)], dict(good, alg='RSA-OAEP'), compact=True), 'alg RSA-OAEP uses SHA-1')
+    for enc in ('A256GCM', 'A256CBC-HS512'):
+        old = {'alg': 'RSA-OAEP', 'enc': enc}
+        give(f'SHA-1 {enc}', seal(text, [(bob, None)], old, compact=True), SHA1)
+        give(f'SHA-1, general {enc}', seal(text, [(carol, {'kid': kid_of_carol}), (bob, {'kid': kid})], old), SHA1)
     give('PKCS #1 v1.5', seal(text, [(bob, None)], dict(good, alg='RSA1_5')), 'alg RSA1_5')
     give('zip', seal(text, [(bob, None)], dict(good, zip='DEF'), compact=True), 'zip')
     give('A128GCM', seal(text, [(bob, None)], dict(good, enc='A128GCM')), 'enc of the JWE')

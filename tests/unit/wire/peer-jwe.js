@@ -48,8 +48,10 @@ async function make(bobFile, kid, carolFile, kidOfCarol, text) {
     }
     give('alg outside', await new jose.FlattenedEncrypt(plaintext).setProtectedHeader({enc: 'A256GCM'})
         .setUnprotectedHeader({alg: 'RSA-OAEP-256'}).encrypt(bob), 'alg is outside');
-    give('SHA-1', await new jose.CompactEncrypt(plaintext).setProtectedHeader({alg: 'RSA-OAEP', enc: 'A256GCM'}).encrypt(bob),
-        'alg RSA-OAEP uses SHA-1');
+    for (const enc of ['A256GCM', 'A256CBC-HS512']) {
+        give(`SHA-1 ${enc}`, await new jose.CompactEncrypt(plaintext).setProtectedHeader({alg: 'RSA-OAEP', enc}).encrypt(bob),
+            'alg RSA-OAEP uses SHA-1');
+    }
 }
 
 const [command, ...rest] = process.argv.slice(2);

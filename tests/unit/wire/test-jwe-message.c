@@ -120,6 +120,45 @@ static void test_recipients(gconstpointer data)
     g_assert_cmpint(jwe_parse(foreign, strlen(foreign), NULL, 0, &j, &why), ==, HMSG_ERROR_NOT_FOR_US);
 }
 
+static int parse_legacy(const People *who, const char *header, Jwe **ret, const char **ret_why)
+{
+    g_autofree char *line = compact(who->bob->decrypt, header);
+    return jwe_parse_legacy(line, strlen(line), who->bob->kids, 1, ret, ret_why);
+}
+
+/* Nothing but "RSA-OAEP" is read besides, and none of ours by it. */
+static void test_legacy(gconstpointer data)
+{
+    static const struct {
+        const char *header, *why; /* why NULL: read */
+        bool sha1;
+    } cases[] = {
+        {"{\"alg\":\"RSA-OAEP\",\"enc\":\"A256GCM\"}", NULL, true},
+        {"{\"alg\":\"RSA-OAEP\",\"enc\":\"A256CBC-HS512\"}", NULL, true},
+        {"{\"alg\":\"RSA-OAEP-256\",\"enc\":\"A256GCM\"}", NULL, false},
+        {"{\"alg\":\"RSA1_5\",\"enc\":\"A256GCM\"}", "alg RSA1_5", false},
+        {"{\"alg\":\"RSA-OAEP-1\",\"enc\":\"A256GCM\"}", "alg RSA-OAEP uses SHA-1", false},
+        {"{\"alg\":\"RSA-OAEP-512\",\"enc\":\"A256GCM\"}", "alg of the JWE is not RSA-OAEP-256", false},
+        {"{\"alg\":\"RSA-OAEP\",\"enc\":\"A128GCM\"}", "enc of the JWE is neither", false},
+        {"{\"alg\":\"RSA-OAEP\",\"enc\":\"A256GCM\",\"zip\":\"DEF\"}", "zip", false},
+        {"{\"alg\":\"RSA-OAEP\",\"enc\":\"A256CBC-HS512\",\"typ\":\"hmsg-shared+json\"}",
+         "The JWE is not of the form", false},
+        {"{\"alg\":\"RSA-OAEP\",\"enc\":\"A256CBC-HS512\",\"typ\":\"hmsg+json\"}",
+         "The JWE is not of the form", false},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        _cleanup_(jwe_freep) Jwe *j = NULL;
+        const char *why = NULL;
+        int r = parse_legacy(data, cases[i].header, &j, &why);
+
+        g_assert_cmpint(r, ==, cases[i].why ? HMSG_ERROR_BAD_PACKAGE : 0);
+        if (r == 0)
+            g_assert_true(j->oaep_sha1 == cases[i].sha1);
+        else
+            g_assert_true(why && g_str_has_prefix(why, cases[i].why));
+    }
+}
+
 static void test_headers(gconstpointer data)
 {
     const People *who = data;
@@ -296,6 +335,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/jwe-message/recipients", &who, test_recipients);
     g_test_add_data_func("/jwe-message/former", &who, test_former);
     g_test_add_data_func("/jwe-message/headers", &who, test_headers);
+    g_test_add_data_func("/jwe-message/legacy", &who, test_legacy);
     g_test_add_data_func("/jwe-message/members", &who, test_members);
     g_test_add_data_func("/jwe-message/keys", &who, test_keys);
     g_test_add_data_func("/jwe-message/compact", &who, test_compact);

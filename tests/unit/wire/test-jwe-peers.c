@@ -15,6 +15,7 @@
 #include "tests/lib/process.h"
 
 #define TEXT "Dear Bob, here are the plans."
+#define SHA1 "alg RSA-OAEP uses SHA-1" /* as the scripts say it */
 #define SKIPPED 77
 #define REFUSED 5
 
@@ -89,6 +90,27 @@ static int peer_make(const Case *c, char **ret_lines)
     return run(c->peer == JWCRYPTO ? by_python : by_node, ret_lines);
 }
 
+/* What jwe_parse_legacy alone reads. */
+static void check_sha1(const People *who, const char *jwe)
+{
+    _cleanup_(buf_done) Buf out = BUF_MAX(PLAINTEXT_SIZE_MAX);
+    _cleanup_(secret_freep) Secret *key = NULL, *none = NULL;
+    _cleanup_(jwe_freep) Jwe *j = NULL;
+    const char *why = NULL;
+
+    g_assert_cmpint(jwe_parse_legacy(jwe, strlen(jwe), who->bob->kids, 1, &j, &why), ==, 0);
+    g_assert_true(j->oaep_sha1);
+    g_assert_cmpint(jwe_check_sender(j), ==, 0);
+    g_assert_cmpint(rsa_private_oaep_decrypt(who->bob->decrypt_private, j->encrypted_key.data,
+                                             j->encrypted_key.size, &none),
+                    ==, HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(rsa_private_oaep_sha1_decrypt(who->bob->decrypt_private, j->encrypted_key.data,
+                                                  j->encrypted_key.size, &key),
+                    ==, 0);
+    g_assert_cmpint(jwe_open(j, key, &out), ==, 0);
+    g_assert_cmpstr(buf_text(&out), ==, TEXT);
+}
+
 /* Refused is how the reason begins; NULL: it opens. */
 static void check_line(const People *who, const char *name, const char *jwe, const char *refused)
 {
@@ -107,7 +129,7 @@ static void check_line(const People *who, const char *name, const char *jwe, con
     }
     g_assert_cmpint(r, ==, 0);
     g_assert_cmpint(jwe_check_sender(j), ==, 0);
-    g_assert_false(j->has_sender);
+    g_assert_false(j->has_sender || j->oaep_sha1);
     g_assert_cmpint(rsa_private_oaep_decrypt(who->bob->decrypt_private, j->encrypted_key.data,
                                              j->encrypted_key.size, &key),
                     ==, 0);
@@ -119,7 +141,7 @@ static void test_read(gconstpointer data)
 {
     const Case *c = data;
     g_autofree char *lines = NULL;
-    unsigned opened = 0, refused = 0;
+    unsigned opened = 0, refused = 0, sha1 = 0;
     int status = peer_make(c, &lines);
 
     if (status == SKIPPED) {
@@ -133,14 +155,19 @@ static void test_read(gconstpointer data)
         const char *why = json_string_value(json_object_get(line, "refused"));
 
         g_assert_nonnull(line);
-        check_line(c->who, json_string_value(json_object_get(line, "name")),
-                   json_string_value(json_object_get(line, "jwe")), why);
+        const char *jwe = json_string_value(json_object_get(line, "jwe"));
+        check_line(c->who, json_string_value(json_object_get(line, "name")), jwe, why);
         opened += why ? 0 : 1;
         refused += why ? 1 : 0;
+        if (why && strcmp(why, SHA1) == 0) {
+            check_sha1(c->who, jwe);
+            sha1++;
+        }
         json_decref(line);
     }
     g_assert_cmpuint(opened, >=, 10);
     g_assert_cmpuint(refused, >=, 2);
+    g_assert_cmpuint(sha1, >=, 2);
 }
 
 static void opens_there(const Case *c, const char *text)
