@@ -15,6 +15,11 @@
 
 #define TEXT "Dear Bob, here are the plans."
 #define OAEP "-pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256"
+#define HEX "hex() { od -An -v -tx1 \"$1\" | tr -d ' \\n'; }\n"
+#define MAC                                                                                                  \
+    "openssl kdf -keylen 32 -kdfopt digest:SHA256 -kdfopt hexkey:$(hex aes) "                                \
+    "-kdfopt 'info:hmsg seed mac' -binary -out mackey HKDF\n"                                                \
+    "cat iv ciphertext | openssl dgst -sha256 -mac hmac -macopt hexkey:$(hex mackey) -binary -out hmac\n"
 
 typedef struct Fixture {
     char *folder;
@@ -91,11 +96,13 @@ static void test_openssl_reads(Fixture *f, gconstpointer bits)
     save(f, "ek", s->encrypted_key.data, s->encrypted_key.size);
     save(f, "iv", s->iv, sizeof(s->iv));
     save(f, "ciphertext", s->ciphertext.data, s->ciphertext.size);
-    run(f, "openssl pkeyutl -decrypt -inkey key.pem " OAEP " -in ek -out aes\n"
-           "hex() { od -An -v -tx1 \"$1\" | tr -d ' \\n'; }\n"
+    run(f, "openssl pkeyutl -decrypt -inkey key.pem " OAEP " -in ek -out aes\n" HEX MAC
            "openssl enc -d -aes-256-cbc -K $(hex aes) -iv $(hex iv) -in ciphertext -out plain");
     plain = load(f, "plain", &n);
     g_assert_cmpmem(plain, n, TEXT, strlen(TEXT));
+    g_assert_true(s->has_mac);
+    g_autofree char *mac = load(f, "hmac", &n);
+    g_assert_cmpmem(mac, n, s->mac, sizeof(s->mac));
 }
 
 static void put(Buf *b, const Fixture *f, const char *before, const char *name)
@@ -107,33 +114,53 @@ static void put(Buf *b, const Fixture *f, const char *before, const char *name)
     g_assert_cmpint(base64_append(b, data, n), ==, 0);
 }
 
-static void test_openssl_writes(Fixture *f, gconstpointer bits)
+/* What openssl wrote, as JSON. */
+static void collect(const Fixture *f, bool mac, Buf *ret)
+{
+    put(ret, f, "{\"sender_public_key\":\"", "spki");
+    put(ret, f, "\",\"encrypted_aes_key\":\"", "ek");
+    put(ret, f, "\",\"iv\":\"", "iv");
+    put(ret, f, "\",\"ciphertext\":\"", "ciphertext");
+    if (mac)
+        put(ret, f, "\",\"hmac\":\"", "hmac");
+    g_assert_cmpint(buf_append_string(ret, "\"}"), ==, 0);
+}
+
+/* changed: a byte of the hmac. */
+static void expect_opens(const Fixture *f, bool mac, bool changed)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(SEED_SIZE_MAX), out = BUF_MAX(PLAINTEXT_SIZE_MAX);
     _cleanup_(seed_freep) Seed *s = NULL;
     _cleanup_(secret_freep) Secret *key = NULL;
 
+    collect(f, mac, &text);
+    g_assert_cmpint(seed_parse(buf_text(&text), text.size, &s), ==, 0);
+    g_assert_true(s->has_mac == mac);
+    g_assert_cmpint(
+        rsa_private_oaep_decrypt(f->private_key, s->encrypted_key.data, s->encrypted_key.size, &key), ==, 0);
+    s->mac[7] ^= changed ? 1 : 0;
+    g_assert_cmpint(seed_open(s, key, false, &out), ==,
+                    mac && !changed ? 0 : HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpuint(out.size, ==, mac && !changed ? strlen(TEXT) : 0);
+    buf_clear(&out);
+    /* without a MAC, when that is allowed; a wrong one never */
+    g_assert_cmpint(seed_open(s, key, true, &out), ==, changed ? HMSG_ERROR_AUTHENTICATION_FAILED : 0);
+    if (!changed)
+        g_assert_cmpmem(out.data, out.size, TEXT, strlen(TEXT));
+}
+
+static void test_openssl_writes(Fixture *f, gconstpointer bits)
+{
     (void)bits;
     save(f, "plain", TEXT, strlen(TEXT));
-    run(f, "openssl rand -out aes 32; openssl rand -out iv 16\n"
-           "hex() { od -An -v -tx1 \"$1\" | tr -d ' \\n'; }\n"
+    run(f, "openssl rand -out aes 32; openssl rand -out iv 16\n" HEX
            "openssl pkey -in key.pem -pubout -out pub.pem\n"
            "openssl pkey -in key.pem -pubout -outform DER -out spki\n"
            "openssl pkeyutl -encrypt -pubin -inkey pub.pem " OAEP " -in aes -out ek\n"
-           "openssl enc -aes-256-cbc -K $(hex aes) -iv $(hex iv) -in plain -out ciphertext");
-    put(&text, f, "{\"sender_public_key\":\"", "spki");
-    put(&text, f, "\",\"encrypted_aes_key\":\"", "ek");
-    put(&text, f, "\",\"iv\":\"", "iv");
-    put(&text, f, "\",\"ciphertext\":\"", "ciphertext");
-    g_assert_cmpint(buf_append_string(&text, "\"}"), ==, 0);
-    g_assert_cmpint(seed_parse(buf_text(&text), text.size, &s), ==, 0);
-    g_assert_false(s->has_mac);
-    g_assert_cmpint(
-        rsa_private_oaep_decrypt(f->private_key, s->encrypted_key.data, s->encrypted_key.size, &key), ==, 0);
-    g_assert_cmpint(seed_open(s, key, false, &out), ==, HMSG_ERROR_AUTHENTICATION_FAILED);
-    g_assert_cmpuint(out.size, ==, 0);
-    g_assert_cmpint(seed_open(s, key, true, &out), ==, 0);
-    g_assert_cmpmem(out.data, out.size, TEXT, strlen(TEXT));
+           "openssl enc -aes-256-cbc -K $(hex aes) -iv $(hex iv) -in plain -out ciphertext\n" MAC);
+    expect_opens(f, false, false);
+    expect_opens(f, true, false);
+    expect_opens(f, true, true);
 }
 
 int main(int argc, char **argv)
