@@ -44,9 +44,11 @@
 #define JWE_SIZE_MAX (PACKAGE_SIZE_MAX + 64u)       /* its names are longer */
 #define RECIPIENTS_MAX 64u                          /* of one message */
 #define PACKAGE_LIST_SIZE_MAX (96u * 1024u * 1024u) /* JSON array of packages; below the 128 MiB of D-Bus */
-#define PACKAGE_EXPIRY_MAX (30u * 86400u)           /* exp - ts */
-#define TIME_MAX 253402300799                       /* end of the year 9999: bounds every time on the wire */
-#define SEQUENCE_MAX 0xffffffffu                    /* seq */
+#define MAIL_PACKAGES_SIZE_MAX                                                                               \
+    ((RECOVERY_KEYS_MAX + 1u) * (PACKAGE_SIZE_MAX + 1u) + 1u) /* a package for each key of one recipient */
+#define PACKAGE_EXPIRY_MAX (30u * 86400u)                     /* exp - ts */
+#define TIME_MAX 253402300799    /* end of the year 9999: bounds every time on the wire */
+#define SEQUENCE_MAX 0xffffffffu /* seq */
 
 /* JWE that are no packages */
 #define JWE_HEADER_SIZE_MAX 8192u            /* base64url of the protected header */
@@ -87,6 +89,7 @@
 #define ROTATION_STEPS_MAX 64u /* rotations from one identity statement to the next of an address */
 #define ROTATION_CHAIN_MAX 64u /* such changes that a relay keeps of an address, the newest */
 #define ROTATION_KEYS_MAX 128u /* superseded pairs of keys in one chain */
+#define RECOVERY_KEYS_MAX 2u   /* that one identity names: more do not fit into JWS_SIZE_MAX */
 #define GENERATION_MAX ((1ull << 53) - 1) /* exact in every JSON reader */
 
 /* Sessions (one per sender and recipient key) */

@@ -50,13 +50,13 @@ int rotation_steps_parse(const json_t *steps, int64_t now, RotateStatement *ret,
     return 0;
 }
 
-/* The pair that signed the i-th step: the first is that of from, each other was named by the step before. */
+/* The pair that the i-th step ends: the first is that of from, each other was named by the step before. */
 static int note(Rotation *rotation, const RotateStatement *steps, size_t i, const IdentityStatement *from)
 {
     if (rotation->n == ROTATION_KEYS_MAX)
         return HMSG_ERROR_AUTHENTICATION_FAILED;
     RotationKeys *k = &rotation->keys[rotation->n++];
-    memcpy(k->skid, steps[i].skid, KID_SIZE);
+    memcpy(k->skid, i == 0 ? rsa_key_thumbprint(from->sign) : steps[i].skid, KID_SIZE);
     memcpy(k->kid, i == 0 ? rsa_key_thumbprint(from->decrypt) : steps[i - 1].next_kid, KID_SIZE);
     k->retired = steps[i].iat;
     return 0;
@@ -107,6 +107,7 @@ static int follow_link(const json_t *chain, size_t i, const IdentityStatement *c
         rotation->generation = from.generation;
     for (size_t k = 0; r == 0 && k < n; k++)
         r = note(rotation, steps, k, &from);
+    rotation->recovered |= r == 0 && rotate_statement_is_recovery(&steps[0], &from);
     if (r != 0 || !to.sign)
         return r;
     identity_statement_done(at);

@@ -19,6 +19,7 @@ typedef struct RotationKeys {
 /* Where a chain begins, and what was superseded on the way, the oldest first: keys[0] is the beginning. */
 typedef struct Rotation {
     uint64_t generation; /* of keys[0] */
+    bool recovered;      /* somewhere on the way a recovery key signed, not the key that it follows */
     size_t n;
     RotationKeys keys[ROTATION_KEYS_MAX];
 } Rotation;

@@ -46,6 +46,8 @@ int identity_statement_prepare(const IdentityStatement *s, JwsDraft *ret)
     if (r == 0)
         r = json_put(j, "devices", json_array());
     if (r == 0)
+        r = recovery_keys_put(&s->recovery, j);
+    if (r == 0)
         r = json_put_text(j, "protection", protections[s->protection]);
     if (r == 0)
         r = json_put_number(j, "iat", s->iat);
@@ -101,6 +103,10 @@ static int read_payload(const json_t *j, int64_t now, IdentityStatement *s)
         r = statement_get_past(j, "iat", now, &s->iat);
     if (r == 0 && rsa_key_equal(s->sign, s->decrypt)) /* never one key for both */
         r = HMSG_ERROR_BAD_PACKAGE;
+    if (r == 0)
+        r = recovery_keys_get(j, &s->recovery);
+    if (r == 0 && (recovery_keys_have(&s->recovery, s->sign) || recovery_keys_have(&s->recovery, s->decrypt)))
+        r = HMSG_ERROR_BAD_PACKAGE;
     s->generation = (uint64_t)generation;
     s->protection = (Protection)protection;
     return r;
@@ -108,8 +114,8 @@ static int read_payload(const json_t *j, int64_t now, IdentityStatement *s)
 
 int identity_statement_parse(const char *text, size_t n, int64_t now, IdentityStatement *ret)
 {
-    static const char *const names[] = {"address", "sign",       "decrypt", "generation", "previous",
-                                        "devices", "protection", "iat",     NULL};
+    static const char *const names[] = {"address", "sign",     "decrypt",    "generation", "previous",
+                                        "devices", "recovery", "protection", "iat",        NULL};
     _cleanup_(jws_done) Jws jws = {};
     _cleanup_(json_decrefp) json_t *j = NULL;
     _cleanup_(identity_statement_done) IdentityStatement s = {};
@@ -132,15 +138,26 @@ int identity_statement_parse(const char *text, size_t n, int64_t now, IdentitySt
     return 0;
 }
 
-const char *identity_statement_protection(const char *text, size_t n)
+/* The payload of one that was verified before. */
+static int peek(const char *text, size_t n, json_t **ret)
 {
     _cleanup_(jws_done) Jws jws = {};
+    int r = jws_parse(text, n, JWS_PS256, JWS_IDENTITY, &jws);
+    return r == 0 ? json_parse_object(buf_text(&jws.payload), jws.payload.size, ret) : r;
+}
+
+int identity_statement_recovery(const char *text, size_t n, RecoveryKeys *ret)
+{
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    int r = peek(text, n, &j);
+    return r == 0 ? recovery_keys_get(j, ret) : r;
+}
+
+const char *identity_statement_protection(const char *text, size_t n)
+{
     _cleanup_(json_decrefp) json_t *j = NULL;
     size_t protection = 0;
-    int r = jws_parse(text, n, JWS_PS256, JWS_IDENTITY, &jws);
-
-    if (r == 0)
-        r = json_parse_object(buf_text(&jws.payload), jws.payload.size, &j);
+    int r = peek(text, n, &j);
     if (r == 0)
         r = statement_get_choice(j, "protection", protections, PROTECTION_MAX_, &protection);
     return r == 0 ? protections[protection] : "";
@@ -150,4 +167,5 @@ void identity_statement_done(IdentityStatement *s)
 {
     s->sign = rsa_key_free(s->sign);
     s->decrypt = rsa_key_free(s->decrypt);
+    recovery_keys_done(&s->recovery);
 }

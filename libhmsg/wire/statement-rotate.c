@@ -93,13 +93,22 @@ static bool all_new(const RotateStatement *s, size_t n, const IdentityStatement 
     return true;
 }
 
+bool rotate_statement_is_recovery(const RotateStatement *first, const IdentityStatement *from)
+{
+    for (size_t i = 0; i < from->recovery.n; i++)
+        if (from->recovery.keys[i].sign && is_key(first->skid, from->recovery.keys[i].sign))
+            return true;
+    return false;
+}
+
 /* Each is signed by the keys that the one before it named. */
 static bool in_a_row(const RotateStatement *s, size_t n, const IdentityStatement *from)
 {
     uint64_t generation = from->generation;
     for (size_t i = 0; i < n; i++) {
-        const uint8_t *signer = i == 0 ? rsa_key_thumbprint(from->sign) : s[i - 1].next_skid;
-        if (!bytes_equal(s[i].skid, signer, KID_SIZE) || s[i].generation <= generation)
+        bool signs = i == 0 ? is_key(s[i].skid, from->sign) || rotate_statement_is_recovery(&s[i], from)
+                            : bytes_equal(s[i].skid, s[i - 1].next_skid, KID_SIZE);
+        if (!signs || s[i].generation <= generation)
             return false;
         generation = s[i].generation;
     }

@@ -8,6 +8,7 @@
 
 #include "libhmsg/wire/address.h"
 #include "libhmsg/wire/jws.h"
+#include "libhmsg/wire/recovery.h"
 
 /* Session: one sender key speaks to one recipient key. Part of every signed package. */
 typedef struct SessionStatement {
@@ -38,6 +39,7 @@ typedef struct IdentityStatement {
     bool has_previous;
     uint8_t previous[SHA256_SIZE];
     Protection protection;
+    RecoveryKeys recovery; /* no key of them is one of the two above */
     int64_t iat;
     uint8_t sha256[SHA256_SIZE]; /* by parse: of the ASCII */
 } IdentityStatement;
@@ -45,6 +47,8 @@ int identity_statement_prepare(const IdentityStatement *s, JwsDraft *ret);
 int identity_statement_parse(const char *text, size_t n, int64_t now, IdentityStatement *ret);
 /* What a statement that was verified before says of the protection; "" when it says nothing. */
 const char *identity_statement_protection(const char *text, size_t n);
+/* What a statement that was verified before says of recovery keys. */
+int identity_statement_recovery(const char *text, size_t n, RecoveryKeys *ret);
 void identity_statement_done(IdentityStatement *s);
 
 /* Rotation: the old sign key names the keys that follow it. It is made once for each rotation, whatever
@@ -63,10 +67,13 @@ int rotate_statement_parse(const char *text, size_t n, const RsaKey *sign, int64
 int rotate_statement_peek(const char *text, size_t n, RotateStatement *ret);
 /* Whether n rotations in a row, each parsed with the sign key that it is of, lead from one parsed identity
  * statement to the next: both ends agree, the address is the same, the generation grows and no key is used
- * again. Else HMSG_ERROR_AUTHENTICATION_FAILED. That `from` holds the keys that are pinned or registered is
- * for the caller to compare. */
+ * again. The first may also be signed by a sign key among the recovery keys of `from`. Else
+ * HMSG_ERROR_AUTHENTICATION_FAILED. That `from` holds the keys that are pinned or registered is for the
+ * caller to compare. */
 int rotate_statement_check(const RotateStatement *s, size_t n, const IdentityStatement *from,
                            const IdentityStatement *to);
+/* Is that the first by a recovery key? */
+bool rotate_statement_is_recovery(const RotateStatement *first, const IdentityStatement *from);
 
 /* What ties a request to one TLS connection of one relay. */
 typedef struct RequestBinding {

@@ -66,10 +66,19 @@ static char *sign(const TestPerson *p, const JwsDraft *draft)
 char *test_person_statement_after(const TestPerson *p, const char *address, uint64_t generation,
                                   const char *previous)
 {
+    static const RecoveryKeys none;
+
+    return test_person_statement_with(p, address, generation, previous, &none);
+}
+
+char *test_person_statement_with(const TestPerson *p, const char *address, uint64_t generation,
+                                 const char *previous, const RecoveryKeys *recovery)
+{
     IdentityStatement s = {.sign = p->sign,
                            .decrypt = p->decrypt,
                            .generation = generation,
                            .has_previous = previous != NULL,
+                           .recovery = *recovery,
                            .iat = clock_realtime()};
     _cleanup_(jws_draft_done) JwsDraft draft = {0};
 

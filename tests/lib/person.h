@@ -34,6 +34,9 @@ char *test_person_statement(const TestPerson *p, const char *address);
 /* The statement of a later generation, which follows another (NULL: none); to be freed. */
 char *test_person_statement_after(const TestPerson *p, const char *address, uint64_t generation,
                                   const char *previous);
+/* The same, with recovery keys. */
+char *test_person_statement_with(const TestPerson *p, const char *address, uint64_t generation,
+                                 const char *previous, const RecoveryKeys *recovery);
 /* The rotate statement by which one pair of keys follows another; to be freed. */
 char *test_person_rotate(const TestPerson *from, const TestPerson *to, uint64_t generation);
 /* A session from sender (NULL: anonymous) to recipient, ready for package_build. */
