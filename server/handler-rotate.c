@@ -49,7 +49,7 @@ static int check_steps(const Application *a, const RotationWrite *t)
     int e = identity_statement_parse(text, strlen(text), clock_realtime(), &from);
     if (e == 0)
         e = rotate_statement_check(t->steps, t->n_steps, &from, &a->identity);
-    return handler_result(e);
+    return e;
 }
 
 static int answer_binding(HttpRequest *r, unsigned status, const StoreIdentity *i)
@@ -65,14 +65,20 @@ static int answer_binding(HttpRequest *r, unsigned status, const StoreIdentity *
     return handler_result(e);
 }
 
+/* The keys that were sent are those that are registered. */
+static bool is_known(const Application *a, const RotationWrite *t)
+{
+    return bytes_equal(t->known.skid, rsa_key_thumbprint(a->identity.sign), KID_SIZE) &&
+           bytes_equal(t->known.kid, rsa_key_thumbprint(a->identity.decrypt), KID_SIZE);
+}
+
 /* The answer to the first time was lost. */
 static int answer_again(HttpRequest *r, const Application *a, RotationWrite *t)
 {
     int e = handler_result(store_find_former(handlers_reader(r), t->steps[0].skid, &t->known));
     if (e != 0)
         return e;
-    if (!bytes_equal(t->known.skid, rsa_key_thumbprint(a->identity.sign), KID_SIZE) ||
-        !bytes_equal(t->known.kid, rsa_key_thumbprint(a->identity.decrypt), KID_SIZE))
+    if (!is_known(a, t))
         return PROBLEM_CONFLICT;
     return answer_binding(r, 200, &t->known);
 }
@@ -99,6 +105,22 @@ static int finish_rotation(HandlerWrite *w)
     return answer_binding(w->request, w->write.rotate.created ? 201 : 200, &t->identity);
 }
 
+/* Whose keys these steps follow. 0: t->known, and it is checked. A recovery key is not the one that is
+ * registered for the address, and may be another's: then it is found by the address. */
+static int find_known(HttpRequest *r, const Application *a, RotationWrite *t)
+{
+    Address address;
+    int by_key = store_find_key(handlers_reader(r), t->steps[0].skid, &t->known);
+    int checked = by_key == 0 ? check_steps(a, t) : by_key;
+    if (checked == 0 || (by_key != 0 && by_key != HMSG_ERROR_NOT_FOUND) ||
+        address_parse(a->identity.address, &address) != 0)
+        return checked;
+    int by_name = store_find_name(handlers_reader(r), address.name, &t->known);
+    if (by_name == 0 && (is_known(a, t) || check_steps(a, t) == 0))
+        return 0;
+    return by_name == 0 || by_name == HMSG_ERROR_NOT_FOUND ? checked : by_name;
+}
+
 /* POST /v1/rotations */
 int handle_rotate(HttpRequest *r)
 {
@@ -119,12 +141,12 @@ int handle_rotate(HttpRequest *r)
         e = read_steps(&a, t);
     if (e != 0)
         return e;
-    e = store_find_key(handlers_reader(r), t->steps[0].skid, &t->known);
+    e = find_known(r, &a, t);
+    if (e == 0 && is_known(&a, t)) /* the answer to a recovery was lost */
+        return answer_binding(r, 200, &t->known);
     if (e == HMSG_ERROR_NOT_FOUND)
         return answer_again(r, &a, t);
     e = handler_result(e);
-    if (e == 0)
-        e = check_steps(&a, t);
     if (e == 0)
         e = application_identity(&a, t->known.name, &t->identity);
     if (e != 0)

@@ -138,6 +138,61 @@ static void test_several(TestRelay *f, gconstpointer data)
     EXPECT(409, test_registration_send(c, &g));
 }
 
+/* Alice names a recovery key, with its sign key or without. */
+static void register_with_recovery(TestRelay *f, DoubleConnection *c, const TestPerson *alice,
+                                   const TestPerson *offline, bool may_sign)
+{
+    _cleanup_(recovery_keys_done) RecoveryKeys k = {};
+    TestRegistration g;
+    g_assert_cmpint(recovery_keys_add(&k, offline->decrypt, may_sign ? offline->sign : NULL), ==, 0);
+    test_registration_init(f, c, alice, "alice", &g);
+    g_free(g.statement);
+    g.statement = test_person_statement_with(alice, ADDRESS, 1, NULL, &k);
+    g_assert_cmpint(crypto_sha256(g.statement, strlen(g.statement), g.request.statement_sha256), ==, 0);
+    EXPECT(201, test_registration_send(c, &g));
+}
+
+/* A recovery key that the address names signs for new keys; told again when the answer was lost. */
+static void test_recovery(TestRelay *f, gconstpointer data)
+{
+    const TestPerson *alice = test_person(0), *offline = test_person(1), *new = test_person(2);
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    g_autofree char *target = g_strdup_printf("/v1/names/alice?from=%s", alice->kid), *previous = NULL;
+    size_t n = 0;
+    register_with_recovery(f, c, alice, offline, true);
+    previous = statement_of(c, "alice");
+    for (unsigned status = 201; status >= 200; status--) {
+        TestRegistration g;
+        test_rotation_init(f, c, offline, new, 2, ADDRESS, previous, &g);
+        EXPECT(status, test_registration_send(c, &g));
+    }
+    g_assert_true(leads(c, target, rsa_key_thumbprint(alice->sign), &n));
+    g_assert_cmpuint(n, ==, 1);
+    TestLogin l;
+    test_login_init(f, c, &l);
+    EXPECT(404, test_login_send(f, c, alice, &l, NULL));
+    g_autoptr(DoubleConnection) in = test_login(f, new, NULL);
+    EXPECT(200, double_json(in, "GET", "/v1/mailbox/messages", NULL));
+}
+
+/* Nor a key that only reads, nor one whose owner is registered under another name. */
+static void test_recovery_refused(TestRelay *f, gconstpointer data)
+{
+    const TestPerson *alice = test_person(0), *offline = test_person(1), *new = test_person(2);
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    g_autofree char *previous = NULL;
+    TestRegistration g, h;
+    register_with_recovery(f, c, alice, offline, false);
+    previous = statement_of(c, "alice");
+    test_rotation_init(f, c, offline, new, 2, ADDRESS, previous, &g);
+    EXPECT(404, test_registration_send(c, &g));
+    g_assert_cmpuint(test_register_person(f, c, offline, "other"), ==, 201);
+    test_rotation_init(f, c, offline, new, 2, ADDRESS, previous, &h);
+    EXPECT(403, test_registration_send(c, &h));
+    g_autofree char *still = statement_of(c, "alice");
+    g_assert_cmpstr(still, ==, previous);
+}
+
 static void test_guest(TestRelay *f, gconstpointer data)
 {
     const TestPerson *first = test_person(0), *second = test_person(1);
@@ -276,6 +331,8 @@ int main(int argc, char **argv)
     ADD("/handlers-rotate/registered-again", test_registered_again);
     ADD("/handlers-rotate/several", test_several);
     ADD("/handlers-rotate/guest", test_guest);
+    ADD("/handlers-rotate/recovery", test_recovery);
+    ADD("/handlers-rotate/recovery-refused", test_recovery_refused);
     ADD("/handlers-rotate/refused", test_refused);
     ADD("/handlers-rotate/mail", test_mail);
     return g_test_run();
