@@ -171,6 +171,12 @@ static int read_encrypt_options(sd_bus_message *message, bool fd, SealOptions *r
     return 0;
 }
 
+/* These two forms have no way to hold a package more. */
+static bool has_recovery(const SealOptions *o)
+{
+    return !o->seed && !o->compact;
+}
+
 static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
 {
     Call *c = userdata;
@@ -189,7 +195,7 @@ static void on_sealed(int r, const char *detail, const Buf *packages, size_t n, 
 static int seal(Call *c)
 {
     size_t n = 0;
-    const SealKey *keys = recipient_list_keys(c->recipients, &n);
+    const SealKey *keys = recipient_list_keys(c->recipients, has_recovery(&c->seal), &n);
 
     return cipher_seal(c->m->cipher, keys, n, c->plaintext.data, c->plaintext.size, &c->seal, on_sealed, c,
                        &c->job);
@@ -224,7 +230,9 @@ static int seal_at_once(Manager *m, sd_bus_message *message, const CipherOptions
     r = recipient_list_new(m, names, &o->recipient_keys, NULL, NULL, &list);
     if (r != 0)
         return r;
-    keys = recipient_list_keys(list, &n);
+    keys = recipient_list_keys(list, has_recovery(options), &n);
+    if (n != 1)
+        return -EAGAIN;
     r = cipher_seal_now(m->cipher, keys, n, plaintext->data, plaintext->size, options, &package);
     if (r != 0)
         return r;
@@ -310,7 +318,7 @@ static void on_sealed_fd(int r, const char *detail, const OpenInfo *info, void *
 static int seal_fd(Call *c)
 {
     size_t n = 0;
-    const SealKey *keys = recipient_list_keys(c->recipients, &n);
+    const SealKey *keys = recipient_list_keys(c->recipients, has_recovery(&c->seal), &n);
 
     return cipher_seal_fd(c->m->cipher, keys, n, c->source, c->destination, &c->seal, c->size,
                           c->name ? on_progress : NULL, on_sealed_fd, c, &c->job);

@@ -8,6 +8,7 @@
 
 #include "agent/manager.h"
 #include "libhmsg/base/buf.h"
+#include "libhmsg/wire/recovery.h"
 
 typedef struct CipherJob CipherJob;
 CipherJob *cipher_job_free(CipherJob *j);
@@ -24,6 +25,7 @@ typedef struct SealKey {
     size_t spki_size;
     const void *issuer_serial; /* DER, when it came in a certificate; else NULL */
     size_t issuer_serial_size;
+    const RecoveryKeys *recovery; /* of its owner, NULL: none; for who gathers keys (agent/seal-keys.h) */
 } SealKey;
 
 typedef struct SealOptions {

@@ -146,6 +146,14 @@ const char *contact_keys_protection(const ContactKeys *k)
                                  : "";
 }
 
+int contact_keys_recovery(const ContactKeys *k, RecoveryKeys *ret)
+{
+    *ret = (RecoveryKeys){0};
+    return k->statement.size > 0
+               ? identity_statement_recovery(buf_text(&k->statement), k->statement.size, ret)
+               : 0;
+}
+
 bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b)
 {
     return strcmp(a->kid, b->kid) == 0 && strcmp(a->skid, b->skid) == 0;

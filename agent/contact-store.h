@@ -50,6 +50,8 @@ int contact_keys_from_rsa(const RsaKey *decrypt, const RsaKey *sign, ContactKeys
 int contact_keys_from_statement(const IdentityStatement *s, const char *statement, ContactKeys *ret);
 /* What its owner says that protects it: "tpm", "software", "imported", or "" when there is no statement. */
 const char *contact_keys_protection(const ContactKeys *k);
+/* The recovery keys that its owner names; none when there is no statement. */
+int contact_keys_recovery(const ContactKeys *k, RecoveryKeys *ret);
 bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b);
 
 typedef struct ContactStore ContactStore;

@@ -3,6 +3,7 @@
 
 #include "agent/bus-util.h"
 #include "agent/contacts-manage.h"
+#include "agent/identity-bus-internal.h"
 #include "agent/request.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
@@ -42,6 +43,14 @@ static int call_new(Manager *m, sd_bus_message *message, Call **ret)
     return r;
 }
 
+static int append_recovery(sd_bus_message *m, const ContactKeys *keys)
+{
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
+    int r = contact_keys_recovery(keys, &recovery);
+
+    return r == 0 ? identity_recovery_append(m, &recovery) : r;
+}
+
 static int append_keys(sd_bus_message *m, const Contact *p)
 {
     char fingerprint[FINGERPRINT_TEXT_SIZE];
@@ -56,6 +65,8 @@ static int append_keys(sd_bus_message *m, const Contact *p)
         r = bus_append_string(m, "fingerprint", fingerprint);
     if (r >= 0)
         r = bus_append_string(m, "protection", contact_keys_protection(&p->keys));
+    if (r >= 0)
+        r = append_recovery(m, &p->keys);
     if (r < 0 || !p->presented.kid[0])
         return r;
     r = contact_fingerprint(&p->presented, fingerprint);

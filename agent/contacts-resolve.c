@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/contacts-internal.h"
+#include "agent/identity.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
@@ -22,6 +23,7 @@ Recipient *recipient_free(Recipient *p)
     buf_done(&p->decrypt_spki);
     buf_done(&p->sign_spki);
     buf_done(&p->issuer_serial);
+    recovery_keys_done(&p->recovery);
     free(p);
     return NULL;
 }
@@ -48,6 +50,8 @@ static int recipient_new(const char *address, const char *relay, const ContactKe
     if (r == 0 && keys->sign_spki.size > 0)
         r = buf_append(&p->sign_spki, keys->sign_spki.data, keys->sign_spki.size);
     if (r == 0)
+        r = contact_keys_recovery(keys, &p->recovery);
+    if (r == 0)
         *ret = TAKE_PTR(p);
     return r;
 }
@@ -64,6 +68,8 @@ int recipient_from_key(const void *data, size_t size, Recipient **ret)
         r = contact_keys_from_rsa(file->decrypt, file->sign, &keys);
     if (r == 0)
         r = recipient_new(file->identity.address, NULL, &keys, CONTACT_NONE, &p);
+    if (r == 0)
+        recovery_keys_copy(&file->identity.recovery, &p->recovery);
     if (r == 0 && file->issuer_serial.size > 0)
         r = buf_append(&p->issuer_serial, file->issuer_serial.data, file->issuer_serial.size);
     if (r == 0)
@@ -78,6 +84,8 @@ static void deliver(ContactsRequest *q)
 
     if (r == 0)
         r = recipient_new(q->found->address, q->found->relay, &q->found->keys, contact_trust(q->found), &p);
+    if (r == 0 && contacts_are_ours(q->c, p->skid) && identity_public(q->c->m->identity))
+        recovery_keys_copy(&identity_public(q->c->m->identity)->recovery, &p->recovery);
     q->done.resolve(r, q->detail ? q->detail : error_message(r), p, q->userdata);
 }
 

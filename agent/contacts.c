@@ -9,6 +9,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
 
 int contacts_new(Manager *m, Contacts **ret)
 {
@@ -264,6 +265,18 @@ static int apply_keys(Contacts *c, Contact *p, ContactKeys *keys, const Rotation
     return 0;
 }
 
+/* Who holds a recovery key need not be who was compared: what the user has verified ends with it. */
+static bool note_recovery(const Contacts *c, Contact *p, const char *before, const Rotation *rotation)
+{
+    bool followed = before[0] && strcmp(before, p->keys.kid) != 0;
+
+    if (!followed || !rotation || !rotation->recovered)
+        return false;
+    p->verified = false;
+    log_info("The keys of a contact were recovered: compare the fingerprint again");
+    return true;
+}
+
 /* Writes p with what led to its keys, as far as that is known. */
 static int save_pinned(Contacts *c, Contact *p, const Rotation *rotation)
 {
@@ -287,7 +300,7 @@ int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, 
     _cleanup_(contact_freep) Contact *p = NULL;
     _cleanup_(contact_keys_done) ContactKeys keys = {0};
     char before[CONTACT_KID_TEXT] = "";
-    bool changed = false;
+    bool changed = false, recovered = false;
     int r;
 
     r = contact_keys_from_statement(entry->identity, entry->statement, &keys);
@@ -312,11 +325,16 @@ int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, 
     if (r == 0 && !p->row)
         p->added = clock_realtime();
     if (r == 0)
+        recovered = note_recovery(c, p, before, entry->rotation);
+    if (r == 0)
         r = save_pinned(c, p, entry->rotation);
     if (r == 0)
         tell_superseded(c, before, p);
     if (r == 0 && changed)
         (void)manager_emit(c->m, AGENT_CONTACTS_INTERFACE, "KeyChanged", "sa{sv}", p->keys.kid, 0);
+    if (r == 0 && recovered)
+        (void)manager_emit(c->m, AGENT_CONTACTS_INTERFACE, "KeyChanged", "sa{sv}", p->keys.kid, 1,
+                           "recovered", "b", true);
     if (r == 0)
         *ret = TAKE_PTR(p);
     return r;

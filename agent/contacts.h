@@ -11,6 +11,7 @@
 
 #include "libhmsg/base/buf.h"
 #include "libhmsg/wire/limits.h"
+#include "libhmsg/wire/recovery.h"
 
 #define CONTACT_KID_TEXT 44u /* 43 characters of base64url and the final 0 */
 
@@ -41,6 +42,7 @@ typedef struct Recipient {
     Buf decrypt_spki;            /* DER */
     Buf sign_spki;               /* DER; empty for a bare decrypt key */
     Buf issuer_serial;           /* DER, when the key came in a certificate; else empty */
+    RecoveryKeys recovery;       /* that its statement names: to be encrypted to as well */
     ContactTrust trust;
 } Recipient;
 

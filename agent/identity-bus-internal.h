@@ -23,6 +23,8 @@ DEFINE_CLEANUP(IdentityCall *, identity_call_free)
 /* The work has been begun, or not: then the error is the answer. 1, for the vtable. */
 int identity_call_begun(IdentityCall *c, int r, const char *detail);
 
+/* The facts of the identity as an a{sv}. -ENOENT: there is none. */
+int identity_append(Manager *m, sd_bus_message *reply);
 /* The answer to Create, Import and Rotate; userdata is an IdentityCall. */
 void identity_call_created(int r, const char *detail, void *userdata);
 /* fd -1: there is none. INVALID_ARGS has words. */
@@ -45,6 +47,21 @@ void identity_policy_secrets_done(PolicySecrets *s);
 int identity_method_approve(sd_bus_message *message, void *userdata, sd_bus_error *error);
 #define IDENTITY_PCRS_SIZE 72u
 void identity_pcrs_text(uint32_t mask, char ret[static IDENTITY_PCRS_SIZE]);
+
+/* identity-recovery-bus.c: what Create and Rotate have of recovery keys, Show, and Recover. */
+typedef struct RecoveryOptions {
+    BusBytes key, sign_key;
+    bool none; /* Rotate: no recovery keys any more */
+} RecoveryOptions;
+/* *ret_given: there is something to name. INVALID_ARGS has words. */
+int identity_recovery_read(const RecoveryOptions *o, RecoveryKeys *ret, bool *ret_given, sd_bus_error *error);
+/* identity_call_begun, after the recovery keys were named if r is 0. */
+int identity_recovery_begun(IdentityCall *c, int r, const char *detail, bool given, const RecoveryKeys *k);
+/* The entry "recovery": kids, sorted as named; none when there are no keys. */
+int identity_recovery_append(sd_bus_message *m, const RecoveryKeys *k);
+int identity_method_recover(sd_bus_message *message, void *userdata, sd_bus_error *error);
+/* Why a rotation was not begun, where the error alone does not say it. */
+const char *identity_rotation_detail(int r);
 
 /* identity-import-bus.c: Import. */
 int identity_method_import(sd_bus_message *message, void *userdata, sd_bus_error *error);

@@ -55,7 +55,7 @@ static int append_former(Manager *m, sd_bus_message *reply)
     return r >= 0 && n > 0 ? bus_append_u64(reply, "former_until", (uint64_t)until) : r;
 }
 
-static int append_identity(Manager *m, sd_bus_message *reply)
+int identity_append(Manager *m, sd_bus_message *reply)
 {
     const IdentityPublic *p = identity_public(m->identity);
     char pcrs[IDENTITY_PCRS_SIZE];
@@ -84,6 +84,8 @@ static int append_identity(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = append_former(m, reply);
     if (r >= 0)
+        r = identity_recovery_append(reply, &p->recovery);
+    if (r >= 0)
         r = bus_append_u64(reply, "created", (uint64_t)p->created);
     if (r >= 0)
         r = bus_append_bool(reply, "pin", p->has_pin);
@@ -102,7 +104,7 @@ void identity_call_created(int r, const char *detail, void *userdata)
     if (r == 0)
         r = request_reply_new(c->request, &reply);
     if (r >= 0 && reply)
-        r = append_identity(c->m, reply);
+        r = identity_append(c->m, reply);
     if (r >= 0 && reply)
         r = request_send(c->request, reply);
     else
@@ -145,7 +147,8 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
         const char *protection, *generation;
         int pin;
         PolicyOptions policy;
-    } o = {PROTECTION, GENERATION_COUNTER, -1, {NULL, -1, -1}};
+        RecoveryOptions recovery;
+    } o = {PROTECTION, GENERATION_COUNTER, -1, {NULL, -1, -1}, {.none = false}};
     static const BusOption options[] = {
         {"protection", 's', offsetof(struct CreateOptions, protection)},
         {"generation", 's', offsetof(struct CreateOptions, generation)},
@@ -153,12 +156,15 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
         {"pcrs", 's', offsetof(struct CreateOptions, policy.pcrs)},
         {"policy_key", 'h', offsetof(struct CreateOptions, policy.key)},
         {"policy_password", 'h', offsetof(struct CreateOptions, policy.password)},
+        {"recovery_key", 'y', offsetof(struct CreateOptions, recovery.key)},
+        {"recovery_sign_key", 'y', offsetof(struct CreateOptions, recovery.sign_key)},
     };
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
     _cleanup_(identity_policy_secrets_done) PolicySecrets policy = {0};
     _cleanup_(secret_freep) Secret *pin = NULL;
     Manager *m = userdata;
     IdentityCall *c = NULL;
-    bool software;
+    bool software, named = false;
     int r;
 
     r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
@@ -177,28 +183,26 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
     if (r == 0 && o.policy.pcrs)
         r = identity_policy_options_read(&o.policy, &policy, error);
     if (r == 0)
+        r = identity_recovery_read(&o.recovery, &recovery, &named, error);
+    if (r == 0)
         r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    if (software)
-        return identity_call_begun(
-            c, identity_create_software(m->identity, pin, identity_call_created, c, &c->work), NULL);
     IdentityPolicyKey key = {.pem = policy.key, .password = policy.password};
-    if (o.policy.pcrs)
-        return identity_call_begun(
-            c,
-            identity_create_measured(m->identity, &key, policy.mask, pin, identity_call_created, c, &c->work),
-            NULL);
-    return identity_call_begun(c,
-                               identity_create(m->identity, pin,
-                                               strcmp(o.generation, GENERATION_COUNTER) == 0,
-                                               identity_call_created, c, &c->work),
-                               NULL);
+    if (software)
+        r = identity_create_software(m->identity, pin, identity_call_created, c, &c->work);
+    else if (o.policy.pcrs)
+        r = identity_create_measured(m->identity, &key, policy.mask, pin, identity_call_created, c, &c->work);
+    else
+        r = identity_create(m->identity, pin, strcmp(o.generation, GENERATION_COUNTER) == 0,
+                            identity_call_created, c, &c->work);
+    return identity_recovery_begun(c, r, NULL, named, &recovery);
 }
 
 typedef struct RotateOptions {
     const char *generation;
     uint64_t grace;
+    RecoveryOptions recovery;
 } RotateOptions;
 #define ROTATE_OPTIONS_NONE ((RotateOptions){.grace = UINT64_MAX})
 
@@ -216,8 +220,7 @@ static int read_rotation(const RotateOptions *o, IdentityRotation *ret, sd_bus_e
     return 0;
 }
 
-/* Why a rotation was not begun, where the error alone does not say it. */
-static const char *rotation_detail(int r)
+const char *identity_rotation_detail(int r)
 {
     return r == HMSG_ERROR_QUOTA_EXCEEDED ? "Keys are being made already, or too many former keys still work"
                                           : NULL;
@@ -228,7 +231,12 @@ static int method_rotate(sd_bus_message *message, void *userdata, sd_bus_error *
     static const BusOption options[] = {
         {"generation", 's', offsetof(RotateOptions, generation)},
         {"grace", 't', offsetof(RotateOptions, grace)},
+        {"recovery_key", 'y', offsetof(RotateOptions, recovery.key)},
+        {"recovery_sign_key", 'y', offsetof(RotateOptions, recovery.sign_key)},
+        {"no_recovery", 'b', offsetof(RotateOptions, recovery.none)},
     };
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
+    bool named = false;
     RotateOptions o = ROTATE_OPTIONS_NONE;
     IdentityRotation rotation = {0};
     Manager *m = userdata;
@@ -239,15 +247,17 @@ static int method_rotate(sd_bus_message *message, void *userdata, sd_bus_error *
     if (r != 0)
         return bus_fail(error, r, NULL);
     r = read_rotation(&o, &rotation, error);
+    if (r == 0)
+        r = identity_recovery_read(&o.recovery, &recovery, &named, error);
     if (r != 0)
-        return r;
+        return bus_fail(error, r, NULL);
     if (unlock_first(m, message))
         return 1;
     r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
     r = identity_rotate(m->identity, &rotation, identity_call_created, c, &c->work);
-    return identity_call_begun(c, r, rotation_detail(r));
+    return identity_recovery_begun(c, r, identity_rotation_detail(r), named, &recovery);
 }
 
 static int method_show(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -263,7 +273,7 @@ static int method_show(sd_bus_message *message, void *userdata, sd_bus_error *er
         return bus_fail(error, r, NULL);
     r = sd_bus_message_new_method_return(message, &reply);
     if (r >= 0)
-        r = append_identity(m, reply);
+        r = identity_append(m, reply);
     if (r >= 0)
         r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
@@ -448,6 +458,9 @@ const sd_bus_vtable identity_vtable[] = {
                             identity_method_approve, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Rotate", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Recover", SD_BUS_ARGS("s", address, "a{sv}", options),
+                            SD_BUS_RESULT("a{sv}", identity), identity_method_recover,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Show", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", identity),
                             method_show, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ExportPublic", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("ay", exported),

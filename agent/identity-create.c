@@ -19,6 +19,7 @@ static int store(IdentityWork *w, IdentityKeys *k)
     k->has_counter = w->bind;
     k->counter = w->spare.counter;
     k->pcrs = TAKE_PTR(w->pcrs);
+    identity_take_recovery(w, k);
     r = identity_keys_fit_counter(k) && identity_keys_fit_pcrs(k) ? identity_keys_store(w->i->m->data_fd, k)
                                                                   : -EBADMSG;
     if (r == -EEXIST)

@@ -25,6 +25,7 @@ int identity_export_statement(const IdentityPublic *p, const char *address, Buf 
                            .decrypt = p->decrypt,
                            .generation = p->generation,
                            .protection = p->protection,
+                           .recovery = p->recovery,
                            .iat = clock_realtime()};
     _cleanup_(jws_draft_done) JwsDraft draft = {0};
     size_t n = strlen(address);

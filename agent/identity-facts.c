@@ -221,6 +221,8 @@ int identity_facts_write(const IdentityKeys *k, Buf *ret)
     if (r == 0 && k->n_rotations > 0)
         r = rotations_write(k, j);
     if (r == 0)
+        r = recovery_keys_put(&p->recovery, j);
+    if (r == 0)
         r = json_write(j, ret);
     return r == 0 ? buf_append_string(ret, "\n") : r;
 }
@@ -228,9 +230,9 @@ int identity_facts_write(const IdentityKeys *k, Buf *ret)
 /* Facts that do not fit the keys are of another folder or forged. */
 static int check_facts(const json_t *j, const IdentityKeys *k)
 {
-    static const char *const names[] = {"hmsg",       "srk_name",  "kid",     "skid", "protection",
-                                        "generation", "created",   "machine", "pin",  "counter",
-                                        "former",     "rotations", "pcrs",    NULL};
+    static const char *const names[] = {"hmsg",       "srk_name",  "kid",     "skid",     "protection",
+                                        "generation", "created",   "machine", "pin",      "counter",
+                                        "former",     "rotations", "pcrs",    "recovery", NULL};
     int64_t version = 0;
     int r = json_check_names(j, names);
 
@@ -287,6 +289,8 @@ static int read_history(int fd, const json_t *j, IdentityKeys *k)
         r = all_former_read(fd, j, k);
     if (r == 0 && json_has(j, "rotations"))
         r = rotations_read(j, k);
+    if (r == 0)
+        r = recovery_keys_get(j, &k->public.recovery);
     if (r == 0 && k->public.protection == PROTECTION_SOFTWARE && !identity_software_fits(k))
         r = -EBADMSG;
     return r == 0 && (!identity_keys_fit_counter(k) || !identity_keys_fit_pcrs(k)) ? -EBADMSG : r;

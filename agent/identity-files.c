@@ -108,6 +108,7 @@ IdentityKeys *identity_keys_free(IdentityKeys *k)
     (void)rsa_key_free(k->public.decrypt);
     (void)rsa_key_free(k->public.sign);
     free(k->public.srk_name);
+    recovery_keys_done(&k->public.recovery);
     for (unsigned i = 0; i < k->n_former; i++)
         (void)tpm_keyfile_free(k->former[i].key);
     for (unsigned i = 0; i < k->n_rotations; i++)
@@ -159,6 +160,7 @@ int identity_keys_copy_history(IdentityKeys *k, const IdentityKeys *old)
 
     k->has_counter = old->has_counter;
     k->counter = old->counter;
+    recovery_keys_copy(&old->public.recovery, &k->public.recovery);
     if (old->pcrs) {
         k->pcrs = malloc(sizeof(*k->pcrs));
         if (!k->pcrs)

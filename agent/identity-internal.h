@@ -102,8 +102,10 @@ struct IdentityWork {
     int (*counted)(IdentityWork *w);
     bool rotating;
     IdentityRotation rotation;
-    IdentityKeys *keys;   /* that come with it */
-    unsigned former_done; /* of keys->former: they have the next PIN */
+    bool has_recovery;
+    RecoveryKeys recovery; /* create, rotating: of the new keys */
+    IdentityKeys *keys;    /* that come with it */
+    unsigned former_done;  /* of keys->former: they have the next PIN */
 };
 
 /* identity.c */
@@ -131,6 +133,9 @@ static inline const TpmCounter *identity_counter(const Identity *i)
 {
     return i->keys->has_counter ? &i->keys->counter : NULL;
 }
+
+/* identity-recovery.c: k gets what was asked for, if anything was. */
+void identity_take_recovery(IdentityWork *w, IdentityKeys *k);
 
 /* identity-create.c */
 /* The work of a create, not begun. ALREADY_EXISTS. */

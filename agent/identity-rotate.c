@@ -126,7 +126,10 @@ static int make_next(IdentityWork *w, const TpmAnswer *a)
     p = &w->keys->public;
     if (!p->bound || p->generation <= old->public.generation)
         p->generation = old->public.generation + 1;
+    if (p->generation <= w->rotation.after)
+        p->generation = w->rotation.after + 1;
     r = identity_keys_copy_history(w->keys, old);
+    identity_take_recovery(w, w->keys);
     if (r == 0)
         r = identity_keys_retire(w->keys, old, now + (int64_t)grace(w));
     w->keys->pin = w->parameters;

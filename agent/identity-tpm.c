@@ -55,6 +55,7 @@ IdentityWork *identity_work_free(IdentityWork *w)
     tpm_keyfile_free(w->changed);
     rsa_key_free(w->signer);
     bytes_wipe(&w->spare, sizeof(w->spare));
+    recovery_keys_done(&w->recovery);
     identity_keys_free(w->keys);
     free(w);
     return NULL;

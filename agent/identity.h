@@ -42,8 +42,9 @@ typedef struct IdentityPublic {
     int64_t created;
     Protection protection; /* IMPORTED: of one of them at least there may be a copy outside */
     bool has_pin;
-    bool bound;     /* to a counter of the TPM: when it was raised, no copy of the keys works any more */
-    char *srk_name; /* hex */
+    bool bound; /* to a counter of the TPM: when it was raised, no copy of the keys works any more */
+    RecoveryKeys recovery; /* of this generation: its statements name them */
+    char *srk_name;        /* hex */
 } IdentityPublic;
 
 /* The decrypt key of now, and those of before rotations that still work. */
@@ -118,6 +119,7 @@ typedef struct IdentityRotation {
     uint64_t grace; /* seconds that the decrypt key of now stays usable; at most IDENTITY_GRACE_MAX. 0: it and
                        all former ones are destroyed at once. Default: what agent.conf says */
     bool bind;      /* the new keys, when those of now are not */
+    uint64_t after; /* the new generation is greater than this, too */
 } IdentityRotation;
 #define IDENTITY_GRACE_MAX (366u * 86400u)
 
@@ -126,6 +128,9 @@ typedef struct IdentityRotation {
  * ones still work. */
 int identity_rotate(Identity *i, const IdentityRotation *o, identity_done_t done, void *userdata,
                     IdentityWork **ret);
+/* The keys that w makes (of a create, an import or a rotation that has just been begun) get these recovery
+ * keys; without it, rotated keys have those of before, others none. */
+void identity_name_recovery(IdentityWork *w, const RecoveryKeys *recovery);
 /* The n-th rotate statement (compact JWS) that leads to the keys of now, the oldest first; NULL past the end.
  * The newest 64 are kept. Valid until the keys change, of which the watchers are told. */
 const char *identity_rotation(const Identity *i, size_t n);

@@ -14,6 +14,7 @@ typedef struct Slot {
     size_t spki_size;
     uint8_t issuer_serial[ISSUER_SERIAL_SIZE_MAX];
     size_t issuer_serial_size;
+    RecoveryKeys recovery;
 } Slot;
 
 struct KeyCache {
@@ -33,6 +34,8 @@ int key_cache_new(KeyCache **ret)
 
 KeyCache *key_cache_free(KeyCache *c)
 {
+    for (size_t i = 0; c && i < KEY_CACHE_MAX; i++)
+        recovery_keys_done(&c->slots[i].recovery);
     free(c);
     return NULL;
 }
@@ -43,7 +46,8 @@ static void point(const Slot *s, SealKey *ret)
                      .spki = s->spki,
                      .spki_size = s->spki_size,
                      .issuer_serial = s->issuer_serial,
-                     .issuer_serial_size = s->issuer_serial_size};
+                     .issuer_serial_size = s->issuer_serial_size,
+                     .recovery = &s->recovery};
 }
 
 int key_cache_read(KeyCache *c, const void *data, size_t size, SealKey *ret)
@@ -77,6 +81,8 @@ int key_cache_read(KeyCache *c, const void *data, size_t size, SealKey *ret)
     s->issuer_serial_size = p->issuer_serial.size;
     if (p->issuer_serial.size > 0)
         memcpy(s->issuer_serial, p->issuer_serial.data, p->issuer_serial.size);
+    recovery_keys_done(&s->recovery);
+    recovery_keys_copy(&p->recovery, &s->recovery);
     point(s, ret);
     return 0;
 }

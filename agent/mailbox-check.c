@@ -269,19 +269,10 @@ static int load(Intake *k)
     return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;
 }
 
-static int check_recipient(Package *p, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
-{
-    int r = HMSG_ERROR_NOT_FOR_US;
-
-    for (size_t i = 0; i < n_kids && r == HMSG_ERROR_NOT_FOR_US; i++)
-        r = package_check_recipient(p, kids[i]);
-    return r;
-}
-
 static int parse(Intake *k)
 {
     uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
-    size_t n_kids = identity_kids(k->owner->m->identity, kids);
+    size_t n_kids = identity_kids(k->owner->m->identity, kids), index = 0;
     SessionStatement statement = {0};
     int r;
 
@@ -291,9 +282,8 @@ static int parse(Intake *k)
     if (k->stream >= 0)
         r = parse_stream(k, (const uint8_t(*)[KID_SIZE])kids, n_kids);
     else
-        r = package_parse((const char *)k->bytes.data, k->bytes.size, PACKAGE_MESSAGE, &k->package);
-    if (r == 0 && k->stream < 0)
-        r = check_recipient(k->package, (const uint8_t(*)[KID_SIZE])kids, n_kids);
+        r = package_find((const char *)k->bytes.data, k->bytes.size, PACKAGE_MESSAGE,
+                         (const uint8_t(*)[KID_SIZE])kids, n_kids, &k->package, &index);
     if (r == 0) {
         base64url_encode(k->package->kid, KID_SIZE, k->row.kid);
         r = package_check_sender(k->package, NULL, &statement);

@@ -14,7 +14,7 @@ int intake_new(Mailbox *b, intake_done_t done, void *userdata, Intake **ret)
         return -ENOMEM;
     k->owner = b;
     k->fd = k->stream = -1;
-    k->bytes = BUF_MAX(PACKAGE_SIZE_MAX);
+    k->bytes = BUF_MAX(MAIL_PACKAGES_SIZE_MAX);
     k->done = done;
     k->userdata = userdata;
     *ret = k;
@@ -63,13 +63,15 @@ static int keep(Intake *k)
 
 static void on_hashed(int r, const uint8_t *id, const uint8_t *sha256, uint64_t size, void *userdata);
 
-/* The id is made with the kid that the message is for, and that may be a former one. -ENOENT: no more kids.
- */
+/* The id is made with the kid that the message is for, and that may be a former one, or one that was lost.
+ * -ENOENT: no more kids. */
 static int try_next_kid(Intake *k)
 {
-    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+    uint8_t kids[IDENTITY_KIDS_MAX + LOST_KIDS_MAX][KID_SIZE];
+    size_t n = identity_kids(k->owner->m->identity, kids);
 
-    if (++k->kid >= identity_kids(k->owner->m->identity, kids))
+    n += relays_lost_kids(k->owner->m->relays, kids + n, LOST_KIDS_MAX);
+    if (++k->kid >= n)
         return -ENOENT;
     return body_hash_start(k->owner->m->event, kids[k->kid], k->fd, -1, ATTACHMENT_SIZE_MAX, on_hashed, k,
                            &k->hash);

@@ -14,6 +14,8 @@
 #define REASON_REPLAYED 1001
 #define REASON_EXPIRED 1002
 
+#define LOST_KIDS_MAX 16u /* keys of recovered addresses for which mail is looked at, too */
+
 typedef struct Intake Intake;
 typedef struct Keeping Keeping;
 /* r 0: the message is settled, k->row says how. Else it is as it was before. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/mailbox-internal.h"
+#include "agent/seal-keys.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
@@ -72,21 +73,27 @@ static void finish(Keeping *k, int r)
     go_on(b);
 }
 
-static SealKey own_key(const Keeping *k)
+/* Of now, with the recovery keys that belong to it. */
+static int own_keys(const Keeping *k, SealKeys *ret)
 {
     const IdentityPublic *p = identity_public(k->owner->m->identity);
     SealKey key = {.kid = k->row.kid};
+    int r;
 
     key.spki = rsa_key_spki(p->decrypt, &key.spki_size);
-    return key;
+    r = seal_keys_add(ret, &key);
+    return r == 0 ? seal_keys_add_recovery(ret, &p->recovery) : r;
 }
 
 static void on_package(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
 {
+    _cleanup_(buf_done) Buf joined = BUF_MAX(MAIL_PACKAGES_SIZE_MAX);
     Keeping *k = userdata;
 
     if (r == 0)
-        r = store_body_put(k->owner->m->store, &packages[0], &k->body);
+        r = seal_join(packages, n, &joined);
+    if (r == 0)
+        r = store_body_put(k->owner->m->store, &joined, &k->body);
     k->seal = cipher_job_free(k->seal);
     finish(k, r);
 }
@@ -95,13 +102,13 @@ static void on_content(int r, const char *detail, const Buf *plaintext, const Op
 {
     static const SealOptions options;
     Keeping *k = userdata;
-    SealKey key;
+    SealKeys keys = {0};
 
-    if (r == 0) {
-        key = own_key(k);
-        r = cipher_seal(k->owner->m->cipher, &key, 1, plaintext->data, plaintext->size, &options, on_package,
-                        k, &k->seal);
-    }
+    if (r == 0)
+        r = own_keys(k, &keys);
+    if (r == 0)
+        r = cipher_seal(k->owner->m->cipher, keys.keys, keys.n, plaintext->data, plaintext->size, &options,
+                        on_package, k, &k->seal);
     k->open = cipher_job_free(k->open); /* and with it plaintext */
     if (r != 0)
         finish(k, r);
@@ -159,11 +166,13 @@ static int keep_stream(Keeping *k)
     Cipher *cipher = k->owner->m->cipher;
     _cleanup_(fd_closep) int in = -1;
     _cleanup_(fd_closep) int out = -1;
-    SealKey key = own_key(k);
+    SealKeys keys = {0};
     int pipe[2];
     int r;
 
-    r = store_body_create(k->owner->m->store, k->file, &k->fd);
+    r = own_keys(k, &keys);
+    if (r == 0)
+        r = store_body_create(k->owner->m->store, k->file, &k->fd);
     if (r == 0)
         r = mail_pipe(pipe);
     if (r != 0)
@@ -172,7 +181,7 @@ static int keep_stream(Keeping *k)
     out = pipe[0];
     if (lseek(k->from->stream, 0, SEEK_SET) < 0)
         return -errno;
-    r = cipher_seal_fd(cipher, &key, 1, out, k->fd, &seal, 0, NULL, on_stream_sealed, k, &k->seal);
+    r = cipher_seal_fd(cipher, keys.keys, keys.n, out, k->fd, &seal, 0, NULL, on_stream_sealed, k, &k->seal);
     return r == 0 ? cipher_open_fd(cipher, k->from->stream, in, &open, 0, NULL, on_stream_opened, k, &k->open)
                   : r;
 }

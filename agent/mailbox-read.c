@@ -198,7 +198,7 @@ static int read_package(int fd, Buf *ret)
 
 static int open_body(MailboxRequest *q)
 {
-    _cleanup_(buf_done) Buf bytes = BUF_MAX(PACKAGE_SIZE_MAX);
+    _cleanup_(buf_done) Buf bytes = BUF_MAX(MAIL_PACKAGES_SIZE_MAX);
     _cleanup_(fd_closep) int fd = -1;
     int r;
 

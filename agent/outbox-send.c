@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "agent/outbox-internal.h"
+#include "agent/seal-keys.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
@@ -24,6 +25,8 @@ typedef struct Target {
     char recipient[ADDRESS_SIZE_MAX + 1];
     char relay[RELAY_TEXT_SIZE];
     Buf spki;
+    RecoveryKeys recovery;
+    size_t n_packages; /* one for each key */
 } Target;
 
 struct OutboxRequest {
@@ -85,8 +88,10 @@ OutboxRequest *outbox_request_free(OutboxRequest *q)
     for (size_t i = 0; i < q->n_asked; i++)
         free(q->asked[i]);
     free(q->asked);
-    for (size_t i = 0; i < q->n_asked && q->targets; i++)
+    for (size_t i = 0; i < q->n_asked && q->targets; i++) {
         buf_done(&q->targets[i].spki);
+        recovery_keys_done(&q->targets[i].recovery);
+    }
     for (size_t i = 0; i < q->n_asked && q->bodies; i++)
         store_body_done(&q->bodies[i]);
     free(q->targets);
@@ -140,22 +145,35 @@ static void fill_row(OutboxRequest *q, size_t i, const uint8_t *id, const uint8_
     base64url_encode(id, ID_SIZE, row->message);
 }
 
+/* The body for one recipient: the package for its own key, and those for its recovery keys. */
+static int put_body(OutboxRequest *q, size_t i, const Buf *packages)
+{
+    _cleanup_(buf_done) Buf joined = BUF_MAX(MAIL_PACKAGES_SIZE_MAX);
+    uint8_t kid[KID_SIZE], id[ID_SIZE], sha256[SHA256_SIZE];
+    int r = seal_join(packages, q->targets[i].n_packages, &joined);
+
+    if (r == 0)
+        r = base64url_decode_exact(q->targets[i].kid, HASH_TEXT_SIZE - 1, kid, KID_SIZE);
+    if (r == 0)
+        r = message_id(kid, joined.data, joined.size, id);
+    if (r == 0)
+        r = crypto_sha256(joined.data, joined.size, sha256);
+    if (r == 0)
+        r = store_body_put(q->owner->m->store, &joined, &q->bodies[i]);
+    if (r == 0)
+        fill_row(q, i, id, sha256, joined.size);
+    return r;
+}
+
 static void on_packages(int r, const char *detail, const Buf *packages, size_t n, void *userdata)
 {
     OutboxRequest *q = userdata;
-    uint8_t kid[KID_SIZE], id[ID_SIZE], sha256[SHA256_SIZE];
+    size_t next = 0;
 
     (void)snprintf(q->detail, sizeof(q->detail), "%s", detail);
     for (size_t i = 0; i < q->n && r == 0; i++) {
-        r = base64url_decode_exact(q->targets[i].kid, HASH_TEXT_SIZE - 1, kid, KID_SIZE);
-        if (r == 0)
-            r = message_id(kid, packages[i].data, packages[i].size, id);
-        if (r == 0)
-            r = crypto_sha256(packages[i].data, packages[i].size, sha256);
-        if (r == 0)
-            r = store_body_put(q->owner->m->store, &packages[i], &q->bodies[i]);
-        if (r == 0)
-            fill_row(q, i, id, sha256, packages[i].size);
+        r = next + q->targets[i].n_packages <= n ? put_body(q, i, packages + next) : -EINVAL;
+        next += q->targets[i].n_packages;
     }
     q->job = cipher_job_free(q->job);
     if (r == 0)
@@ -258,24 +276,57 @@ static void on_progress(uint64_t done, uint64_t total, void *userdata)
         q->progress(done, q->expected, q->userdata);
 }
 
-static void make_keys(const OutboxRequest *q, SealKey *ret)
+/* The keys of one recipient, its own first. */
+static int add_keys(const Target *t, SealKeys *ret)
 {
-    for (size_t i = 0; i < q->n; i++)
-        ret[i] = (SealKey){q->targets[i].kid, q->targets[i].spki.data, q->targets[i].spki.size};
+    const SealKey own = {.kid = t->kid, .spki = t->spki.data, .spki_size = t->spki.size};
+    int r = seal_keys_add(ret, &own);
+
+    return r == 0 ? seal_keys_add_recovery(ret, &t->recovery) : r;
+}
+
+/* Of a stream, which all get: each key once. */
+static int stream_keys(const OutboxRequest *q, SealKeys *ret)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < q->n; i++)
+        r = add_keys(&q->targets[i], ret);
+    return r;
+}
+
+/* Of packages: each recipient gets those for its own keys, whoever else has the same recovery key. */
+static int package_keys(OutboxRequest *q, SealKeys *ret)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < q->n; i++) {
+        SealKeys *one = calloc(1, sizeof(*one));
+
+        r = one ? add_keys(&q->targets[i], one) : -ENOMEM;
+        for (size_t k = 0; r == 0 && k < one->n; k++)
+            r = seal_keys_append(ret, &one->keys[k]);
+        if (r == 0)
+            q->targets[i].n_packages = one->n;
+        free(one);
+    }
+    return r;
 }
 
 /* The pump gives the head, what was gathered and the rest of the source; the cipher reads from it. */
 static int seal_stream(OutboxRequest *q)
 {
     Manager *m = q->owner->m;
-    SealKey keys[RECIPIENTS_MAX];
+    SealKeys keys = {0};
     _cleanup_(fd_closep) int in = -1;
     _cleanup_(fd_closep) int out = -1;
     _cleanup_(fd_closep) int nothing = -1;
     int pipe[2];
     int r;
 
-    make_keys(q, keys);
+    r = stream_keys(q, &keys);
+    if (r != 0)
+        return r;
     if (q->source < 0) {
         nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (nothing < 0)
@@ -291,7 +342,7 @@ static int seal_stream(OutboxRequest *q)
     r = mail_pump_join(q->owner->workers, &q->plaintext, q->source < 0 ? nothing : q->source, in,
                        on_stream_pumped, q, &q->pump);
     if (r == 0)
-        r = cipher_seal_fd(m->cipher, keys, q->n, out, q->fd, &q->seal, q->expected, on_progress,
+        r = cipher_seal_fd(m->cipher, keys.keys, keys.n, out, q->fd, &q->seal, q->expected, on_progress,
                            on_stream_sealed, q, &q->job);
     buf_clear(&q->plaintext);
     return r;
@@ -299,13 +350,15 @@ static int seal_stream(OutboxRequest *q)
 
 static int seal(OutboxRequest *q)
 {
-    SealKey keys[RECIPIENTS_MAX];
+    SealKeys keys = {0};
+    int r;
 
     if (q->large)
         return seal_stream(q);
-    make_keys(q, keys);
-    return cipher_seal(q->owner->m->cipher, keys, q->n, q->plaintext.data, q->plaintext.size, &q->seal,
-                       on_packages, q, &q->job);
+    r = package_keys(q, &keys);
+    return r == 0 ? cipher_seal(q->owner->m->cipher, keys.keys, keys.n, q->plaintext.data, q->plaintext.size,
+                                &q->seal, on_packages, q, &q->job)
+                  : r;
 }
 
 static void on_gathered(int r, Buf *content, bool end, void *userdata)
@@ -366,6 +419,7 @@ static int add_target(OutboxRequest *q, const Recipient *p)
     r = buf_append(&t->spki, p->decrypt_spki.data, p->decrypt_spki.size);
     if (r != 0)
         return r;
+    recovery_keys_copy(&p->recovery, &t->recovery);
     memcpy(t->kid, p->kid, sizeof(t->kid));
     (void)snprintf(t->relay, sizeof(t->relay), "%s", p->relay);
     (void)snprintf(t->recipient, sizeof(t->recipient), "%s", *p->address ? p->address : p->kid);

@@ -6,6 +6,7 @@
 #include "agent/key-cache.h"
 #include "agent/recipient-list.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/export.h"
 
@@ -22,7 +23,7 @@ struct RecipientList {
     BusStrings names;
     size_t at; /* the name that is being asked for */
     ContactsRequest *request;
-    size_t n;
+    size_t n_named, n; /* behind those named are recovery keys */
     Known known[RECIPIENTS_MAX];
     SealKey keys[RECIPIENTS_MAX];
 };
@@ -49,6 +50,34 @@ static int take(RecipientList *l, size_t i, const SealKey *key)
     return r;
 }
 
+static bool is_there(const RecipientList *l, const char *kid)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->known[i].kid, kid) == 0)
+            return true;
+    return false;
+}
+
+static int take_recovery(RecipientList *l, const RecoveryKeys *recovery)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < recovery->n; i++) {
+        const RsaKey *key = recovery->keys[i].decrypt;
+        char kid[HASH_TEXT_SIZE];
+        SealKey one = {.kid = kid};
+
+        base64url_encode(rsa_key_thumbprint(key), KID_SIZE, kid);
+        if (is_there(l, kid))
+            continue;
+        if (l->n == RECIPIENTS_MAX)
+            return HMSG_ERROR_TOO_LARGE;
+        one.spki = rsa_key_spki(key, &one.spki_size);
+        r = take(l, l->n++, &one);
+    }
+    return r;
+}
+
 int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *keys, recipient_list_t done,
                        void *userdata, RecipientList **ret)
 {
@@ -66,13 +95,15 @@ int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *
     l->done = done;
     l->userdata = userdata;
     l->names = *names;
-    l->n = names->n + keys->n;
+    l->n = l->n_named = names->n + keys->n;
     for (size_t i = 0; i < keys->n; i++) {
         SealKey key;
 
         r = key_cache_read(m->key_cache, keys->items[i].data, keys->items[i].size, &key);
         if (r == 0)
             r = take(l, names->n + i, &key);
+        if (r == 0 && key.recovery)
+            r = take_recovery(l, key.recovery);
         if (r != 0)
             return r;
     }
@@ -113,6 +144,8 @@ static void on_resolved(int r, const char *detail, const Recipient *recipient, v
                              .spki_size = recipient->decrypt_spki.size};
 
         r = take(l, l->at++, &key);
+        if (r == 0)
+            r = take_recovery(l, &recipient->recovery);
     }
     if (r == 0) {
         r = recipient_list_start(l);
@@ -135,8 +168,8 @@ int recipient_list_start(RecipientList *l)
     return r == 0 ? -EAGAIN : r;
 }
 
-const SealKey *recipient_list_keys(const RecipientList *l, size_t *ret_n)
+const SealKey *recipient_list_keys(const RecipientList *l, bool recovery, size_t *ret_n)
 {
-    *ret_n = l->n;
+    *ret_n = recovery ? l->n : l->n_named;
     return l->keys;
 }

@@ -135,7 +135,7 @@ struct Relays {
         DbStatement *pin_get, *pin_put, *registrations, *registration_get, *registration_put,
             *registration_delete, *registration_at;
         DbStatement *guest_put, *guest_trim, *guest_delete, *guests_due;
-        DbStatement *own_put, *own_by_skid, *own_by_kid;
+        DbStatement *own_put, *own_by_skid, *own_by_kid, *recovered_put, *recovered;
     } sql;
 };
 

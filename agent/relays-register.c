@@ -189,6 +189,7 @@ static int sign_statement(RelaysRequest *q)
     statement.decrypt = p->decrypt;
     statement.generation = p->generation;
     statement.protection = p->protection;
+    statement.recovery = p->recovery;
     statement.iat = clock_realtime();
     r = identity_statement_prepare(&statement, &draft);
     if (r == 0)

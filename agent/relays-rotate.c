@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/relays-internal.h"
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
@@ -121,11 +122,25 @@ static int put_step(const Relays *r, size_t i, const RsaKey *first, json_t *step
     return rotation_step_put(steps, text, spki, n);
 }
 
+/* The rotation that leads on from what the relay has, by the key there or one that may recover it. */
+static size_t find_first(const Relays *r, const IdentityStatement *registered, const RsaKey **ret_signer)
+{
+    size_t first = find_rotation(r, rsa_key_thumbprint(registered->sign));
+
+    *ret_signer = registered->sign;
+    for (size_t i = 0; first == SIZE_MAX && i < registered->recovery.n; i++) {
+        *ret_signer = registered->recovery.keys[i].sign;
+        if (*ret_signer)
+            first = find_rotation(r, rsa_key_thumbprint(*ret_signer));
+    }
+    return first;
+}
+
 /* From what the relay has to the keys of now. */
 static int make_steps(RelaysRequest *q, const IdentityStatement *registered)
 {
-    size_t first = find_rotation(q->owner, rsa_key_thumbprint(registered->sign)),
-           n = count_rotations(q->owner);
+    const RsaKey *signer = NULL;
+    size_t first = find_first(q->owner, registered, &signer), n = count_rotations(q->owner);
     _cleanup_(json_decrefp) json_t *steps = json_array();
     int r = steps ? 0 : -ENOMEM;
 
@@ -133,7 +148,7 @@ static int make_steps(RelaysRequest *q, const IdentityStatement *registered)
         return request_error(q, HMSG_ERROR_NOT_FOUND, "Relay %s:%u has keys of ours that lead nowhere",
                              q->asked.host, q->asked.port);
     for (size_t i = first; r == 0 && i < n; i++)
-        r = put_step(q->owner, i, i == first ? registered->sign : NULL, steps);
+        r = put_step(q->owner, i, i == first ? signer : NULL, steps);
     buf_clear(&q->steps);
     return r == 0 ? json_write(steps, &q->steps) : r;
 }
@@ -252,4 +267,48 @@ int rotate_start(RelaysRequest *q, request_step_t rotated, request_step_t not_ro
     q->not_rotated = not_rotated;
     q->former = 0;
     return ask_former(q);
+}
+
+int relays_take_over(Relays *r, const char *address, const char *relay, const char *lost_kid,
+                     const uint8_t skid[static KID_SIZE])
+{
+    DbStatement *recovered = r->sql.recovered_put, *registration = r->sql.registration_put;
+    _cleanup_(db_rollbackp) Db *t = store_db(r->m->store);
+    char signer[HASH_TEXT_SIZE];
+    int e;
+
+    if (find_rotation(r, skid) == SIZE_MAX)
+        return HMSG_ERROR_NOT_FOUND;
+    base64url_encode(skid, KID_SIZE, signer);
+    db_bind_text(recovered, 1, lost_kid);
+    db_bind_text(recovered, 2, signer);
+    db_bind_text(registration, 1, address);
+    db_bind_text(registration, 2, relay);
+    db_bind_text(registration, 3, lost_kid);
+    db_bind_number(registration, 4, clock_realtime());
+    e = db_begin(t);
+    if (e == 0)
+        e = db_run(recovered);
+    if (e == 0)
+        e = db_run(registration);
+    if (e == 0)
+        e = db_commit(t);
+    if (e == 0)
+        e = relays_load_ours(r);
+    if (e == 0)
+        login_keep_all(r, true);
+    return e;
+}
+
+size_t relays_lost_kids(Relays *r, uint8_t (*ret)[KID_SIZE], size_t max)
+{
+    _cleanup_(db_resetp) DbStatement *find = r->sql.recovered;
+    bool row = false;
+    size_t n = 0;
+
+    db_bind_number(find, 1, (int64_t)max);
+    while (n < max && db_step(find, &row) == 0 && row)
+        if (base64url_decode_exact(db_column_text(find, 0, NULL), HASH_TEXT_SIZE - 1, ret[n], KID_SIZE) == 0)
+            n++;
+    return n;
 }

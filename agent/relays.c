@@ -414,7 +414,10 @@ static int prepare(Relays *r)
         {&r->sql.guests_due, "SELECT relay, kid FROM guests WHERE kid <> ?1 ORDER BY used DESC LIMIT ?2"},
         {&r->sql.own_put, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)"},
         {&r->sql.own_by_skid, "SELECT sign_spki FROM own_keys WHERE skid = ?1"},
-        {&r->sql.own_by_kid, "SELECT skid FROM own_keys WHERE kid = ?1"},
+        {&r->sql.own_by_kid, "SELECT skid FROM recovered WHERE kid = ?1"
+                             " UNION ALL SELECT skid FROM own_keys WHERE kid = ?1"},
+        {&r->sql.recovered_put, "INSERT OR REPLACE INTO recovered(kid, skid) VALUES(?1, ?2)"},
+        {&r->sql.recovered, "SELECT kid FROM recovered ORDER BY kid LIMIT ?1"},
     };
     int e = 0;
 
@@ -473,6 +476,8 @@ Relays *relays_free(Relays *r)
     (void)db_statement_free(r->sql.own_put);
     (void)db_statement_free(r->sql.own_by_skid);
     (void)db_statement_free(r->sql.own_by_kid);
+    (void)db_statement_free(r->sql.recovered_put);
+    (void)db_statement_free(r->sql.recovered);
     free(r);
     return NULL;
 }

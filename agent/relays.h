@@ -58,6 +58,14 @@ typedef int (*relays_registration_t)(const char *address, const char *relay, con
                                      const char *error, void *userdata);
 int relays_each_registration(Relays *r, relays_registration_t f, void *userdata);
 
+/* The address of entry was ours, and its keys are lost: one of our rotations is signed by skid, the sign key
+ * of a recovery key in the entry. Enters the address as registered, so that its relay is told, as of any
+ * rotation. NOT_FOUND: we have no such rotation. */
+int relays_take_over(Relays *r, const char *address, const char *relay, const char *lost_kid,
+                     const uint8_t skid[static KID_SIZE]);
+/* The decrypt keys of addresses that were taken over: mail for them is for us. At most max. */
+size_t relays_lost_kids(Relays *r, uint8_t (*ret)[KID_SIZE], size_t max);
+
 /* What a request gave, each field for the calls that name it. */
 typedef struct RelaysMessage {
     uint64_t seq, size;

@@ -114,12 +114,16 @@ struct Store {
     "CREATE INDEX access_uses_app ON access_uses(app, program, permission, allowed);"                        \
     "CREATE INDEX access_uses_last ON access_uses(last);"
 
+/* kid: a decrypt key of ours that was lost; skid: of the recovery key that has signed for what came after. */
+#define SCHEMA_RECOVERED "CREATE TABLE recovered(kid TEXT PRIMARY KEY, skid TEXT NOT NULL) WITHOUT ROWID;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
     SCHEMA_GUESTS,
     SCHEMA_KEPT,
     SCHEMA_ACCESS,
+    SCHEMA_RECOVERED,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

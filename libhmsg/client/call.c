@@ -203,8 +203,9 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error)
 /* What the agent may ask the user for first, or what takes as long as there is content. */
 static bool takes_its_time(const char *member)
 {
-    static const char *const members[] = {"Create",   "Decrypt", "Encrypt", "ExportPublic", "Read",
-                                          "Register", "Send",    "SetPin",  "Unlock",       "Unregister"};
+    static const char *const members[] = {"Create", "Decrypt", "Encrypt",   "ExportPublic",
+                                          "Read",   "Recover", "Register",  "Send",
+                                          "SetPin", "Unlock",  "Unregister"};
     size_t n = strlen(member);
 
     for (size_t i = 0; i < ELEMENTSOF(members); i++)

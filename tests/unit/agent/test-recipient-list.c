@@ -40,7 +40,7 @@ static void test_keys(void)
     BusBytesList keys = keys_of(&pem, 2);
     g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, 0);
     g_assert_cmpint(recipient_list_start(l), ==, 0);
-    const SealKey *found = recipient_list_keys(l, &n);
+    const SealKey *found = recipient_list_keys(l, true, &n);
     g_assert_cmpuint(n, ==, 2);
     g_assert_cmpstr(found[1].kid, ==, kid);
     const uint8_t *spki = rsa_key_spki(key, &size);
@@ -74,7 +74,7 @@ static void test_certificates(void)
     g_assert_cmpint(key_cache_new(&m.key_cache), ==, 0);
     g_assert_cmpint(recipient_list_new(&m, &nobody, &keys, NULL, NULL, &l), ==, 0);
     g_assert_cmpint(recipient_list_start(l), ==, 0);
-    const SealKey *found = recipient_list_keys(l, &n);
+    const SealKey *found = recipient_list_keys(l, true, &n);
     g_assert_true(n == 2 && found[1].issuer_serial_size > 0);
     g_assert_cmpmem(found[0].issuer_serial, found[0].issuer_serial_size, found[1].issuer_serial,
                     found[1].issuer_serial_size);
