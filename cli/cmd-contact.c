@@ -19,6 +19,7 @@ static const RenderField fields[] = {
     {"skid", "Sign key", RENDER_TEXT},
     {"fingerprint", "Fingerprint", RENDER_TEXT},
     {"protection", "Protection", RENDER_TEXT},
+    {"recovery", "Recovery key", RENDER_TEXT},
     {"new_fingerprint", "New fingerprint", RENDER_TEXT},
     {"generation", "Generation", RENDER_NUMBER},
     {"added", "Added", RENDER_TIME},

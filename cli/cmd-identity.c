@@ -21,6 +21,7 @@ static const RenderField fields[] = {
     {"generation", "Generation", RENDER_NUMBER},
     {"bound", "Bound to a counter", RENDER_TEXT},
     {"pcrs", "Bound to PCRs", RENDER_TEXT},
+    {"recovery", "Recovery key", RENDER_TEXT},
     {"former", "Former keys", RENDER_NUMBER},
     {"former_until", "Former keys until", RENDER_TIME},
     {"created", "Created", RENDER_TIME},
@@ -54,6 +55,8 @@ int cmd_identity_create(Ctl *ctl)
         r = policy_key_get(ctl, ctl->options.values[OPTION_POLICY_KEY], &key);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Create", &call);
+    if (r == 0)
+        r = recovery_options(ctl, call);
     if (r != 0)
         return r;
     hmsg_call_option_fd(call, "pin", pin);
@@ -95,6 +98,8 @@ int cmd_identity_rotate(Ctl *ctl)
 
     if (r == 0)
         r = add_grace(ctl, call);
+    if (r == 0)
+        r = recovery_options(ctl, call);
     if (r != 0)
         return r;
     hmsg_call_option_string(call, "generation", ctl->options.values[OPTION_GENERATION]);

@@ -22,6 +22,9 @@ int key_file_read(Ctl *ctl, const char *path, int *ret_fd, bool *encrypted);
 
 /* cmd-approve.c */
 int cmd_identity_approve(Ctl *ctl);
+int cmd_identity_recover(Ctl *ctl);
+/* Of the commands that make keys: --recovery-key, --recovery-sign-key, --no-recovery. */
+int recovery_options(Ctl *ctl, HmsgCall *call);
 /* memfds of a policy key and its password; -1: none. */
 typedef struct PolicyKey {
     int key, password;

@@ -15,12 +15,14 @@
 const Command commands[] = {
     {"identity", "create", "", "Make your keys inside the TPM", cmd_identity_create,
      BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION) | BIT(PROTECTION) | BIT(PCRS) | BIT(POLICY_KEY) |
-         BIT(PASSWORD_FD)},
+         BIT(PASSWORD_FD) | BIT(RECOVERY_KEY) | BIT(RECOVERY_SIGN_KEY)},
     {"identity", "import", "FILE", "Move a private key that you have into the TPM", cmd_identity_import,
      BIT(SIGN_KEY) | BIT(PASSWORD_FD) | BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION), 1, 1},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
     {"identity", "rotate", "", "Make new keys that take the place of yours", cmd_identity_rotate,
-     BIT(GRACE) | BIT(GENERATION)},
+     BIT(GRACE) | BIT(GENERATION) | BIT(RECOVERY_KEY) | BIT(RECOVERY_SIGN_KEY) | BIT(NO_RECOVERY)},
+    {"identity", "recover", "ADDRESS", "Take over your address on a new machine, by its recovery key",
+     cmd_identity_recover, BIT(TRUST_RELAY) | BIT(RECOVERY_KEY) | BIT(RECOVERY_SIGN_KEY), 1, 1},
     {"identity", "export", "", "Write your public keys (--format identity, pem, jwk, openssh or csr)",
      cmd_identity_export, BIT(FORMAT) | BIT(SUBJECT) | BIT(OUTPUT)},
     {"identity", "pin", "", "Change the PIN, or remove it (--remove), with new keys", cmd_identity_pin,

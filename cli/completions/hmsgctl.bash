@@ -54,7 +54,7 @@ _hmsgctl() {
             lock unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
-        identity) words='create import show rotate export pin approve delete' ;;
+        identity) words='create import show rotate recover export pin approve delete' ;;
         contact) words='add list show verify block allow forget' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
@@ -65,10 +65,11 @@ _hmsgctl() {
     fi
     case $command-$current in
     identity-*)
-        [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection --pcrs --policy-key --password-fd'
+        [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection --pcrs --policy-key --password-fd --recovery-key --recovery-sign-key'
         [ "$verb" = approve ] && words+=' --password-fd'
         [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation'
-        [ "$verb" = rotate ] && words+=' --grace --generation'
+        [ "$verb" = rotate ] && words+=' --grace --generation --recovery-key --recovery-sign-key --no-recovery'
+        [ "$verb" = recover ] && words+=' --trust-relay --recovery-key --recovery-sign-key'
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'
         [ "$verb" = export ] && words+=' --format --subject --output'
         [ "$verb" = delete ] && words+=' --yes'

@@ -42,7 +42,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a status -d 'Show how agent, TPM a
 complete -c hmsgctl -n __fish_use_subcommand -a doctor -d 'Check the set-up'
 complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
-complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate export pin approve delete'
+complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate recover export pin approve delete'
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
@@ -61,6 +61,9 @@ complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l pin-fd -x -d 'Descripto
 complete -c hmsgctl -n '__hmsgctl_at identity' -l new-pin-fd -x -d 'Descriptor of the new PIN'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l pcrs -x -d 'Bind the keys to these PCRs'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l policy-key -r -F -d 'Key that approves the PCRs'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l recovery-key -r -F -d 'Public key that reads as well'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l recovery-sign-key -r -F -d 'Public sign key that may take over'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l no-recovery -d 'Name no recovery key any more'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l sign-key -r -F -d 'Import the key to sign as well'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l password-fd -x -d 'Descriptor of the password'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l keep-key -d 'Keep the keys'
