@@ -199,7 +199,7 @@ static void test_refused(TestAgent *a, gconstpointer data)
         expect_refused(a, (Import){.key = pem, .sign_key = text}, INVALID_ARGS, why);
         EVP_PKEY_free(other);
     }
-    expect_refused(a, (Import){.key = "no key"}, INVALID_ARGS, "no private key");
+    expect_refused(a, (Import){.key = "no key"}, INVALID_ARGS, "not one private key");
     expect_refused(a, (Import){.key = pem, .sign_key = pem}, INVALID_ARGS, "another one");
     expect_refused(a, (Import){.key = pem, .generation = "two"}, INVALID_ARGS, "generation");
     expect_refused(a, (Import){.key = pem, .pin = "12"}, INVALID_ARGS, "PIN");
