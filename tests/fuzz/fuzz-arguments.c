@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-bus.h>
+#include <unistd.h>
 
 #include "agent/bus-util.h"
 #include "libhmsg/base/error.h"
@@ -33,14 +34,16 @@ static const BusOption options[] = {
     {"Y", 'Y', offsetof(Options, list)},
 };
 
-/* A connection on which nothing is sent; messages need one. */
+/* A connection on which nothing is sent; messages need one, of the process itself. */
 static sd_bus *connection(void)
 {
     static sd_bus *bus;
+    static pid_t owner;
     int pair[2];
 
-    if (bus)
+    if (bus && owner == getpid())
         return bus;
+    owner = getpid();
     fuzz_must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0, "a socket");
     fuzz_must(sd_bus_new(&bus) >= 0 && sd_bus_set_fd(bus, pair[0], pair[0]) >= 0 &&
                   sd_bus_negotiate_fds(bus, 1) >= 0 && sd_bus_start(bus) >= 0,

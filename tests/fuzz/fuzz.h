@@ -17,3 +17,9 @@ void fuzz_must(int condition, const char *what);
 
 /* Did faults.c make an allocation fail? */
 bool fuzz_has_faulted(void);
+
+/* For what a target has wrapped besides (faults-bus.c): is this call to fail? */
+bool fuzz_fails(void);
+/* Whether calls of this thread are left alone: what belongs to the test and not to the program
+ * (faults-http.c). Returns how it was. */
+bool fuzz_pause(bool paused);
