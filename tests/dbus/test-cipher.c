@@ -57,6 +57,35 @@ static void test_round_trip(TestAgent *a, gconstpointer over_channel)
     agent_stop(a);
 }
 
+static void expect_seen(TestAgent *a, const GByteArray *p, bool cached, bool replayed)
+{
+    g_autoptr(GVariant) info = decrypt(a, p, NULL);
+
+    g_assert_true(flag(info, "verified"));
+    g_assert_true(flag(info, "cached") == cached);
+    g_assert_true(flag(info, "replayed") == replayed);
+}
+
+/* What was seen goes with the cached session; the record for mail, which stays, is
+ * tests/integration/test-replay.c. */
+static void test_replayed(TestAgent *a, gconstpointer data)
+{
+    start(a);
+    g_autoptr(GByteArray) p = encrypt(a, NULL, NULL);
+    g_autoptr(GByteArray) q = encrypt(a, NULL, NULL);
+    expect_seen(a, q, false, false);
+    expect_seen(a, q, true, true);
+    expect_seen(a, p, true, false); /* older, but new */
+    test_process_signal(a->process, SIGKILL);
+    g_assert_true(WIFSIGNALED(test_process_wait(g_steal_pointer(&a->process))));
+    agent_start(a, NULL);
+    expect_seen(a, q, false, false);
+    expect_seen(a, q, true, true);
+    expect_seen(a, p, true, false);
+    expect_seen(a, p, true, true);
+    agent_stop(a);
+}
+
 static void test_tpm_commands(TestAgent *a, gconstpointer data)
 {
     Relay *relay = relay_new(a->tpm);
@@ -431,6 +460,7 @@ int main(int argc, char **argv)
     ADD("arguments", test_arguments);
     ADD("no-identity", test_no_identity);
     ADD("lock", test_lock);
+    ADD("replayed", test_replayed);
     ADD("greedy", test_greedy);
     ADD("sessions", test_sessions);
     return g_test_run();
