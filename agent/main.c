@@ -20,6 +20,7 @@
 #include "libhmsg/base/secret.h"
 #include "libhmsg/tpm/runner.h"
 #include "libhmsg/wire/crypto-memory.h"
+#include "libhmsg/wire/json.h"
 
 static void usage(FILE *f)
 {
@@ -243,6 +244,7 @@ int main(int argc, char **argv)
     int status = EXIT_FAILURE;
     int r;
 
+    json_end_without_memory();
     r = crypto_memory_wipe_freed();
     (void)tpm_silence_logs();
     if (r == 0)

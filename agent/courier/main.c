@@ -12,6 +12,7 @@
 #include "hmsg-build.h"
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/wire/json.h"
 
 #define AGENT_FD 3
 
@@ -71,6 +72,7 @@ int main(int argc, char **argv)
 {
     int status, r;
 
+    json_end_without_memory();
     log_init("hmsg-courier", LOG_INFO);
     if (parse_arguments(argc, argv, &status) != 0)
         return status;

@@ -9,6 +9,10 @@
 
 #include "libhmsg/base/buf.h"
 
+/* For a program, at its start: when jansson has no memory the program ends there (abort). jansson 2.14 writes
+ * behind the end of a string, or leaves out a character, when an allocation fails while it reads one. */
+void json_end_without_memory(void);
+
 /* Any JSON value whose outermost is an object (object true) or an array. */
 int json_parse_object(const char *text, size_t n, json_t **ret);
 int json_parse_array(const char *text, size_t n, json_t **ret);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <glib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libhmsg/base/error.h"
@@ -153,6 +154,29 @@ static void test_write(void)
     json_decref(j);
 }
 
+/* In a process of its own. */
+static void test_memory(void)
+{
+    json_malloc_t allocate = NULL;
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_failed();
+        g_test_trap_assert_stdout("*parsed*");
+        g_test_trap_assert_stdout_unmatched("*went on*");
+        return;
+    }
+    json_end_without_memory();
+    json_t *j = NULL;
+    g_assert_cmpint(json_parse_object("{\"a\":\"b\"}", 9, &j), ==, 0);
+    json_decref(j);
+    g_print("parsed\n");
+    json_get_alloc_funcs(&allocate, NULL);
+    (void)allocate(PTRDIFF_MAX);
+    g_print("went on\n");
+    exit(0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -161,5 +185,6 @@ int main(int argc, char **argv)
     g_test_add_func("/json/values", test_values);
     g_test_add_func("/json/get", test_get);
     g_test_add_func("/json/write", test_write);
+    g_test_add_func("/json/memory", test_memory);
     return g_test_run();
 }
