@@ -7,8 +7,8 @@
 #include "server/cmd.h"
 #include "server/daemon.h"
 
-/* Above the buffers of TLS records, which come and go with each; below the 21,848 bytes that OpenSSL has for a
- * handshake, whose place in the heap would stay with each connection as a hole. */
+/* Above the buffers of TLS records, which come and go with each; below the 21,848 bytes that OpenSSL has for
+ * a handshake, whose place in the heap would stay with each connection as a hole. */
 #define MAPPED_FROM (20 * 1024)
 
 int cmd_serve(int argc, char **argv)

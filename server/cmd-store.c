@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <inttypes.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,24 +65,11 @@ int cmd_store_check(int argc, char **argv)
     return print_counts(&counts, a.json);
 }
 
-static void answered(StoreWrite *w)
-{
-    (void)sem_post(w->userdata);
-}
-
 /* One step, waited for. */
 static int run_step(Store *store, bool *ret_more)
 {
-    sem_t come;
-    StoreWrite w = {.kind = STORE_REKEY, .done = answered, .userdata = &come, .rekey.now = clock_realtime()};
-    if (sem_init(&come, 0, 0) < 0)
-        return -errno;
-    int r = store_write(store, &w);
-    while (r == 0 && sem_wait(&come) < 0)
-        continue;
-    (void)sem_destroy(&come);
-    if (r == 0)
-        r = w.result;
+    StoreWrite w = {.kind = STORE_REKEY, .rekey.now = clock_realtime()};
+    int r = store_write_wait(store, &w);
     *ret_more = r == 0 && w.rekey.more;
     return r;
 }

@@ -21,6 +21,14 @@ static const Command commands[] = {
     {{"store", "backup"}, cmd_store_backup},
     {{"store", "check"}, cmd_store_check},
     {{"store", "rekey"}, cmd_store_rekey},
+    {{"client", "list"}, cmd_client_list},
+    {{"client", "show"}, cmd_client_show},
+    {{"client", "block"}, cmd_client_block},
+    {{"client", "unblock"}, cmd_client_unblock},
+    {{"client", "delete"}, cmd_client_delete},
+    {{"invite", "create"}, cmd_invite_create},
+    {{"invite", "list"}, cmd_invite_list},
+    {{"invite", "revoke"}, cmd_invite_revoke},
 };
 
 static void usage(FILE *f)
@@ -36,9 +44,19 @@ static void usage(FILE *f)
           "  store backup DIR [--config FILE]                 copy what is stored into a new DIR\n"
           "  store check [--config FILE] [--json]             check what is stored, and count it\n"
           "  store rekey [--config FILE]                      new keys for what is stored\n"
+          "  client list                                      who is registered\n"
+          "  client show|block|unblock|delete CLIENT          one of them: an address or the id of a key\n"
+          "  invite create [--uses N] [--days N]              print the code of a new invitation\n"
+          "  invite list, invite revoke NUMBER                those that are still good; end one\n"
           "  --help, --version\n\n"
           "FILE is " HMSG_SYSCONFDIR "/relay.conf by default. See hmsg-relay(8) and relay.conf(5).\n",
           f);
+}
+
+int cmd_usage(void)
+{
+    usage(stderr);
+    return CMD_USAGE;
 }
 
 int cmd_run(int argc, char **argv)

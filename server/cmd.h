@@ -22,6 +22,17 @@ int cmd_key_restore(int argc, char **argv);
 int cmd_store_backup(int argc, char **argv);
 int cmd_store_check(int argc, char **argv);
 int cmd_store_rekey(int argc, char **argv);
+int cmd_client_list(int argc, char **argv);
+int cmd_client_show(int argc, char **argv);
+int cmd_client_block(int argc, char **argv);
+int cmd_client_unblock(int argc, char **argv);
+int cmd_client_delete(int argc, char **argv);
+int cmd_invite_create(int argc, char **argv);
+int cmd_invite_list(int argc, char **argv);
+int cmd_invite_revoke(int argc, char **argv);
+
+/* Says on standard error what there is; CMD_USAGE. */
+int cmd_usage(void);
 
 /* Runs the command that argv[1..] names. */
 int cmd_run(int argc, char **argv);

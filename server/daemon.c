@@ -14,6 +14,7 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
+#include "server/admin-socket.h"
 #include "server/daemon.h"
 #include "server/health.h"
 #include "server/http-server.h"
@@ -39,6 +40,8 @@ struct Daemon {
     int fds[HTTP_LISTEN_MAX];
     size_t n_fds;
     char *address_path;
+    Admin admin;
+    AdminSocket *admin_socket;
 };
 
 static uint64_t now_monotonic(void)
@@ -248,6 +251,24 @@ static int monitor(Daemon *d)
     return r;
 }
 
+/* Without it the commands for clients and invitations say that the store is in use, and all else goes on. */
+static int administration(Daemon *d)
+{
+    int r;
+
+    r = handlers_admin_init(d->handlers, &d->admin);
+    if (r == 0)
+        r = admin_socket_start(d->options->data, &d->admin, &d->admin_socket);
+    if (r == -ENAMETOOLONG) {
+        log_warning("%s: the path is too long for a socket: no commands for clients and invitations",
+                    d->options->data);
+        return 0;
+    }
+    if (r != 0)
+        log_error("%s/" ADMIN_SOCKET_NAME ": %s", d->options->data, problem_text(r));
+    return r;
+}
+
 int daemon_new(Options *o, Daemon **ret)
 {
     _cleanup_(daemon_freep) Daemon *d = calloc(1, sizeof(*d));
@@ -275,6 +296,8 @@ int daemon_new(Options *o, Daemon **ret)
     if (r == 0)
         r = sd_event_add_signal(d->event, NULL, SIGHUP, on_reload, d) < 0 ? -ENOMEM : monitor(d);
     if (r == 0)
+        r = administration(d);
+    if (r == 0)
         r = tell_address(d);
     if (r == 0)
         *ret = TAKE_PTR(d);
@@ -298,6 +321,8 @@ Daemon *daemon_free(Daemon *d)
     if (!d)
         return NULL;
     d->monitor = monitor_free(d->monitor);
+    d->admin_socket = admin_socket_stop(d->admin_socket);
+    handlers_admin_done(&d->admin);
     /* clients get their answers, then the store finishes what it has, then what it answered is let go */
     if (d->server)
         http_server_stop(d->server);

@@ -3,6 +3,7 @@
 
 /* The handlers of the relay's API (docs/relay-api.yaml) and the store behind them. */
 
+#include "server/admin.h"
 #include "server/at-rest.h"
 #include "server/http.h"
 #include "server/options.h"
@@ -22,6 +23,9 @@ const HttpRoute *handlers_routes(size_t *ret_n);
 /* On one thread, not one of the loops': what the store holds; whether it can be read at all. */
 int handlers_counts(Handlers *h, StoreCounts *ret);
 int handlers_ready(Handlers *h);
+/* For administrators, of the relay that serves: until handlers_admin_done, which is before handlers_free. */
+int handlers_admin_init(Handlers *h, Admin *ret);
+void handlers_admin_done(Admin *a);
 /* Any thread: takes over what o says of registration, guests, rates and the lifetime of messages. */
 void handlers_reload(Handlers *h, const Options *o);
 /* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests. */

@@ -22,7 +22,7 @@ static int restrict_files(const Options *o)
 {
     const char *const named[NAMED_MAX] = {o->config, o->key, o->passphrase};
     char *copies[NAMED_MAX] = {NULL};
-    SandboxPath paths[1 + NAMED_MAX + ELEMENTSOF(system_folders)] = {{o->data, true}};
+    SandboxPath paths[1 + NAMED_MAX + ELEMENTSOF(system_folders)] = {{o->data, true, true}};
     size_t n = 1;
     int r = 0;
 

@@ -2,6 +2,7 @@
 #include "server/store.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <string.h>
 
 #include "libhmsg/base/error.h"
@@ -55,4 +56,23 @@ void store_write_done(StoreWrite *w)
     free(w->changes);
     w->changes = NULL;
     w->n_changes = 0;
+}
+
+static void answered(StoreWrite *w)
+{
+    (void)sem_post(w->userdata);
+}
+
+int store_write_wait(Store *s, StoreWrite *w)
+{
+    sem_t come;
+    if (sem_init(&come, 0, 0) < 0)
+        return -errno;
+    w->done = answered;
+    w->userdata = &come;
+    int r = store_write(s, w);
+    while (r == 0 && sem_wait(&come) < 0)
+        continue;
+    (void)sem_destroy(&come);
+    return r == 0 ? w->result : r;
 }

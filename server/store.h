@@ -211,6 +211,8 @@ struct StoreWrite {
     void *prepared;
 };
 void store_write_done(StoreWrite *w);
+/* Hands w in and waits for its answer, which it returns; done and userdata are its own. */
+int store_write_wait(Store *s, StoreWrite *w);
 
 typedef struct StoreOps {
     Store *(*free)(Store *s);

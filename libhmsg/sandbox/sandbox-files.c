@@ -29,6 +29,8 @@ static int allow(int rules, const SandboxPath *p)
     if (fstat(fd, &st) < 0)
         return -errno;
     beneath.allowed_access = p->writable ? WRITING : READING;
+    if (p->sockets)
+        beneath.allowed_access |= LANDLOCK_ACCESS_FS_MAKE_SOCK;
     if (!S_ISDIR(st.st_mode))
         beneath.allowed_access &= OF_FILES;
     return syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0 ? -errno : 0;

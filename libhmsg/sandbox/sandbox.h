@@ -24,6 +24,7 @@ int sandbox_calls(unsigned may);
 typedef struct SandboxPath {
     const char *path; /* a file, or a folder with all that is in it; one that does not exist is left out */
     bool writable;
+    bool sockets; /* of the machine may be made in it */
 } SandboxPath;
 
 /* landlock(7): no file but these is opened, made, renamed or deleted; descriptors that are there stay. 0 as

@@ -102,7 +102,8 @@ static void try_files(void *data)
     g_autofree char *mine = g_build_filename(own, "file", NULL), *moved = g_build_filename(sub, "file", NULL);
     g_autofree char *theirs = g_build_filename(read, "file", NULL);
     g_autofree char *other = g_build_filename(folder, "other", NULL);
-    const SandboxPath paths[] = {{own, true}, {read, false}, {"/nonexistent", true}};
+    const SandboxPath paths[] = {
+        {.path = own, .writable = true}, {.path = read}, {.path = "/nonexistent", .writable = true}};
 
     if (!has_landlock())
         return;

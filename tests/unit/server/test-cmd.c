@@ -45,6 +45,12 @@ static void test_usage(void)
     RUN(CMD_USAGE, "store", "backup");
     RUN(CMD_USAGE, "store", "backup", "--config", "/nonexistent");
     RUN(CMD_USAGE, "store", "backup", "/nonexistent/a", "/nonexistent/b");
+    RUN(CMD_USAGE, "client", "show");
+    RUN(CMD_USAGE, "client", "list", "more");
+    RUN(CMD_USAGE, "client", "block", "a@b", "--uses", "1");
+    RUN(CMD_USAGE, "invite", "create", "--uses", "0");
+    RUN(CMD_USAGE, "invite", "create", "--days", "1000");
+    RUN(CMD_USAGE, "invite", "revoke", "x");
     RUN(CMD_USAGE, "init");
     RUN(CMD_USAGE, "init", "--port", "1", "/nonexistent");
     RUN(CMD_USAGE, "init", "--host", "a b", "/nonexistent");
@@ -85,6 +91,20 @@ static void expect_backup(const char *folder, const char *config)
     g_assert_cmpstr(after, ==, before);
 }
 
+/* Of a relay that is stopped. */
+static void expect_invites(const char *config)
+{
+    g_autofree char *made =
+        run(NULL, CMD_DONE, "invite", "create", "--uses", "2", "--days", "3", "--config", config, NULL);
+    g_assert_nonnull(strstr(made, "\ncode: "));
+    g_autofree char *list = run(NULL, CMD_DONE, "invite", "list", "--json", "--config", config, NULL);
+    g_assert_true(g_str_has_prefix(list, "{\"number\":1,\"uses\":2,"));
+    RUN(CMD_DONE, "invite", "revoke", "1", "--config", config);
+    RUN(CMD_FAILED, "invite", "revoke", "1", "--config", config);
+    RUN(CMD_DONE, "client", "list", "--config", config);
+    RUN(CMD_FAILED, "client", "show", "alice@relay.example:443", "--config", config);
+}
+
 static void test_init(void)
 {
     char *folder = test_folder_new();
@@ -117,6 +137,7 @@ static void test_init(void)
     g_autofree char *store = run(NULL, CMD_DONE, "store", "check", "--config", config, NULL);
     g_assert_nonnull(strstr(store, "\nkey: 2\n"));
     g_assert_nonnull(strstr(store, "\nkey-pending: 0\n"));
+    expect_invites(config);
     expect_backup(folder, config);
     expect_other_key(folder, config);
     g_assert_cmpint(g_chmod(key, 0644), ==, 0);

@@ -77,6 +77,19 @@ static void expect_answer(int port)
     fixture_expect_problem(&f, NULL, "/v1/mailbox/messages", NULL, NULL, -1, 401, "login-required");
 }
 
+/* By the relay that serves: the store is its own. */
+static void expect_administration(const Place *p)
+{
+    g_autofree char *relay = program(), *out = NULL;
+    const char *const create[] = {relay, "invite", "create", "--json", "--config", p->config, NULL};
+    const char *const list[] = {relay, "client", "list", "--config", p->config, NULL};
+    const char *const block[] = {relay, "client", "block", "nobody@127.0.0.1", "--config", p->config, NULL};
+    g_assert_cmpint(test_run(create, NULL, NULL, &out, NULL), ==, 0);
+    g_assert_nonnull(strstr(out, "\"code\":\""));
+    g_assert_cmpint(test_run(list, NULL, NULL, NULL, NULL), ==, 0);
+    g_assert_cmpint(test_run(block, NULL, NULL, NULL, NULL), ==, 1);
+}
+
 static void test_serve(void)
 {
     Place p = place_new();
@@ -102,6 +115,7 @@ static void test_serve(void)
     g_assert_cmpint(g_unlink(p.address), ==, 0);
     relay = start(&p, NULL);
     expect_answer(await_address(&p));
+    expect_administration(&p);
     (void)test_process_stop(relay);
     place_done(&p);
 }

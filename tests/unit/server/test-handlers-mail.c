@@ -184,6 +184,29 @@ static void test_delivery(Scene *s, gconstpointer data)
     g_assert_cmpuint(test_count_files(s->relay.folder, "blobs"), ==, 0);
 }
 
+static void block(Scene *s, const TestPerson *who, bool blocked)
+{
+    StoreWrite w = {.kind = STORE_BLOCK, .block.blocked = blocked};
+    memcpy(w.block.skid, rsa_key_thumbprint(who->sign), KID_SIZE);
+    g_assert_cmpint(test_write(s->relay.handlers->store, &w), ==, 0);
+}
+
+/* Neither to nor from; what has come before can be fetched. */
+static void test_blocked(Scene *s, gconstpointer data)
+{
+    EXPECT(201, submit(s, "before", 6, NULL, 0));
+    for (unsigned i = 0; i < 2; i++) {
+        const TestPerson *who = i == 0 ? s->alice : s->bob;
+        block(s, who, true);
+        g_autoptr(DoubleAnswer) a = submit(s, "hello", 5, NULL, 0);
+        g_assert_cmpuint(a->status, ==, 403);
+        g_assert_cmpstr(test_text(a->json, "type"), ==, "urn:hmsg:problem:blocked");
+        EXPECT(200, fetch(s, "before", 6));
+        block(s, who, false);
+    }
+    EXPECT(201, submit(s, "hello", 5, NULL, 0));
+}
+
 static void test_list(Scene *s, gconstpointer data)
 {
     for (unsigned i = 0; i < 3; i++)
@@ -445,6 +468,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, t) g_test_add("/handlers-mail/" name, Scene, NULL, set_up, t, tear_down)
     ADD("delivery", test_delivery);
+    ADD("blocked", test_blocked);
     ADD("list", test_list);
     ADD("bad-submission", test_bad_submission);
     ADD("transfers", test_transfers);
