@@ -41,6 +41,9 @@ void cipher_job_init(CipherJob *j, const CipherJobType *type, Cipher *c, void *u
 void cipher_job_done(CipherJob *j);
 /* The callback from the loop, for results that are known already; r == 0: succeed. */
 int cipher_job_later(CipherJob *j, int r, const char *detail);
+/* The end of what began a job. r of its first steps: -EAGAIN: it goes on; else that is its result. Takes over
+ * j: frees it when that cannot be told. */
+int cipher_job_begun(CipherJob *j, int r, const char *detail, CipherJob **ret);
 /* The callback with a failure that the TPM had a part in, which was asked at this time of clock_boottime():
  * at the end of a whole number of CIPHER_FAILURE_STEPs from then. A TPM answers a bad OAEP sooner than keys
  * that turn out to be wrong. */

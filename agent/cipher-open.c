@@ -79,14 +79,7 @@ int cipher_open(Cipher *c, const void *package, size_t size, const OpenOptions *
         r = opening_start(&o->opening, on_ready, o);
     if (r == 0)
         r = opening_finish(&o->opening, &o->plaintext);
-    if (r != -EAGAIN)
-        r = cipher_job_later(&o->job, r, o->opening.detail);
-    if (r < 0 && r != -EAGAIN) {
-        open_free(&o->job);
-        return r;
-    }
-    *ret = &o->job;
-    return 0;
+    return cipher_job_begun(&o->job, r, o->opening.detail, ret);
 }
 
 /* The session of a package, for package_recall. */

@@ -142,12 +142,5 @@ int cipher_seal_cms(Cipher *c, const SealKey *keys, size_t n, const void *plaint
         r = take_recipient(s, &keys[i]);
     if (r == 0)
         r = options->anonymous ? write_message(s, &s->content) : begin_signature(s);
-    if (r != -EAGAIN)
-        r = cipher_job_later(&s->job, r, NULL);
-    if (r < 0 && r != -EAGAIN) {
-        cms_job_free(&s->job);
-        return r;
-    }
-    *ret = &s->job;
-    return 0;
+    return cipher_job_begun(&s->job, r, NULL, ret);
 }

@@ -121,12 +121,5 @@ int cipher_seal_jwe(Cipher *c, const SealKey *keys, size_t n, const void *plaint
         detail = "The compact form is for one recipient only: use jwe";
     } else
         r = n == 0 ? HMSG_ERROR_INVALID_ARGS : seal_to(s, keys, n, plaintext, size, options);
-    if (r != -EAGAIN)
-        r = cipher_job_later(&s->job, r, detail);
-    if (r < 0 && r != -EAGAIN) {
-        seal_jwe_free(&s->job);
-        return r;
-    }
-    *ret = &s->job;
-    return 0;
+    return cipher_job_begun(&s->job, r, detail, ret);
 }

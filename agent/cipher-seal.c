@@ -170,14 +170,7 @@ int cipher_seal(Cipher *c, const SealKey *keys, size_t n, const void *plaintext,
     r = buf_append(&s->plaintext, plaintext, size);
     if (r == 0)
         r = seal_start(s, keys, n);
-    if (r != -EAGAIN)
-        r = cipher_job_later(&s->job, r, NULL);
-    if (r < 0 && r != -EAGAIN) {
-        seal_free(&s->job);
-        return r;
-    }
-    *ret = &s->job;
-    return 0;
+    return cipher_job_begun(&s->job, r, NULL, ret);
 }
 
 /* One package for each key, or nothing. */

@@ -80,6 +80,18 @@ int cipher_job_later(CipherJob *j, int r, const char *detail)
     return r < 0 ? r : 0;
 }
 
+int cipher_job_begun(CipherJob *j, int r, const char *detail, CipherJob **ret)
+{
+    if (r != -EAGAIN)
+        r = cipher_job_later(j, r, detail);
+    if (r < 0 && r != -EAGAIN) {
+        j->type->free(j);
+        return r;
+    }
+    *ret = j;
+    return 0;
+}
+
 static int on_step(sd_event_source *source, uint64_t usec, void *userdata)
 {
     return on_later(source, userdata);
