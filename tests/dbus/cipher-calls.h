@@ -103,3 +103,21 @@ static inline const char *format_of(GVariant *info)
     g_assert_true(g_variant_lookup(info, "format", "&s", &format));
     return format;
 }
+
+typedef struct CipherTest {
+    const char *path;
+    void (*f)(TestAgent *a, gconstpointer data);
+} CipherTest;
+
+/* What main() returns: each with an agent and a TPM of its own. */
+static inline int cipher_tests_run(int argc, char **argv, const CipherTest *tests, size_t n)
+{
+    g_test_init(&argc, &argv, NULL);
+    if (!test_swtpm_available()) {
+        g_test_message("swtpm is not installed");
+        return 77;
+    }
+    for (size_t i = 0; i < n; i++)
+        g_test_add(tests[i].path, TestAgent, NULL, agent_set_up, tests[i].f, agent_tear_down);
+    return g_test_run();
+}

@@ -66,12 +66,10 @@ static void test_certificates(TestAgent *a, gconstpointer data)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!test_swtpm_available()) {
-        g_test_message("swtpm is not installed");
-        return 77;
-    }
-    g_test_add("/cipher-cms/own", TestAgent, NULL, agent_set_up, test_own, agent_tear_down);
-    g_test_add("/cipher-cms/certificates", TestAgent, NULL, agent_set_up, test_certificates, agent_tear_down);
-    return g_test_run();
+    static const CipherTest tests[] = {
+        {"/cipher-cms/own", test_own},
+        {"/cipher-cms/certificates", test_certificates},
+    };
+
+    return cipher_tests_run(argc, argv, tests, G_N_ELEMENTS(tests));
 }

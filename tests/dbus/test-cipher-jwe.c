@@ -97,12 +97,10 @@ static void test_jwe_message(TestAgent *a, gconstpointer data)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!test_swtpm_available()) {
-        g_test_message("swtpm is not installed");
-        return 77;
-    }
-    g_test_add("/cipher-jwe/package", TestAgent, NULL, agent_set_up, test_jwe, agent_tear_down);
-    g_test_add("/cipher-jwe/message", TestAgent, NULL, agent_set_up, test_jwe_message, agent_tear_down);
-    return g_test_run();
+    static const CipherTest tests[] = {
+        {"/cipher-jwe/package", test_jwe},
+        {"/cipher-jwe/message", test_jwe_message},
+    };
+
+    return cipher_tests_run(argc, argv, tests, G_N_ELEMENTS(tests));
 }

@@ -3,45 +3,21 @@
 /* CMS against the openssl program: what one writes the other reads, and what hmsg refuses it refuses by name.
  * Keys of 2048, 3072 and 4096 bits. */
 
-#include <openssl/pem.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/cms.h"
-#include "tests/lib/person.h"
-#include "tests/lib/process.h"
+#include "tests/unit/wire/openssl-util.h"
 
 #define TEXT "Dear Bob, here are the plans."
 
 typedef struct Fixture {
-    char *folder;
-    EVP_PKEY *private_key;
-    RsaKey *key;
+    Workshop w;
     Cert *cert;
 } Fixture;
 
-static void save(const Fixture *f, const char *name, const void *data, size_t n)
-{
-    g_autofree char *path = g_build_filename(f->folder, name, NULL);
-    g_autoptr(GError) error = NULL;
-
-    g_file_set_contents(path, data, (gssize)n, &error);
-    g_assert_no_error(error);
-}
-
-static char *load(const Fixture *f, const char *name, size_t *ret_size)
-{
-    g_autofree char *path = g_build_filename(f->folder, name, NULL);
-    g_autoptr(GError) error = NULL;
-    char *data = NULL;
-
-    g_file_get_contents(path, &data, ret_size, &error);
-    g_assert_no_error(error);
-    return data;
-}
-
-/* A shell script in the folder. It knows how to encrypt as we do. */
+/* A script that knows how to encrypt as we do. */
 static void run(const Fixture *f, const char *script)
 {
     static const char prelude[] =
@@ -50,35 +26,19 @@ static void run(const Fixture *f, const char *script)
         "encrypt() { openssl cms -encrypt -binary -in plain -outform DER \"$@\"; }\n"
         "sign() { openssl cms -sign -binary -nodetach -outform DER -signer cert.pem -inkey key.pem \"$@\"; "
         "}\n";
-    g_autofree char *text = g_strconcat(prelude, script, NULL);
-    char shell[] = "sh", option[] = "-ec", *argv[] = {shell, option, text, NULL};
-    g_autoptr(GError) error = NULL;
-    g_autofree char *said = NULL;
-    int status = 0;
 
-    g_spawn_sync(f->folder, argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, &said, &status, &error);
-    g_assert_no_error(error);
-    if (!g_spawn_check_wait_status(status, NULL))
-        g_error("%s: %s", script, said);
+    run_script(&f->w, prelude, script);
 }
 
 static void fixture_set_up(Fixture *f, gconstpointer bits)
 {
-    g_autofree char *path = NULL, *cert = NULL;
-    FILE *file = NULL;
+    g_autofree char *cert = NULL;
     size_t n = 0;
 
-    f->folder = test_folder_new();
-    f->private_key = test_rsa_new(GPOINTER_TO_UINT(bits));
-    g_assert_cmpint(rsa_key_from_evp(f->private_key, &f->key), ==, 0);
-    path = g_build_filename(f->folder, "key.pem", NULL);
-    file = fopen(path, "we");
-    g_assert_nonnull(file);
-    g_assert_cmpint(PEM_write_PKCS8PrivateKey(file, f->private_key, NULL, NULL, 0, NULL, NULL), ==, 1);
-    g_assert_cmpint(fclose(file), ==, 0);
-    save(f, "plain", TEXT, strlen(TEXT));
+    workshop_open(&f->w, GPOINTER_TO_UINT(bits));
+    save(&f->w, "plain", TEXT, strlen(TEXT));
     run(f, "openssl req -x509 -new -key key.pem -subj /O=Somebody/CN=Bob -days 2 -out cert.pem");
-    cert = load(f, "cert.pem", &n);
+    cert = load(&f->w, "cert.pem", &n);
     g_assert_cmpint(cert_read(cert, n, &f->cert), ==, 0);
 }
 
@@ -86,14 +46,12 @@ static void fixture_tear_down(Fixture *f, gconstpointer bits)
 {
     (void)bits;
     cert_free(f->cert);
-    EVP_PKEY_free(f->private_key);
-    (void)rsa_key_free(f->key);
-    test_folder_remove(f->folder);
+    workshop_close(&f->w);
 }
 
 static CmsRecipient by_key(const Fixture *f)
 {
-    return (CmsRecipient){.key = f->key};
+    return (CmsRecipient){.key = f->w.key};
 }
 
 static CmsRecipient by_certificate(const Fixture *f)
@@ -106,7 +64,7 @@ static CmsRecipient by_certificate(const Fixture *f)
 static void expect_plain(const Fixture *f)
 {
     size_t n = 0;
-    g_autofree char *out = load(f, "out", &n);
+    g_autofree char *out = load(&f->w, "out", &n);
 
     g_assert_cmpmem(out, n, TEXT, strlen(TEXT));
 }
@@ -121,8 +79,8 @@ static void test_openssl_reads(Fixture *f, gconstpointer bits)
 
         g_assert_cmpint(cms_build(&to[i], 1, TEXT, strlen(TEXT), false, &der), ==, 0);
         g_assert_cmpint(cms_build(&to[i], 1, TEXT, strlen(TEXT), true, &pem), ==, 0);
-        save(f, "m.der", der.data, der.size);
-        save(f, "m.pem", pem.data, pem.size);
+        save(&f->w, "m.der", der.data, der.size);
+        save(&f->w, "m.pem", pem.data, pem.size);
         run(f, "openssl cms -decrypt -inform DER -in m.der -inkey key.pem -out out");
         expect_plain(f);
         run(f, "openssl cms -decrypt -inform PEM -in m.pem -inkey key.pem -recip cert.pem -out out");
@@ -138,11 +96,11 @@ static void test_openssl_verifies(Fixture *f, gconstpointer bits)
                             b = BUF_MAX(CMS_TEXT_SIZE_MAX);
 
     (void)bits;
-    g_assert_cmpint(cms_draft_new(f->key, &to, 1, clock_realtime(), TEXT, strlen(TEXT), &d), ==, 0);
-    g_assert_cmpint(rsa_private_sign_ps256(f->private_key, cms_draft_digest(d), &signature), ==, 0);
+    g_assert_cmpint(cms_draft_new(f->w.key, &to, 1, clock_realtime(), TEXT, strlen(TEXT), &d), ==, 0);
+    g_assert_cmpint(rsa_private_sign_ps256(f->w.private_key, cms_draft_digest(d), &signature), ==, 0);
     g_assert_cmpint(cms_draft_finish(d, TEXT, strlen(TEXT), signature.data, signature.size, &inner), ==, 0);
     g_assert_cmpint(cms_build(&to, 1, inner.data, inner.size, true, &b), ==, 0);
-    save(f, "m.pem", b.data, b.size);
+    save(&f->w, "m.pem", b.data, b.size);
     run(f, "openssl cms -decrypt -inform PEM -in m.pem -inkey key.pem -out signed\n"
            "openssl cms -verify -binary -inform DER -in signed -certfile cert.pem -noverify -out out");
     expect_plain(f);
@@ -151,7 +109,7 @@ static void test_openssl_verifies(Fixture *f, gconstpointer bits)
 static int parse(const Fixture *f, Cms **ret, const char **ret_why)
 {
     size_t n = 0;
-    g_autofree char *m = load(f, "m", &n);
+    g_autofree char *m = load(&f->w, "m", &n);
 
     *ret_why = NULL;
     return cms_parse(m, n, ret, ret_why);
@@ -169,12 +127,13 @@ static void expect_opens(const Fixture *f)
         g_error("%s", why ? why : error_message(r));
     if (c->outer) {
         g_assert_cmpint(cms_signed_verify(c->outer), ==, 0);
-        g_assert_true(rsa_key_equal(c->outer->key, f->key) && !c->outer->has_recipients);
+        g_assert_true(rsa_key_equal(c->outer->key, f->w.key) && !c->outer->has_recipients);
         g_assert_cmpint(c->outer->time, >, 0);
     }
-    g_assert_cmpint(cms_choose(c, f->key, true), ==, 0);
+    g_assert_cmpint(cms_choose(c, f->w.key, true), ==, 0);
     g_assert_cmpint(
-        rsa_private_oaep_decrypt(f->private_key, c->encrypted_key.data, c->encrypted_key.size, &key), ==, 0);
+        rsa_private_oaep_decrypt(f->w.private_key, c->encrypted_key.data, c->encrypted_key.size, &key), ==,
+        0);
     g_assert_cmpint(cms_open(c, key, &out), ==, 0);
     g_assert_cmpstr(buf_text(&out), ==, TEXT);
     /* OAEP failed */
@@ -276,7 +235,7 @@ static void test_outer_changed(Fixture *f, gconstpointer bits)
 
     (void)bits;
     run(f, "encrypt -aes-256-cbc -recip cert.pem $oaep | sign $pss -out m");
-    g_autofree char *m = load(f, "m", &n);
+    g_autofree char *m = load(&f->w, "m", &n);
     _cleanup_(cms_freep) Cms *whole = NULL;
     const char *why = NULL;
     g_assert_cmpint(cms_parse(m, n, &whole, &why), ==, 0);

@@ -5,13 +5,11 @@
 
 #include "libhmsg/wire/seed.h"
 
-#include <openssl/pem.h>
 #include <string.h>
 
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
-#include "tests/lib/person.h"
-#include "tests/lib/process.h"
+#include "tests/unit/wire/openssl-util.h"
 
 #define TEXT "Dear Bob, here are the plans."
 #define OAEP "-pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256"
@@ -21,69 +19,23 @@
     "-kdfopt 'info:hmsg seed mac' -binary -out mackey HKDF\n"                                                \
     "cat iv ciphertext | openssl dgst -sha256 -mac hmac -macopt hexkey:$(hex mackey) -binary -out hmac\n"
 
-typedef struct Fixture {
-    char *folder;
-    EVP_PKEY *private_key;
-    RsaKey *key;
-} Fixture;
-
-static void save(const Fixture *f, const char *name, const void *data, size_t n)
+static void run(const Workshop *w, const char *script)
 {
-    g_autofree char *path = g_build_filename(f->folder, name, NULL);
-    g_autoptr(GError) error = NULL;
-
-    g_file_set_contents(path, data, (gssize)n, &error);
-    g_assert_no_error(error);
+    run_script(w, HEX, script);
 }
 
-static char *load(const Fixture *f, const char *name, size_t *ret_size)
+static void set_up(Workshop *w, gconstpointer bits)
 {
-    g_autofree char *path = g_build_filename(f->folder, name, NULL);
-    g_autoptr(GError) error = NULL;
-    char *data = NULL;
-
-    g_file_get_contents(path, &data, ret_size, &error);
-    g_assert_no_error(error);
-    return data;
+    workshop_open(w, GPOINTER_TO_UINT(bits));
 }
 
-/* A shell script in the folder. */
-static void run(const Fixture *f, const char *script)
-{
-    g_autofree char *text = g_strdup(script);
-    char shell[] = "sh", option[] = "-ec", *argv[] = {shell, option, text, NULL};
-    g_autoptr(GError) error = NULL;
-    int status = 0;
-
-    g_spawn_sync(f->folder, argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, &status, &error);
-    g_assert_no_error(error);
-    g_assert_true(g_spawn_check_wait_status(status, &error));
-}
-
-static void fixture_set_up(Fixture *f, gconstpointer bits)
-{
-    g_autofree char *path = NULL;
-    FILE *file = NULL;
-
-    f->folder = test_folder_new();
-    f->private_key = test_rsa_new(GPOINTER_TO_UINT(bits));
-    g_assert_cmpint(rsa_key_from_evp(f->private_key, &f->key), ==, 0);
-    path = g_build_filename(f->folder, "key.pem", NULL);
-    file = fopen(path, "we");
-    g_assert_nonnull(file);
-    g_assert_cmpint(PEM_write_PKCS8PrivateKey(file, f->private_key, NULL, NULL, 0, NULL, NULL), ==, 1);
-    g_assert_cmpint(fclose(file), ==, 0);
-}
-
-static void fixture_tear_down(Fixture *f, gconstpointer bits)
+static void tear_down(Workshop *w, gconstpointer bits)
 {
     (void)bits;
-    EVP_PKEY_free(f->private_key);
-    (void)rsa_key_free(f->key);
-    test_folder_remove(f->folder);
+    workshop_close(w);
 }
 
-static void test_openssl_reads(Fixture *f, gconstpointer bits)
+static void test_openssl_reads(Workshop *w, gconstpointer bits)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(SEED_SIZE_MAX);
     _cleanup_(seed_freep) Seed *s = NULL;
@@ -91,53 +43,53 @@ static void test_openssl_reads(Fixture *f, gconstpointer bits)
     size_t n = 0;
 
     (void)bits;
-    g_assert_cmpint(seed_build(f->key, f->key, TEXT, strlen(TEXT), &text), ==, 0);
+    g_assert_cmpint(seed_build(w->key, w->key, TEXT, strlen(TEXT), &text), ==, 0);
     g_assert_cmpint(seed_parse(buf_text(&text), text.size, &s), ==, 0);
-    save(f, "ek", s->encrypted_key.data, s->encrypted_key.size);
-    save(f, "iv", s->iv, sizeof(s->iv));
-    save(f, "ciphertext", s->ciphertext.data, s->ciphertext.size);
-    run(f, "openssl pkeyutl -decrypt -inkey key.pem " OAEP " -in ek -out aes\n" HEX MAC
+    save(w, "ek", s->encrypted_key.data, s->encrypted_key.size);
+    save(w, "iv", s->iv, sizeof(s->iv));
+    save(w, "ciphertext", s->ciphertext.data, s->ciphertext.size);
+    run(w, "openssl pkeyutl -decrypt -inkey key.pem " OAEP " -in ek -out aes\n" HEX MAC
            "openssl enc -d -aes-256-cbc -K $(hex aes) -iv $(hex iv) -in ciphertext -out plain");
-    plain = load(f, "plain", &n);
+    plain = load(w, "plain", &n);
     g_assert_cmpmem(plain, n, TEXT, strlen(TEXT));
     g_assert_true(s->has_mac);
-    g_autofree char *mac = load(f, "hmac", &n);
+    g_autofree char *mac = load(w, "hmac", &n);
     g_assert_cmpmem(mac, n, s->mac, sizeof(s->mac));
 }
 
-static void put(Buf *b, const Fixture *f, const char *before, const char *name)
+static void put(Buf *b, const Workshop *w, const char *before, const char *name)
 {
     size_t n = 0;
-    g_autofree char *data = load(f, name, &n);
+    g_autofree char *data = load(w, name, &n);
 
     g_assert_cmpint(buf_append_string(b, before), ==, 0);
     g_assert_cmpint(base64_append(b, data, n), ==, 0);
 }
 
 /* What openssl wrote, as JSON. */
-static void collect(const Fixture *f, bool mac, Buf *ret)
+static void collect(const Workshop *w, bool mac, Buf *ret)
 {
-    put(ret, f, "{\"sender_public_key\":\"", "spki");
-    put(ret, f, "\",\"encrypted_aes_key\":\"", "ek");
-    put(ret, f, "\",\"iv\":\"", "iv");
-    put(ret, f, "\",\"ciphertext\":\"", "ciphertext");
+    put(ret, w, "{\"sender_public_key\":\"", "spki");
+    put(ret, w, "\",\"encrypted_aes_key\":\"", "ek");
+    put(ret, w, "\",\"iv\":\"", "iv");
+    put(ret, w, "\",\"ciphertext\":\"", "ciphertext");
     if (mac)
-        put(ret, f, "\",\"hmac\":\"", "hmac");
+        put(ret, w, "\",\"hmac\":\"", "hmac");
     g_assert_cmpint(buf_append_string(ret, "\"}"), ==, 0);
 }
 
 /* changed: a byte of the hmac. */
-static void expect_opens(const Fixture *f, bool mac, bool changed)
+static void expect_opens(const Workshop *w, bool mac, bool changed)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(SEED_SIZE_MAX), out = BUF_MAX(PLAINTEXT_SIZE_MAX);
     _cleanup_(seed_freep) Seed *s = NULL;
     _cleanup_(secret_freep) Secret *key = NULL;
 
-    collect(f, mac, &text);
+    collect(w, mac, &text);
     g_assert_cmpint(seed_parse(buf_text(&text), text.size, &s), ==, 0);
     g_assert_true(s->has_mac == mac);
     g_assert_cmpint(
-        rsa_private_oaep_decrypt(f->private_key, s->encrypted_key.data, s->encrypted_key.size, &key), ==, 0);
+        rsa_private_oaep_decrypt(w->private_key, s->encrypted_key.data, s->encrypted_key.size, &key), ==, 0);
     s->mac[7] ^= changed ? 1 : 0;
     g_assert_cmpint(seed_open(s, key, false, &out), ==,
                     mac && !changed ? 0 : HMSG_ERROR_AUTHENTICATION_FAILED);
@@ -149,18 +101,18 @@ static void expect_opens(const Fixture *f, bool mac, bool changed)
         g_assert_cmpmem(out.data, out.size, TEXT, strlen(TEXT));
 }
 
-static void test_openssl_writes(Fixture *f, gconstpointer bits)
+static void test_openssl_writes(Workshop *w, gconstpointer bits)
 {
     (void)bits;
-    save(f, "plain", TEXT, strlen(TEXT));
-    run(f, "openssl rand -out aes 32; openssl rand -out iv 16\n" HEX
+    save(w, "plain", TEXT, strlen(TEXT));
+    run(w, "openssl rand -out aes 32; openssl rand -out iv 16\n" HEX
            "openssl pkey -in key.pem -pubout -out pub.pem\n"
            "openssl pkey -in key.pem -pubout -outform DER -out spki\n"
            "openssl pkeyutl -encrypt -pubin -inkey pub.pem " OAEP " -in aes -out ek\n"
            "openssl enc -aes-256-cbc -K $(hex aes) -iv $(hex iv) -in plain -out ciphertext\n" MAC);
-    expect_opens(f, false, false);
-    expect_opens(f, true, false);
-    expect_opens(f, true, true);
+    expect_opens(w, false, false);
+    expect_opens(w, true, false);
+    expect_opens(w, true, true);
 }
 
 int main(int argc, char **argv)
@@ -176,10 +128,8 @@ int main(int argc, char **argv)
         g_autofree char *reads = g_strdup_printf("/seed/openssl-reads/%u", bits);
         g_autofree char *writes = g_strdup_printf("/seed/openssl-writes/%u", bits);
 
-        g_test_add(reads, Fixture, GUINT_TO_POINTER(bits), fixture_set_up, test_openssl_reads,
-                   fixture_tear_down);
-        g_test_add(writes, Fixture, GUINT_TO_POINTER(bits), fixture_set_up, test_openssl_writes,
-                   fixture_tear_down);
+        g_test_add(reads, Workshop, GUINT_TO_POINTER(bits), set_up, test_openssl_reads, tear_down);
+        g_test_add(writes, Workshop, GUINT_TO_POINTER(bits), set_up, test_openssl_writes, tear_down);
     }
     return g_test_run();
 }
