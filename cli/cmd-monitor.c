@@ -51,8 +51,12 @@ static int on_key(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     const char *kid;
 
-    if (sd_bus_message_read_basic(message, 's', &kid) >= 0)
-        add_event(userdata, json_pack("{s:s, s:s}", "event", "key-changed", "kid", kid));
+    /* the one thing that the details can say is that the contact has recovered its address */
+    if (sd_bus_message_read_basic(message, 's', &kid) >= 0 &&
+        sd_bus_message_enter_container(message, 'a', "{sv}") >= 0)
+        add_event(userdata, json_pack("{s:s, s:s}", "event",
+                                      sd_bus_message_at_end(message, false) > 0 ? "key-changed" : "recovered",
+                                      "kid", kid));
     return 0;
 }
 
@@ -72,6 +76,10 @@ static int describe(const json_t *event, Buf *line)
         return buf_append_string(line, "Waiting for messages; Ctrl-C ends this.");
     if (strcmp(kind, "key-changed") == 0)
         return buf_printf(line, "The key of a contact changed: %s; see hmsgctl contact list",
+                          text_of(event, "kid"));
+    if (strcmp(kind, "recovered") == 0)
+        return buf_printf(line,
+                          "A contact has recovered its address with new keys: %s; compare the fingerprint",
                           text_of(event, "kid"));
     if (strcmp(kind, "state") == 0)
         return buf_printf(line, "Message %s to %s is %s", text_of(event, "id"), text_of(event, "recipient"),

@@ -115,6 +115,16 @@ static void save_stream(const TestPerson *a, const TestPerson *b)
     save("stream", "edit.bin", "\x04\x00\x01", 3);
 }
 
+static void save_recovery(const TestPerson *a)
+{
+    g_autoptr(TestPerson) offline = test_person_new();
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
+
+    g_assert_cmpint(recovery_keys_add(&recovery, offline->decrypt, offline->sign), ==, 0);
+    g_autofree char *statement = test_person_statement_with(a, "alice@relay.example", 1, NULL, &recovery);
+    save("statement", "recovery.json", statement, strlen(statement));
+}
+
 static void save_keys(const TestPerson *a)
 {
     g_autofree char *statement = test_person_statement(a, "alice@relay.example");
@@ -131,6 +141,7 @@ static void save_keys(const TestPerson *a)
     save("key", "identity.json", identity.data, identity.size);
     save("key", "spki.der", spki, n);
     save("statement", "identity.json", statement, strlen(statement));
+    save_recovery(a);
 }
 
 /* A body for the target of this number in fuzz-bodies.c; takes over j. */

@@ -162,3 +162,16 @@ char *mail_log(const char *path)
 
     return g_file_get_contents(path, &text, NULL, NULL) ? text : g_strdup("");
 }
+
+TestProcess *mail_monitor(const Scene *s, SceneUser *u, const char *name, char **ret_log)
+{
+    g_autofree char *program = g_build_filename(g_getenv("HMSG_BUILD"), "cli", "hmsgctl", NULL);
+    const char *const argv[] = {program, "monitor", "--json", NULL};
+    char *log = scene_path(s, name);
+    TestProcess *monitor = test_process_start(argv, scene_environment(u), log);
+    g_autofree char *begin = NULL;
+
+    TEST_AWAIT((g_free(begin), begin = mail_log(log), strstr(begin, "listening")));
+    *ret_log = log;
+    return monitor;
+}

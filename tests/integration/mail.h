@@ -34,6 +34,10 @@ bool mail_has(SceneUser *u, const char *text);
 /* "messages blobs" of the relay's store. */
 bool mail_relay_holds(const Scene *s, json_int_t messages, json_int_t blobs);
 
+/* hmsgctl monitor --json, which listens already; its output is the file name in the scene's folder, whose
+ * path is to be freed. */
+TestProcess *mail_monitor(const Scene *s, SceneUser *u, const char *name, char **ret_log);
+
 /* A file in the scene's folder with so many pseudo-random bytes; its path, to be freed. */
 char *mail_file(const Scene *s, const char *name, size_t size);
 void mail_files_equal(const char *a, const char *b);

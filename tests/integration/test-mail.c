@@ -19,20 +19,6 @@ static void set_up(MailPair *p, gconstpointer data)
     scene_user_register(p->bob);
 }
 
-/* A program of a user's that goes on, with its output in a file of the scene. */
-static TestProcess *start_monitor(MailPair *p, SceneUser *u, const char *name, char **ret_log)
-{
-    g_autofree char *program = g_build_filename(g_getenv("HMSG_BUILD"), "cli", "hmsgctl", NULL);
-    const char *const argv[] = {program, "monitor", "--json", NULL};
-    char *log = scene_path(p->scene, name);
-    TestProcess *monitor = test_process_start(argv, scene_environment(u), log);
-    g_autofree char *begin = NULL;
-
-    TEST_AWAIT((g_free(begin), begin = mail_log(log), strstr(begin, "listening")));
-    *ret_log = log;
-    return monitor;
-}
-
 /* A line with all these words, in this order. */
 static bool log_has(const char *log, const char *first, const char *second, const char *third)
 {
@@ -76,8 +62,8 @@ static void test_online(MailPair *p, gconstpointer data)
 {
     g_autofree char *sent_log = NULL;
     g_autofree char *got_log = NULL;
-    g_autoptr(TestProcess) sent = start_monitor(p, p->alice, "alice.log", &sent_log);
-    g_autoptr(TestProcess) got = start_monitor(p, p->bob, "bob.log", &got_log);
+    g_autoptr(TestProcess) sent = mail_monitor(p->scene, p->alice, "alice.log", &sent_log);
+    g_autoptr(TestProcess) got = mail_monitor(p->scene, p->bob, "bob.log", &got_log);
     g_autofree char *id = mail_send(p->alice, scene_address(p->bob), TEXT);
     g_autofree char *text = mail_await(p->bob, 1);
     g_auto(GStrv) ids = mail_ids(p->bob);

@@ -131,8 +131,12 @@ static void test_take_over(Loss *p, gconstpointer data)
     mail_files_equal(large, got);
     TEST_AWAIT(mail_states_are(bob, "delivered,delivered,delivered"));
 
-    /* Bob follows, and compares again */
+    /* Bob follows, is told, and compares again */
+    g_autofree char *log = NULL, *told = NULL;
+    g_autoptr(TestProcess) monitor = mail_monitor(p->pair.scene, bob, "bob.log", &log);
     g_autofree char *third = mail_send(bob, p->alice, "three");
+    TEST_AWAIT((g_free(told), told = mail_log(log), strstr(told, "recovered")));
+    g_assert_null(strstr(told, "key-changed"));
     TEST_AWAIT(mail_count(new, NULL) == 3);
     g_assert_true(mail_has(new, "three"));
     g_autofree char *known = fact(bob, p->alice, "kid"), *true_one = fact(new, NULL, "kid");

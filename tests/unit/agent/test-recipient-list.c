@@ -9,6 +9,7 @@
 #include "agent/recipient-list.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/export.h"
 #include "libhmsg/wire/key.h"
 #include "libhmsg/wire/limits.h"
 #include "tests/lib/person.h"
@@ -88,6 +89,42 @@ static void test_certificates(void)
     EVP_PKEY_free(pair);
 }
 
+/* An exported identity that names recovery keys: they come behind those that were asked for, once, if wanted.
+ */
+static void test_recovery(void)
+{
+    g_autoptr(TestPerson) alice = test_person_new();
+    g_autoptr(TestPerson) offline = test_person_new();
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
+    _cleanup_(buf_done) Buf exported = BUF_MAX(KEY_FILE_SIZE_MAX);
+    static const BusStrings nobody = {.n = 0};
+    Manager m = {0};
+    size_t n = 0;
+
+    g_assert_cmpint(recovery_keys_add(&recovery, offline->decrypt, offline->sign), ==, 0);
+    g_autofree char *statement = test_person_statement_with(alice, "", 1, NULL, &recovery);
+    g_assert_cmpint(export_write(statement, strlen(statement), &exported), ==, 0);
+    const BusBytesList twice = keys_of(&exported, 2), full = keys_of(&exported, RECIPIENTS_MAX);
+    g_assert_cmpint(key_cache_new(&m.key_cache), ==, 0);
+    for (unsigned i = 0; i < 2; i++) { /* read, and out of the cache */
+        RecipientList *l = NULL;
+
+        g_assert_cmpint(recipient_list_new(&m, &nobody, &twice, NULL, NULL, &l), ==, 0);
+        g_assert_cmpint(recipient_list_start(l), ==, 0);
+        const SealKey *found = recipient_list_keys(l, true, &n);
+        g_assert_cmpuint(n, ==, 3);
+        g_assert_cmpstr(found[1].kid, ==, alice->kid);
+        g_assert_cmpstr(found[2].kid, ==, offline->kid);
+        (void)recipient_list_keys(l, false, &n);
+        g_assert_cmpuint(n, ==, 2);
+        recipient_list_free(l);
+    }
+    RecipientList *none = NULL;
+    g_assert_cmpint(recipient_list_new(&m, &nobody, &full, NULL, NULL, &none), ==, HMSG_ERROR_TOO_LARGE);
+    g_assert_null(none);
+    key_cache_free(m.key_cache);
+}
+
 static void test_names(void)
 {
     static const BusStrings names = {.items = {"bob@relay"}, .n = 1};
@@ -105,6 +142,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/recipient-list/keys", test_keys);
     g_test_add_func("/recipient-list/certificates", test_certificates);
+    g_test_add_func("/recipient-list/recovery", test_recovery);
     g_test_add_func("/recipient-list/names", test_names);
     return g_test_run();
 }
