@@ -11,6 +11,26 @@
 
 #define KID_TEXT (HASH_TEXT_SIZE - 1)
 
+/* It reads RSA-OAEP with SHA-1 besides, and nothing else. */
+static void read_legacy(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids,
+                        const Jwe *strict)
+{
+    _cleanup_(buf_done) Buf out = BUF_MAX(PLAINTEXT_SIZE_MAX);
+    _cleanup_(jwe_freep) Jwe *j = NULL;
+    const char *why = NULL;
+    int r = jwe_parse_legacy(text, n, kids, n_kids, &j, &why);
+
+    fuzz_must((r == 0) == (j != NULL), "what is read is there, and nothing else");
+    if (strict)
+        fuzz_check(r == 0, "what is read without SHA-1 is read with it");
+    if (r != 0)
+        return;
+    fuzz_check(j->oaep_sha1 == !strict, "what is read besides is of that kind");
+    fuzz_must(!j->oaep_sha1 || (!j->is_shared && !j->has_sender), "and never ours");
+    if (jwe_check_sender(j) == 0)
+        fuzz_must(jwe_open(j, NULL, &out) != 0 && out.size == 0, "without its key a JWE stays closed");
+}
+
 static void read_jwe(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE], size_t n_kids)
 {
     _cleanup_(buf_done) Buf out = BUF_MAX(PLAINTEXT_SIZE_MAX);
@@ -19,6 +39,8 @@ static void read_jwe(const char *text, size_t n, const uint8_t (*kids)[KID_SIZE]
     int r = jwe_parse(text, n, kids, n_kids, &j, &why);
 
     fuzz_must((r == 0) == (j != NULL), "what is read is there, and nothing else");
+    fuzz_must(!j || !j->oaep_sha1, "SHA-1 only when it is asked for");
+    read_legacy(text, n, kids, n_kids, j);
     if (r != 0)
         return;
     fuzz_must(n_kids > 0 && bytes_equal(j->kid, kids[0], KID_SIZE), "it is for a key of ours");
