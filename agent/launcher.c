@@ -7,13 +7,16 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/app.h"
 #include "agent/launcher.h"
 #include "agent/pinentry.h"
 #include "agent/tpm-group.h"
 #include "libhmsg/base/file.h"
+#include "libhmsg/base/log.h"
 
 enum {
     LAUNCH_COURIER = 1, /* the closed list */
@@ -74,6 +77,30 @@ static void child_exec(const char *program, int fd)
     (void)execve(program, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)environment);
 }
 
+/* Whoever owns our own program could change that as well. One that is not there is for execve(2) to miss. */
+static bool others_may_change(const char *program)
+{
+    struct stat st, own;
+    mode_t others = S_IWOTH;
+
+    if (stat(program, &st) < 0)
+        return false;
+    if (st.st_uid != 0 && st.st_uid != getuid() &&
+        (stat("/proc/self/exe", &own) < 0 || st.st_uid != own.st_uid))
+        return true;
+    if (st.st_gid != 0 && st.st_gid != getgid())
+        others |= S_IWGRP;
+    return (st.st_mode & others) != 0;
+}
+
+static bool may_start(const char *program)
+{
+    if (!others_may_change(program))
+        return true;
+    log_error("%s is not started, for others may change it", program);
+    return false;
+}
+
 static void look(const char *pid, int fd)
 {
     App app;
@@ -88,13 +115,16 @@ static void child_do(const Programs *programs, const Order *order, int fd)
 {
     switch (order->what) {
     case LAUNCH_COURIER:
-        child_exec(programs->courier, fd);
+        if (may_start(programs->courier))
+            child_exec(programs->courier, fd);
         break;
     case LAUNCH_PINENTRY:
-        pinentry_ask(programs->pinentry, order->text, fd);
+        if (may_start(programs->pinentry))
+            pinentry_ask(programs->pinentry, order->text, fd);
         break;
     case LAUNCH_QUESTION:
-        pinentry_confirm(programs->pinentry, order->text, fd);
+        if (may_start(programs->pinentry))
+            pinentry_confirm(programs->pinentry, order->text, fd);
         break;
     default:
         look(order->text, fd);

@@ -2,8 +2,8 @@
 #pragma once
 
 /* The launcher: a process forked by main() before the keyring, threads and sandbox. It starts the programs of
- * a closed list with a clean environment and nothing but fd 3 inherited, and ends them when the agent is
- * gone.
+ * a closed list with a clean environment and nothing but fd 3 inherited, unless others than root, the user
+ * and the owner of the agent's program may write to them, and ends them when the agent is gone.
  */
 
 #include <sys/types.h>

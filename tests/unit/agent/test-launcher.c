@@ -7,11 +7,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "tests/lib/process.h"
 
 #define ANSWER_MAX 4096u
 #define LEAK_FD 20
+#define OTHER 64302u /* user and group; no distribution gives it out */
 
 /* Says who it is and what it has, then waits for its end. */
 #define SCRIPT                                                                                               \
@@ -125,6 +127,39 @@ static void test_missing(Fixture *f, gconstpointer data)
     g_assert_cmpstr(answer, ==, "");
 }
 
+/* Does it start as it is now? */
+static bool starts(const Fixture *f)
+{
+    _cleanup_(launcher_freep) Launcher *l = NULL;
+    _cleanup_(fd_closep) int fd = -1;
+
+    g_assert_cmpint(launcher_new(f->program, f->program, &l), ==, 0);
+    g_assert_cmpint(launcher_start_courier(l, &fd), ==, 0);
+    g_autofree char *answer = read_answer(fd);
+    g_assert_true(*answer == '\0' || strstr(answer, "end\n"));
+    return *answer;
+}
+
+/* A program that others may have put there. */
+static void test_changeable(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(g_chmod(f->program, 0775), ==, 0); /* a group of the user's own */
+    g_assert_true(starts(f));
+    g_assert_cmpint(g_chmod(f->program, 0757), ==, 0);
+    g_assert_false(starts(f));
+    g_assert_cmpint(g_chmod(f->program, 0775), ==, 0);
+    if (getuid() != 0) {
+        g_test_message("only root can give files away");
+        return;
+    }
+    g_assert_cmpint(chown(f->program, 0, OTHER), ==, 0);
+    g_assert_false(starts(f));
+    g_assert_cmpint(g_chmod(f->program, 0755), ==, 0);
+    g_assert_true(starts(f));
+    g_assert_cmpint(chown(f->program, OTHER, 0), ==, 0);
+    g_assert_false(starts(f));
+}
+
 static void test_end(Fixture *f, gconstpointer data)
 {
     Launcher *l = NULL;
@@ -144,6 +179,7 @@ int main(int argc, char **argv)
     g_test_add("/agent/launcher/clean", Fixture, NULL, set_up, test_clean, tear_down);
     g_test_add("/agent/launcher/several", Fixture, NULL, set_up, test_several, tear_down);
     g_test_add("/agent/launcher/missing", Fixture, NULL, set_up, test_missing, tear_down);
+    g_test_add("/agent/launcher/changeable", Fixture, NULL, set_up, test_changeable, tear_down);
     g_test_add("/agent/launcher/end", Fixture, NULL, set_up, test_end, tear_down);
     return g_test_run();
 }
