@@ -53,6 +53,7 @@ void agent_tear_down(TestAgent *a, gconstpointer data)
     g_free(a->data);
     g_free(a->log);
     g_free(a->program);
+    g_free(a->courier);
     test_folder_remove(a->folder);
 }
 
@@ -62,7 +63,8 @@ char **agent_environment(const TestAgent *a, const char *tcti)
         g_strdup_printf("HMSG_DATA=%s", a->data),
         g_strdup_printf("HMSG_CONFIG=%s/agent.conf", a->folder),
         g_strdup_printf("HMSG_TCTI=%s", tcti ? tcti : test_swtpm_tcti(a->tpm)),
-        g_strdup_printf("HMSG_COURIER=%s/agent/courier/hmsg-courier", g_getenv("HMSG_BUILD")),
+        a->courier ? g_strdup_printf("HMSG_COURIER=%s", a->courier)
+                   : g_strdup_printf("HMSG_COURIER=%s/agent/courier/hmsg-courier", g_getenv("HMSG_BUILD")),
         g_strdup_printf("DBUS_SESSION_BUS_ADDRESS=%s", test_bus_address(a->bus)),
         NULL,
     };

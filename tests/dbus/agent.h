@@ -17,6 +17,7 @@
 
 typedef struct TestAgent {
     char *folder, *data, *program, *log;
+    char *courier; /* NULL: the real one */
     TestSwtpm *tpm;
     TestBus *bus;
     TestProcess *process;

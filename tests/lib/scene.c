@@ -257,6 +257,13 @@ SceneUser *scene_user_new(Scene *s, const char *name)
     return u;
 }
 
+void scene_user_courier(SceneUser *u, const char *other)
+{
+    g_autofree char *real = program("agent/courier/hmsg-courier");
+
+    u->environment = g_environ_setenv(u->environment, "HMSG_COURIER", other ? other : real, TRUE);
+}
+
 void scene_agent_start(SceneUser *u)
 {
     g_autofree char *agent = program("agent/hmsg-agent");

@@ -38,6 +38,8 @@ json_t *scene_relay_check(const Scene *s);
 /* A user with a TPM, a bus and a running agent. Owned by the scene. */
 SceneUser *scene_user_new(Scene *s, const char *name);
 void scene_agent_start(SceneUser *u);
+/* The courier that the agent starts from its next start on; NULL: the real one. */
+void scene_user_courier(SceneUser *u, const char *program);
 void scene_agent_stop(SceneUser *u);
 void scene_agent_kill(SceneUser *u); /* SIGKILL */
 int scene_agent_pid(const SceneUser *u);
