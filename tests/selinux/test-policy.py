@@ -204,6 +204,7 @@ PERMISSIONS = (
     ('user_t encrypts', 'user_t', 'hmsg_agent_t', 'hmsg', {'encrypt'}),
     ('staff_t encrypts, decrypts and signs', 'staff_t', 'hmsg_agent_t', 'hmsg', {'encrypt', 'decrypt', 'sign'}),
     ('unconfined_t encrypts, decrypts and signs', 'unconfined_t', 'hmsg_agent_t', 'hmsg', {'encrypt', 'decrypt', 'sign'}),
+    ('hmsgctl locks memory for a PIN', 'hmsg_ctl_t', 'hmsg_ctl_t', 'process', {'setrlimit'}),
     ('hmsgctl does everything', 'hmsg_ctl_t', 'hmsg_agent_t', 'hmsg', {'encrypt', 'decrypt', 'sign', 'manage'}),
     *(('%s starts the agent' % who, who, 'hmsg_agent_t', 'process', {'transition'})
       for who in sorted(STARTERS | {'unconfined_t'})),
