@@ -96,6 +96,7 @@ struct Mailbox {
     int64_t rechecked; /* serial up to which rows are being checked anew */
     bool rechecking, pumping;
     Keeping *keeping; /* what is being kept */
+    sd_event_source *start;
     sd_event_source *keep_turn;
     int64_t kept; /* serial up to which rows were looked at */
     bool keep_wanted, keep_failed, keep_changed;

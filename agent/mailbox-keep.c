@@ -55,16 +55,19 @@ static void go_on(Mailbox *b);
 static void finish(Keeping *k, int r)
 {
     Mailbox *b = k->owner;
+    bool gone = false; /* deleted meanwhile */
 
-    if (r == 0)
+    if (r == 0) {
         r = inbox_keep(b->inbox, &k->row, &k->body);
+        gone = r == HMSG_ERROR_NOT_FOUND;
+    }
     if (r == 0)
         b->keep_changed = true;
     else if (r == HMSG_ERROR_BAD_PACKAGE || r == HMSG_ERROR_AUTHENTICATION_FAILED) {
         log_error("A message in the inbox is damaged and cannot be read any more");
         r = inbox_set_kid(b->inbox, &k->row, INBOX_KID_NONE);
     }
-    if (r != 0 && r != HMSG_ERROR_NOT_FOUND) {
+    if (r != 0 && !gone) {
         if (r != HMSG_ERROR_LOCKED)
             log_warning("A message cannot be encrypted to the key of now yet: %s", error_message(r));
         b->keep_failed = true;

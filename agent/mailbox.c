@@ -323,6 +323,16 @@ static bool is_needed(const char *kid, void *userdata)
     return inbox_needs(b->inbox, kid, &needed) != 0 || needed;
 }
 
+/* What was left undone when the agent ended needs no relay. */
+static int on_start(sd_event_source *source, void *userdata)
+{
+    Mailbox *b = userdata;
+
+    b->start = sd_event_source_disable_unref(b->start);
+    mailbox_identity_changed(b);
+    return 0;
+}
+
 int mailbox_new(Manager *m, Mailbox **ret)
 {
     static const RelaysWatcher watcher = {.listening = on_listening, .mail = on_mail};
@@ -337,9 +347,10 @@ int mailbox_new(Manager *m, Mailbox **ret)
         r = workers_new(m->event, &b->workers);
     if (r == 0)
         r = relays_watch(m->relays, &watcher, b);
+    if (r == 0)
+        r = sd_event_add_defer(m->event, &b->start, on_start, b);
     if (r != 0)
         return r;
-    b->keep_wanted = true;
     identity_hold(m->identity, is_needed, b);
     *ret = TAKE_PTR(b);
     return 0;
@@ -354,6 +365,7 @@ Mailbox *mailbox_free(Mailbox *b)
     identity_hold(b->m->identity, NULL, NULL);
     b->keeping = keeping_free(b->keeping);
     b->keep_turn = sd_event_source_disable_unref(b->keep_turn);
+    b->start = sd_event_source_disable_unref(b->start);
     while (b->requests)
         mailbox_request_detach(b->requests);
     while (b->queue) {

@@ -108,6 +108,21 @@ static void test_readable(Mails *f, gconstpointer data)
     scene_ctl_expect(bob, 8, "read", ids[0], NULL);
 }
 
+/* What was left to do when the agent ended is done at its next start, with no relay to be reached. */
+static void test_alone(Mails *f, gconstpointer data)
+{
+    SceneUser *alice = f->pair.alice, *bob = f->pair.bob;
+    g_autofree char *id = mail_send(alice, f->bob, "before");
+    g_autofree char *text = mail_await(bob, 1);
+
+    scene_relay_stop(f->pair.scene);
+    scene_ctl_expect(bob, 0, "identity", "rotate", "--grace", "0", NULL);
+    scene_agent_kill(bob);
+    scene_agent_start(bob);
+    TEST_AWAIT(former(bob) == 0);
+    g_assert_true(mail_has(bob, "before"));
+}
+
 /* A former key stays for what nobody could look at, and goes with it. */
 static void test_deleted(Mails *f, gconstpointer data)
 {
@@ -227,6 +242,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, test) g_test_add("/keep/" name, Mails, NULL, set_up, test, tear_down)
     ADD("readable", test_readable);
+    ADD("alone", test_alone);
     ADD("deleted", test_deleted);
     ADD("backup", test_backup);
     ADD("killed", test_killed);
