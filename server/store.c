@@ -69,10 +69,11 @@ int store_write_wait(Store *s, StoreWrite *w)
     if (sem_init(&come, 0, 0) < 0)
         return -errno;
     w->done = answered;
-    w->userdata = &come;
+    w->userdata = &come; /* cppcheck-suppress autoVariables ; it is waited for, and forgotten below */
     int r = store_write(s, w);
     while (r == 0 && sem_wait(&come) < 0)
         continue;
     (void)sem_destroy(&come);
+    w->userdata = NULL;
     return r == 0 ? w->result : r;
 }
