@@ -71,16 +71,30 @@ void mail_stop(Manager *m)
     m->store = store_free(m->store);
 }
 
+typedef struct Append {
+    Manager *m;
+    sd_bus_message *reply;
+    bool any;
+} Append;
+
+/* What keeps us from the relay, else what keeps a message there. */
+static const char *fault(const Append *a, const char *relay, const char *error)
+{
+    return *error ? error : mailbox_fault(a->m->mailbox, relay);
+}
+
 static int append_relay(const char *address, const char *relay, const char *state, const char *error,
                         void *userdata)
 {
-    int r = sd_bus_message_append(userdata, "(sss)", relay, state, error);
+    const Append *a = userdata;
+    int r = sd_bus_message_append(a->reply, "(sss)", relay, state, fault(a, relay, error));
 
     return r < 0 ? r : 0;
 }
 
 static int append_relays(Manager *m, sd_bus_message *reply)
 {
+    Append a = {.m = m, .reply = reply};
     int r;
 
     r = sd_bus_message_open_container(reply, 'e', "sv");
@@ -91,7 +105,7 @@ static int append_relays(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = sd_bus_message_open_container(reply, 'a', "(sss)");
     if (r >= 0)
-        r = relays_each_registration(m->relays, append_relay, reply);
+        r = relays_each_registration(m->relays, append_relay, &a);
     for (unsigned i = 0; i < 3 && r >= 0; i++)
         r = sd_bus_message_close_container(reply);
     return r;
@@ -116,22 +130,18 @@ int mail_append_status(Manager *m, sd_bus_message *reply)
     return r;
 }
 
-typedef struct Checks {
-    sd_bus_message *reply;
-    bool any;
-} Checks;
-
 static int append_relay_check(const char *address, const char *relay, const char *state, const char *error,
                               void *userdata)
 {
-    Checks *c = userdata;
-    bool ok = strcmp(state, "connected") == 0;
+    Append *a = userdata;
+    const char *why = fault(a, relay, error);
+    bool ok = strcmp(state, "connected") == 0 && !*why;
     char text[TEXT_SIZE];
     int r;
 
-    c->any = true;
-    (void)snprintf(text, sizeof(text), "%.160s: %s%s%.300s", address, state, *error ? ": " : "", error);
-    r = sd_bus_message_append(c->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
+    a->any = true;
+    (void)snprintf(text, sizeof(text), "%.160s: %s%s%.300s", address, state, *why ? ": " : "", why);
+    r = sd_bus_message_append(a->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
                               strcmp(state, "unregistered") == 0
                                   ? "Register there again: hmsgctl register ADDRESS"
                               : ok ? ""
@@ -141,7 +151,7 @@ static int append_relay_check(const char *address, const char *relay, const char
 
 int mail_append_checks(Manager *m, sd_bus_message *reply)
 {
-    Checks c = {.reply = reply};
+    Append a = {.m = m, .reply = reply};
     int r;
 
     r = db_check(store_db(m->store));
@@ -151,8 +161,8 @@ int mail_append_checks(Manager *m, sd_bus_message *reply)
         r = sd_bus_message_append(reply, "(ssss)", "store", "error", "The store is damaged or cannot be read",
                                   "Check the disk; restore the data folder from a backup");
     if (r >= 0)
-        r = relays_each_registration(m->relays, append_relay_check, &c);
-    if (r >= 0 && !c.any)
+        r = relays_each_registration(m->relays, append_relay_check, &a);
+    if (r >= 0 && !a.any)
         r = sd_bus_message_append(reply, "(ssss)", "relay", "warning", "There is no mailbox yet",
                                   "hmsgctl register NAME@HOST");
     return r;

@@ -54,6 +54,7 @@ typedef struct MailboxRelay {
     uint64_t listed; /* sequence number */
     int list_result; /* of the last listing */
     bool behind;     /* something was not fetched: list again */
+    char fault[200]; /* why */
 } MailboxRelay;
 
 struct MailboxRequest {

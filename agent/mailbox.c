@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -117,12 +118,40 @@ static bool is_recheck(const Intake *k)
     return k->userdata != NULL;
 }
 
+static void note_fault(Mailbox *b, const Intake *k, int r, const char *detail)
+{
+    char text[sizeof(((MailboxRelay *)NULL)->fault)];
+    MailboxRelay *l = mailbox_relay(b, k->row.relay);
+
+    if (r == -ENOSPC || r == -EDQUOT || r == HMSG_ERROR_STORAGE_FULL)
+        (void)snprintf(text, sizeof(text), "There is no space here for a message of %" PRIu64 " bytes",
+                       k->row.size);
+    else
+        (void)snprintf(text, sizeof(text), "A message could not be fetched: %.150s", detail);
+    if (!l || !l->behind) /* once, not for each that waits */
+        log_info("%s", text);
+    if (l) {
+        l->behind = true;
+        (void)snprintf(l->fault, sizeof(l->fault), "%s", text);
+    }
+    mailbox_try_later(b);
+}
+
+const char *mailbox_fault(const Mailbox *b, const char *relay)
+{
+    const MailboxRelay *l;
+
+    DL_FOREACH (b->relays, l)
+        if (strcmp(l->relay, relay) == 0)
+            return l->fault;
+    return "";
+}
+
 static void on_settled(Intake *k, int r, const char *detail)
 {
     Mailbox *b = k->owner;
     bool fresh = k->row.serial == 0;
     char relay[RELAY_TEXT_SIZE];
-    MailboxRelay *l;
 
     (void)snprintf(relay, sizeof(relay), "%s", k->row.relay);
     DL_DELETE(b->queue, k);
@@ -134,14 +163,8 @@ static void on_settled(Intake *k, int r, const char *detail)
     b->keep_wanted = true;
     if (r == 0 && k->row.state == INBOX_UNCHECKED)
         mailbox_try_later(b);
-    if (r != 0 && fresh && r != HMSG_ERROR_NOT_FOUND) {
-        l = mailbox_relay(b, relay);
-        if (!l || !l->behind) /* once, not for each that waits */
-            log_info("A message could not be fetched: %s", detail);
-        if (l)
-            l->behind = true;
-        mailbox_try_later(b);
-    }
+    if (r != 0 && fresh && r != HMSG_ERROR_NOT_FOUND)
+        note_fault(b, k, r, detail);
     (void)intake_free(k);
     mailbox_acknowledge(b, relay);
     pump(b);
@@ -287,6 +310,7 @@ void mailbox_list(MailboxRelay *l)
     if (l->list)
         return;
     l->behind = false;
+    l->fault[0] = 0;
     l->listed = 0;
     l->list_result = relays_list(l->owner->m->relays, l->relay, 0, on_listed, l, &l->list);
 }

@@ -40,6 +40,9 @@ typedef void (*mailbox_sync_t)(int r, const char *detail, const MailboxSync *res
 /* RELAY_UNAVAILABLE: there are relays of ours, and none can be reached. */
 int mailbox_sync(Mailbox *b, mailbox_sync_t done, void *userdata, MailboxRequest **ret);
 
+/* Why a message that waits at this relay could not be fetched; "" when none could not. */
+const char *mailbox_fault(const Mailbox *b, const char *relay);
+
 int mailbox_delete(Mailbox *b, const char *id);
 Inbox *mailbox_inbox(Mailbox *b);
 /* "new", "read" or "quarantined" */

@@ -53,8 +53,9 @@ typedef void (*hmsg_progress_t)(uint64_t done, uint64_t total, void *userdata);
 void hmsg_call_progress(HmsgCall *call, hmsg_progress_t f, void *userdata);
 
 /* Sends the call once and waits for the answer: without limit for Create, Unlock and the methods that end in
- * Fd, two minutes for others (-ETIMEDOUT). Signals that arrive meanwhile are dispatched to their slots.
- * *ret_reply (may be NULL) is to be freed with sd_bus_message_unref; it is overwritten in memory when it is.
+ * Fd, two minutes for others (-ETIMEDOUT). -ECONNRESET: the agent ended meanwhile. Signals that arrive are
+ * dispatched to their slots. *ret_reply (may be NULL) is to be freed with sd_bus_message_unref; it is
+ * overwritten in memory when it is.
  */
 int hmsg_call_run(HmsgCall *call, sd_bus_message **ret_reply);
 

@@ -55,6 +55,12 @@ int client_fail(HmsgClient *c, int r, const sd_bus_error *error)
     c->error_text = error && error->message ? strdup(error->message) : NULL;
     if (ours > 0)
         return ours;
+    if (error && sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY) && c->bus &&
+        sd_bus_is_open(c->bus) <= 0) {
+        free(c->error_text);
+        c->error_text = strdup("The agent ended before it answered");
+        return -ECONNRESET;
+    }
     if (error && sd_bus_error_is_set(error))
         return -sd_bus_error_get_errno(error);
     return r;

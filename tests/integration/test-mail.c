@@ -2,6 +2,8 @@
 
 /* Mail between users, each with an agent of their own, by way of a relay. */
 
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -231,6 +233,46 @@ static void test_cancel(MailPair *p, gconstpointer data)
     g_assert_cmpuint(mail_count(p->bob, NULL), ==, 1);
 }
 
+/* The fact that status gives of the only relay; to be freed. */
+static char *relay_fault(SceneUser *u)
+{
+    json_t *status = scene_ctl_json(u, "status", NULL);
+    json_t *relay = json_array_get(json_object_get(status, "relays"), 0);
+    char *fault = g_strdup(mail_fact(relay, "error"));
+
+    json_decref(status);
+    return fault;
+}
+
+static bool fault_tells(SceneUser *u, const char *what)
+{
+    g_autofree char *fault = relay_fault(u);
+
+    return *what ? strstr(fault, what) != NULL : !*fault;
+}
+
+/* A message that the disk does not take stays at the relay, and its owner is told why. */
+static void test_no_place(MailPair *p, gconstpointer data)
+{
+    const char *home = g_environ_getenv((char **)(uintptr_t)scene_environment(p->bob), "XDG_DATA_HOME");
+    g_autofree char *folder = g_build_filename(home, "hmsg", "mail", NULL);
+
+    /* the agent has it open: nothing can be made in a folder that is no more */
+    g_assert_cmpint(rmdir(folder), ==, 0);
+    g_autofree char *id = mail_send(p->alice, scene_address(p->bob), TEXT);
+    TEST_AWAIT(fault_tells(p->bob, "could not be fetched"));
+    g_assert_true(mail_relay_holds(p->scene, 1, 0));
+    g_autofree char *checks = NULL;
+    (void)scene_ctl(p->bob, NULL, &checks, NULL, "doctor", NULL);
+    g_assert_nonnull(strstr(checks, "could not be fetched"));
+
+    scene_agent_stop(p->bob);
+    scene_agent_start(p->bob);
+    g_autofree char *text = mail_await(p->bob, 1);
+    g_assert_cmpstr(text, ==, TEXT);
+    TEST_AWAIT(fault_tells(p->bob, ""));
+}
+
 /* The mailbox goes with all that waits in it. */
 static void test_unregister(MailPair *p, gconstpointer data)
 {
@@ -258,15 +300,11 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(MailPair *, gconstpointer);
     } tests[] = {
-        {"/mail/offline", test_offline},
-        {"/mail/online", test_online},
-        {"/mail/many", test_many},
-        {"/mail/recipients", test_recipients},
-        {"/mail/subject", test_subject},
-        {"/mail/expires", test_expires},
-        {"/mail/delete", test_delete},
-        {"/mail/cancel", test_cancel},
-        {"/mail/unregister", test_unregister},
+        {"/mail/offline", test_offline},   {"/mail/online", test_online},
+        {"/mail/many", test_many},         {"/mail/recipients", test_recipients},
+        {"/mail/subject", test_subject},   {"/mail/expires", test_expires},
+        {"/mail/delete", test_delete},     {"/mail/cancel", test_cancel},
+        {"/mail/no-place", test_no_place}, {"/mail/unregister", test_unregister},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -432,6 +432,8 @@ static int handle(sd_bus_message *m, void *userdata, sd_bus_error *error)
     (void)fflush(stdout);
     if (is(name, "Mail.Read") && is(a->first, "large"))
         (void)snprintf(a->trigger, sizeof(a->trigger), "TooLarge");
+    if (is(a->trigger, "Exit"))
+        _exit(0);
     if (*a->trigger) {
         (void)snprintf(name, sizeof(name), "org.hmsg.Agent1.Error.%s", a->trigger);
         return sd_bus_error_set(error, name,

@@ -160,6 +160,13 @@ static void test_agent_leaves(Fixture *f, gconstpointer data)
     g_assert_cmpint(run_string(f, "Mail", "Delete", "x"), <, 0);
 }
 
+static void test_agent_ends(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(run_string(f, "Mail", "Delete", "error-Exit"), ==, -ECONNRESET);
+    g_assert_cmpstr(hmsg_client_error_text(f->client), ==, "The agent ended before it answered");
+    (void)test_process_wait(g_steal_pointer(&f->fake.agent));
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -169,5 +176,6 @@ int main(int argc, char *argv[])
     g_test_add_func("/client/call/not-connected", test_not_connected);
     g_test_add("/client/call/descriptors", Fixture, NULL, set_up, test_descriptors, tear_down);
     g_test_add("/client/call/agent-leaves", Fixture, NULL, set_up, test_agent_leaves, tear_down);
+    g_test_add("/client/call/agent-ends", Fixture, NULL, set_up, test_agent_ends, tear_down);
     return g_test_run();
 }
