@@ -77,8 +77,12 @@ int cmd_contact_list(Ctl *ctl)
 static bool is_called(const json_t *contact, const char *word)
 {
     const char *address = text_of(contact, "address");
+    static const char port[] = ":7443"; /* an address has none when it is this one */
+    const size_t n = sizeof(port) - 1;
     size_t bare = strcspn(word, "#"); /* the pin is no part of who it is */
 
+    if (bare > n && strncmp(word + bare - n, port, n) == 0)
+        bare -= n;
     return strcmp(text_of(contact, "name"), word) == 0 || strcmp(text_of(contact, "kid"), word) == 0 ||
            (bare > 0 && strcspn(address, "#") == bare && strncmp(address, word, bare) == 0);
 }

@@ -37,6 +37,7 @@ static const struct {
     {"delete", HMSG_ERROR_NOT_FOUND, "See: hmsgctl inbox, hmsgctl outbox."},
     {"outbox", HMSG_ERROR_NOT_FOUND, "See: hmsgctl outbox."},
     {"session", HMSG_ERROR_NOT_FOUND, "See: hmsgctl session list."},
+    {"register", HMSG_ERROR_INVALID_ARGS, "An address is name@host[:port][#PIN]; quote it, for the shell."},
     {"register", HMSG_ERROR_ALREADY_EXISTS, "The name is somebody else's there: choose another."},
     {"identity", HMSG_ERROR_ALREADY_EXISTS, "See: hmsgctl identity show."},
     {"identity", HMSG_ERROR_LOCKED, "A TPM counts wrong PINs; hmsgctl doctor shows how many it takes."},

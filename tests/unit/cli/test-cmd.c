@@ -84,6 +84,7 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"contact|list", "Contacts.List {}"},
         {"contact|show|bob", "Contacts.List {}"},
         {"contact|show|bob@relay.test#PIN", "Contacts.List {}"},
+        {"contact|show|bob@relay.test:7443#PIN", "Contacts.List {}"},
         {"contact|show|BOBKID", "Contacts.List {}"},
         {"contact|verify|bob|--yes", "Contacts.Verify bob {fingerprint=cccc dddd}"},
         {"contact|verify|bob|CCCCdddd", "Contacts.Verify bob {fingerprint=cccc dddd}"},
@@ -401,6 +402,7 @@ static void test_untrusted_fingerprint(Fixture *f, gconstpointer data)
     g_assert_cmpint(run(f, NULL, "contact|verify|bob|aaaabbbb"), ==, 8);
     g_assert_cmpint(run(f, NULL, "contact|verify|nobody|aaaabbbb"), ==, 4);
     g_assert_cmpint(run(f, NULL, "contact|show|bo"), ==, 4);
+    g_assert_cmpint(run(f, NULL, "contact|show|bob@relay.test:744"), ==, 4);
 }
 
 static void test_no_agent(Fixture *f, gconstpointer data)

@@ -30,6 +30,7 @@ static void test_hints(void)
     expect("decrypt", HMSG_ERROR_UNTRUSTED, "--allow-unknown");
     expect("register", HMSG_ERROR_UNTRUSTED, "name@host#PIN");
     expect("register", HMSG_ERROR_UNTRUSTED, "--trust-relay");
+    expect("register", HMSG_ERROR_INVALID_ARGS, "name@host[:port][#PIN]");
     expect("send", HMSG_ERROR_UNTRUSTED, "contact verify");
     expect("status", HMSG_ERROR_TPM_UNAVAILABLE, "hmsgctl doctor");
     expect("encrypt", HMSG_ERROR_TOO_LARGE, "1 MiB");
