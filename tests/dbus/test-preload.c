@@ -68,21 +68,116 @@ G_GNUC_UNUSED static bool is_preloaded(const Fixture *f, gid_t group, mode_t mod
     return said;
 }
 
-static void test_preload(Fixture *f, gconstpointer data)
+/* Skips the test where no program can be made set-gid. */
+static bool may_set_gid(const char *folder)
 {
 #ifdef __SANITIZE_ADDRESS__
     g_test_skip("a sanitizer cannot look into a program that is set-gid");
+    return false;
 #else
     struct statvfs fs;
 
-    g_assert_cmpint(statvfs(f->folder, &fs), ==, 0);
+    g_assert_cmpint(statvfs(folder, &fs), ==, 0);
     if (getuid() != 0 || (fs.f_flag & ST_NOSUID) != 0) {
         g_test_skip("only root can make a program set-gid, where the file system lets it");
-        return;
+        return false;
     }
+    return true;
+#endif
+}
+
+static void test_preload(Fixture *f, gconstpointer data)
+{
+    if (!may_set_gid(f->folder))
+        return;
     g_assert_true(is_preloaded(f, 0, 0755)); /* so the library works */
     g_assert_false(is_preloaded(f, GROUP, 02755));
-#endif
+}
+
+/* A program that leaves a file of its name with ".said" behind; its path, to be freed. */
+static char *fake(const TestAgent *a, const char *name)
+{
+    char *path = g_build_filename(a->folder, name, NULL);
+    g_autofree char *script = g_strdup_printf("#!/bin/sh\n: >'%s.said'\n", path);
+
+    g_assert_true(g_file_set_contents(path, script, -1, NULL));
+    g_assert_cmpint(chmod(path, 0700), ==, 0);
+    return path;
+}
+
+static bool ran(const char *path)
+{
+    g_autofree char *said = g_strconcat(path, ".said", NULL);
+
+    return unlink(said) == 0;
+}
+
+/* Has the agent start its courier, and a pinentry. */
+static void have_them_started(TestAgent *a)
+{
+    g_autoptr(GVariant) contact = g_dbus_connection_call_sync(
+        a->client, AGENT_NAME, AGENT_PATH, AGENT_NAME ".Contacts", "Add",
+        g_variant_new("(sa{sv})", "bob@127.0.0.1:1#AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", NULL), NULL,
+        G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, NULL, NULL);
+    g_assert_null(contact);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
+        a->client, AGENT_NAME, AGENT_PATH, IDENTITY, "Unlock", g_variant_new("(a{sv})", NULL), NULL,
+        G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, TEST_AWAIT_SECONDS * 1000, NULL, NULL);
+    g_assert_null(reply);
+}
+
+static void expect_tpm(TestAgent *a, bool ok)
+{
+    g_autofree char *tpm = agent_fact(a, AGENT, "GetStatus", "tpm");
+
+    g_assert_true((strcmp(tpm, "ok") == 0) == ok);
+}
+
+/* An agent that is set-gid uses no TPM, starts no courier and no pinentry that its caller's environment
+ * names. */
+static void test_environment(TestAgent *a, gconstpointer data)
+{
+    g_autofree char *program = g_build_filename(a->folder, "hmsg-agent", NULL);
+    g_autofree char *pinentry = fake(a, "pinentry");
+    g_autofree char *text = NULL;
+    gsize n = 0;
+
+    if (!may_set_gid(a->folder))
+        return;
+    g_assert_true(g_file_get_contents(a->program, &text, &n, NULL));
+    g_assert_true(g_file_set_contents(program, text, (gssize)n, NULL));
+    g_free(a->program);
+    a->program = g_steal_pointer(&program);
+    a->courier = fake(a, "courier");
+    g_setenv("HMSG_PINENTRY", pinentry, TRUE);
+
+    g_assert_cmpint(chmod(a->program, 0755), ==, 0);
+    agent_start(a, NULL);
+    expect_tpm(a, true);
+    agent_expect_named(agent_create_software(a, "a long password of mine"), NULL);
+    have_them_started(a);
+    g_assert_true(ran(a->courier)); /* so they can be started */
+    g_assert_true(ran(pinentry));
+    agent_stop(a);
+
+    g_assert_cmpint(chown(a->program, 0, GROUP), ==, 0);
+    g_assert_cmpint(chmod(a->program, 02755), ==, 0);
+    agent_start(a, NULL);
+    have_them_started(a);
+    g_assert_false(ran(a->courier));
+    g_assert_false(ran(pinentry));
+    agent_stop(a);
+    g_unsetenv("HMSG_PINENTRY");
+
+    /* without keys in software, and where there is no TPM that it may use */
+    if (access("/dev/tpmrm0", F_OK) == 0)
+        return;
+    g_free(a->data);
+    a->data = g_build_filename(a->folder, "other", NULL);
+    agent_start(a, NULL);
+    expect_tpm(a, false);
+    agent_stop(a);
 }
 
 static void test_pinentry(TestAgent *a, gconstpointer data)
@@ -114,6 +209,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/dbus/preload/preload", Fixture, NULL, set_up, test_preload, tear_down);
+    g_test_add("/dbus/preload/environment", TestAgent, NULL, agent_set_up, test_environment, agent_tear_down);
     g_test_add("/dbus/preload/pinentry", TestAgent, NULL, agent_set_up, test_pinentry, agent_tear_down);
     return g_test_run();
 }
