@@ -380,8 +380,16 @@ static int method_encrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
     return 1;
 }
 
-static int read_decrypt_options(sd_bus_message *message, bool fd, OpenOptions *ret, CipherOptions *o,
-                                sd_bus_error *error)
+/* One that leaves is only waited for. */
+static const void *client_of(Manager *m, sd_bus_message *message)
+{
+    Client *c = NULL;
+
+    return access_client(m->access, message, &c) == 0 ? c : NULL;
+}
+
+static int read_decrypt_options(Manager *m, sd_bus_message *message, bool fd, OpenOptions *ret,
+                                CipherOptions *o, sd_bus_error *error)
 {
     static const BusOption options[] = {
         OPTION(allow_unknown, 'b'),
@@ -400,6 +408,7 @@ static int read_decrypt_options(sd_bus_message *message, bool fd, OpenOptions *r
         *ret = (OpenOptions){.allow_unknown = o->allow_unknown,
                              .allow_unauthenticated = o->allow_unauthenticated,
                              .allow_oaep_sha1 = o->allow_oaep_sha1,
+                             .client = client_of(m, message),
                              .range_offset = o->range.offset,
                              .range_length = o->range.length};
     return r;
@@ -459,7 +468,7 @@ static int method_decrypt(sd_bus_message *message, void *userdata, sd_bus_error 
 
     r = bus_read_bytes(message, &package);
     if (r == 0)
-        r = read_decrypt_options(message, false, &options, &o, error);
+        r = read_decrypt_options(m, message, false, &options, &o, error);
     if (r == 0) {
         r = open_at_once(m, message, &package, &options);
         detail = cipher_open_now_detail(m->cipher);
@@ -502,7 +511,7 @@ static int method_decrypt_fd(sd_bus_message *message, void *userdata, sd_bus_err
 
     r = read_fds(message, &source, &destination);
     if (r == 0)
-        r = read_decrypt_options(message, true, &options, &o, error);
+        r = read_decrypt_options(m, message, true, &options, &o, error);
     if (r == 0 && unlock_first(m, message))
         return 1;
     if (r == 0)

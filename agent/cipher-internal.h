@@ -9,6 +9,7 @@
 #include "agent/identity.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
+#include "agent/unwrap.h"
 #include "agent/worker.h"
 #include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/jwe-message.h"
@@ -108,7 +109,8 @@ typedef struct Opening {
     bool replayed;
     Secret *keys;
     ContactsRequest *contacts;
-    IdentityWork *work;
+    Unwrap *unwrap;
+    const void *client;
     const char *detail; /* of the last error of a stage; NULL: none */
     char words[160];    /* for detail */
 } Opening;
@@ -122,6 +124,7 @@ struct Cipher {
     Opening now;               /* its last one */
     Workers *workers;
     Budget *budget; /* of the TPM */
+    Unwraps *unwraps;
 };
 
 /* What a ready or finish function says: ends the job, at once or in step. */

@@ -24,6 +24,7 @@ void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
         .allow_unauthenticated = options->allow_unauthenticated,
         .allow_oaep_sha1 = options->allow_oaep_sha1,
         .for_store = options->for_store,
+        .client = options->client,
         .is_range = options->range_length > 0,
     };
 }
@@ -31,7 +32,7 @@ void opening_init(Opening *o, Cipher *c, const OpenOptions *options)
 void opening_done(Opening *o)
 {
     contacts_request_free(o->contacts);
-    identity_work_free(o->work);
+    unwrap_free(o->unwrap);
     package_free(o->package);
     seed_free(o->seed);
     jwe_free(o->jwe);
@@ -309,8 +310,8 @@ static int take_keys(Opening *o, int r, const Secret *plaintext)
 static void on_unwrapped(int r, const char *detail, const Secret *plaintext, void *userdata)
 {
     Opening *o = userdata;
-    _cleanup_(identity_work_freep) IdentityWork *work = TAKE_PTR(o->work); /* owns the arguments */
 
+    o->unwrap = unwrap_free(o->unwrap);
     opening_report(o, take_keys(o, r, plaintext), detail);
 }
 
@@ -335,11 +336,10 @@ static int take_budget(Opening *o)
 
 static int unwrap(Opening *o, const uint8_t *kid, const Buf *ek)
 {
-    Identity *i = o->c->m->identity;
+    const UnwrapInput input = {
+        .kid = kid, .encrypted_key = ek, .oaep_sha1 = o->jwe && o->jwe->oaep_sha1, .client = o->client};
 
-    if (o->jwe && o->jwe->oaep_sha1)
-        return identity_open_oaep_sha1(i, kid, ek->data, ek->size, on_unwrapped, o, &o->work);
-    return identity_open(i, kid, ek->data, ek->size, on_unwrapped, o, &o->work);
+    return unwrap_start(o->c->unwraps, &input, on_unwrapped, o, &o->unwrap);
 }
 
 /* Out of the cache, remembered as of no use, or out of the TPM. */
@@ -465,6 +465,9 @@ static int remember_keys(Opening *o, SessionInEntry **ret)
         return session_in_put_failed(s, o->failed_id);
     if (r != 0)
         return r;
+    *ret = session_in_find(s, o->cache_id); /* of another who asked for the same keys meanwhile */
+    if (*ret)
+        return 0;
     r = put_keys(o, ret);
     if (r != 0) { /* the next one costs the TPM again, no more */
         log_warning("A session key cannot be kept: %s", error_message(r));

@@ -166,6 +166,8 @@ int cipher_new(Manager *m, Cipher **ret)
         r = workers_new(m->event, &c->workers);
     if (r == 0)
         r = budget_new(m->config, &c->budget);
+    if (r == 0)
+        r = unwraps_new(m->event, m->identity, &c->unwraps);
     if (r < 0)
         return r;
     remember_identity(c);
@@ -192,6 +194,7 @@ Cipher *cipher_free(Cipher *c)
     }
     workers_free(c->workers);
     budget_free(c->budget);
+    unwraps_free(c->unwraps);
     opening_done(&c->now);
     secret_free(c->keys);
     free(c);

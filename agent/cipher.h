@@ -71,6 +71,7 @@ typedef struct OpenOptions {
     bool allow_unauthenticated;
     bool allow_oaep_sha1; /* JWE of others, with a key in software */
     bool for_store;       /* whoever sent it: what comes out is kept, and judged when it is read */
+    const void *client;   /* whose turn it is to have the TPM (unwrap.h); NULL: the agent's own */
     const char *relay;    /* whose directory is asked for an unknown sender; NULL: all of ours */
     /* Of the content, by cipher_open_fd from a file; length 0: all of it, UINT64_MAX: to the end. */
     uint64_t range_offset, range_length;

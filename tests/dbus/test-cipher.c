@@ -12,6 +12,7 @@
 #include "tests/dbus/cipher-calls.h"
 #include "tests/unit/tpm/relay.h"
 
+#define CROWD 100
 #define GREEDY_CALLS 255u /* with a ping: what one client may have without an answer */
 #define SESSIONS AGENT_NAME ".Sessions"
 #define INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
@@ -419,6 +420,54 @@ static void test_greedy(TestAgent *a, gconstpointer data)
     agent_stop(a);
 }
 
+static void on_crowd(GObject *source, GAsyncResult *result, gpointer userdata)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GVariant) reply = g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &error);
+
+    g_assert_no_error(error);
+    ++*(unsigned *)userdata;
+}
+
+/* Many clients and one slow TPM: what all of them want, it does once. */
+static void test_crowd(TestAgent *a, gconstpointer data)
+{
+    Relay *relay = relay_new(a->tpm);
+    GDBusConnection *crowd[CROWD];
+    unsigned told = 0;
+
+    agent_start(a, relay_tcti(relay));
+    g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
+    g_autoptr(GByteArray) p = encrypt(a, NULL, NULL);
+    for (unsigned i = 0; i < CROWD; i++) {
+        crowd[i] = agent_connect(a);
+        g_autoptr(GVariant) pong = g_dbus_connection_call_sync(
+            crowd[i], AGENT_NAME, AGENT_PATH, AGENT, "GetStatus", g_variant_new("(a{sv})", NULL), NULL,
+            G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, NULL, NULL); /* the agent knows it */
+        g_assert_nonnull(pong);
+    }
+    test_swtpm_freeze(a->tpm);
+    for (unsigned i = 0; i < CROWD; i++)
+        g_dbus_connection_call(crowd[i], AGENT_NAME, AGENT_PATH, CIPHER, "Decrypt",
+                               decrypt_arguments(p, NULL), NULL, G_DBUS_CALL_FLAGS_NONE,
+                               TEST_AWAIT_SECONDS * 1000, NULL, on_crowd, &told);
+    for (unsigned i = 0; i < CROWD; i++) {
+        g_autoptr(GVariant) pong = g_dbus_connection_call_sync(
+            crowd[i], AGENT_NAME, AGENT_PATH, AGENT, "GetStatus", g_variant_new("(a{sv})", NULL), NULL,
+            G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, NULL, NULL); /* and what it asked for */
+        g_assert_nonnull(pong);
+    }
+    g_assert_cmpuint(told, ==, 0);
+    test_swtpm_thaw(a->tpm);
+    while (told < CROWD)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpuint(relay_count(relay, TPM2_CC_RSA_Decrypt), ==, 1);
+    for (unsigned i = 0; i < CROWD; i++)
+        g_object_unref(crowd[i]);
+    agent_stop(a);
+    relay_free(relay);
+}
+
 static void test_sessions(TestAgent *a, gconstpointer data)
 {
     guint32 n = 0;
@@ -462,6 +511,7 @@ int main(int argc, char **argv)
     ADD("lock", test_lock);
     ADD("replayed", test_replayed);
     ADD("greedy", test_greedy);
+    ADD("crowd", test_crowd);
     ADD("sessions", test_sessions);
     return g_test_run();
 }

@@ -8,11 +8,27 @@ has() {
     [ "$(hmsgctl inbox --json | grep -o '"id"' | wc -l)" -eq "$1" ]
 }
 
+# with_pin PIN OPTION COMMAND...: the PIN comes from a pipe, by the option's descriptor.
+with_pin() {
+    "${@:3}" "$2" 3 3< <(printf '%s' "$1")
+}
+
+# pin: where there is no window to ask in.
+pin() {
+    check "a PIN comes with new keys" with_pin 271828 --new-pin-fd hmsgctl identity pin
+    check "locked" hmsgctl lock
+    says "no reading without the PIN" "Unlock with: hmsgctl unlock" hmsgctl read "$(message_id)"
+    says "nor with a wrong one" "the PIN is wrong" with_pin 314159 --pin-fd hmsgctl unlock
+    check "unlocked by the right one" with_pin 271828 --pin-fd hmsgctl unlock
+    check "what came before is read again" reads "Thank you."
+}
+
 alice() {
     check "what came before is read" reads "Thank you."
     check "another message is sent" send "bob@$relay" "Once more."
     check "a file is sent" hmsgctl send -r "bob@$relay" ~/plain
     await "all are delivered" delivered 3
+    pin
 }
 
 bob() {
