@@ -144,6 +144,11 @@ int access_client(Access *a, sd_bus_message *call, Client **ret)
     return client_add_name(a, bus, name, ret);
 }
 
+bool access_is_confined(const Access *a)
+{
+    return a->confinement != NULL;
+}
+
 int access_may_sign(Access *a, sd_bus_message *call, sd_bus_error *error)
 {
     Client *c;

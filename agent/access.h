@@ -20,6 +20,9 @@ int access_watch_channel(Access *a, sd_bus *channel, const Client *rights);
 /* The channel is closed: its client leaves. */
 void access_channel_closed(Access *a, sd_bus *channel);
 
+/* Does SELinux decide as well? */
+bool access_is_confined(const Access *a);
+
 /* When a program of the user last called, CLOCK_BOOTTIME in µs; 0: none has. */
 uint64_t access_last_call(const Access *a);
 

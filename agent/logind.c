@@ -32,6 +32,11 @@ struct Logind {
     bool logged_in; /* the user has a session */
 };
 
+bool logind_is_there(const Logind *l)
+{
+    return l->bus != NULL;
+}
+
 static int read_config(Logind *l)
 {
     static const char *const values[] = {"no", "erase", "lock"};

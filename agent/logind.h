@@ -12,3 +12,5 @@
 int logind_new(Manager *m, Logind **ret);
 Logind *logind_free(Logind *l);
 DEFINE_CLEANUP(Logind *, logind_free)
+/* Is the system bus there, on which it tells? */
+bool logind_is_there(const Logind *l);

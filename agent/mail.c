@@ -163,7 +163,8 @@ int mail_append_checks(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = relays_each_registration(m->relays, append_relay_check, &a);
     if (r >= 0 && !a.any)
-        r = sd_bus_message_append(reply, "(ssss)", "relay", "warning", "There is no mailbox yet",
-                                  "hmsgctl register NAME@HOST");
+        r = sd_bus_message_append(reply, "(ssss)", "relay", "ok",
+                                  "There is no mailbox: files can be encrypted, mail cannot come",
+                                  "To have one: hmsgctl register NAME@HOST");
     return r;
 }

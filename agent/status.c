@@ -6,12 +6,11 @@
 #include <string.h>
 
 #include "agent/bus-util.h"
+#include "agent/checks.h"
 #include "agent/identity.h"
 #include "agent/keyring.h"
 #include "agent/mail.h"
 #include "agent/request.h"
-#include "agent/session-in.h"
-#include "agent/session-out.h"
 #include "agent/session-in.h"
 #include "agent/session-out.h"
 #include "hmsg-build.h"
@@ -84,12 +83,6 @@ static void diagnosis_cancel(void *userdata)
     diagnosis_free(userdata);
 }
 
-static int append_check(sd_bus_message *reply, const char *name, const char *result, const char *text,
-                        const char *help)
-{
-    return sd_bus_message_append(reply, "(ssss)", name, result, text, help ? help : "");
-}
-
 static int check_tpm(Identity *i, sd_bus_message *reply)
 {
     const IdentityPublic *p = identity_public(i);
@@ -99,15 +92,26 @@ static int check_tpm(Identity *i, sd_bus_message *reply)
     char text[TEXT_SIZE];
 
     if (p && p->protection == PROTECTION_SOFTWARE)
-        return append_check(reply, "tpm", "warning", "The keys are in software: no TPM protects them",
-                            "Where there is a TPM, make a new identity in it: hmsgctl identity delete, then "
-                            "hmsgctl identity create");
+        return checks_append(reply, "tpm", "warning", "The keys are in software: no TPM protects them",
+                             "Where there is a TPM, make a new identity in it: hmsgctl identity delete, then "
+                             "hmsgctl identity create");
     if (strcmp(status, "ok") != 0 || !f)
-        return append_check(reply, "tpm", "error", status, help);
-    (void)snprintf(text, sizeof(text), "A TPM 2.0 of %s (%s), firmware %u.%u, with %s storage key",
+        return checks_append(reply, "tpm", "error", status, help);
+    (void)snprintf(text, sizeof(text), "A TPM 2.0 of %s (%s), firmware %x.%x, with %s storage key",
                    f->manufacturer, f->vendor, f->firmware[0], f->firmware[1],
                    f->srk_persistent ? "a persistent" : "no persistent");
-    return append_check(reply, "tpm", "ok", text, NULL);
+    return checks_append(reply, "tpm", "ok", text, NULL);
+}
+
+static int check_firmware(Identity *i, sd_bus_message *reply)
+{
+    const TpmFacts *f = identity_tpm_facts(i);
+    Finding found;
+
+    if (!f)
+        return 0;
+    found = checks_firmware(f);
+    return checks_append(reply, "firmware", found.result, found.text, found.help);
 }
 
 static int check_lockout(Identity *i, sd_bus_message *reply)
@@ -122,37 +126,38 @@ static int check_lockout(Identity *i, sd_bus_message *reply)
     if (f->in_lockout) {
         (void)snprintf(text, sizeof(text), "The TPM refuses keys with a password: %u of %u failures",
                        f->lockout_counter, f->lockout_max);
-        return append_check(reply, "lockout", "warning", text,
-                            has_pin ? "It forgets one failure after the other, and takes no PIN until then"
-                                    : "It forgets one failure after the other; keys without a PIN are not "
-                                      "concerned");
+        return checks_append(reply, "lockout", "warning", text,
+                             has_pin ? "It forgets one failure after the other, and takes no PIN until then"
+                                     : "It forgets one failure after the other; keys without a PIN are not "
+                                       "concerned");
     }
     (void)snprintf(text, sizeof(text), "%u of %u failures, one is forgotten every %u seconds",
                    f->lockout_counter, f->lockout_max, f->lockout_interval);
-    return append_check(reply, "lockout", "ok", text,
-                        has_pin
-                            ? "A machine that is switched off without shutting down after the PIN was used "
-                              "counts as one"
-                            : NULL);
+    return checks_append(reply, "lockout", "ok", text,
+                         has_pin
+                             ? "A machine that is switched off without shutting down after the PIN was used "
+                               "counts as one"
+                             : NULL);
 }
 
 static int check_identity(Identity *i, sd_bus_message *reply)
 {
     const IdentityPublic *p = identity_public(i);
     const char *help = NULL;
+    const char *status = identity_tpm_status(i, &help);
     char text[TEXT_SIZE];
 
     switch (identity_state(i)) {
     case IDENTITY_NONE:
-        return append_check(reply, "identity", "warning", "There is no identity yet",
-                            "hmsgctl identity create");
+        return checks_append(reply, "identity", "warning", "There is no identity yet",
+                             "hmsgctl identity create");
     case IDENTITY_LOCKED:
-        return append_check(reply, "identity", "warning", "The identity is locked", "hmsgctl unlock");
+        return checks_append(reply, "identity", "warning", "The identity is locked", "hmsgctl unlock");
     case IDENTITY_UNAVAILABLE:
-        return append_check(reply, "identity", "error", identity_tpm_status(i, &help), help);
+        return checks_append(reply, "identity", "error", status, help);
     default:
         (void)snprintf(text, sizeof(text), "The keys %s and %s can be used", p->kid, p->skid);
-        return append_check(reply, "identity", "ok", text, NULL);
+        return checks_append(reply, "identity", "ok", text, NULL);
     }
 }
 
@@ -183,15 +188,15 @@ static int check_keyring(Manager *m, sd_bus_message *reply)
     char text[TEXT_SIZE];
 
     if (read_key_quota(quota) < 0)
-        return append_check(reply, "keyring", "warning", "The kernel does not tell the quota of keys",
-                            "See " KEY_USERS_FILE);
+        return checks_append(reply, "keyring", "warning", "The kernel does not tell the quota of keys",
+                             "See " KEY_USERS_FILE);
     (void)snprintf(text, sizeof(text),
                    "%u session keys in the kernel; %u of %u keys and %u of %u bytes of this user are in use",
                    hot, quota[0], quota[1], quota[2], quota[3]);
     if (quota[0] >= quota[1] || quota[2] + KEYRING_KEY_SIZE >= quota[3])
-        return append_check(reply, "keyring", "warning", text,
-                            "More session keys are kept wrapped in memory; see keyrings(7) for the quota");
-    return append_check(reply, "keyring", "ok", text, NULL);
+        return checks_append(reply, "keyring", "warning", text,
+                             "More session keys are kept wrapped in memory; see keyrings(7) for the quota");
+    return checks_append(reply, "keyring", "ok", text, NULL);
 }
 
 static int append_checks(Manager *m, sd_bus_message *reply)
@@ -202,11 +207,15 @@ static int append_checks(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = check_tpm(m->identity, reply);
     if (r >= 0)
+        r = check_firmware(m->identity, reply);
+    if (r >= 0)
         r = check_lockout(m->identity, reply);
     if (r >= 0)
         r = check_identity(m->identity, reply);
     if (r >= 0)
         r = check_keyring(m, reply);
+    if (r >= 0)
+        r = checks_append_machine(m, reply);
     if (r >= 0)
         r = mail_append_checks(m, reply);
     return r >= 0 ? sd_bus_message_close_container(reply) : r;

@@ -161,44 +161,6 @@ static void test_status(TestAgent *a, gconstpointer data)
     g_assert_cmpstr(state, ==, "none");
 }
 
-static char *check_result(TestAgent *a, const char *check)
-{
-    g_autoptr(GVariant) reply = agent_call(a, AGENT, "Diagnose", NULL);
-    g_autoptr(GVariantIter) checks = NULL;
-    const char *name, *result;
-    char *found = NULL;
-
-    g_variant_get(reply, "(a(ssss))", &checks);
-    while (!found && g_variant_iter_next(checks, "(&s&s&s&s)", &name, &result, NULL, NULL))
-        if (strcmp(name, check) == 0)
-            found = g_strdup(result);
-    return found;
-}
-
-static void expect_check(TestAgent *a, const char *check, const char *result)
-{
-    g_autofree char *found = check_result(a, check);
-
-    g_assert_cmpstr(found, ==, result);
-}
-
-static void test_diagnose(TestAgent *a, gconstpointer data)
-{
-    agent_start(a, NULL);
-    expect_check(a, "tpm", "ok");
-    expect_check(a, "lockout", "ok");
-    expect_check(a, "identity", "warning");
-    expect_check(a, "keyring", "ok");
-    g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
-    expect_check(a, "identity", "ok");
-    test_swtpm_stop(a->tpm);
-    expect_check(a, "tpm", "error");
-    expect_check(a, "identity", "error");
-    test_swtpm_start(a->tpm);
-    expect_check(a, "tpm", "ok");
-    expect_check(a, "identity", "ok");
-}
-
 static void call_as_stranger(void *data)
 {
     const TestAgent *a = data;
@@ -584,7 +546,6 @@ int main(int argc, char **argv)
     add("/dbus/agent/unknown-option", test_unknown_option);
     add("/dbus/agent/cut-characters", test_cut_characters);
     add("/dbus/agent/status", test_status);
-    add("/dbus/agent/diagnose", test_diagnose);
     add("/dbus/agent/other-user", test_other_user);
     add("/dbus/agent/channel", test_channel);
     add("/dbus/agent/channel-begin", test_channel_begin);

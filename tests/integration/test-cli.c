@@ -455,7 +455,6 @@ static void test_json(Pair *p, gconstpointer data)
 {
     static const char *const words[][3] = {
         {"status"},
-        {"doctor"},
         {"identity", "show"},
         {"identity", "export"},
         {"contact", "list"},

@@ -165,7 +165,7 @@ static void test_exchange(MailPair *p, gconstpointer data)
     g_autofree char *last = mail_await(p->bob, 3);
     g_assert_cmpstr(last, ==, TEXT);
     g_autofree char *found = NULL, *exported = NULL;
-    g_assert_cmpint(scene_ctl(p->bob, NULL, &found, NULL, "doctor", NULL), ==, 0);
+    g_assert_cmpint(scene_ctl(p->bob, NULL, &found, NULL, "doctor", NULL), ==, 1); /* not all is well */
     g_assert_nonnull(strstr(found, "in software"));
     g_assert_cmpint(scene_ctl(p->bob, NULL, &exported, NULL, "identity", "export", "--format", "pem", NULL),
                     ==, 0);

@@ -31,9 +31,19 @@ alice() {
     pin
 }
 
+# well CHECK...: of hmsgctl doctor, which exits with 0 only if all is well.
+well() {
+    local check
+    for check; do
+        says "doctor: $check" $'ok\t'"$check:" hmsgctl doctor
+    done
+    check "doctor: all is well" hmsgctl doctor
+}
+
 bob() {
     check "what came before is read" reads "The plans are ready."
     await "two more come" has 3
+    well tpm bus logind sandbox selinux clock relay
     check "the keys are rotated" hmsgctl identity rotate
     check "what came to the former ones is read" reads "The plans are ready."
 }
