@@ -100,6 +100,11 @@ void direct_lock_out(Direct *d)
     direct_flush(d, object);
 }
 
+void direct_forgive(Direct *d)
+{
+    MUST(Esys_DictionaryAttackLockReset(d->esys, ESYS_TR_RH_LOCKOUT, PASSWORD));
+}
+
 void direct_clear(Direct *d)
 {
     MUST(Esys_Clear(d->esys, ESYS_TR_RH_LOCKOUT, PASSWORD));

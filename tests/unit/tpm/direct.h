@@ -29,6 +29,8 @@ unsigned direct_handles(Direct *d, TPM2_HANDLE first);
 void direct_owner_password(Direct *d, const char *password);
 /* One failure is enough for a lockout; then it fails once. */
 void direct_lock_out(Direct *d);
+/* As if no PIN had been wrong. */
+void direct_forgive(Direct *d);
 /* TPM2_Clear: the owner's seed is a new one. */
 void direct_clear(Direct *d);
 /* Loads an RSA-2048 key of OpenSSL as a decrypt key with OAEP and this hash, outside all hierarchies;

@@ -37,6 +37,19 @@ static void put_u32(uint8_t *p, uint32_t v)
         p[i] = (uint8_t)(v >> (24 - 8 * i));
 }
 
+/* TPM2_Startup(CLEAR), as firmware sends it. */
+static TSS2_RC restart(Fault *f)
+{
+    static const uint8_t startup[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0};
+    uint8_t answer[ANSWER_MAX];
+    size_t n = sizeof(answer);
+    TSS2_RC rc;
+
+    f->plan->reset(f->plan->userdata);
+    rc = Tss2_Tcti_Transmit(f->inner, sizeof(startup), startup);
+    return rc == TSS2_RC_SUCCESS ? Tss2_Tcti_Receive(f->inner, &n, answer, TSS2_TCTI_TIMEOUT_BLOCK) : rc;
+}
+
 static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *command)
 {
     Fault *f = (Fault *)context;
@@ -46,7 +59,10 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *
     if (f->lost)
         return TSS2_TCTI_RC_IO_ERROR;
     f->here = false;
-    TSS2_RC rc =
+    TSS2_RC rc = f->now && f->plan->kind == FAULT_RESET ? restart(f) : TSS2_RC_SUCCESS;
+    if (rc != TSS2_RC_SUCCESS)
+        return rc;
+    rc =
         f->now && f->plan->kind == FAULT_CODE ? TSS2_RC_SUCCESS : Tss2_Tcti_Transmit(f->inner, size, command);
     return rc == TSS2_RC_SUCCESS && eventfd_write(f->fd, 1) < 0 ? TSS2_TCTI_RC_IO_ERROR : rc;
 }
@@ -82,6 +98,7 @@ static size_t spoil(const FaultPlan *p, uint8_t *answer, size_t n)
     case FAULT_CODE:
     case FAULT_REFUSED:
     case FAULT_LOST:
+    case FAULT_RESET:
     default:
         return n;
     }

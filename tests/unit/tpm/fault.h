@@ -21,6 +21,7 @@ typedef enum FaultKind {
     FAULT_GARBAGE_BODY, /* after a good head */
     FAULT_REFUSED,      /* the connection does not take the command, and is lost */
     FAULT_LOST,         /* the connection is lost before the answer */
+    FAULT_RESET,        /* the machine restarts its TPM before the command, which finds nothing of ours */
 } FaultKind;
 
 /* To be changed only while no command is on its way. */
@@ -28,8 +29,10 @@ typedef struct FaultPlan {
     const char *inner; /* the other TCTI */
     FaultKind kind;
     uint32_t code;
-    uint32_t at;   /* the command: 0 is the next one after seen was set to 0; FAULT_NEVER */
-    uint32_t seen; /* commands */
+    uint32_t at;                   /* the command: 0 is the next one after seen was set to 0; FAULT_NEVER */
+    uint32_t seen;                 /* commands */
+    void (*reset)(void *userdata); /* for FAULT_RESET; what firmware sends comes from here */
+    void *userdata;
 } FaultPlan;
 
 /* For Tss2_TctiLdr_Initialize; the plan must live as long as the connection. */
