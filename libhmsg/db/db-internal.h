@@ -6,11 +6,12 @@
 #include <sqlite3.h>
 
 #include "libhmsg/db/db.h"
+#include "libhmsg/db/seal-internal.h"
 
 struct Db {
     sqlite3 *handle;
     int lock_fd;
-    bool writer;
+    bool writer, sealed;
 };
 
 /* What an SQLite result code means in the convention of error.h; 0 for OK, ROW and DONE. */

@@ -33,6 +33,8 @@ int db_error(sqlite3 *handle, int code)
     case SQLITE_CONSTRAINT:
         return HMSG_ERROR_ALREADY_EXISTS;
     case SQLITE_IOERR:
+        if (code == SQLITE_IOERR_DATA) /* of a sealed store: another key, or changed */
+            return -EBADMSG;
         if (code == SQLITE_IOERR_NOMEM)
             return -ENOMEM;
         return e == ENOSPC || e == EDQUOT ? HMSG_ERROR_STORAGE_FULL : -EIO;
@@ -128,6 +130,23 @@ static int configure_writer(Db *db, const DbOptions *options)
     return r;
 }
 
+/* Before anything is read: what is else in memory shared with others is in the heap of a connection that has
+ * the store alone. And no journal before the log is there. */
+static int configure_sealed(Db *db)
+{
+    int reserved = DB_SEAL_RESERVED;
+    int r = query_text(db, "PRAGMA locking_mode=EXCLUSIVE", "exclusive");
+    if (r == 0)
+        r = pragma(db, "page_size", DB_SEAL_PAGE_SIZE);
+    if (r == 0 &&
+        sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved) != SQLITE_OK)
+        r = -EIO;
+    if (r == 0 && query_text(db, "PRAGMA journal_mode", "delete") == 0)
+        r = query_text(db, "PRAGMA journal_mode=MEMORY", "memory");
+    db->sealed = true;
+    return r;
+}
+
 static int limit_size(Db *db, const DbOptions *options)
 {
     if (!options || options->size_max == 0)
@@ -165,7 +184,12 @@ static int make_file(const char *path)
     return fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 
-static int open_handle(const char *path, bool writer, Db **ret)
+static const char *seal_vfs_of(const DbSeal *seal)
+{
+    return seal ? seal->vfs_name : NULL;
+}
+
+static int open_handle(const char *path, bool writer, const DbSeal *seal, Db **ret)
 {
     Db *db = calloc(1, sizeof(*db));
     if (!db)
@@ -173,9 +197,9 @@ static int open_handle(const char *path, bool writer, Db **ret)
     db->lock_fd = -1;
     db->writer = writer;
     int flags = writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    int code =
-        sqlite3_open_v2(path, &db->handle,
-                        flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE, NULL);
+    int code = sqlite3_open_v2(path, &db->handle,
+                               flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE,
+                               seal_vfs_of(seal));
     if (code != SQLITE_OK) {
         int r = db_error(db->handle, code);
         (void)db_close(db);
@@ -193,11 +217,14 @@ int db_open(const char *path, const DbSchema *schema, const DbOptions *options, 
     if (r == 0)
         r = make_file(path);
     if (r == 0)
-        r = open_handle(path, true, &db);
+        r = open_handle(path, true, options ? options->seal : NULL, &db);
     if (r != 0)
         return r;
     db->lock_fd = TAKE_FD(lock);
-    r = configure(db, options);
+    if (options && options->seal)
+        r = configure_sealed(db);
+    if (r == 0)
+        r = configure(db, options);
     if (r == 0)
         r = configure_writer(db, options);
     if (r == 0)
@@ -214,7 +241,7 @@ int db_open_reader(const char *path, const DbSchema *schema, Db **ret)
     _cleanup_(db_closep) Db *db = NULL;
     if (access(path, F_OK) < 0)
         return -errno;
-    int r = open_handle(path, false, &db);
+    int r = open_handle(path, false, NULL, &db);
     if (r == 0)
         r = configure(db, NULL);
     if (r == 0)
@@ -301,11 +328,13 @@ static int copy_pages(Db *from, Db *to)
 int db_copy(Db *db, const char *path)
 {
     _cleanup_(db_closep) Db *to = NULL;
+    if (db->sealed)
+        return -ENOTSUP;
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
     (void)fd_close(fd);
-    int r = open_handle(path, true, &to);
+    int r = open_handle(path, true, NULL, &to);
     if (r == 0)
         r = db_exec(to, "PRAGMA synchronous=FULL");
     return r == 0 ? copy_pages(db, to) : r;
@@ -327,4 +356,15 @@ int db_checkpoint_try(Db *db)
     if (sqlite3_busy_timeout(db->handle, DB_BUSY_TIMEOUT_MS) != SQLITE_OK && r == 0)
         r = -EIO;
     return r;
+}
+
+/* VACUUM attaches a store in memory. */
+int db_reseal(Db *db)
+{
+    if (!db->sealed)
+        return -ENOTSUP;
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 1);
+    int r = db_exec(db, "VACUUM");
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+    return r == 0 ? db_checkpoint(db) : r;
 }

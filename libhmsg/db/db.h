@@ -8,6 +8,7 @@
  * HMSG_ERROR_ALREADY_EXISTS (a constraint), -EBADMSG (damaged, or no such store), -EBUSY, -ENOMEM, -EIO. */
 
 #include "libhmsg/base/buf.h"
+#include "libhmsg/db/seal.h"
 
 #define DB_BUSY_TIMEOUT_MS 10000
 #define DB_SQL_SIZE_MAX 65536u        /* bytes of one statement */
@@ -27,6 +28,7 @@ typedef struct DbSchema {
 typedef struct DbOptions {
     unsigned cache_kib;        /* 0: DB_CACHE_KIB */
     unsigned checkpoint_pages; /* 0: DB_CHECKPOINT_PAGES */
+    DbSeal *seal;              /* NULL: the store is not encrypted. Else it has no readers */
     uint64_t size_max;         /* of the store in bytes; more is HMSG_ERROR_STORAGE_FULL. 0: no limit */
 } DbOptions;
 
@@ -99,10 +101,14 @@ int64_t db_changes(const Db *db);
 int64_t db_total_changes(const Db *db);
 int64_t db_last_row_id(const Db *db);
 
+/* Writes a sealed store anew, so that nothing in it needs the key of before (seal.h). No statement may be on
+ * its way. What an error leaves, the next call goes on with. */
+int db_reseal(Db *db);
+
 /* PRAGMA integrity_check and foreign_key_check; -EBADMSG: damaged. Reads everything. */
 int db_check(Db *db);
 /* Makes a new store of what this one holds at this moment, on disk when it returns; its name is not. Writers
- * go on meanwhile. -EEXIST. What an error leaves of it is the caller's to remove. */
+ * go on meanwhile. -EEXIST. -ENOTSUP: it is sealed. What an error leaves of it is the caller's to remove. */
 int db_copy(Db *db, const char *path);
 /* Carries the log over and empties it. Only of the connection that writes. */
 int db_checkpoint(Db *db);

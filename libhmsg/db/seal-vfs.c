@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The files of a sealed store, below SQLite (sqlite.org/vfs.html): the store and its log, and no other.
+ * SQLite writes whole pages to the store; to the log (sqlite.org/fileformat2.html, section 4) a head of 32
+ * bytes, and frames of a head and a page, each of which may be written without the other. */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libhmsg/db/seal-internal.h"
+
+#define LOG_HEAD_SIZE 32u
+#define FRAME_SIZE (SEAL_HEAD_SIZE + DB_SEAL_PAGE_SIZE)
+#define NOWHERE UINT64_MAX
+
+typedef struct SealFile {
+    sqlite3_file base; /* first: what SQLite sees */
+    const DbSeal *seal;
+    bool is_log;
+    uint64_t head_at; /* the last head that was written; NOWHERE */
+    uint8_t head[SEAL_HEAD_SIZE];
+} SealFile;
+
+/* Behind the SealFile, in one piece of memory that SQLite has made. */
+static sqlite3_file *real(SealFile *f)
+{
+    return (sqlite3_file *)(void *)(f + 1);
+}
+
+static int read_real(SealFile *f, void *ret, size_t n, uint64_t offset)
+{
+    return real(f)->pMethods->xRead(real(f), ret, (int)n, (sqlite3_int64)offset);
+}
+
+static int write_real(SealFile *f, const void *data, size_t n, uint64_t offset)
+{
+    return real(f)->pMethods->xWrite(real(f), data, (int)n, (sqlite3_int64)offset);
+}
+
+/* The store, in whatever pieces. */
+static int read_store(SealFile *f, uint8_t *ret, size_t n, uint64_t offset)
+{
+    uint8_t page[DB_SEAL_PAGE_SIZE];
+
+    while (n > 0) {
+        uint64_t begin = offset - offset % DB_SEAL_PAGE_SIZE;
+        size_t from = (size_t)(offset - begin), part = DB_SEAL_PAGE_SIZE - from;
+        const SealPlace at = {.offset = begin};
+        int code = read_real(f, page, sizeof(page), begin);
+
+        part = part < n ? part : n;
+        if (code == SQLITE_IOERR_SHORT_READ)
+            memset(ret, 0, n);
+        if (code != SQLITE_OK)
+            return code;
+        if (seal_open_page(f->seal, &at, page, page) != 0)
+            return SQLITE_IOERR_DATA;
+        memcpy(ret, page + from, part);
+        bytes_wipe(page, sizeof(page));
+        ret += part;
+        offset += part;
+        n -= part;
+    }
+    return SQLITE_OK;
+}
+
+static int write_store(SealFile *f, const uint8_t *data, size_t n, uint64_t offset)
+{
+    const SealPlace at = {.offset = offset};
+    uint8_t page[DB_SEAL_PAGE_SIZE];
+
+    if (n != DB_SEAL_PAGE_SIZE || offset % DB_SEAL_PAGE_SIZE != 0 || seal_page(f->seal, &at, data, page) != 0)
+        return SQLITE_IOERR_WRITE;
+    return write_real(f, page, sizeof(page), offset);
+}
+
+/* Where a frame is, and what of it. */
+typedef struct Piece {
+    uint64_t frame; /* offset */
+    size_t from;    /* in the frame */
+} Piece;
+
+static bool find_piece(uint64_t offset, size_t n, Piece *ret)
+{
+    if (offset < LOG_HEAD_SIZE)
+        return false;
+    ret->from = (size_t)((offset - LOG_HEAD_SIZE) % FRAME_SIZE);
+    ret->frame = offset - ret->from;
+    return ret->from + n <= FRAME_SIZE;
+}
+
+static SealPlace place_of(uint64_t frame, const uint8_t *head)
+{
+    return (SealPlace){.head = head, .offset = frame + SEAL_HEAD_SIZE};
+}
+
+/* A frame that was cut off when the machine stopped is, as one that was never written, nothing that SQLite
+ * may stumble over: it is asked for as a whole when the end of the log is looked for. */
+static int read_log(SealFile *f, uint8_t *ret, size_t n, uint64_t offset)
+{
+    uint8_t frame[FRAME_SIZE], *page = frame + SEAL_HEAD_SIZE;
+    SealPlace at;
+    Piece p;
+    int code;
+
+    if (offset == 0 && n <= LOG_HEAD_SIZE)
+        return read_real(f, ret, n, offset);
+    if (!find_piece(offset, n, &p))
+        return SQLITE_IOERR_READ;
+    code = read_real(f, frame, sizeof(frame), p.frame);
+    if (code == SQLITE_IOERR_SHORT_READ)
+        memset(ret, 0, n);
+    if (code != SQLITE_OK)
+        return code;
+    at = place_of(p.frame, frame);
+    if (seal_open_head(f->seal, p.frame, frame, page, frame) != 0 ||
+        seal_open_page(f->seal, &at, page, page) != 0) {
+        memset(ret, 0, n);
+        return p.from == 0 ? SQLITE_OK : SQLITE_IOERR_DATA;
+    }
+    memcpy(ret, frame + p.from, n);
+    bytes_wipe(frame, sizeof(frame));
+    return SQLITE_OK;
+}
+
+static int write_head(SealFile *f, const uint8_t *head, uint64_t frame)
+{
+    uint8_t sealed[SEAL_HEAD_SIZE];
+    int code;
+
+    if (seal_head(f->seal, frame, head, sealed) != 0)
+        return SQLITE_IOERR_WRITE;
+    code = write_real(f, sealed, sizeof(sealed), frame);
+    f->head_at = code == SQLITE_OK ? frame : NOWHERE;
+    memcpy(f->head, head, sizeof(f->head));
+    return code;
+}
+
+/* The head of a frame whose page is written anew. */
+static int find_head(SealFile *f, uint64_t frame)
+{
+    uint8_t sealed[FRAME_SIZE];
+    int code;
+
+    if (f->head_at == frame)
+        return SQLITE_OK;
+    code = read_real(f, sealed, sizeof(sealed), frame);
+    if (code != SQLITE_OK)
+        return code;
+    if (seal_open_head(f->seal, frame, sealed, sealed + SEAL_HEAD_SIZE, f->head) != 0)
+        return SQLITE_IOERR_DATA;
+    return SQLITE_OK;
+}
+
+static int write_log(SealFile *f, const uint8_t *data, size_t n, uint64_t offset)
+{
+    uint8_t page[DB_SEAL_PAGE_SIZE];
+    SealPlace at;
+    Piece p;
+    int code;
+
+    if (offset == 0 && n == LOG_HEAD_SIZE)
+        return write_real(f, data, n, offset);
+    if (!find_piece(offset, n, &p))
+        return SQLITE_IOERR_WRITE;
+    if (p.from == 0 && n == SEAL_HEAD_SIZE)
+        return write_head(f, data, p.frame);
+    if (p.from != SEAL_HEAD_SIZE || n != DB_SEAL_PAGE_SIZE)
+        return SQLITE_IOERR_WRITE;
+    code = find_head(f, p.frame);
+    if (code != SQLITE_OK)
+        return code;
+    at = place_of(p.frame, f->head);
+    if (seal_page(f->seal, &at, data, page) != 0)
+        return SQLITE_IOERR_WRITE;
+    return write_real(f, page, sizeof(page), offset);
+}
+
+static int seal_read(sqlite3_file *file, void *ret, int n, sqlite3_int64 offset)
+{
+    SealFile *f = (SealFile *)(void *)file;
+
+    return (f->is_log ? read_log : read_store)(f, ret, (size_t)n, (uint64_t)offset);
+}
+
+static int seal_write(sqlite3_file *file, const void *data, int n, sqlite3_int64 offset)
+{
+    SealFile *f = (SealFile *)(void *)file;
+
+    return (f->is_log ? write_log : write_store)(f, data, (size_t)n, (uint64_t)offset);
+}
+
+static sqlite3_file *real_of(sqlite3_file *file)
+{
+    return real((SealFile *)(void *)file);
+}
+
+static int seal_close(sqlite3_file *file)
+{
+    SealFile *f = (SealFile *)(void *)file;
+
+    bytes_wipe(f->head, sizeof(f->head));
+    return real_of(file)->pMethods->xClose(real_of(file));
+}
+
+static int seal_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+    ((SealFile *)(void *)file)->head_at = NOWHERE;
+    return real_of(file)->pMethods->xTruncate(real_of(file), size);
+}
+
+static int seal_sync(sqlite3_file *file, int flags)
+{
+    return real_of(file)->pMethods->xSync(real_of(file), flags);
+}
+
+static int seal_file_size(sqlite3_file *file, sqlite3_int64 *ret)
+{
+    return real_of(file)->pMethods->xFileSize(real_of(file), ret);
+}
+
+static int seal_lock(sqlite3_file *file, int level)
+{
+    return real_of(file)->pMethods->xLock(real_of(file), level);
+}
+
+static int seal_unlock(sqlite3_file *file, int level)
+{
+    return real_of(file)->pMethods->xUnlock(real_of(file), level);
+}
+
+static int seal_check_reserved(sqlite3_file *file, int *ret)
+{
+    return real_of(file)->pMethods->xCheckReservedLock(real_of(file), ret);
+}
+
+static int seal_control(sqlite3_file *file, int op, void *argument)
+{
+    return real_of(file)->pMethods->xFileControl(real_of(file), op, argument);
+}
+
+static int seal_sector_size(sqlite3_file *file)
+{
+    return real_of(file)->pMethods->xSectorSize(real_of(file));
+}
+
+/* Without it SQLite writes a page of the log in two pieces. */
+static int seal_characteristics(sqlite3_file *file)
+{
+    return SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+}
+
+/* Version 1: no shared memory, since one connection alone has the store, and no mapped pages. */
+static const sqlite3_io_methods methods = {
+    .iVersion = 1,
+    .xClose = seal_close,
+    .xRead = seal_read,
+    .xWrite = seal_write,
+    .xTruncate = seal_truncate,
+    .xSync = seal_sync,
+    .xFileSize = seal_file_size,
+    .xLock = seal_lock,
+    .xUnlock = seal_unlock,
+    .xCheckReservedLock = seal_check_reserved,
+    .xFileControl = seal_control,
+    .xSectorSize = seal_sector_size,
+    .xDeviceCharacteristics = seal_characteristics,
+};
+
+static sqlite3_vfs *under(sqlite3_vfs *vfs)
+{
+    return ((DbSeal *)vfs->pAppData)->under;
+}
+
+static int seal_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *ret_flags)
+{
+    SealFile *f = (SealFile *)(void *)file;
+    int code;
+
+    *f = (SealFile){.seal = vfs->pAppData, .is_log = (flags & SQLITE_OPEN_WAL) != 0, .head_at = NOWHERE};
+    /* a journal or a temporary file would hold pages as they are */
+    if ((flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0)
+        return SQLITE_CANTOPEN;
+    code = under(vfs)->xOpen(under(vfs), name, real(f), flags, ret_flags);
+    if (code == SQLITE_OK)
+        f->base.pMethods = &methods;
+    return code;
+}
+
+static int seal_delete(sqlite3_vfs *vfs, const char *name, int sync)
+{
+    return under(vfs)->xDelete(under(vfs), name, sync);
+}
+
+static int seal_access(sqlite3_vfs *vfs, const char *name, int flags, int *ret)
+{
+    return under(vfs)->xAccess(under(vfs), name, flags, ret);
+}
+
+static int seal_full_path(sqlite3_vfs *vfs, const char *name, int n, char *ret)
+{
+    return under(vfs)->xFullPathname(under(vfs), name, n, ret);
+}
+
+static int seal_randomness(sqlite3_vfs *vfs, int n, char *ret)
+{
+    return under(vfs)->xRandomness(under(vfs), n, ret);
+}
+
+static int seal_sleep(sqlite3_vfs *vfs, int microseconds)
+{
+    return under(vfs)->xSleep(under(vfs), microseconds);
+}
+
+static int seal_time(sqlite3_vfs *vfs, double *ret)
+{
+    return under(vfs)->xCurrentTime(under(vfs), ret);
+}
+
+static int seal_last_error(sqlite3_vfs *vfs, int n, char *ret)
+{
+    return under(vfs)->xGetLastError(under(vfs), n, ret);
+}
+
+int seal_vfs_register(DbSeal *s)
+{
+    s->under = sqlite3_vfs_find(NULL);
+    if (!s->under)
+        return SQLITE_ERROR;
+    (void)snprintf(s->vfs_name, sizeof(s->vfs_name), "hmsg-seal-%p", (void *)s);
+    s->vfs = (sqlite3_vfs){
+        .iVersion = 1,
+        .szOsFile = (int)sizeof(SealFile) + s->under->szOsFile,
+        .mxPathname = s->under->mxPathname,
+        .zName = s->vfs_name,
+        .pAppData = s,
+        .xOpen = seal_open,
+        .xDelete = seal_delete,
+        .xAccess = seal_access,
+        .xFullPathname = seal_full_path,
+        .xRandomness = seal_randomness,
+        .xSleep = seal_sleep,
+        .xCurrentTime = seal_time,
+        .xGetLastError = seal_last_error,
+    };
+    return sqlite3_vfs_register(&s->vfs, 0);
+}
+
+void seal_vfs_unregister(DbSeal *s)
+{
+    if (s->under)
+        (void)sqlite3_vfs_unregister(&s->vfs);
+}
