@@ -9,6 +9,7 @@
 #include "agent/store.h"
 #include "libhmsg/wire/proof.h"
 
+#define RELAYS_HOST_PORT_SIZE (HOST_SIZE_MAX + 2u + 7u)
 #define RELAYS_WATCHERS_MAX 2u
 #define RELAYS_CONNECTIONS_MAX 256u          /* relays spoken to at a time */
 #define RELAYS_RECONNECT_MIN 1u              /* seconds */
@@ -32,8 +33,9 @@ typedef enum ConnectionState {
 typedef struct Connection {
     struct Connection *prev, *next;
     Relays *owner;
-    Relay address; /* with pin */
-    char text[RELAY_TEXT_SIZE];
+    Relay address;               /* with the pin of now */
+    char text[RELAY_TEXT_SIZE];  /* our name for it, with the pin that it had first */
+    char there[RELAY_TEXT_SIZE]; /* what the courier calls it, with the pin of now */
     ConnectionState state;
     bool listening, kept, unregistered;
     bool telling;          /* of our new keys, as a guest */
@@ -68,6 +70,8 @@ struct RelaysRequest {
     bool needs_login, again; /* again: logged in a second time after LoginRequired */
     bool waited;             /* for a login that it does not need */
     bool retried;            /* on another connection, after one was lost */
+    bool following;          /* looks whether the relay has changed its key */
+    bool followed;           /* has done so */
     uint64_t called;         /* when the call under way was sent, clock_boottime */
     RequestPurpose purpose;
     request_step_t start;  /* when the relay is known and, if needed, we are logged in */
@@ -135,6 +139,7 @@ struct Relays {
         DbStatement *pin_get, *pin_put, *registrations, *registration_get, *registration_put,
             *registration_delete, *registration_at;
         DbStatement *guest_put, *guest_trim, *guest_delete, *guests_due;
+        DbStatement *pins_find, *pins_announce, *pins_keep, *pins_follow;
         DbStatement *own_put, *own_by_skid, *own_by_kid, *recovered_put, *recovered;
     } sql;
 };
@@ -164,6 +169,9 @@ int connection_get(Relays *r, const Relay *relay, bool end_another, Connection *
 /* Nothing is under way there, and nothing is to be. */
 bool connection_is_idle(const Connection *c);
 Connection *connection_find(const Relays *r, const char *text);
+/* By the courier's name for it. */
+Connection *connection_find_there(const Relays *r, const char *there);
+void connection_set_pin(Connection *c, const uint8_t pin[static PIN_SIZE]);
 /* The relay's online key out of a statement that came with an answer. AUTHENTICATION_FAILED. */
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret);
 
@@ -172,8 +180,27 @@ bool relays_is_ours(const Relays *r, const char *relay);
 int relays_load_ours(Relays *r);
 void relays_free_ours(Relays *r);
 
+/* relays-pins.c */
+typedef struct RelayPins {
+    uint8_t root[PIN_SIZE]; /* the one that it had when we met it */
+    uint8_t now[PIN_SIZE];
+    bool has_next;
+    uint8_t next[PIN_SIZE]; /* announced by the key of now */
+} RelayPins;
+void relays_host_port(const Relay *relay, char ret[static RELAYS_HOST_PORT_SIZE]);
+/* Of a relay that has, or had, this pin. A pin that we know nothing of is root and now. */
+int pins_find(Relays *r, const Relay *relay, RelayPins *ret);
+/* What a statement of the relay, verified, says of its next key. */
+int pins_announced(Connection *c, const RelayStatement *s);
+/* The relay does not have the key that q asked for, or another is known. Has it changed to one that the
+ * former has named, then q goes on there, else it ends with UNTRUSTED. */
+int pins_follow(RelaysRequest *q);
+int pins_refuse(RelaysRequest *q);
+
 /* relays-known.c: finds q->connection for q->asked, at once or after a probe; then request_proceed. */
 int known_resolve(RelaysRequest *q);
+/* Asks the relay of q which key it has, on a connection of its own on which nothing else is said. */
+int known_probe(RelaysRequest *q, request_reply_t reply);
 /* The relay has answered with its pinned key: a pin that an address named is stored. */
 int known_confirm(RelaysRequest *q);
 

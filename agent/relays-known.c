@@ -11,8 +11,6 @@
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
 
-#define HOST_PORT_SIZE (HOST_SIZE_MAX + 2u + 7u)
-
 typedef struct Search {
     const Relay *relay;
     bool found;
@@ -50,20 +48,15 @@ static void search_built_in(Search *s)
         consider(s, one);
 }
 
-static void host_port(const Relay *relay, char ret[static HOST_PORT_SIZE])
-{
-    (void)snprintf(ret, HOST_PORT_SIZE, "%s:%u", relay->host, relay->port);
-}
-
 /* What the user has trusted; written only when nobody else says something. */
 static int search_store(Relays *r, Search *s)
 {
     _cleanup_(db_resetp) DbStatement *q = r->sql.pin_get;
-    char key[HOST_PORT_SIZE];
+    char key[RELAYS_HOST_PORT_SIZE];
     bool row = false;
     int e;
 
-    host_port(s->relay, key);
+    relays_host_port(s->relay, key);
     db_bind_text(q, 1, key);
     e = db_step(q, &row);
     if (e != 0 || !row)
@@ -72,14 +65,32 @@ static int search_store(Relays *r, Search *s)
     return 0;
 }
 
+/* The pin of now of the relay that has, or had, this one. */
+static int pin_of_now(Relays *r, const Relay *relay, uint8_t pin[static PIN_SIZE])
+{
+    Relay asked = *relay;
+    RelayPins pins;
+    int e;
+
+    memcpy(asked.pin, pin, PIN_SIZE);
+    e = pins_find(r, &asked, &pins);
+    if (e == 0)
+        memcpy(pin, pins.now, PIN_SIZE);
+    return e;
+}
+
 /* fixed: by somebody who is not asked again, the configuration or the build. */
 static int known_pin(Relays *r, const Relay *relay, Search *ret, bool *ret_fixed)
 {
+    int e = 0;
+
     *ret = (Search){.relay = relay};
     search_built_in(ret);
     (void)config_each(r->m->config, on_entry, ret);
     *ret_fixed = ret->found;
-    return ret->found ? 0 : search_store(r, ret);
+    if (!ret->found)
+        e = search_store(r, ret);
+    return e == 0 && ret->found ? pin_of_now(r, relay, ret->pin) : e;
 }
 
 bool relays_knows(Relays *r, const Relay *relay)
@@ -94,9 +105,9 @@ bool relays_knows(Relays *r, const Relay *relay)
 
 static int store_pin(Relays *r, const Relay *relay)
 {
-    char key[HOST_PORT_SIZE], pin[HASH_TEXT_SIZE];
+    char key[RELAYS_HOST_PORT_SIZE], pin[HASH_TEXT_SIZE];
 
-    host_port(relay, key);
+    relays_host_port(relay, key);
     base64url_encode(relay->pin, PIN_SIZE, pin);
     db_bind_text(r->sql.pin_put, 1, key);
     db_bind_text(r->sql.pin_put, 2, pin);
@@ -132,13 +143,13 @@ static int on_probed(RelaysRequest *q, sd_bus_message *reply)
 {
     RelayStatement statement = {0};
     const void *pin = NULL;
-    const char *text;
+    const char *text, *successions;
     size_t n = 0;
     int r;
 
     r = sd_bus_message_read_array(reply, 'y', &pin, &n);
     if (r >= 0)
-        r = sd_bus_message_read_basic(reply, 's', &text);
+        r = sd_bus_message_read(reply, "ss", &text, &successions);
     if (r < 0 || n != PIN_SIZE)
         return -EBADMSG;
     r = relay_statement_parse(text, strlen(text), pin, clock_realtime(), &statement);
@@ -160,14 +171,13 @@ static int on_probed(RelaysRequest *q, sd_bus_message *reply)
     return r == 0 ? request_proceed(q) : r;
 }
 
-/* On a connection of its own, on which nothing but the relay's statement is asked for. */
-static int probe(RelaysRequest *q)
+int known_probe(RelaysRequest *q, request_reply_t reply)
 {
     sd_bus_message *call = NULL;
-    char key[HOST_PORT_SIZE];
+    char key[RELAYS_HOST_PORT_SIZE];
     int r;
 
-    host_port(&q->asked, key);
+    relays_host_port(&q->asked, key);
     r = courier_link_call_new(q->owner->link, "Probe", &call);
     if (r > 0)
         return request_error(q, r, "The courier, which speaks to relays, cannot be started");
@@ -177,7 +187,7 @@ static int probe(RelaysRequest *q)
         sd_bus_message_unref(call);
         return r;
     }
-    return request_call(q, call, false, on_probed);
+    return request_call(q, call, false, reply);
 }
 
 int known_resolve(RelaysRequest *q)
@@ -190,12 +200,19 @@ int known_resolve(RelaysRequest *q)
     if (r != 0)
         return r;
     if (!q->asked.has_pin && !s.found)
-        return probe(q);
+        return known_probe(q, on_probed);
+    if (q->asked.has_pin)
+        r = pin_of_now(q->owner, &q->asked, q->asked.pin);
+    if (r != 0)
+        return r;
     if (s.found && q->asked.has_pin && !bytes_equal(s.pin, q->asked.pin, PIN_SIZE) &&
-        (fixed || !q->trust_relay))
+        (fixed || !q->trust_relay)) {
+        if (!q->followed) /* it may be one of before */
+            return pins_follow(q);
         return request_error(q, HMSG_ERROR_UNTRUSTED,
                              "The relay %s:%u is known by another pin than the given one", q->asked.host,
                              q->asked.port);
+    }
     if (!q->asked.has_pin)
         memcpy(q->asked.pin, s.pin, PIN_SIZE);
     q->asked.has_pin = true;

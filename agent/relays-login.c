@@ -394,7 +394,7 @@ void login_forget(Connection *c)
 
     if (!courier_link_runs(c->owner->link) || courier_link_call_new(c->owner->link, "Forget", &call) != 0)
         return;
-    if (sd_bus_message_append_basic(call, 's', c->text) >= 0)
+    if (sd_bus_message_append_basic(call, 's', c->there) >= 0)
         (void)courier_link_call(c->owner->link, call, false, NULL, NULL, NULL);
     sd_bus_message_unref(call);
 }

@@ -92,7 +92,7 @@ int relays_each_registration(Relays *r, relays_registration_t f, void *userdata)
         const char *relay = db_column_text(s, 1, NULL);
         const Connection *c = connection_find(r, relay);
 
-        e = f(db_column_text(s, 0, NULL), relay, state_name(r, c, db_column_text(s, 2, NULL)),
+        e = f(db_column_text(s, 0, NULL), c ? c->there : relay, state_name(r, c, db_column_text(s, 2, NULL)),
               c ? c->error : "", userdata);
         if (e != 0)
             return e;

@@ -8,6 +8,7 @@
 #include "agent/launcher.h"
 #include "agent/relays-internal.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 
 int request_alloc(Relays *r, RelaysRequest **ret)
@@ -144,7 +145,7 @@ int request_call_new(RelaysRequest *q, const char *member, sd_bus_message **ret)
     if (r > 0)
         return request_error(q, r, "The courier, which speaks to relays, cannot be started");
     if (r == 0)
-        r = sd_bus_message_append_basic(call, 's', q->connection->text);
+        r = sd_bus_message_append_basic(call, 's', q->connection->there);
     if (r < 0) {
         sd_bus_message_unref(call);
         return r;
@@ -169,6 +170,10 @@ static int on_refused(RelaysRequest *q, const sd_bus_error *error)
         return request_proceed(q);
     }
     q->retry_after = e.retry_after;
+    if (q->following)
+        return pins_refuse(q);
+    if (e.error == HMSG_ERROR_UNTRUSTED && q->connection && !q->followed)
+        return pins_follow(q);
     if (q->refused)
         return q->refused(q, &e);
     return request_error(q, e.error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e.detail);
@@ -248,13 +253,38 @@ Connection *connection_find(const Relays *r, const char *text)
     return NULL;
 }
 
+Connection *connection_find_there(const Relays *r, const char *there)
+{
+    Connection *c;
+
+    DL_FOREACH (r->connections, c)
+        if (strcmp(c->there, there) == 0)
+            return c;
+    return NULL;
+}
+
+void connection_set_pin(Connection *c, const uint8_t pin[static PIN_SIZE])
+{
+    char text[HASH_TEXT_SIZE];
+
+    memcpy(c->address.pin, pin, PIN_SIZE);
+    base64url_encode(pin, PIN_SIZE, text);
+    (void)snprintf(c->there, sizeof(c->there), "%.*s#%s", (int)strcspn(c->text, "#"), c->text, text);
+}
+
 int connection_get(Relays *r, const Relay *relay, bool end_another, Connection **ret)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(RELAY_TEXT_SIZE - 1);
+    Relay root = *relay;
+    RelayPins pins;
     Connection *c;
     int error;
 
-    error = relay_format_full(relay, &text);
+    error = pins_find(r, relay, &pins);
+    if (error != 0)
+        return error;
+    memcpy(root.pin, pins.root, PIN_SIZE);
+    error = relay_format_full(&root, &text);
     if (error != 0)
         return error;
     c = connection_find(r, buf_text(&text));
@@ -270,6 +300,7 @@ int connection_get(Relays *r, const Relay *relay, bool end_another, Connection *
         c->address = *relay;
         c->statement = BUF_MAX(JWS_SIZE_MAX);
         (void)snprintf(c->text, sizeof(c->text), "%s", buf_text(&text));
+        connection_set_pin(c, pins.now);
         DL_APPEND(r->connections, c);
         r->n_connections++;
     }
@@ -288,7 +319,7 @@ static int remember_statement(Connection *c, const char *statement, size_t n, co
         return r;
     c->online = ec_key_ref(s->online);
     c->online_until = s->exp;
-    return 0;
+    return pins_announced(c, s);
 }
 
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret)
@@ -317,37 +348,44 @@ int connection_online(Connection *c, RelaysRequest *q, const char *statement, Ec
     return r;
 }
 
-/* Only where we are: the courier does not choose to whom we speak. */
-static bool is_logged_in(const Relays *r, const char *relay)
+/* Only where we are: the courier does not choose to whom we speak. NULL: we are not there. */
+static const Connection *find_logged_in(const Relays *r, const char *there)
 {
-    const Connection *c = connection_find(r, relay);
+    const Connection *c = connection_find_there(r, there);
 
-    return c && (c->listening || c->state == CONNECTION_LOGGED_IN);
+    return c && (c->listening || c->state == CONNECTION_LOGGED_IN) ? c : NULL;
 }
 
 static void on_mail(Relays *r, sd_bus_message *m)
 {
     RelaysMessage message = {0};
+    const Connection *c;
     const char *relay;
 
     if (sd_bus_message_read(m, "ststs", &relay, &message.seq, &message.id, &message.size,
-                            &message.submitter) < 0 ||
-        !is_logged_in(r, relay) || !relays_is_ours(r, relay))
+                            &message.submitter) < 0)
+        return;
+    c = find_logged_in(r, relay);
+    if (!c || !relays_is_ours(r, c->text))
         return;
     for (size_t i = 0; i < r->n_watchers; i++)
         if (r->watchers[i].f.mail)
-            r->watchers[i].f.mail(relay, &message, r->watchers[i].userdata);
+            r->watchers[i].f.mail(c->text, &message, r->watchers[i].userdata);
 }
 
 static void on_status(Relays *r, sd_bus_message *m)
 {
     const char *relay, *id, *state;
+    const Connection *c;
 
-    if (sd_bus_message_read(m, "sss", &relay, &id, &state) < 0 || !is_logged_in(r, relay))
+    if (sd_bus_message_read(m, "sss", &relay, &id, &state) < 0)
+        return;
+    c = find_logged_in(r, relay);
+    if (!c)
         return;
     for (size_t i = 0; i < r->n_watchers; i++)
         if (r->watchers[i].f.status)
-            r->watchers[i].f.status(relay, id, state, r->watchers[i].userdata);
+            r->watchers[i].f.status(c->text, id, state, r->watchers[i].userdata);
 }
 
 static void on_lost(Relays *r, sd_bus_message *m)
@@ -357,7 +395,7 @@ static void on_lost(Relays *r, sd_bus_message *m)
 
     if (sd_bus_message_read(m, "ss", &relay, &reason) < 0)
         return;
-    c = connection_find(r, relay);
+    c = connection_find_there(r, relay);
     if (c)
         login_lost(c, reason);
 }
@@ -399,6 +437,13 @@ static int prepare(Relays *r)
     } all[] = {
         {&r->sql.pin_get, "SELECT pin FROM relays WHERE host_port = ?1"},
         {&r->sql.pin_put, "INSERT OR REPLACE INTO relays(host_port, pin, added) VALUES(?1, ?2, ?3)"},
+        {&r->sql.pins_find, "SELECT n.pin, n.root, n.next FROM relay_pins AS k JOIN relay_pins AS n ON"
+                            " n.host_port = k.host_port AND n.root = k.root"
+                            " WHERE k.host_port = ?1 AND k.pin = ?2 ORDER BY n.serial DESC LIMIT 1"},
+        {&r->sql.pins_announce, "INSERT INTO relay_pins(host_port, pin, root, next) VALUES(?1, ?2, ?2, ?3)"
+                                " ON CONFLICT DO UPDATE SET next = ?3"},
+        {&r->sql.pins_keep, "INSERT OR IGNORE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
+        {&r->sql.pins_follow, "INSERT OR REPLACE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
         {&r->sql.registrations, "SELECT address, relay, kid FROM registrations ORDER BY relay, address"},
         {&r->sql.registration_get, "SELECT relay FROM registrations WHERE address = ?1"},
         {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
@@ -464,6 +509,10 @@ Relays *relays_free(Relays *r)
     relays_free_ours(r);
     (void)db_statement_free(r->sql.pin_get);
     (void)db_statement_free(r->sql.pin_put);
+    (void)db_statement_free(r->sql.pins_find);
+    (void)db_statement_free(r->sql.pins_announce);
+    (void)db_statement_free(r->sql.pins_keep);
+    (void)db_statement_free(r->sql.pins_follow);
     (void)db_statement_free(r->sql.registrations);
     (void)db_statement_free(r->sql.registration_get);
     (void)db_statement_free(r->sql.registration_put);

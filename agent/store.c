@@ -117,6 +117,13 @@ struct Store {
 /* kid: a decrypt key of ours that was lost; skid: of the recovery key that has signed for what came after. */
 #define SCHEMA_RECOVERED "CREATE TABLE recovered(kid TEXT PRIMARY KEY, skid TEXT NOT NULL) WITHOUT ROWID;"
 
+/* Keys of relays, each once; of those with the same root the last is the one of now. root: the pin by which
+ * the other tables name the relay. next: the pin that follows, as the key itself says. */
+#define SCHEMA_PINS                                                                                          \
+    "CREATE TABLE relay_pins("                                                                               \
+    " serial INTEGER PRIMARY KEY AUTOINCREMENT, host_port TEXT NOT NULL, pin TEXT NOT NULL,"                 \
+    " root TEXT NOT NULL, next TEXT, UNIQUE(host_port, pin));"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -124,6 +131,7 @@ static const char *const steps[] = {
     SCHEMA_KEPT,
     SCHEMA_ACCESS,
     SCHEMA_RECOVERED,
+    SCHEMA_PINS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
+#include "server/relay-key-next.h"
 
 #define OUTPUT_MAX 4096u
 
@@ -69,13 +72,40 @@ int cmd_config_check(int argc, char **argv)
     return CMD_DONE;
 }
 
+static int load_next(const Options *o, RelayKey *key, NextKey *ret)
+{
+    int r = relay_key_load_next(key, o->key, clock_realtime(), ret);
+
+    if (r != 0)
+        fprintf(stderr, "hmsg-relay: %s.successions: %s\n", o->key,
+                r < 0 ? strerror(-r) : "is not of its form");
+    return r;
+}
+
+static int print_key_json(const RelayKey *key, const NextKey *next, const char *address)
+{
+    json_t *j = json_object();
+    int r = json_put_bytes(j, "pin", relay_key_pin(key), PIN_SIZE);
+
+    if (r == 0)
+        r = json_put_number(j, "bits", rsa_key_bits(relay_key_public(key)));
+    if (r == 0)
+        r = json_put_text(j, "relay", address);
+    if (r == 0 && next->announced)
+        r = json_put_bytes(j, "next_pin", next->pin, PIN_SIZE);
+    if (r == 0 && next->announced)
+        r = json_put_number(j, "next_since", next->since);
+    return cmd_print_json(j, r);
+}
+
 int cmd_key_show(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     _cleanup_(buf_done) Buf address = BUF_MAX(ADDRESS_SIZE_MAX);
+    char pin[HASH_TEXT_SIZE];
+    NextKey next;
     CmdArguments a;
-    unsigned bits;
     int r;
 
     r = cmd_begin(argc, argv, true, &a, &o, &key);
@@ -85,17 +115,14 @@ int cmd_key_show(int argc, char **argv)
     memcpy(o.relay.pin, relay_key_pin(key), PIN_SIZE);
     if (relay_format(&o.relay, true, &address) != 0)
         return CMD_FAILED;
-    bits = rsa_key_bits(relay_key_public(key));
-    if (a.json) {
-        json_t *j = json_object();
-
-        r = json_put_bytes(j, "pin", relay_key_pin(key), PIN_SIZE);
-        if (r == 0)
-            r = json_put_number(j, "bits", bits);
-        if (r == 0)
-            r = json_put_text(j, "relay", buf_text(&address));
-        return cmd_print_json(j, r);
+    if (load_next(&o, key, &next) != 0)
+        return CMD_FAILED;
+    if (a.json)
+        return print_key_json(key, &next, buf_text(&address));
+    printf("%s\nRSA, %u bits\n", buf_text(&address), rsa_key_bits(relay_key_public(key)));
+    if (next.announced) {
+        base64url_encode(next.pin, PIN_SIZE, pin);
+        printf("The next pin is %s\n", pin);
     }
-    printf("%s\nRSA, %u bits\n", buf_text(&address), bits);
     return CMD_DONE;
 }

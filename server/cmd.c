@@ -18,6 +18,7 @@ static const Command commands[] = {
     {{"key", "show"}, cmd_key_show},
     {{"key", "backup"}, cmd_key_backup},
     {{"key", "restore"}, cmd_key_restore},
+    {{"key", "rotate"}, cmd_key_rotate},
     {{"store", "backup"}, cmd_store_backup},
     {{"store", "check"}, cmd_store_check},
     {{"store", "rekey"}, cmd_store_rekey},
@@ -41,6 +42,8 @@ static void usage(FILE *f)
           "  key show [--config FILE] [--json]                the relay's pin, which clients know it by\n"
           "  key backup --to FILE [--config FILE]             print the key, encrypted to a public key\n"
           "  key restore [--config FILE]                      write the key that standard input has\n"
+          "  key rotate [--now] [--config FILE]               announce the next key; a week later, change to "
+          "it\n"
           "  store backup DIR [--config FILE]                 copy what is stored into a new DIR\n"
           "  store check [--config FILE] [--json]             check what is stored, and count it\n"
           "  store rekey [--config FILE]                      new keys for what is stored\n"

@@ -19,6 +19,7 @@ int cmd_config_check(int argc, char **argv);
 int cmd_key_show(int argc, char **argv);
 int cmd_key_backup(int argc, char **argv);
 int cmd_key_restore(int argc, char **argv);
+int cmd_key_rotate(int argc, char **argv);
 int cmd_store_backup(int argc, char **argv);
 int cmd_store_check(int argc, char **argv);
 int cmd_store_rekey(int argc, char **argv);

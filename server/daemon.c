@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
@@ -20,6 +21,7 @@
 #include "server/http-server.h"
 #include "server/listen.h"
 #include "server/monitor.h"
+#include "server/relay-key-next.h"
 #include "server/sandbox.h"
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
@@ -68,6 +70,21 @@ static int open_key(Daemon *d)
     return r;
 }
 
+/* The pin that is announced, and the keys of before. When it cannot be read it stays as it was. */
+static void read_next(Daemon *d, int64_t now)
+{
+    char pin[HASH_TEXT_SIZE];
+    NextKey next;
+    int r = relay_key_load_next(d->key, d->options->key, now, &next);
+
+    if (r != 0)
+        log_error("%s.successions: %s", d->options->key, r < 0 ? strerror(-r) : "is not of its form");
+    if (r != 0 || !next.announced)
+        return;
+    base64url_encode(next.pin, PIN_SIZE, pin);
+    log_info("Clients are told that the next pin will be %s", pin);
+}
+
 static int open_sockets(Daemon *d)
 {
     Options *o = d->options;
@@ -91,6 +108,7 @@ static int renew(Daemon *d, int64_t now)
 {
     int r;
 
+    read_next(d, now);
     r = relay_key_renew(d->key, now);
     if (r == 0)
         r = d->tls ? tls_renew(d->tls, now) : tls_new(d->key, d->options->relay.host, now, &d->tls);
@@ -125,6 +143,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
         log_error("%s: %s", d->options->config, error);
     else {
         handlers_reload(d->handlers, &o);
+        (void)renew(d, clock_realtime());
         log_info("Took over registration, rates and message-lifetime of %s", d->options->config);
     }
     (void)sd_notify(false, "READY=1");

@@ -14,7 +14,7 @@
 struct OnlineKey {
     atomic_uint references;
     EcKey *ec;
-    char *statement;
+    char *statement, *successions;
     uint8_t pin[PIN_SIZE];
     int64_t expires;
 };
@@ -23,8 +23,11 @@ struct RelayKey {
     EVP_PKEY *pkey;
     RsaKey *public;
     uint8_t pin[PIN_SIZE];
-    pthread_mutex_t lock; /* over online */
+    pthread_mutex_t lock; /* over what follows */
     OnlineKey *online;
+    bool has_next;
+    uint8_t next_pin[PIN_SIZE];
+    char *successions;
 };
 
 int relay_key_from_evp(EVP_PKEY *pkey, RelayKey **ret)
@@ -72,6 +75,7 @@ RelayKey *relay_key_free(RelayKey *k)
     (void)online_key_unref(k->online);
     (void)rsa_key_free(k->public);
     EVP_PKEY_free(k->pkey);
+    free(k->successions);
     pthread_mutex_destroy(&k->lock);
     free(k);
     return NULL;
@@ -110,7 +114,7 @@ int relay_key_wrap(const RelayKey *k, const Secret *secret, Buf *ret)
     return rsa_key_oaep_encrypt(k->public, secret_bytes(plain), secret_size(plain), ret);
 }
 
-int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **ret)
+static int unwrap_one(const RelayKey *k, const void *wrapped, size_t n, Secret **ret)
 {
     _cleanup_(secret_freep) Secret *plain = NULL;
     int r = rsa_private_oaep_decrypt(k->pkey, wrapped, n, &plain);
@@ -123,13 +127,56 @@ int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **
     return secret_new_copy(secret_bytes(plain) + sizeof(wrap_prefix), WRAPPED_SECRET_SIZE, ret);
 }
 
-static int sign_statement(RelayKey *k, const EcKey *ec, int64_t now, char **ret)
+int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **ret)
+{
+    size_t own = (size_t)EVP_PKEY_get_size(k->pkey);
+    int r;
+
+    if (n <= own)
+        return unwrap_one(k, wrapped, n, ret);
+    r = unwrap_one(k, wrapped, own, ret);
+    return r == HMSG_ERROR_AUTHENTICATION_FAILED ? unwrap_one(k, (const uint8_t *)wrapped + n - own, own, ret)
+                                                 : r;
+}
+
+int relay_key_set_next(RelayKey *k, const uint8_t *pin, const char *successions)
+{
+    char *copy = strdup(successions), *old;
+
+    if (!copy)
+        return -ENOMEM;
+    pthread_mutex_lock(&k->lock);
+    old = k->successions;
+    k->successions = copy;
+    k->has_next = pin != NULL;
+    if (pin)
+        memcpy(k->next_pin, pin, PIN_SIZE);
+    pthread_mutex_unlock(&k->lock);
+    free(old);
+    return 0;
+}
+
+/* What the statement says of the next key, and what goes with it. */
+static int take_next(RelayKey *k, RelayStatement *s, char **ret_successions)
+{
+    pthread_mutex_lock(&k->lock);
+    s->has_next_pin = k->has_next;
+    memcpy(s->next_pin, k->next_pin, PIN_SIZE);
+    *ret_successions = strdup(k->successions ? k->successions : "");
+    pthread_mutex_unlock(&k->lock);
+    return *ret_successions ? 0 : -ENOMEM;
+}
+
+static int sign_statement(RelayKey *k, const EcKey *ec, int64_t now, char **ret, char **ret_successions)
 {
     RelayStatement s = {.identity = k->public, .nbf = now, .exp = now + RELAY_STATEMENT_LIFETIME_MAX};
     _cleanup_(jws_draft_done) JwsDraft draft = {0};
     _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
     int r;
 
+    r = take_next(k, &s, ret_successions);
+    if (r != 0)
+        return r;
     s.online = ec_key_ref((EcKey *)(uintptr_t)ec);
     r = relay_statement_prepare(&s, &draft);
     (void)ec_key_free(s.online);
@@ -154,7 +201,7 @@ int relay_key_renew(RelayKey *k, int64_t now)
     o->expires = now + RELAY_STATEMENT_LIFETIME_MAX;
     r = ec_key_generate(&o->ec);
     if (r == 0)
-        r = sign_statement(k, o->ec, now, &o->statement);
+        r = sign_statement(k, o->ec, now, &o->statement, &o->successions);
     if (r != 0)
         return r;
 
@@ -189,6 +236,7 @@ OnlineKey *online_key_unref(OnlineKey *o)
         return NULL;
     (void)ec_key_free(o->ec);
     free(o->statement);
+    free(o->successions);
     free(o);
     return NULL;
 }
@@ -201,6 +249,11 @@ const EcKey *online_key_ec(const OnlineKey *o)
 const char *online_key_statement(const OnlineKey *o)
 {
     return o->statement;
+}
+
+const char *online_key_successions(const OnlineKey *o)
+{
+    return o->successions;
 }
 
 const uint8_t *online_key_pin(const OnlineKey *o)

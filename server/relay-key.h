@@ -33,9 +33,14 @@ const RsaKey *relay_key_public(const RelayKey *k);
 struct evp_pkey_st *relay_key_evp(const RelayKey *k); /* borrowed: signs certificates */
 
 /* Has the identity key keep a secret of the relay's own, of 32 bytes: RSA-OAEP-256 over a prefix and it.
- * unwrap: HMSG_ERROR_AUTHENTICATION_FAILED for what was wrapped by another key, or is something else. */
+ * unwrap: HMSG_ERROR_AUTHENTICATION_FAILED for what was wrapped by another key, or is something else. It may
+ * be wrapped by two keys, one behind the other. */
 int relay_key_wrap(const RelayKey *k, const Secret *secret, Buf *ret);
 int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **ret);
+
+/* What is published from the next relay_key_renew on: the pin of the key that is to follow (NULL: none), and
+ * a JSON array of the statements by which keys have named the next one. */
+int relay_key_set_next(RelayKey *k, const uint8_t *pin, const char *successions);
 
 /* One online key and the statement about it; does not change. */
 typedef struct OnlineKey OnlineKey;
@@ -50,6 +55,7 @@ OnlineKey *online_key_unref(OnlineKey *o);
 DEFINE_CLEANUP(OnlineKey *, online_key_unref)
 
 const EcKey *online_key_ec(const OnlineKey *o);
-const char *online_key_statement(const OnlineKey *o); /* the relay statement: JWS, for "relay" in answers */
+const char *online_key_statement(const OnlineKey *o);   /* the relay statement: JWS, for "relay" in answers */
+const char *online_key_successions(const OnlineKey *o); /* JSON array; "" */
 const uint8_t *online_key_pin(const OnlineKey *o);
 int64_t online_key_expires(const OnlineKey *o);

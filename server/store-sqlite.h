@@ -13,6 +13,9 @@
 int store_sqlite_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret);
 /* Looks on from another process, without a Store; -ENOENT: there is no store. -ESTALE: one of a version
  * before. */
+/* Has keeper wrap the index and root keys of a store anew, all or none; it unwraps what is there. The store
+ * must not be in use: -EBUSY. -ENOENT: there is none. Other errors as store_sqlite_open has them. */
+int store_sqlite_rewrap(const char *folder, const StoreKeeper *keeper);
 /* keeper must outlive the reader. */
 int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, StoreReader **ret);
 /* Reads and decrypts everything: the database is sound, all that is sealed opens, and each blob is there

@@ -46,6 +46,20 @@ void probe_finish(Probe *p)
     connection_end(p->connection, &why);
 }
 
+/* They go on as they are: the agent checks them. */
+static int append_successions(const json_t *answer, sd_bus_message *reply)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(SUCCESSIONS_SIZE_MAX);
+    json_t *all = NULL;
+    int r = 0;
+
+    if (json_has(answer, "successions"))
+        r = json_get_array(answer, "successions", &all);
+    if (r == 0 && all)
+        r = json_write(all, &text);
+    return r == 0 ? appended(sd_bus_message_append(reply, "s", all ? buf_text(&text) : "")) : r;
+}
+
 static int finish_probe(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const uint8_t *pin = connection_pin(c->probe->connection);
@@ -59,7 +73,7 @@ static int finish_probe(Call *c, const Request *q, const json_t *answer, sd_bus_
         r = appended(sd_bus_message_append_array(reply, 'y', pin, PIN_SIZE));
     if (r == 0)
         r = appended(sd_bus_message_append(reply, "s", statement));
-    return r;
+    return r == 0 ? append_successions(answer, reply) : r;
 }
 
 static int probe_new(Courier *c, const Relay *relay, Probe **ret)

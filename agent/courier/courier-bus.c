@@ -236,7 +236,7 @@ static int method_forget(sd_bus_message *m, void *userdata, sd_bus_error *error)
 const sd_bus_vtable courier_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Probe", SD_BUS_ARGS("s", host_port),
-                            SD_BUS_RESULT("ay", pin, "s", relay_statement), method_probe,
+                            SD_BUS_RESULT("ay", pin, "s", relay_statement, "s", successions), method_probe,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Relay", SD_BUS_ARGS("s", relay),
                             SD_BUS_RESULT("s", relay_statement, "t", message_bytes, "t", attachment_bytes),

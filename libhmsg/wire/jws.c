@@ -16,11 +16,17 @@ static const char *alg_text(JwsAlg alg)
 static const char *type_text(JwsType type)
 {
     static const char *const names[JWS_TYPE_MAX_] = {
-        [JWS_SESSION] = "hmsg-session+jwt",   [JWS_IDENTITY] = "hmsg-identity+jwt",
-        [JWS_REGISTER] = "hmsg-register+jwt", [JWS_LOGIN] = "hmsg-login+jwt",
-        [JWS_RELAY] = "hmsg-relay+jwt",       [JWS_BINDING] = "hmsg-binding+jwt",
-        [JWS_RECEIPT] = "hmsg-receipt+jwt",   [JWS_STREAM] = "hmsg-stream+jwt",
-        [JWS_ROTATE] = "hmsg-rotate+jwt",     [JWS_SHARED] = "hmsg-shared+jwt",
+        [JWS_SESSION] = "hmsg-session+jwt",
+        [JWS_IDENTITY] = "hmsg-identity+jwt",
+        [JWS_REGISTER] = "hmsg-register+jwt",
+        [JWS_LOGIN] = "hmsg-login+jwt",
+        [JWS_RELAY] = "hmsg-relay+jwt",
+        [JWS_BINDING] = "hmsg-binding+jwt",
+        [JWS_RECEIPT] = "hmsg-receipt+jwt",
+        [JWS_STREAM] = "hmsg-stream+jwt",
+        [JWS_ROTATE] = "hmsg-rotate+jwt",
+        [JWS_SHARED] = "hmsg-shared+jwt",
+        [JWS_SUCCESSION] = "hmsg-relay-rotate+jwt",
     };
     return names[type];
 }

@@ -13,16 +13,17 @@ typedef enum JwsAlg {
 } JwsAlg;
 
 typedef enum JwsType {
-    JWS_SESSION,  /* hmsg-session+jwt */
-    JWS_IDENTITY, /* hmsg-identity+jwt */
-    JWS_REGISTER, /* hmsg-register+jwt */
-    JWS_LOGIN,    /* hmsg-login+jwt */
-    JWS_RELAY,    /* hmsg-relay+jwt */
-    JWS_BINDING,  /* hmsg-binding+jwt */
-    JWS_RECEIPT,  /* hmsg-receipt+jwt */
-    JWS_STREAM,   /* hmsg-stream+jwt */
-    JWS_ROTATE,   /* hmsg-rotate+jwt */
-    JWS_SHARED,   /* hmsg-shared+jwt */
+    JWS_SESSION,    /* hmsg-session+jwt */
+    JWS_IDENTITY,   /* hmsg-identity+jwt */
+    JWS_REGISTER,   /* hmsg-register+jwt */
+    JWS_LOGIN,      /* hmsg-login+jwt */
+    JWS_RELAY,      /* hmsg-relay+jwt */
+    JWS_BINDING,    /* hmsg-binding+jwt */
+    JWS_RECEIPT,    /* hmsg-receipt+jwt */
+    JWS_STREAM,     /* hmsg-stream+jwt */
+    JWS_ROTATE,     /* hmsg-rotate+jwt */
+    JWS_SHARED,     /* hmsg-shared+jwt */
+    JWS_SUCCESSION, /* hmsg-relay-rotate+jwt */
     JWS_TYPE_MAX_,
 } JwsType;
 

@@ -22,6 +22,9 @@ int statement_get_period(const json_t *payload, const char *from, const char *un
 int statement_get_past(const json_t *payload, const char *name, int64_t now, int64_t *ret);
 /* A member of size bytes that must be equal to expected. */
 int statement_expect_bytes(const json_t *payload, const char *name, const void *expected, size_t size);
+/* Of a relay's identity key, which is in it as "pin" and "spki", and is the pinned one or nothing. */
+int statement_open_relay(const char *text, size_t n, JwsType type, const uint8_t pin[static PIN_SIZE],
+                         const char *const *names, json_t **ret, RsaKey **ret_identity);
 /* One of n texts; its index. */
 int statement_get_choice(const json_t *payload, const char *name, const char *const *texts, size_t n,
                          size_t *ret);

@@ -29,7 +29,6 @@ int relay_statement_prepare(const RelayStatement *s, JwsDraft *ret)
     return r == 0 ? statement_draft(j, JWS_PS256, JWS_RELAY, rsa_key_thumbprint(s->identity), ret) : r;
 }
 
-/* The identity key, which is the pinned one or nothing. */
 static int get_identity(const json_t *j, const uint8_t *pin, RsaKey **ret)
 {
     uint8_t actual[SHA256_SIZE];
@@ -48,6 +47,28 @@ static int get_identity(const json_t *j, const uint8_t *pin, RsaKey **ret)
     return rsa_key_from_spki(spki.data, spki.size, ret);
 }
 
+int statement_open_relay(const char *text, size_t n, JwsType type, const uint8_t pin[static PIN_SIZE],
+                         const char *const *names, json_t **ret, RsaKey **ret_identity)
+{
+    _cleanup_(jws_done) Jws jws = {};
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    _cleanup_(rsa_key_freep) RsaKey *identity = NULL;
+    int r = jws_parse(text, n, JWS_PS256, type, &jws);
+    if (r == 0)
+        r = json_parse_object(buf_text(&jws.payload), jws.payload.size, &j);
+    if (r == 0)
+        r = json_check_names(j, names);
+    if (r == 0)
+        r = get_identity(j, pin, &identity);
+    if (r == 0)
+        r = jws_check_rsa(&jws, identity);
+    if (r == 0) {
+        *ret = TAKE_PTR(j);
+        *ret_identity = TAKE_PTR(identity);
+    }
+    return r;
+}
+
 static int get_online(const json_t *j, EcKey **ret)
 {
     _cleanup_(buf_done) Buf spki = BUF_MAX(SPKI_SIZE_MAX);
@@ -61,18 +82,9 @@ int relay_statement_parse(const char *text, size_t n, const uint8_t pin[static P
                           RelayStatement *ret)
 {
     static const char *const names[] = {"pin", "spki", "online", "nbf", "exp", "next_pin", NULL};
-    _cleanup_(jws_done) Jws jws = {};
     _cleanup_(json_decrefp) json_t *j = NULL;
     _cleanup_(relay_statement_done) RelayStatement s = {};
-    int r = jws_parse(text, n, JWS_PS256, JWS_RELAY, &jws);
-    if (r == 0)
-        r = json_parse_object(buf_text(&jws.payload), jws.payload.size, &j);
-    if (r == 0)
-        r = json_check_names(j, names);
-    if (r == 0)
-        r = get_identity(j, pin, &s.identity);
-    if (r == 0)
-        r = jws_check_rsa(&jws, s.identity);
+    int r = statement_open_relay(text, n, JWS_RELAY, pin, names, &j, &s.identity);
     if (r == 0)
         r = get_online(j, &s.online);
     if (r == 0)

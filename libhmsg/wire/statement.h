@@ -6,6 +6,8 @@
  * HMSG_ERROR_BAD_PACKAGE; signature, binding to pin/nonce/exporter and times:
  * HMSG_ERROR_AUTHENTICATION_FAILED. ret is written only on success; every *_done takes a zeroed struct. */
 
+#include <jansson.h>
+
 #include "libhmsg/wire/address.h"
 #include "libhmsg/wire/jws.h"
 #include "libhmsg/wire/recovery.h"
@@ -138,6 +140,22 @@ int relay_statement_prepare(const RelayStatement *s, JwsDraft *ret); /* computes
 int relay_statement_parse(const char *text, size_t n, const uint8_t pin[static PIN_SIZE], int64_t now,
                           RelayStatement *ret);
 void relay_statement_done(RelayStatement *s);
+
+/* A relay's identity key names the one that follows it. */
+typedef struct Succession {
+    uint8_t pin[PIN_SIZE]; /* whose key signs; of identity */
+    RsaKey *identity;
+    uint8_t next_pin[PIN_SIZE];
+    int64_t iat;
+} Succession;
+int succession_prepare(const Succession *s, JwsDraft *ret); /* computes pin from identity */
+int succession_parse(const char *text, size_t n, const uint8_t pin[static PIN_SIZE], int64_t now,
+                     Succession *ret);
+void succession_done(Succession *s);
+/* Do such statements, among those in an array of at most SUCCESSIONS_MAX texts, lead from one pin to another?
+ * first: what the first of them must lead to; NULL: anywhere. Else HMSG_ERROR_AUTHENTICATION_FAILED. */
+int succession_follow(const json_t *array, const uint8_t from[static PIN_SIZE], const uint8_t *first,
+                      const uint8_t to[static PIN_SIZE], int64_t now);
 
 /* The directory's answer: this name has these keys. */
 typedef struct Binding {

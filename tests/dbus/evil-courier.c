@@ -37,7 +37,7 @@ static const char *reply_types(const char *member)
     static const struct {
         const char *member, *types;
     } all[] = {
-        {"Probe", "Bs"},    {"Relay", "stt"},     {"Nonce", "BB"},        {"Challenge", "BBB"},
+        {"Probe", "Bss"},   {"Relay", "stt"},     {"Nonce", "BB"},        {"Challenge", "BBB"},
         {"Register", "ss"}, {"Rotate", "ss"},     {"LookupName", "ssss"}, {"LookupKid", "ssss"},
         {"Login", "ss"},    {"Submit", "ss"},     {"Status", "s"},        {"List", "Lb"},
         {"Fetch", "t"},     {"Acknowledge", "A"},

@@ -13,12 +13,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const uint8_t pin[PIN_SIZE];
     _cleanup_(identity_statement_done) IdentityStatement identity = {0};
     _cleanup_(relay_statement_done) RelayStatement relay = {0};
+    _cleanup_(succession_done) Succession succession = {0};
     const char *text = (const char *)data;
     uint8_t skid[KID_SIZE];
 
     if (identity_statement_parse(text, size, NOW, &identity) == 0)
         fuzz_must(identity.sign && identity.decrypt, "a statement has its keys");
     fuzz_must(relay_statement_parse(text, size, pin, NOW, &relay) != 0, "no key has this pin");
+    fuzz_must(succession_parse(text, size, pin, NOW, &succession) != 0, "no key has this pin");
     for (JwsType type = 0; type < JWS_TYPE_MAX_; type++)
         for (JwsAlg alg = JWS_PS256; alg <= JWS_ES256; alg++) {
             _cleanup_(jws_done) Jws jws = {0};

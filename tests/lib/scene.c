@@ -143,7 +143,7 @@ static void relay_init(Scene *s)
         g_error("hmsg-relay init: %s", err);
 }
 
-void scene_relay_start(Scene *s)
+static void relay_start(Scene *s, bool same_key)
 {
     g_autofree char *relay = program("server/hmsg-relay");
     g_autofree char *config = g_build_filename(s->relay_folder, "relay.conf", NULL);
@@ -161,10 +161,20 @@ void scene_relay_start(Scene *s)
     if (!address)
         g_error("the relay does not start, see %s", log);
     g_strstrip(address);
-    if (s->relay)
-        g_assert_cmpstr(s->relay, ==, address);
+    if (s->relay && (strcmp(s->relay, address) == 0) != same_key)
+        g_error("the relay was %s, and is %s now", s->relay, address);
     g_free(s->relay);
     s->relay = address;
+}
+
+void scene_relay_start(Scene *s)
+{
+    relay_start(s, true);
+}
+
+void scene_relay_start_rekeyed(Scene *s)
+{
+    relay_start(s, false);
 }
 
 void scene_relay_stop(Scene *s)

@@ -26,6 +26,7 @@ char *scene_path(const Scene *s, const char *name);
 
 /* Initialises the relay at the first call, starts it and waits until it listens. */
 void scene_relay_start(Scene *s);
+void scene_relay_start_rekeyed(Scene *s); /* the same relay with another identity key */
 void scene_relay_stop(Scene *s);
 void scene_relay_kill(Scene *s); /* SIGKILL */
 void scene_relay_signal(Scene *s, int signal);

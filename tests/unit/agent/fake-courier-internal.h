@@ -36,6 +36,10 @@ struct FakeCourier {
     EcKey *online, *other_online;
     uint8_t pin[PIN_SIZE];
     char relay[256];
+    char former[256];       /* by which it was known before its key changed */
+    EVP_PKEY *next_private; /* announced */
+    uint8_t next_pin[PIN_SIZE];
+    char *successions;
     uint8_t nonces[FAKE_NONCES][NONCE_SIZE]; /* handed out lately */
     unsigned n_nonces;
     uint8_t nonce[NONCE_SIZE]; /* of the request that was read last */

@@ -36,6 +36,8 @@ int fake_enter(FakeCourier *f, sd_bus_message *m, bool login, sd_bus_error *e)
 
     g_hash_table_insert(f->counts, g_strdup(member), GUINT_TO_POINTER(GPOINTER_TO_UINT(n) + 1));
     g_assert_cmpint(sd_bus_message_read_basic(m, 's', &relay), >, 0);
+    if (*f->former && strcmp(relay, f->former) == 0)
+        return fake_fail(e, "PinMismatch", "It has another key");
     g_assert_cmpstr(relay, ==, strcmp(member, "Probe") == 0 ? HOST ":7443" : f->relay);
     if (f->fault == FAULT_UNREACHABLE)
         return fake_fail(e, "Unreachable", "Nobody answers");
@@ -54,6 +56,8 @@ char *fake_relay_statement(FakeCourier *f)
     _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
     int64_t now = clock_realtime();
     RelayStatement s = {.identity = f->identity, .online = f->online, .nbf = now, .exp = now + 3600};
+    s.has_next_pin = f->next_private != NULL;
+    memcpy(s.next_pin, f->next_pin, PIN_SIZE);
     EVP_PKEY *key = f->fault == FAULT_STATEMENT ? test_rsa_new(2048) : f->identity_private;
 
     g_assert_cmpint(relay_statement_prepare(&s, &draft), ==, 0);
@@ -84,7 +88,7 @@ static int method_probe(sd_bus_message *m, void *userdata, sd_bus_error *e)
     statement = fake_relay_statement(f);
     g_assert_cmpint(sd_bus_message_new_method_return(m, &reply), >=, 0);
     g_assert_cmpint(sd_bus_message_append_array(reply, 'y', f->pin, PIN_SIZE), >=, 0);
-    g_assert_cmpint(sd_bus_message_append(reply, "s", statement), >=, 0);
+    g_assert_cmpint(sd_bus_message_append(reply, "ss", statement, f->successions), >=, 0);
     r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
     return r;
@@ -197,7 +201,7 @@ static int method_forget(sd_bus_message *m, void *userdata, sd_bus_error *e)
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_METHOD("Probe", "s", "ays", method_probe, 0),
+    SD_BUS_METHOD("Probe", "s", "ayss", method_probe, 0),
     SD_BUS_METHOD("Nonce", "s", "ayay", method_nonce, 0),
     SD_BUS_METHOD("Challenge", "say", "ayayay", method_challenge, 0),
     SD_BUS_METHOD("Register", "sssaya{sv}", "ss", fake_method_register, 0),
@@ -247,11 +251,58 @@ static void entry_free(gpointer p)
     g_free(x);
 }
 
+/* f->identity_private is its key from now on. */
+static void take_key(FakeCourier *f)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(sizeof(f->relay) - 1);
+    Relay relay = {.host = HOST, .port = 7443, .has_pin = true};
+
+    f->identity = rsa_key_free(f->identity);
+    g_assert_cmpint(rsa_key_from_evp(f->identity_private, &f->identity), ==, 0);
+    g_assert_cmpint(rsa_key_pin(f->identity, f->pin), ==, 0);
+    memcpy(relay.pin, f->pin, PIN_SIZE);
+    g_assert_cmpint(relay_format_full(&relay, &text), ==, 0);
+    g_strlcpy(f->relay, buf_text(&text), sizeof(f->relay));
+}
+
+void fake_courier_announce(FakeCourier *f)
+{
+    _cleanup_(rsa_key_freep) RsaKey *public = NULL;
+
+    EVP_PKEY_free(f->next_private);
+    f->next_private = test_rsa_new(2048);
+    g_assert_cmpint(rsa_key_from_evp(f->next_private, &public), ==, 0);
+    g_assert_cmpint(rsa_key_pin(public, f->next_pin), ==, 0);
+}
+
+static void sign_succession(FakeCourier *f, EVP_PKEY *signer)
+{
+    Succession s = {.identity = f->identity, .iat = clock_realtime()};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+
+    memcpy(s.next_pin, f->next_pin, PIN_SIZE);
+    g_assert_cmpint(succession_prepare(&s, &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, signer, &jws), ==, 0);
+    g_free(f->successions);
+    f->successions = g_strdup_printf("[\"%s\"]", buf_text(&jws));
+}
+
+void fake_courier_change_key(FakeCourier *f, Signer signer)
+{
+    if (!f->next_private)
+        fake_courier_announce(f);
+    if (signer != SIGNER_NONE)
+        sign_succession(f, signer == SIGNER_FORMER ? f->identity_private : f->next_private);
+    g_strlcpy(f->former, f->relay, sizeof(f->former));
+    EVP_PKEY_free(f->identity_private);
+    f->identity_private = g_steal_pointer(&f->next_private);
+    take_key(f);
+}
+
 FakeCourier *fake_courier_new(Double *d)
 {
     FakeCourier *f = g_new0(FakeCourier, 1);
-    _cleanup_(buf_done) Buf text = BUF_MAX(sizeof(f->relay) - 1);
-    Relay relay = {.host = HOST, .port = 7443, .has_pin = true};
 
     current = f;
     f->kept_fd = -1;
@@ -261,13 +312,10 @@ FakeCourier *fake_courier_new(Double *d)
     f->m->places.data_dir = f->folder;
     g_assert_cmpint(store_new(f->folder, &f->m->store), ==, 0);
     f->identity_private = test_rsa_new(2048);
-    g_assert_cmpint(rsa_key_from_evp(f->identity_private, &f->identity), ==, 0);
-    g_assert_cmpint(rsa_key_pin(f->identity, f->pin), ==, 0);
+    take_key(f);
+    f->successions = g_strdup("");
     g_assert_cmpint(ec_key_generate(&f->online), ==, 0);
     g_assert_cmpint(ec_key_generate(&f->other_online), ==, 0);
-    memcpy(relay.pin, f->pin, PIN_SIZE);
-    g_assert_cmpint(relay_format_full(&relay, &text), ==, 0);
-    g_strlcpy(f->relay, buf_text(&text), sizeof(f->relay));
     memset(f->exporter, 'e', sizeof(f->exporter));
     f->counts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     f->letters = g_ptr_array_new_with_free_func(fake_letter_free);
@@ -294,6 +342,8 @@ void fake_courier_free(FakeCourier *f)
     fake_courier_die(f);
     f->m->store = store_free(f->m->store);
     EVP_PKEY_free(f->identity_private);
+    EVP_PKEY_free(f->next_private);
+    g_free(f->successions);
     (void)rsa_key_free(f->identity);
     (void)ec_key_free(f->online);
     (void)ec_key_free(f->other_online);

@@ -42,6 +42,15 @@ void fake_courier_free(FakeCourier *f);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeCourier, fake_courier_free)
 
 void fake_courier_fault(FakeCourier *f, Fault fault);
+/* The relay says which key it will have next. */
+void fake_courier_announce(FakeCourier *f);
+/* It has another key: the one announced, or a new one. signer: whose statement says so; NULL: nobody's. */
+typedef enum Signer {
+    SIGNER_NONE,
+    SIGNER_FORMER,
+    SIGNER_THIEF,
+} Signer;
+void fake_courier_change_key(FakeCourier *f, Signer signer);
 /* "relay.example:7443#PIN" */
 const char *fake_courier_relay(const FakeCourier *f);
 /* The courier's process ends. */

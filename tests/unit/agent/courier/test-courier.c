@@ -20,7 +20,7 @@
 
 static void test_relay(CourierFixture *f, gconstpointer data)
 {
-    static const char *const relay[] = {"r.l.y"};
+    static const char *const relay[] = {"r.l.y", ""}, *const changed[] = {"r.l.y", "[\"a.b.c\"]"};
     uint64_t message_bytes, attachment_bytes;
     sd_bus_message *reply;
 
@@ -35,8 +35,16 @@ static void test_relay(CourierFixture *f, gconstpointer data)
     sd_bus_message_unref(reply);
     reply = courier_call(f, "Probe", "s", fake_relay_host_port(f->relay));
     courier_check_bytes(reply, fake_relay_chain(f->relay)->pin, 32);
-    courier_check_strings(reply, 1, relay);
+    courier_check_strings(reply, 2, relay);
     g_assert_cmpuint(fake_relay_connections(f->relay), ==, 2);
+    /* what it says of its former keys goes on as it is, unless it is of another form */
+    fake_relay_set_json(f->relay, "GET /v1/relay", 200,
+                        "{\"relay\":\"r.l.y\",\"successions\": [ \"a.b.c\" ]}");
+    reply = courier_call(f, "Probe", "s", fake_relay_host_port(f->relay));
+    courier_check_bytes(reply, fake_relay_chain(f->relay)->pin, 32);
+    courier_check_strings(reply, 2, changed);
+    fake_relay_set_json(f->relay, "GET /v1/relay", 200, "{\"relay\":\"r.l.y\",\"successions\":1}");
+    courier_fail(f, "Protocol", "Probe", "s", fake_relay_host_port(f->relay));
     g_assert_cmpuint(courier_count_signals(f), ==, 0);
 }
 

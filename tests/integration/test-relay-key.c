@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A relay changes its identity key: those who know it follow by themselves, whether they were told before or
+ * were away, and nobody follows a key that the one they know has not named. */
+
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <string.h>
+
+#include "tests/integration/mail.h"
+
+#define KILLS 8
+#define UNTRUSTED 8
+
+static void set_up(MailPair *p, gconstpointer data)
+{
+    mail_pair_open(p);
+    scene_user_register(p->alice);
+    scene_user_register(p->bob);
+}
+
+static char *relay_file(const MailPair *p, const char *name)
+{
+    g_autofree char *folder = scene_path(p->scene, "relay");
+    return g_build_filename(folder, name, NULL);
+}
+
+/* hmsg-relay words; what it prints, when the exit status is as expected. */
+static char *administer(const MailPair *p, int expected, const char *first, const char *second,
+                        const char *third)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *config = relay_file(p, "relay.conf");
+    const char *argv[] = {relay, first, second, "--config", config, third, NULL};
+    g_autofree char *err = NULL;
+    char *out = NULL;
+    int status = test_run(argv, NULL, NULL, &out, &err);
+
+    if (status != expected)
+        g_error("hmsg-relay %s %s exits with %d: %s%s", first, second, status, out, err);
+    return out;
+}
+
+/* A fact of key show --json; to be freed. */
+static char *key_fact(const MailPair *p, const char *name)
+{
+    g_autofree char *out = administer(p, 0, "key", "show", "--json");
+    json_t *j = json_loads(out, 0, NULL);
+    char *text = g_strdup(mail_fact(j, name));
+
+    json_decref(j);
+    return text;
+}
+
+static void change_key(const MailPair *p)
+{
+    scene_relay_stop(p->scene);
+    g_free(administer(p, 0, "key", "rotate", "--now"));
+    scene_relay_start_rekeyed(p->scene);
+}
+
+static bool all_arrived(SceneUser *u)
+{
+    g_autofree char *states = mail_states(u);
+    return !strstr(states, "accepted") && !strstr(states, "queued");
+}
+
+static void expect_mail(SceneUser *from, SceneUser *to, const char *text)
+{
+    g_free(mail_send(from, scene_address(to), text));
+    TEST_AWAIT(mail_has(to, text));
+    TEST_AWAIT(all_arrived(from));
+}
+
+static bool is_connected(SceneUser *u)
+{
+    json_t *rows = scene_ctl_json(u, "register", "--list", NULL);
+    bool connected = strcmp(mail_fact(json_array_get(rows, 0), "state"), "connected") == 0;
+
+    json_decref(rows);
+    return connected;
+}
+
+/* Has the agent of alice been told? She hears it with every answer. */
+static bool relay_tells(const MailPair *p, const char *next)
+{
+    g_autofree char *log = scene_path(p->scene, "relay.log");
+    g_autofree char *text = mail_log(log);
+
+    return strstr(text, next) != NULL;
+}
+
+static void test_announced(MailPair *p, gconstpointer data)
+{
+    g_autofree char *first = key_fact(p, "pin");
+    g_autofree char *said = administer(p, 0, "key", "rotate", NULL);
+    g_autofree char *next = key_fact(p, "next_pin");
+    g_autofree char *successions = relay_file(p, "identity.pem.successions");
+
+    g_assert_nonnull(strstr(said, next));
+    g_assert_cmpstr(first, !=, next);
+    /* not yet, and not twice */
+    g_free(administer(p, 0, "key", "rotate", NULL));
+    g_autofree char *still = key_fact(p, "next_pin");
+    g_assert_cmpstr(still, ==, next);
+    g_autofree char *unchanged = key_fact(p, "pin");
+    g_assert_cmpstr(unchanged, ==, first);
+
+    scene_relay_signal(p->scene, SIGHUP);
+    TEST_AWAIT(relay_tells(p, next));
+    expect_mail(p->alice, p->bob, "Your keys will change, I hear");
+    expect_mail(p->bob, p->alice, "So do I");
+
+    /* not while it runs */
+    g_free(administer(p, 1, "key", "rotate", "--now"));
+    g_autofree char *same = key_fact(p, "pin");
+    g_assert_cmpstr(same, ==, first);
+    scene_relay_stop(p->scene);
+    g_free(administer(p, 0, "key", "rotate", "--now"));
+    g_autofree char *second = key_fact(p, "pin");
+    g_assert_cmpstr(second, ==, next);
+    /* what was announced is enough: no statement of the former key is there to be asked for */
+    g_assert_cmpint(g_unlink(successions), ==, 0);
+    scene_relay_start_rekeyed(p->scene);
+    expect_mail(p->alice, p->bob, "It has");
+    expect_mail(p->bob, p->alice, "Indeed");
+    TEST_AWAIT(is_connected(p->alice));
+
+    /* known by its new key after a restart too, and shown so */
+    scene_agent_stop(p->alice);
+    scene_agent_start(p->alice);
+    TEST_AWAIT(is_connected(p->alice));
+    json_t *rows = scene_ctl_json(p->alice, "register", "--list", NULL);
+    g_assert_nonnull(strstr(mail_fact(json_array_get(rows, 0), "relay"), second));
+    json_decref(rows);
+    expect_mail(p->alice, p->bob, "Still here");
+}
+
+/* Two changes while bob was away; and an address that was given out before them leads there. */
+static void test_missed(MailPair *p, gconstpointer data)
+{
+    scene_agent_stop(p->bob);
+    g_autofree char *waiting = mail_send(p->alice, scene_address(p->bob), "When you are back");
+    TEST_AWAIT(mail_states_are(p->alice, "accepted"));
+    change_key(p);
+    TEST_AWAIT(is_connected(p->alice));
+    change_key(p);
+    TEST_AWAIT(is_connected(p->alice));
+    scene_agent_start(p->bob);
+    g_autofree char *text = mail_await(p->bob, 1);
+    g_assert_cmpstr(text, ==, "When you are back");
+    TEST_AWAIT(mail_states_are(p->alice, "delivered"));
+    expect_mail(p->bob, p->alice, "I am");
+
+    SceneUser *carol = scene_user_new(p->scene, "carol");
+    scene_ctl_expect(carol, 0, "identity", "create", NULL);
+    g_assert_null(strstr(scene_address(p->bob), strchr(scene_relay(p->scene), '#')));
+    scene_ctl_expect(carol, 0, "contact", "add", scene_address(p->bob), NULL);
+    /* she knows the new pin first, then gets an old card */
+    SceneUser *dave = scene_user_new(p->scene, "dave");
+    scene_user_register(dave);
+    scene_ctl_expect(dave, 0, "contact", "add", scene_address(p->bob), NULL);
+    expect_mail(dave, p->bob, "From Dave");
+}
+
+/* Another relay in the place of the first, with a key of its own and a statement that is not by the key that
+ * is known. */
+static void test_thief(MailPair *p, gconstpointer data)
+{
+    g_autofree char *config = relay_file(p, "relay.conf");
+    g_autofree char *key = relay_file(p, "identity.pem"), *kept = relay_file(p, "kept.pem");
+    g_autofree char *passphrase = relay_file(p, "identity.passphrase");
+    g_autofree char *kept_passphrase = relay_file(p, "kept.passphrase");
+    g_autofree char *store = relay_file(p, "data"), *kept_store = relay_file(p, "kept");
+    g_autofree char *settings = NULL;
+
+    expect_mail(p->alice, p->bob, "Before");
+    scene_relay_stop(p->scene);
+    g_assert_true(g_file_get_contents(config, &settings, NULL, NULL));
+    g_assert_cmpint(g_rename(key, kept), ==, 0);
+    g_assert_cmpint(g_rename(passphrase, kept_passphrase), ==, 0);
+    g_assert_cmpint(g_rename(store, kept_store), ==, 0);
+    g_assert_cmpint(g_unlink(config), ==, 0);
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *folder = scene_path(p->scene, "relay");
+    const char *const argv[] = {relay, "init", "--host", "127.0.0.1", folder, NULL};
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+    g_assert_true(g_file_set_contents(config, settings, -1, NULL));
+    change_key(p); /* the thief has statements as well, of a key of his own */
+
+    g_autofree char *err = NULL;
+    g_assert_cmpint(scene_ctl(p->alice, NULL, NULL, &err, "contact", "add", scene_address(p->alice), NULL),
+                    ==, UNTRUSTED);
+    g_assert_nonnull(strstr(err, "does not have the pinned key"));
+    scene_ctl_expect(p->bob, UNTRUSTED, "send", "-r", scene_address(p->alice), NULL);
+    g_autofree char *check = administer(p, 0, "store", "check", NULL);
+    g_assert_nonnull(strstr(check, "identities: 0\n"));
+    g_assert_nonnull(strstr(check, "messages: 0\n"));
+
+    /* the relay is back: all goes on */
+    scene_relay_stop(p->scene);
+    test_folder_remove(g_strdup(store));
+    g_assert_cmpint(g_rename(kept_store, store), ==, 0);
+    g_assert_cmpint(g_rename(kept, key), ==, 0);
+    g_assert_cmpint(g_rename(kept_passphrase, passphrase), ==, 0);
+    scene_relay_start_rekeyed(p->scene);
+    TEST_AWAIT(is_connected(p->alice));
+    expect_mail(p->alice, p->bob, "Not to be had by others");
+}
+
+/* The power may go at any time of a change: there is one key then, and what is stored opens with it. */
+static void test_killed(MailPair *p, gconstpointer data)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *config = relay_file(p, "relay.conf"), *log = scene_path(p->scene, "rotate.log");
+    const char *const argv[] = {relay, "key", "rotate", "--now", "--config", config, NULL};
+
+    scene_relay_stop(p->scene);
+    for (unsigned i = 0; i < KILLS; i++) {
+        TestProcess *rotate = test_process_start(argv, NULL, log);
+
+        g_usleep((gulong)g_random_int_range(0, 300000));
+        test_process_signal(rotate, SIGKILL);
+        (void)test_process_wait(rotate);
+        g_free(administer(p, 0, "key", "show", NULL));
+        g_free(administer(p, 0, "store", "check", NULL));
+    }
+    g_free(administer(p, 0, "key", "rotate", "--now"));
+    scene_relay_start_rekeyed(p->scene);
+    expect_mail(p->alice, p->bob, "Through all of it");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *path;
+        void (*test)(MailPair *, gconstpointer);
+    } tests[] = {
+        {"/relay-key/announced", test_announced},
+        {"/relay-key/missed", test_missed},
+        {"/relay-key/thief", test_thief},
+        {"/relay-key/killed", test_killed},
+    };
+
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
+        g_test_add(tests[i].path, MailPair, NULL, set_up, tests[i].test, mail_pair_close);
+    return g_test_run();
+}
