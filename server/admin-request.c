@@ -31,6 +31,11 @@ static const Form forms[ADMIN_KIND_MAX_] = {
     [ADMIN_INVITE_REVOKE] = {"invite-revoke", SHAPE_NUMBER},
 };
 
+const char *admin_kind_name(AdminKind kind)
+{
+    return forms[kind].name;
+}
+
 static int read_client(const json_t *j, AdminRequest *q)
 {
     const char *text = NULL;

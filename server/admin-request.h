@@ -32,5 +32,7 @@ typedef struct AdminRequest {
 
 /* HMSG_ERROR_INVALID_ARGS: not of the form, or out of bounds. */
 int admin_request_parse(const char *text, size_t n, AdminRequest *ret);
+/* "client-block": as in its JSON object, and the log. */
+const char *admin_kind_name(AdminKind kind);
 /* Appends it, without a line break. */
 int admin_request_write(const AdminRequest *q, Buf *ret);

@@ -16,6 +16,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
+#include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
 #include "libhmsg/wire/json.h"
 
@@ -121,8 +122,12 @@ static void answer(AdminSocket *s, int fd)
     if (!is_administrator(fd) || !read_request(s, fd, line, &n))
         return;
     int r = admin_request_parse(line, n, &q);
-    if (r == 0)
+    if (r == 0) {
         r = admin_run(&s->admin, &q, send_line, &a);
+        /* not of whom: the log has no ids in clear */
+        log_info("An administrator asked for %s: %s", admin_kind_name(q.kind),
+                 r == 0 ? "done" : admin_problem(r));
+    }
     _cleanup_(json_decrefp) json_t *last = json_object();
     if (!last ||
         (r == 0 ? json_put(last, "done", json_true()) : json_put_text(last, "error", admin_problem(r))) != 0)

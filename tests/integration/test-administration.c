@@ -110,6 +110,13 @@ static void test_whole(MailPair *p, gconstpointer data)
     g_autofree char *rows = administer(p, 0, "client", "list", NULL);
     g_assert_nonnull(strstr(rows, "alice@"));
     g_assert_null(strstr(rows, "bob@"));
+    /* what was done is in the log, and not whom it was done to */
+    g_autofree char *path = scene_path(p->scene, "relay.log");
+    g_autofree char *log = mail_log(path);
+    g_assert_nonnull(strstr(log, "client-block: done"));
+    g_assert_nonnull(strstr(log, "client-delete: done"));
+    g_assert_nonnull(strstr(log, "client-show: there is no such client"));
+    g_assert_null(strstr(log, "bob@"));
     counts = scene_relay_check(p->scene);
     g_assert_cmpint(json_integer_value(json_object_get(counts, "mailboxes")), ==, 1);
     json_decref(counts);
