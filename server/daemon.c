@@ -26,6 +26,7 @@
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
 #define RENEW_CHECK_ACCURACY 5000000u
+#define SECONDS_PER_DAY 86400
 #define ADDRESS_FILE "address"
 #define DESCRIPTORS_BESIDES 256u /* that are not connections */
 
@@ -79,7 +80,10 @@ static void read_next(Daemon *d, int64_t now)
 
     if (r != 0)
         log_error("%s.successions: %s", d->options->key, r < 0 ? strerror(-r) : "is not of its form");
-    if (r != 0 || !next.announced)
+    if (r != 0)
+        return;
+    d->health.announced = next.announced ? next.since : 0;
+    if (!next.announced)
         return;
     base64url_encode(next.pin, PIN_SIZE, pin);
     log_info("Clients are told that the next pin will be %s", pin);
@@ -103,12 +107,29 @@ static int open_sockets(Daemon *d)
     return r < 0 ? r : 0;
 }
 
+/* An old key goes on to serve: those who run the relay are told. */
+static void look_at_age(Daemon *d, int64_t now)
+{
+    const Options *o = d->options;
+    Health *h = &d->health;
+    int64_t age;
+
+    if (relay_key_made(o->key, &h->key_made) != 0)
+        return;
+    age = now - h->key_made;
+    h->key_overdue = o->identity_age > 0 && age > 0 && (uint64_t)age >= o->identity_age;
+    if (h->key_overdue)
+        log_warning("The identity key is %" PRId64 " days old: change it (hmsg-relay key rotate)",
+                    age / SECONDS_PER_DAY);
+}
+
 /* Takes the identity key's time: never on a loop. */
 static int renew(Daemon *d, int64_t now)
 {
     int r;
 
     read_next(d, now);
+    look_at_age(d, now);
     r = relay_key_renew(d->key, now);
     if (r == 0)
         r = d->tls ? tls_renew(d->tls, now) : tls_new(d->key, d->options->relay.host, now, &d->tls);
@@ -256,7 +277,9 @@ static int monitor(Daemon *d)
 
     if (!d->options->monitor)
         return 0;
-    d->health = (Health){d->server, d->handlers, d->key};
+    d->health.server = d->server;
+    d->health.handlers = d->handlers;
+    d->health.key = d->key;
     r = listen_open(d->options->monitor, &fd);
     if (r == 0)
         r = listen_port(fd, &port);

@@ -71,6 +71,23 @@ static uint64_t key_expires(const Health *h)
     return o ? (uint64_t)online_key_expires(o) : 0;
 }
 
+static int put_identity(Buf *body, const Health *h)
+{
+    int r = put_number(body, "online_key_expiry_timestamp_seconds", "gauge",
+                       "When the key that signs receipts ends, since 1970.", key_expires(h));
+    if (r == 0)
+        r = put_number(body, "identity_key_created_timestamp_seconds", "gauge",
+                       "When the key that clients pin was made, since 1970.",
+                       h->key_made > 0 ? (uint64_t)h->key_made : 0);
+    if (r == 0)
+        r = put_number(body, "identity_key_overdue", "gauge",
+                       "1 when that key is older than its rotate-days.", h->key_overdue);
+    return r == 0 ? put_number(body, "identity_key_announced_timestamp_seconds", "gauge",
+                               "Since when the next such key is announced, since 1970; 0 for none.",
+                               h->announced > 0 ? (uint64_t)h->announced : 0)
+                  : r;
+}
+
 static int put_metrics(const Health *h, Buf *body)
 {
     _cleanup_(freep) HttpCounts *counts = calloc(1, sizeof(*counts));
@@ -83,10 +100,7 @@ static int put_metrics(const Health *h, Buf *body)
         r = put_server(body, counts);
     if (r == 0)
         r = put_store(body, &stored);
-    if (r == 0)
-        r = put_number(body, "online_key_expiry_timestamp_seconds", "gauge",
-                       "When the key that signs receipts ends, since 1970.", key_expires(h));
-    return r;
+    return r == 0 ? put_identity(body, h) : r;
 }
 
 static unsigned answer_ready(const Health *h, Buf *body)

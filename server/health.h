@@ -11,6 +11,9 @@ typedef struct Health {
     HttpServer *server;
     Handlers *handlers;
     RelayKey *key;
+    int64_t key_made;  /* Unix seconds */
+    bool key_overdue;  /* for its change */
+    int64_t announced; /* the next one, since; 0: none */
 } Health;
 
 /* A MonitorAnswer; userdata is a Health. /healthz: 200 while the program runs its main loop. /readyz: 200

@@ -39,6 +39,7 @@ static const Known known[] = {
     {"relay", "data"},
     {"identity", "key"},
     {"identity", "passphrase"},
+    {"identity", "rotate-days"},
     {"registration", "mode"},
     {"registration", "guests"},
     {"monitor", "listen"},
@@ -158,7 +159,7 @@ static int get_limits(const Reader *reader, Options *o)
 {
     const Config *c = reader->config;
     char why[100];
-    uint64_t loops = 0, connections = 0, of_address = 0, key_days = 0;
+    uint64_t loops = 0, connections = 0, of_address = 0, key_days = 0, identity_days = 0;
     const struct {
         const char *key;
         uint64_t fallback, min, max;
@@ -191,6 +192,10 @@ static int get_limits(const Reader *reader, Options *o)
     if (config_get_number(c, "store", "data-key-days", KEY_DAYS_DEFAULT, 0, KEY_DAYS_MAX, &key_days) != 0)
         return wrong(reader, "store", "data-key-days", "is not a number from 0 to 36500");
     o->key_age = key_days * DAY;
+    if (config_get_number(c, "identity", "rotate-days", KEY_DAYS_DEFAULT, 0, KEY_DAYS_MAX, &identity_days) !=
+        0)
+        return wrong(reader, "identity", "rotate-days", "is not a number from 0 to 36500");
+    o->identity_age = identity_days * DAY;
     if (config_get_bool(c, "registration", "guests", true, &o->guests) != 0)
         return wrong(reader, "registration", "guests", "is neither yes nor no");
     o->loops = (unsigned)loops;

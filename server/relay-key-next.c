@@ -160,6 +160,16 @@ int relay_key_make_next(RelayKey *k, const char *path, const char *passphrase_pa
     return r;
 }
 
+int relay_key_made(const char *path, int64_t *ret)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return -errno;
+    *ret = (int64_t)st.st_mtime;
+    return 0;
+}
+
 int relay_key_switch(const char *path)
 {
     _cleanup_(freep) char *name = NULL, *copy = strdup(path);

@@ -29,5 +29,8 @@ int relay_key_load_next(RelayKey *k, const char *path, int64_t now, NextKey *ret
 int relay_key_make_next(RelayKey *k, const char *path, const char *passphrase_path, unsigned bits,
                         int64_t now, RelayKey **ret, NextKey *ret_next);
 
+/* When the key was made, in Unix seconds: what its file says. */
+int relay_key_made(const char *path, int64_t *ret);
+
 /* KEY.next becomes KEY, for good. */
 int relay_key_switch(const char *path);

@@ -163,29 +163,31 @@ static void test_missed(MailPair *p, gconstpointer data)
     expect_mail(dave, p->bob, "From Dave");
 }
 
+/* Another relay in the place of the first, with a key of its own; what was there stands in the folder name.
+ */
+static void replace_relay(const MailPair *p, const char *name)
+{
+    g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, name);
+    g_autofree char *config = relay_file(p, "relay.conf");
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *const argv[] = {relay, "init", "--host", "127.0.0.1", folder, NULL};
+    g_autofree char *settings = NULL;
+
+    scene_relay_stop(p->scene);
+    g_assert_true(g_file_get_contents(config, &settings, NULL, NULL));
+    g_assert_cmpint(g_rename(folder, kept), ==, 0);
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+    g_assert_true(g_file_set_contents(config, settings, -1, NULL));
+}
+
 /* Another relay in the place of the first, with a key of its own and a statement that is not by the key that
  * is known. */
 static void test_thief(MailPair *p, gconstpointer data)
 {
-    g_autofree char *config = relay_file(p, "relay.conf");
-    g_autofree char *key = relay_file(p, "identity.pem"), *kept = relay_file(p, "kept.pem");
-    g_autofree char *passphrase = relay_file(p, "identity.passphrase");
-    g_autofree char *kept_passphrase = relay_file(p, "kept.passphrase");
-    g_autofree char *store = relay_file(p, "data"), *kept_store = relay_file(p, "kept");
-    g_autofree char *settings = NULL;
+    g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, "kept");
 
     expect_mail(p->alice, p->bob, "Before");
-    scene_relay_stop(p->scene);
-    g_assert_true(g_file_get_contents(config, &settings, NULL, NULL));
-    g_assert_cmpint(g_rename(key, kept), ==, 0);
-    g_assert_cmpint(g_rename(passphrase, kept_passphrase), ==, 0);
-    g_assert_cmpint(g_rename(store, kept_store), ==, 0);
-    g_assert_cmpint(g_unlink(config), ==, 0);
-    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
-    g_autofree char *folder = scene_path(p->scene, "relay");
-    const char *const argv[] = {relay, "init", "--host", "127.0.0.1", folder, NULL};
-    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
-    g_assert_true(g_file_set_contents(config, settings, -1, NULL));
+    replace_relay(p, "kept");
     change_key(p); /* the thief has statements as well, of a key of his own */
 
     g_autofree char *err = NULL;
@@ -199,13 +201,32 @@ static void test_thief(MailPair *p, gconstpointer data)
 
     /* the relay is back: all goes on */
     scene_relay_stop(p->scene);
-    test_folder_remove(g_strdup(store));
-    g_assert_cmpint(g_rename(kept_store, store), ==, 0);
-    g_assert_cmpint(g_rename(kept, key), ==, 0);
-    g_assert_cmpint(g_rename(kept_passphrase, passphrase), ==, 0);
+    test_folder_remove(g_strdup(folder));
+    g_assert_cmpint(g_rename(kept, folder), ==, 0);
     scene_relay_start_rekeyed(p->scene);
     TEST_AWAIT(is_connected(p->alice));
     expect_mail(p->alice, p->bob, "Not to be had by others");
+}
+
+/* A key that is lost can name no other: who runs the relay tells the new pin, and the users say so. */
+static void test_by_hand(MailPair *p, gconstpointer data)
+{
+    replace_relay(p, "lost");
+    scene_relay_start_rekeyed(p->scene);
+    SceneUser *const users[] = {p->alice, p->bob};
+    for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+        g_autofree char *name = g_strndup(scene_address(users[i]), strcspn(scene_address(users[i]), "@"));
+        g_autofree char *address = g_strdup_printf("%s@%s", name, scene_relay(p->scene));
+
+        scene_ctl_expect(users[i], UNTRUSTED, "register", scene_address(users[i]), NULL);
+        scene_ctl_expect(users[i], UNTRUSTED, "register", address, NULL);
+        scene_ctl_expect(users[i], 0, "register", address, "--trust-relay", NULL);
+        TEST_AWAIT(is_connected(users[i]));
+    }
+    g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
+    g_autofree char *id = mail_send(p->alice, bob, "At the new one");
+    g_autofree char *text = mail_await(p->bob, 1);
+    g_assert_cmpstr(text, ==, "At the new one");
 }
 
 /* The power may go at any time of a change: there is one key then, and what is stored opens with it. */
@@ -236,9 +257,8 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(MailPair *, gconstpointer);
     } tests[] = {
-        {"/relay-key/announced", test_announced},
-        {"/relay-key/missed", test_missed},
-        {"/relay-key/thief", test_thief},
+        {"/relay-key/announced", test_announced}, {"/relay-key/missed", test_missed},
+        {"/relay-key/thief", test_thief},         {"/relay-key/by-hand", test_by_hand},
         {"/relay-key/killed", test_killed},
     };
 

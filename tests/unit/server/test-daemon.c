@@ -4,7 +4,9 @@
 #include <glib/gstdio.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -195,10 +197,15 @@ static void test_monitor(void)
     g_autofree char *relay = program(), *log = g_build_filename(p.folder, "log", NULL), *text = NULL;
     const char *const argv[] = {relay, "serve", "--config", p.config, NULL};
 
+    g_autofree char *key = g_build_filename(p.folder, "relay", "identity.pem", NULL);
+    const struct timespec long_ago[] = {{1000000000, 0}, {1000000000, 0}};
+
     append_config(&p, "\n[monitor]\nlisten = 127.0.0.1:0\n");
+    g_assert_cmpint(utimensat(AT_FDCWD, key, long_ago, 0), ==, 0);
     TestProcess *process = test_process_start(argv, NULL, log);
     expect_answer(await_address(&p));
     g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    g_assert_nonnull(strstr(text, " days old: change it"));
     const char *found = strstr(text, "Monitoring on port ");
     g_assert_nonnull(found);
     int port = (int)g_ascii_strtoull(found + strlen("Monitoring on port "), NULL, 10);
@@ -209,6 +216,8 @@ static void test_monitor(void)
         {"/readyz", "HTTP/1.1 200 ", "\r\n\r\nready\n"},
         {"/metrics", "HTTP/1.1 200 ", "\nhmsg_relay_answers_total{status=\"401\"} 1\n"},
         {"/metrics", "HTTP/1.1 200 ", "\nhmsg_relay_messages 0\n"},
+        {"/metrics", "HTTP/1.1 200 ", "\nhmsg_relay_identity_key_created_timestamp_seconds 1000000000\n"},
+        {"/metrics", "HTTP/1.1 200 ", "\nhmsg_relay_identity_key_overdue 1\n"},
         {"/v1/relay", "HTTP/1.1 404 ", ""},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -19,7 +19,7 @@ static void test_answers(void)
     _cleanup_(buf_done) Buf body = BUF_MAX(100000);
     Fixture f;
     fixture_start(&f, &o);
-    Health h = {.server = f.server, .key = f.key};
+    Health h = {.server = f.server, .key = f.key, .key_made = 1234, .key_overdue = true};
     g_assert_cmpint(handlers_new(&options, f.key, 1, &h.handlers), ==, 0);
     /* without a key that signs receipts it cannot prove what it takes */
     g_assert_cmpuint(health_answer(&h, "/readyz", &body), ==, 503);
@@ -38,6 +38,9 @@ static void test_answers(void)
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_store_key_pending 0\n"));
     g_assert_null(strstr(buf_text(&body), "\nhmsg_relay_store_key_created_timestamp_seconds 0\n"));
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_answers_total{status=\"404\"} 1\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_created_timestamp_seconds 1234\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_overdue 1\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_announced_timestamp_seconds 0\n"));
     h.handlers = handlers_free(h.handlers);
     fixture_stop(&f);
     test_folder_remove(folder);

@@ -44,6 +44,7 @@ static void test_defaults(void)
     g_assert_cmpuint(o.message_lifetime, ==, 30 * 86400);
     g_assert_cmpuint(o.rotation_grace, ==, 30 * 86400);
     g_assert_cmpuint(o.key_age, ==, 90 * 86400);
+    g_assert_cmpuint(o.identity_age, ==, 90 * 86400);
     options_done(&o);
     g_assert_null(o.data);
 }
@@ -54,7 +55,7 @@ static void test_all(void)
 
     g_assert_true(g_setenv("CREDENTIALS_DIRECTORY", "/run/credentials/relay", TRUE));
     g_assert_null(load("[relay]\nhost = [2001:db8::1]:443\nlisten = 127.0.0.1:0\ndata = /var/lib/relay\n"
-                       "[identity]\nkey = keys/a.pem\npassphrase = credential:word\n"
+                       "[identity]\nkey = keys/a.pem\npassphrase = credential:word\nrotate-days = 0\n"
                        "[registration]\nmode = invite\nguests = no\n"
                        "[store]\ndata-key-days = 7\n"
                        "[limits]\nthreads = 3\nconnections = 5\nconnections-per-address = 4\nstranger-rate = "
@@ -71,6 +72,7 @@ static void test_all(void)
     g_assert_cmpint(o.registration, ==, REGISTRATION_INVITE);
     g_assert_false(o.guests);
     g_assert_cmpuint(o.key_age, ==, 7 * 86400);
+    g_assert_cmpuint(o.identity_age, ==, 0);
     g_assert_cmpuint(o.loops, ==, 3);
     g_assert_cmpuint(o.connections, ==, 5);
     g_assert_cmpuint(o.address_connections, ==, 4);
@@ -123,6 +125,7 @@ static void test_errors(void)
     expect_error("[relay]\nhost\n", "line 2");
     expect_error("[relay]\nhost = a\n[limits]\nthreads = 65\n", "threads");
     expect_error("[relay]\nhost = a\n[store]\ndata-key-days = 36501\n", "data-key-days");
+    expect_error("[relay]\nhost = a\n[identity]\nrotate-days = -1\n", "rotate-days");
     expect_error("[relay]\nhost = a\n[limits]\nattachment-size = 1\n", "attachment-size");
     expect_error("[relay]\nhost = a\n[limits]\nconnections = many\n",
                  "line 4: [limits] connections: is not a number from 1 to 1000000");
