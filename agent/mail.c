@@ -140,7 +140,7 @@ static int append_relay_check(const char *address, const char *relay, const char
     int r;
 
     a->any = true;
-    (void)snprintf(text, sizeof(text), "%.160s: %s%s%.300s", address, state, *why ? ": " : "", why);
+    (void)snprintf(text, sizeof(text), "%.160s: %.40s%s%.300s", address, state, *why ? ": " : "", why);
     r = sd_bus_message_append(a->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
                               strcmp(state, "unregistered") == 0
                                   ? "Register there again: hmsgctl register ADDRESS"

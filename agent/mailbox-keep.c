@@ -51,6 +51,14 @@ Keeping *keeping_free(Keeping *k)
 
 static void go_on(Mailbox *b);
 
+/* While we are locked that is how it shall be. */
+static void not_kept(Mailbox *b, int r)
+{
+    if (r != HMSG_ERROR_LOCKED)
+        log_warning("A message cannot be encrypted to the key of now yet: %s", error_message(r));
+    b->keep_failed = true;
+}
+
 /* This one is done with, or tried again later. */
 static void finish(Keeping *k, int r)
 {
@@ -67,11 +75,8 @@ static void finish(Keeping *k, int r)
         log_error("A message in the inbox is damaged and cannot be read any more");
         r = inbox_set_kid(b->inbox, &k->row, INBOX_KID_NONE);
     }
-    if (r != 0 && !gone) {
-        if (r != HMSG_ERROR_LOCKED)
-            log_warning("A message cannot be encrypted to the key of now yet: %s", error_message(r));
-        b->keep_failed = true;
-    }
+    if (r != 0 && !gone)
+        not_kept(b, r);
     b->keeping = keeping_free(k);
     go_on(b);
 }
@@ -284,8 +289,9 @@ static void go_on(Mailbox *b)
             return;
         }
         b->kept = row.serial;
-        if (look_at(b, &row, own->kid) != 0)
-            b->keep_failed = true;
+        r = look_at(b, &row, own->kid);
+        if (r != 0)
+            not_kept(b, r);
     }
     if (!b->keeping && sd_event_add_defer(b->m->event, &b->keep_turn, on_turn, b) < 0) {
         b->keep_failed = true;

@@ -155,8 +155,9 @@ static int make_steps(RelaysRequest *q, const IdentityStatement *registered)
 
 static int on_rotation_refused(RelaysRequest *q, const CourierError *e)
 {
-    return request_error(q, e->error, "Relay %s:%u does not take our new keys: %s", q->asked.host,
-                         q->asked.port, e->detail);
+    /* one that names a time has only had too many of us, and is asked again */
+    return request_error(q, e->error, "Relay %s:%u does not take our new keys%s: %s", q->asked.host,
+                         q->asked.port, e->retry_after > 0 ? " yet" : "", e->detail);
 }
 
 static int on_former(RelaysRequest *q, sd_bus_message *reply)

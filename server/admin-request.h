@@ -30,9 +30,9 @@ typedef struct AdminRequest {
     int64_t number;                    /* of an invitation */
 } AdminRequest;
 
+/* As the command is called in a request and in the log, for instance "invite-create". */
+const char *admin_kind_name(AdminKind kind);
 /* HMSG_ERROR_INVALID_ARGS: not of the form, or out of bounds. */
 int admin_request_parse(const char *text, size_t n, AdminRequest *ret);
-/* "client-block": as in its JSON object, and the log. */
-const char *admin_kind_name(AdminKind kind);
 /* Appends it, without a line break. */
 int admin_request_write(const AdminRequest *q, Buf *ret);

@@ -2,6 +2,7 @@
 #include "server/admin-socket.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,6 +22,7 @@
 #include "libhmsg/wire/json.h"
 
 #define POLL_MAX 60000 /* ms */
+#define LOG_WHAT_SIZE 40u
 
 struct AdminSocket {
     Admin admin;
@@ -37,12 +39,10 @@ static int make_address(const char *folder, struct sockaddr_un *ret)
     return n < 0 || (size_t)n >= sizeof(ret->sun_path) ? -ENAMETOOLONG : 0;
 }
 
-static bool is_administrator(int fd)
+static bool is_administrator(int fd, struct ucred *ret)
 {
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t n = sizeof(peer);
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 &&
-           (peer.uid == 0 || peer.uid == geteuid());
+    socklen_t n = sizeof(*ret);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &n) == 0 && (ret->uid == 0 || ret->uid == geteuid());
 }
 
 /* Until it can be read (or written), false: time is over, or the relay ends. */
@@ -113,21 +113,36 @@ static int send_line(void *userdata, json_t *fact)
     return r;
 }
 
+/* Before the answer has ended: whoever has seen that it is done finds it in the log. */
+static void write_log(const struct ucred *by, const char *command, const AdminRequest *q, int r)
+{
+    char what[LOG_WHAT_SIZE] = "";
+    if (q->kind == ADMIN_INVITE_REVOKE && q->number > 0)
+        (void)snprintf(what, sizeof(what), " of number %" PRIi64, q->number);
+    if (r == 0)
+        log_info("User %u asked for %s%s: done", (unsigned)by->uid, command, what);
+    else
+        log_warning("User %u asked for %s%s: %s", (unsigned)by->uid, command, what, admin_problem(r));
+}
+
 static void answer(AdminSocket *s, int fd)
 {
     char line[ADMIN_REQUEST_MAX + 1];
+    struct ucred by = {.uid = (uid_t)-1};
     AdminRequest q = {};
     Answer a = {s, fd};
     size_t n = 0;
-    if (!is_administrator(fd) || !read_request(s, fd, line, &n))
+    if (!is_administrator(fd, &by)) {
+        log_warning("User %u is refused: neither root nor the relay's own", (unsigned)by.uid);
+        return;
+    }
+    if (!read_request(s, fd, line, &n))
         return;
     int r = admin_request_parse(line, n, &q);
-    if (r == 0) {
+    const char *command = r == 0 ? admin_kind_name(q.kind) : "(unknown)";
+    if (r == 0)
         r = admin_run(&s->admin, &q, send_line, &a);
-        /* not of whom: the log has no ids in clear */
-        log_info("An administrator asked for %s: %s", admin_kind_name(q.kind),
-                 r == 0 ? "done" : admin_problem(r));
-    }
+    write_log(&by, command, &q, r);
     _cleanup_(json_decrefp) json_t *last = json_object();
     if (!last ||
         (r == 0 ? json_put(last, "done", json_true()) : json_put_text(last, "error", admin_problem(r))) != 0)

@@ -4,6 +4,8 @@
 /* FOLDER/admin: how hmsg-relay's commands reach the relay that serves. A client sends one request
  * (server/admin-request.h) as a line, and gets a line of JSON for each fact, then {"done":true} or
  * {"error":"…"}. Only root and the relay's own account are answered. One at a time, on a thread of its own.
+ * The log gets a line for each: the command, who gave it, and what became of it, but no client's id and no
+ * invitation's code.
  */
 
 #include "server/admin.h"

@@ -220,6 +220,47 @@ static void test_socket(Fixture *f, gconstpointer data)
     g_assert_cmpint(admin_socket_start(deep, &f->admin, &s), ==, -ENAMETOOLONG);
 }
 
+/* Each command is in the log once it has been answered, with nothing that tells clients or a code. */
+static void test_log(Fixture *f, gconstpointer data)
+{
+    const AdminRequest revoke = {.kind = ADMIN_INVITE_REVOKE, .number = 1};
+    _cleanup_(buf_done) Buf error = BUF_MAX(1000);
+    _cleanup_(fd_closep) int fd = -1;
+    g_autofree char *path = NULL, *log = NULL,
+                    *by = g_strdup_printf("User %u asked for ", (unsigned)geteuid());
+    AdminSocket *s = NULL;
+    int saved = dup(STDERR_FILENO), file = g_file_open_tmp(NULL, &path, NULL);
+    g_assert_true(saved >= 0 && file >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    (void)fd_close(file);
+    int started = admin_socket_start(f->store.folder, &f->admin, &s);
+    int block = ask(f, ADMIN_CLIENT_BLOCK, "bob@relay.example", &error);
+    int show = ask(f, ADMIN_CLIENT_SHOW, "carol@relay.example", &error);
+    int create = ask(f, ADMIN_INVITE_CREATE, NULL, &error);
+    g_autofree char *code = g_strdup(text(f, 0, "code"));
+    int64_t which = number(f, 0, "number");
+    int connected = admin_socket_connect(f->store.folder, &fd);
+    int revoked = admin_socket_ask(fd, &revoke, keep, f, &error);
+    send_raw(f, "nonsense\n", 9);
+    g_assert_true(g_file_get_contents(path, &log, NULL, NULL));
+    s = admin_socket_stop(s);
+    g_assert_cmpint(dup2(saved, STDERR_FILENO), >=, 0);
+    (void)fd_close(saved);
+    (void)unlink(path);
+    g_assert_true(started == 0 && block == 0 && show == HMSG_ERROR_BAD_PACKAGE && create == 0 && which == 1);
+    g_assert_true(connected == 0 && revoked == 0);
+    const char *const lines[] = {"client-block: done\n", "client-show: there is no such",
+                                 "invite-create: done\n", "invite-revoke of number 1: done\n", "(unknown): "};
+    for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
+        g_autofree char *line = g_strconcat(by, lines[i], NULL);
+        if (!strstr(log, line))
+            g_error("The log lacks '%s': %s", line, log);
+    }
+    g_assert_null(strstr(log, "bob"));
+    g_assert_null(strstr(log, "carol"));
+    g_assert_null(strstr(log, code));
+    g_assert_null(strstr(log, "nonsense"));
+}
+
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
@@ -227,5 +268,6 @@ int main(int argc, char *argv[])
     g_test_add("/admin/clients", Fixture, NULL, set_up, test_clients, tear_down);
     g_test_add("/admin/invites", Fixture, NULL, set_up, test_invites, tear_down);
     g_test_add("/admin/socket", Fixture, NULL, set_up, test_socket, tear_down);
+    g_test_add("/admin/log", Fixture, NULL, set_up, test_log, tear_down);
     return g_test_run();
 }

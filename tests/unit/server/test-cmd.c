@@ -254,11 +254,81 @@ static void test_restore(void)
     lost_done(&l);
 }
 
+static char *source(const char *path)
+{
+    g_autofree char *name = g_build_filename(g_getenv("HMSG_SOURCE"), path, NULL);
+    char *text = NULL;
+
+    g_assert_true(g_file_get_contents(name, &text, NULL, NULL));
+    return text;
+}
+
+/* Each word that matches in the synopsis of the manual page is in the completions of all shells. */
+static void expect_words(const char *synopsis, const char *pattern)
+{
+    static const char *const paths[] = {"server/completions/hmsg-relay.bash",
+                                        "server/completions/hmsg-relay.zsh",
+                                        "server/completions/hmsg-relay.fish"};
+    g_autoptr(GRegex) regex = g_regex_new(pattern, G_REGEX_MULTILINE, 0, NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(paths); i++) {
+        g_autoptr(GMatchInfo) match = NULL;
+        g_autofree char *text = source(paths[i]);
+        unsigned n = 0;
+
+        g_regex_match(regex, synopsis, 0, &match);
+        for (; g_match_info_matches(match); n++) {
+            g_autofree char *words = g_match_info_fetch(match, 1);
+            g_auto(GStrv) each = g_strsplit_set(words, " |", -1);
+
+            for (char **word = each; *word; word++)
+                if (!strstr(text, *word))
+                    g_error("%s lacks %s", paths[i], *word);
+            g_match_info_next(match, NULL);
+        }
+        g_assert_cmpuint(n, >, 5);
+    }
+}
+
+/* What bash offers behind these words, the last of which has only begun. */
+static void expect_offer(const char *words, const char *expected)
+{
+    g_autofree char *file =
+        g_build_filename(g_getenv("HMSG_SOURCE"), "server/completions/hmsg-relay.bash", NULL);
+    g_autofree char *script = g_strdup_printf("source %s; COMP_WORDS=(hmsg-relay %s); "
+                                              "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _hmsg_relay; "
+                                              "echo \"${COMPREPLY[*]}\"",
+                                              file, words);
+    const char *argv[] = {"/bin/bash", "-c", script, NULL};
+    g_autofree char *out = NULL;
+
+    g_assert_cmpint(test_run(argv, NULL, NULL, &out, NULL), ==, 0);
+    g_assert_cmpstr(g_strchomp(out), ==, expected);
+}
+
+static void test_completions(void)
+{
+    g_autofree char *manual = source("docs/hmsg-relay.8");
+    char *end = strstr(manual, ".Sh DESCRIPTION");
+
+    g_assert_nonnull(end);
+    *end = 0;
+    expect_words(manual, "^\\.Cm (.*)$");
+    expect_words(manual, "Fl -([a-z]+)");
+    expect_offer("st", "store");
+    expect_offer("client ''", "list show block unblock delete");
+    expect_offer("invite create --u", "--uses");
+    expect_offer("key rotate --", "--config --now");
+    expect_offer("store rekey --", "--config");
+    expect_offer("invite create --uses ''", "");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/cmd/usage", test_usage);
     g_test_add_func("/server/cmd/init", test_init);
     g_test_add_func("/server/cmd/restore", test_restore);
+    g_test_add_func("/server/cmd/completions", test_completions);
     return g_test_run();
 }
