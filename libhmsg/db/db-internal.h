@@ -19,3 +19,5 @@ int db_error(sqlite3 *handle, int code);
 /* Brings the schema to the version of the program, or (readers) checks that it is. */
 int db_schema_upgrade(Db *db, const DbSchema *schema);
 int db_schema_check(Db *db, const DbSchema *schema);
+/* As db_copy does, but the new store is sealed and the old one is not. All of it is in memory meanwhile. */
+int db_copy_sealed(Db *db, const char *path, const DbSeal *seal);

@@ -325,19 +325,51 @@ static int copy_pages(Db *from, Db *to)
     return r != 0 ? r : -EIO;
 }
 
-int db_copy(Db *db, const char *path)
+static int copy_to(Db *db, const char *path, const DbSeal *seal)
 {
     _cleanup_(db_closep) Db *to = NULL;
-    if (db->sealed)
-        return -ENOTSUP;
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
     (void)fd_close(fd);
-    int r = open_handle(path, true, NULL, &to);
+    int r = open_handle(path, true, seal, &to);
+    if (r == 0 && seal)
+        r = configure_sealed(to);
     if (r == 0)
         r = db_exec(to, "PRAGMA synchronous=FULL");
     return r == 0 ? copy_pages(db, to) : r;
+}
+
+int db_copy(Db *db, const char *path)
+{
+    return db->sealed ? -ENOTSUP : copy_to(db, path, NULL);
+}
+
+/* VACUUM attaches a store in memory. */
+static int vacuum(Db *db)
+{
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 1);
+    int r = db_exec(db, "VACUUM");
+    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+    return r;
+}
+
+/* Its pages have to be less full first: in memory, since the disk would have one more copy in clear. */
+int db_copy_sealed(Db *db, const char *path, const DbSeal *seal)
+{
+    _cleanup_(db_closep) Db *between = NULL;
+    int reserved = DB_SEAL_RESERVED;
+    int r = open_handle(":memory:", true, NULL, &between);
+    if (r == 0)
+        r = copy_pages(db, between);
+    if (r == 0 &&
+        sqlite3_file_control(between->handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved) != SQLITE_OK)
+        r = -EIO;
+    if (r == 0)
+        r = db_exec(between, "PRAGMA temp_store=MEMORY");
+    if (r == 0)
+        r = vacuum(between);
+    return r == 0 ? copy_to(between, path, seal) : r;
 }
 
 int db_checkpoint(Db *db)
@@ -358,13 +390,10 @@ int db_checkpoint_try(Db *db)
     return r;
 }
 
-/* VACUUM attaches a store in memory. */
 int db_reseal(Db *db)
 {
     if (!db->sealed)
         return -ENOTSUP;
-    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 1);
-    int r = db_exec(db, "VACUUM");
-    (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
+    int r = vacuum(db);
     return r == 0 ? db_checkpoint(db) : r;
 }

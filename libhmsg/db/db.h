@@ -105,6 +105,13 @@ int64_t db_last_row_id(const Db *db);
  * its way. What an error leaves, the next call goes on with. */
 int db_reseal(Db *db);
 
+/* Makes a store in clear a sealed one, to be opened with seal then; call it before each db_open of such a
+ * store, for it also ends what a crash has interrupted. One that is sealed already, is empty or is not there
+ * stays as it is. After an error or a crash the store is whole, sealed or as before. What was in clear is
+ * overwritten; a disk may keep copies all the same (flash memory, snapshots), and those of its log.
+ * -EBUSY: it is open somewhere. HMSG_ERROR_STORAGE_FULL, -ENOSPC: no room for both. */
+int db_seal_file(const char *path, const DbSchema *schema, const DbSeal *seal);
+
 /* PRAGMA integrity_check and foreign_key_check; -EBADMSG: damaged. Reads everything. */
 int db_check(Db *db);
 /* Makes a new store of what this one holds at this moment, on disk when it returns; its name is not. Writers
