@@ -34,6 +34,8 @@ typedef struct SealPlace {
 int seal_page(const DbSeal *s, const SealPlace *at, const uint8_t *page, uint8_t *ret);
 /* -EBADMSG: of no key of ours, changed, or of another place. page == ret is allowed. */
 int seal_open_page(const DbSeal *s, const SealPlace *at, const uint8_t *page, uint8_t *ret);
+/* Does it say that it is of a key of ours? Not proven. */
+bool seal_names_key(const DbSeal *s, const uint8_t *page);
 
 /* A head keeps its size, and so has no tag: what is wrong in it is found by SQLite's checksums and by the tag
  * of its page. It has the key of that page, since no key is changed within a transaction; page: as it is on

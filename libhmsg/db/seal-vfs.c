@@ -11,6 +11,7 @@
 #include "libhmsg/db/seal-internal.h"
 
 #define LOG_HEAD_SIZE 32u
+#define STORE_HEAD_SIZE 100u
 #define FRAME_SIZE (SEAL_HEAD_SIZE + DB_SEAL_PAGE_SIZE)
 #define NOWHERE UINT64_MAX
 
@@ -38,6 +39,23 @@ static int write_real(SealFile *f, const void *data, size_t n, uint64_t offset)
     return real(f)->pMethods->xWrite(real(f), data, (int)n, (sqlite3_int64)offset);
 }
 
+/* SQLite asks for the head of the store before it looks at the log. When the machine stopped while the first
+ * page was carried over, only the log has that page whole: then it gets what the head of each sealed store
+ * says about pages, finds the page in the log, or is refused when it asks for all of it. Not with a key that
+ * is none of the page's: that would find nothing in the log, and remove it. */
+static bool rescue_head(const SealFile *f, const uint8_t *page, uint8_t *ret, size_t n, uint64_t offset)
+{
+    static const uint8_t of_pages[] = {DB_SEAL_PAGE_SIZE >> 8, 0, 2, 2, DB_SEAL_RESERVED, 64, 32, 32};
+    static const char magic[16] = "SQLite format 3";
+
+    if (offset != 0 || n != STORE_HEAD_SIZE || !seal_names_key(f->seal, page))
+        return false;
+    memset(ret, 0, n);
+    memcpy(ret, magic, sizeof(magic));
+    memcpy(ret + sizeof(magic), of_pages, sizeof(of_pages));
+    return true;
+}
+
 /* The store, in whatever pieces. */
 static int read_store(SealFile *f, uint8_t *ret, size_t n, uint64_t offset)
 {
@@ -55,7 +73,7 @@ static int read_store(SealFile *f, uint8_t *ret, size_t n, uint64_t offset)
         if (code != SQLITE_OK)
             return code;
         if (seal_open_page(f->seal, &at, page, page) != 0)
-            return SQLITE_IOERR_DATA;
+            return rescue_head(f, page, ret, n, offset) ? SQLITE_OK : SQLITE_IOERR_DATA;
         memcpy(ret, page + from, part);
         bytes_wipe(page, sizeof(page));
         ret += part;

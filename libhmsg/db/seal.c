@@ -110,6 +110,11 @@ static const SealKey *find_key(const DbSeal *s, const uint8_t *page)
     return NULL;
 }
 
+bool seal_names_key(const DbSeal *s, const uint8_t *page)
+{
+    return find_key(s, page) != NULL;
+}
+
 /* What a page is bound to besides its key: which file, where, and in the log for which page of the store. */
 typedef struct Bound {
     uint8_t bytes[1 + sizeof(uint64_t) + BOUND_HEAD];

@@ -277,6 +277,46 @@ static void test_log(Fixture *f, gconstpointer data)
     g_assert_cmpint(before, <, 10);
 }
 
+/* Half of the first page is of before and half of after: the log has it whole. */
+static void test_torn(Fixture *f, gconstpointer data)
+{
+    static const off_t torn[] = {0, 20, 512, 2048, DB_SEAL_PAGE_SIZE - 5};
+    g_autofree char *crashed = g_build_filename(f->folder, "crashed.db", NULL);
+    g_autofree char *crashed_log = g_strconcat(crashed, "-wal", NULL);
+    _cleanup_(db_seal_freep) DbSeal *other = NULL;
+    const DbOptions options = {.seal = f->seal};
+    struct stat st;
+    Db *db = NULL;
+
+    g_assert_cmpint(db_seal_new(f->keys[1], &other), ==, 0);
+    const DbOptions others = {.seal = other};
+    g_assert_cmpint(db_checkpoint(f->db), ==, 0);
+    insert(f, 0, 20);
+    for (size_t i = 0; i < G_N_ELEMENTS(torn); i++) {
+        copy(f->path, crashed);
+        copy(f->log, crashed_log);
+        g_assert_cmpint(stat(crashed_log, &st), ==, 0);
+        change_byte(crashed, torn[i]);
+        /* a key that is wrong does the log no harm */
+        g_assert_cmpint(db_open(crashed, &schema, &others, &db), ==, -EBADMSG);
+        off_t size = st.st_size;
+        g_assert_cmpint(stat(crashed_log, &st), ==, 0);
+        g_assert_cmpint(st.st_size, ==, size);
+        g_assert_cmpint(db_open(crashed, &schema, &options, &db), ==, 0);
+        int64_t n = 0;
+        g_assert_cmpint(count(db, "SELECT count(*) FROM birds", &n), ==, 0);
+        g_assert_cmpint(n, ==, 20);
+        g_assert_cmpint(db_check(db), ==, 0);
+        db = db_close(db);
+        /* which has also carried it over; without a log it is simply damaged */
+        g_assert_cmpint(db_open(crashed, &schema, &options, &db), ==, 0);
+        db = db_close(db);
+        g_assert_cmpint(access(crashed_log, F_OK), <, 0);
+        change_byte(crashed, torn[i]);
+        g_assert_cmpint(db_open(crashed, &schema, &options, &db), ==, -EBADMSG);
+    }
+}
+
 /* Writes until it is killed, and tells by a byte of each commit. */
 static void write_until_killed(Fixture *f, int fd)
 {
@@ -382,10 +422,11 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(Fixture *, gconstpointer);
     } tests[] = {
-        {"/seal/hidden", test_hidden},     {"/seal/other-key", test_other_key},
-        {"/seal/changed", test_changed},   {"/seal/moved", test_moved},
-        {"/seal/log", test_log},           {"/seal/killed", test_killed},
-        {"/seal/resealed", test_resealed}, {"/seal/full", test_full},
+        {"/seal/hidden", test_hidden},   {"/seal/other-key", test_other_key},
+        {"/seal/changed", test_changed}, {"/seal/moved", test_moved},
+        {"/seal/log", test_log},         {"/seal/torn", test_torn},
+        {"/seal/killed", test_killed},   {"/seal/resealed", test_resealed},
+        {"/seal/full", test_full},
     };
 
     g_test_init(&argc, &argv, NULL);
