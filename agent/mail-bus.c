@@ -592,6 +592,7 @@ const sd_bus_vtable mail_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Sync", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", result),
                             method_sync, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_SIGNAL_WITH_ARGS("Received", SD_BUS_ARGS("s", id), 0),
+    SD_BUS_SIGNAL_WITH_ARGS("RelayRestored", SD_BUS_NO_ARGS, 0),
     SD_BUS_SIGNAL_WITH_ARGS("StateChanged",
                             SD_BUS_ARGS("s", id, "s", recipient, "s", state, "a{sv}", details), 0),
     SD_BUS_VTABLE_END,

@@ -141,11 +141,12 @@ static int append_relay_check(const char *address, const char *relay, const char
 
     a->any = true;
     (void)snprintf(text, sizeof(text), "%.160s: %.40s%s%.300s", address, state, *why ? ": " : "", why);
-    r = sd_bus_message_append(a->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
-                              strcmp(state, "unregistered") == 0
-                                  ? "Register there again: hmsgctl register ADDRESS"
-                              : ok ? ""
-                                   : "Mail waits at the relay and in the outbox meanwhile");
+    r = sd_bus_message_append(
+        a->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
+        strcmp(state, "unregistered") == 0          ? "Register there again: hmsgctl register ADDRESS"
+        : strcmp(state, "connected") == 0 && *error ? "Ask those you wrote to lately whether all has come"
+        : ok                                        ? ""
+                                                    : "Mail waits at the relay and in the outbox meanwhile");
     return r < 0 ? r : 0;
 }
 

@@ -140,6 +140,7 @@ struct Relays {
             *registration_delete, *registration_at;
         DbStatement *guest_put, *guest_trim, *guest_delete, *guests_due;
         DbStatement *pins_find, *pins_announce, *pins_keep, *pins_follow;
+        DbStatement *ticks_get, *ticks_put;
         DbStatement *own_put, *own_by_skid, *own_by_kid, *recovered_put, *recovered;
     } sql;
 };
@@ -196,6 +197,13 @@ int pins_announced(Connection *c, const RelayStatement *s);
  * former has named, then q goes on there, else it ends with UNTRUSTED. */
 int pins_follow(RelaysRequest *q);
 int pins_refuse(RelaysRequest *q);
+
+/* relays-ticks.c */
+/* Has the relay, as a statement of it says that was verified, gone back to a former state? Then that is told,
+ * and remembered. */
+int ticks_check(Connection *c, const RelayStatement *s);
+/* Within the time that a message may wait. */
+bool ticks_went_back(const Relays *r, const char *relay);
 
 /* relays-known.c: finds q->connection for q->asked, at once or after a probe; then request_proceed. */
 int known_resolve(RelaysRequest *q);

@@ -91,9 +91,12 @@ int relays_each_registration(Relays *r, relays_registration_t f, void *userdata)
     while ((e = db_step(s, &row)) == 0 && row) {
         const char *relay = db_column_text(s, 1, NULL);
         const Connection *c = connection_find(r, relay);
+        const char *error = c ? c->error : "";
 
+        if (!*error && ticks_went_back(r, relay))
+            error = "It has gone back to a former state: what it had accepted may be lost";
         e = f(db_column_text(s, 0, NULL), c ? c->there : relay, state_name(r, c, db_column_text(s, 2, NULL)),
-              c ? c->error : "", userdata);
+              error, userdata);
         if (e != 0)
             return e;
     }

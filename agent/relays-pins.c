@@ -72,7 +72,8 @@ int pins_announced(Connection *c, const RelayStatement *s)
 /* What we called by its new pin before we knew that it is the same relay. */
 static int rename_rows(Relays *r, const char *from, const char *to)
 {
-    static const char *const tables[] = {"registrations", "contacts", "inbox", "done", "outbox", "guests"};
+    static const char *const tables[] = {"registrations", "contacts", "inbox",      "done",
+                                         "outbox",        "guests",   "relay_ticks"};
     int e = 0;
 
     for (size_t i = 0; e == 0 && i < ELEMENTSOF(tables); i++) {

@@ -319,7 +319,8 @@ static int remember_statement(Connection *c, const char *statement, size_t n, co
         return r;
     c->online = ec_key_ref(s->online);
     c->online_until = s->exp;
-    return pins_announced(c, s);
+    r = pins_announced(c, s);
+    return r == 0 ? ticks_check(c, s) : r;
 }
 
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret)
@@ -444,6 +445,8 @@ static int prepare(Relays *r)
                                 " ON CONFLICT DO UPDATE SET next = ?3"},
         {&r->sql.pins_keep, "INSERT OR IGNORE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
         {&r->sql.pins_follow, "INSERT OR REPLACE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
+        {&r->sql.ticks_get, "SELECT tick, id, signed, back FROM relay_ticks WHERE relay = ?1"},
+        {&r->sql.ticks_put, "INSERT OR REPLACE INTO relay_ticks VALUES(?1, ?2, ?3, ?4, ?5)"},
         {&r->sql.registrations, "SELECT address, relay, kid FROM registrations ORDER BY relay, address"},
         {&r->sql.registration_get, "SELECT relay FROM registrations WHERE address = ?1"},
         {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
@@ -513,6 +516,8 @@ Relays *relays_free(Relays *r)
     (void)db_statement_free(r->sql.pins_announce);
     (void)db_statement_free(r->sql.pins_keep);
     (void)db_statement_free(r->sql.pins_follow);
+    (void)db_statement_free(r->sql.ticks_get);
+    (void)db_statement_free(r->sql.ticks_put);
     (void)db_statement_free(r->sql.registrations);
     (void)db_statement_free(r->sql.registration_get);
     (void)db_statement_free(r->sql.registration_put);

@@ -124,6 +124,12 @@ struct Store {
     " serial INTEGER PRIMARY KEY AUTOINCREMENT, host_port TEXT NOT NULL, pin TEXT NOT NULL,"                 \
     " root TEXT NOT NULL, next TEXT, UNIQUE(host_port, pin));"
 
+/* The last tick that each relay told of, and when it signed that; back: when one was seen that does not
+ * follow on the one before. */
+#define SCHEMA_TICKS                                                                                         \
+    "CREATE TABLE relay_ticks(relay TEXT PRIMARY KEY, tick INTEGER NOT NULL, id BLOB NOT NULL,"              \
+    " signed INTEGER NOT NULL, back INTEGER NOT NULL) WITHOUT ROWID;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -132,6 +138,7 @@ static const char *const steps[] = {
     SCHEMA_ACCESS,
     SCHEMA_RECOVERED,
     SCHEMA_PINS,
+    SCHEMA_TICKS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

@@ -60,6 +60,12 @@ static int on_key(sd_bus_message *message, void *userdata, sd_bus_error *error)
     return 0;
 }
 
+static int on_restored(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    add_event(userdata, json_pack("{s:s}", "event", "relay-restored"));
+    return 0;
+}
+
 static const char *text_of(const json_t *event, const char *key)
 {
     const char *text = json_string_value(json_object_get(event, key));
@@ -81,6 +87,10 @@ static int describe(const json_t *event, Buf *line)
         return buf_printf(line,
                           "A contact has recovered its address with new keys: %s; compare the fingerprint",
                           text_of(event, "kid"));
+    if (strcmp(kind, "relay-restored") == 0)
+        return buf_append_string(line,
+                                 "A relay has gone back to a former state, and may have lost messages; see"
+                                 " hmsgctl status");
     if (strcmp(kind, "state") == 0)
         return buf_printf(line, "Message %s to %s is %s", text_of(event, "id"), text_of(event, "recipient"),
                           text_of(event, "state"));
@@ -164,6 +174,7 @@ static int subscribe(Monitor *m)
         sd_bus_message_handler_t handler;
     } signals[] = {
         {"org.hmsg.Agent1.Mail", "Received", on_received},
+        {"org.hmsg.Agent1.Mail", "RelayRestored", on_restored},
         {"org.hmsg.Agent1.Mail", "StateChanged", on_state},
         {"org.hmsg.Agent1.Contacts", "KeyChanged", on_key},
     };

@@ -23,6 +23,7 @@
 #include "server/monitor.h"
 #include "server/relay-key-next.h"
 #include "server/sandbox.h"
+#include "server/ticks.h"
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
 #define RENEW_CHECK_ACCURACY 5000000u
@@ -123,6 +124,18 @@ static void look_at_age(Daemon *d, int64_t now)
                     age / SECONDS_PER_DAY);
 }
 
+/* Without a new one the last is told again. */
+static void tick(Daemon *d)
+{
+    Ticks t;
+    int r = ticks_advance(d->options->data, &t);
+
+    if (r == 0)
+        relay_key_set_ticks(d->key, &t);
+    else
+        log_error("%s/ticks: %s", d->options->data, problem_text(r));
+}
+
 /* Takes the identity key's time: never on a loop. */
 static int renew(Daemon *d, int64_t now)
 {
@@ -130,6 +143,7 @@ static int renew(Daemon *d, int64_t now)
 
     read_next(d, now);
     look_at_age(d, now);
+    tick(d);
     r = relay_key_renew(d->key, now);
     if (r == 0)
         r = d->tls ? tls_renew(d->tls, now) : tls_new(d->key, d->options->relay.host, now, &d->tls);

@@ -28,6 +28,7 @@ struct RelayKey {
     bool has_next;
     uint8_t next_pin[PIN_SIZE];
     char *successions;
+    Ticks ticks;
 };
 
 int relay_key_from_evp(EVP_PKEY *pkey, RelayKey **ret)
@@ -156,12 +157,20 @@ int relay_key_set_next(RelayKey *k, const uint8_t *pin, const char *successions)
     return 0;
 }
 
-/* What the statement says of the next key, and what goes with it. */
+void relay_key_set_ticks(RelayKey *k, const Ticks *ticks)
+{
+    pthread_mutex_lock(&k->lock);
+    k->ticks = *ticks;
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* What the statement says of the next key and of the ticks, and what goes with it. */
 static int take_next(RelayKey *k, RelayStatement *s, char **ret_successions)
 {
     pthread_mutex_lock(&k->lock);
     s->has_next_pin = k->has_next;
     memcpy(s->next_pin, k->next_pin, PIN_SIZE);
+    s->ticks = k->ticks;
     *ret_successions = strdup(k->successions ? k->successions : "");
     pthread_mutex_unlock(&k->lock);
     return *ret_successions ? 0 : -ENOMEM;

@@ -42,6 +42,9 @@ int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **
  * a JSON array of the statements by which keys have named the next one. */
 int relay_key_set_next(RelayKey *k, const uint8_t *pin, const char *successions);
 
+/* What the statement says from the next relay_key_renew on of the state that the relay is in. */
+void relay_key_set_ticks(RelayKey *k, const Ticks *ticks);
+
 /* One online key and the statement about it; does not change. */
 typedef struct OnlineKey OnlineKey;
 

@@ -90,6 +90,8 @@
 #define ROTATION_CHAIN_MAX 64u /* such changes that a relay keeps of an address, the newest */
 #define ROTATION_KEYS_MAX 128u /* superseded pairs of keys in one chain */
 #define SUCCESSIONS_MAX 16u    /* changes of its identity key that a relay tells of, the newest */
+#define TICK_SIZE 8u           /* the id of a tick of a relay */
+#define TICKS_MAX 16u          /* that it tells of, the newest */
 #define SUCCESSIONS_SIZE_MAX (48u * 1024u) /* of their JSON array */
 #define RECOVERY_KEYS_MAX 2u               /* that one identity names: more do not fit into JWS_SIZE_MAX */
 #define GENERATION_MAX ((1ull << 53) - 1)  /* exact in every JSON reader */

@@ -5,6 +5,39 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/statement-internal.h"
 
+int ticks_put(json_t *j, const Ticks *t)
+{
+    if (t->number == 0)
+        return 0;
+    if (t->number > GENERATION_MAX || t->n < 1 || t->n > TICKS_MAX)
+        return -EINVAL;
+    int r = json_put_number(j, "tick", (int64_t)t->number);
+    return r == 0 ? json_put_bytes(j, "ticks", t->ids, t->n * TICK_SIZE) : r;
+}
+
+int ticks_get(const json_t *j, Ticks *ret)
+{
+    _cleanup_(buf_done) Buf ids = BUF_MAX(TICKS_MAX * TICK_SIZE);
+    Ticks t = {};
+    int64_t number = 0;
+    if (!json_has(j, "tick") && !json_has(j, "ticks")) {
+        *ret = t;
+        return 0;
+    }
+    int r = json_get_number(j, "tick", 1, (int64_t)GENERATION_MAX, &number);
+    if (r == 0)
+        r = json_get_buf(j, "ticks", &ids);
+    if (r == HMSG_ERROR_TOO_LARGE || (r == 0 && (ids.size == 0 || ids.size % TICK_SIZE != 0)))
+        r = HMSG_ERROR_BAD_PACKAGE;
+    if (r != 0)
+        return r;
+    t.number = (uint64_t)number;
+    t.n = ids.size / TICK_SIZE;
+    memcpy(t.ids, ids.data, ids.size);
+    *ret = t;
+    return 0;
+}
+
 int relay_statement_prepare(const RelayStatement *s, JwsDraft *ret)
 {
     uint8_t pin[PIN_SIZE];
@@ -26,6 +59,8 @@ int relay_statement_prepare(const RelayStatement *s, JwsDraft *ret)
         r = json_put_number(j, "exp", s->exp);
     if (r == 0 && s->has_next_pin)
         r = json_put_bytes(j, "next_pin", s->next_pin, PIN_SIZE);
+    if (r == 0)
+        r = ticks_put(j, &s->ticks);
     return r == 0 ? statement_draft(j, JWS_PS256, JWS_RELAY, rsa_key_thumbprint(s->identity), ret) : r;
 }
 
@@ -81,7 +116,8 @@ static int get_online(const json_t *j, EcKey **ret)
 int relay_statement_parse(const char *text, size_t n, const uint8_t pin[static PIN_SIZE], int64_t now,
                           RelayStatement *ret)
 {
-    static const char *const names[] = {"pin", "spki", "online", "nbf", "exp", "next_pin", NULL};
+    static const char *const names[] = {"pin",      "spki", "online", "nbf", "exp",
+                                        "next_pin", "tick", "ticks",  NULL};
     _cleanup_(json_decrefp) json_t *j = NULL;
     _cleanup_(relay_statement_done) RelayStatement s = {};
     int r = statement_open_relay(text, n, JWS_RELAY, pin, names, &j, &s.identity);
@@ -93,6 +129,8 @@ int relay_statement_parse(const char *text, size_t n, const uint8_t pin[static P
         s.has_next_pin = true;
         r = json_get_bytes(j, "next_pin", s.next_pin, PIN_SIZE);
     }
+    if (r == 0)
+        r = ticks_get(j, &s.ticks);
     if (r != 0)
         return r;
     memcpy(s.pin, pin, PIN_SIZE);

@@ -127,6 +127,17 @@ int login_response_parse(const char *text, size_t n, const EcKey *online, const 
                          const uint8_t skid[static KID_SIZE], const uint8_t nonce[static NONCE_SIZE],
                          int64_t now, LoginResponse *ret);
 
+/* Ticks of a relay: it counts them, and draws an id for each, so that it cannot go back to a former state
+ * without being seen. number 0: it tells none. */
+typedef struct Ticks {
+    uint64_t number; /* of the last one */
+    uint8_t ids[TICKS_MAX][TICK_SIZE];
+    size_t n; /* ids[0] is the last one's, and so on backwards */
+} Ticks;
+/* The members "tick" and "ticks" of an object; none when number is 0. */
+int ticks_put(json_t *j, const Ticks *t);
+int ticks_get(const json_t *j, Ticks *ret);
+
 /* The relay's identity key vouches for its online key. */
 typedef struct RelayStatement {
     uint8_t pin[PIN_SIZE];
@@ -135,6 +146,7 @@ typedef struct RelayStatement {
     int64_t nbf, exp;
     bool has_next_pin;
     uint8_t next_pin[PIN_SIZE];
+    Ticks ticks;
 } RelayStatement;
 int relay_statement_prepare(const RelayStatement *s, JwsDraft *ret); /* computes pin from identity */
 int relay_statement_parse(const char *text, size_t n, const uint8_t pin[static PIN_SIZE], int64_t now,

@@ -229,6 +229,79 @@ static void test_by_hand(MailPair *p, gconstpointer data)
     g_assert_cmpstr(text, ==, "At the new one");
 }
 
+static void copy_folder(const char *from, const char *to)
+{
+    const char *const argv[] = {"cp", "-a", from, to, NULL};
+
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+}
+
+static unsigned times_told(const char *log)
+{
+    g_autofree char *text = mail_log(log);
+    unsigned n = 0;
+
+    for (const char *at = text; (at = strstr(at, "relay-restored")); at++)
+        n++;
+    return n;
+}
+
+static bool shows_restored(SceneUser *u)
+{
+    json_t *status = scene_ctl_json(u, "status", NULL);
+    const json_t *relay = json_array_get(json_object_get(status, "relays"), 0);
+    bool shows = strstr(mail_fact(relay, "error"), "former state") != NULL;
+
+    g_assert_nonnull(relay);
+    json_decref(status);
+    return shows;
+}
+
+/* data is what the relay has from now on. */
+static void put_back(const MailPair *p, const char *data)
+{
+    g_autofree char *there = relay_file(p, "data");
+
+    scene_relay_stop(p->scene);
+    test_folder_remove(g_strdup(there));
+    copy_folder(data, there);
+    scene_relay_start(p->scene);
+}
+
+/* The relay comes back as it was before: whoever was there since is told, whichever way the copy was made. */
+static void test_restored(MailPair *p, gconstpointer data)
+{
+    g_autofree char *there = relay_file(p, "data"), *copy = relay_file(p, "copy"),
+                    *backup = relay_file(p, "backup");
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *config = relay_file(p, "relay.conf"), *log = NULL;
+    g_autoptr(TestProcess) monitor = mail_monitor(p->scene, p->alice, "monitor.log", &log);
+
+    scene_relay_stop(p->scene);
+    copy_folder(there, copy);
+    scene_relay_start(p->scene);
+    expect_mail(p->alice, p->bob, "After the copy");
+    scene_relay_stop(p->scene);
+    scene_relay_start(p->scene);
+    expect_mail(p->alice, p->bob, "A restart is nothing new");
+    g_assert_cmpuint(times_told(log), ==, 0);
+    g_assert_false(shows_restored(p->alice));
+    const char *const make[] = {relay, "store", "backup", backup, "--config", config, NULL};
+    g_assert_cmpint(test_run(make, NULL, NULL, NULL, NULL), ==, 0);
+
+    put_back(p, copy);
+    TEST_AWAIT(times_told(log) == 1);
+    TEST_AWAIT(is_connected(p->alice));
+    g_assert_true(shows_restored(p->alice));
+    TEST_AWAIT(shows_restored(p->bob));
+    expect_mail(p->alice, p->bob, "It goes on");
+    g_assert_cmpuint(times_told(log), ==, 1);
+
+    put_back(p, backup);
+    TEST_AWAIT(times_told(log) == 2);
+    expect_mail(p->bob, p->alice, "And on");
+}
+
 /* The power may go at any time of a change: there is one key then, and what is stored opens with it. */
 static void test_killed(MailPair *p, gconstpointer data)
 {
@@ -259,7 +332,7 @@ int main(int argc, char **argv)
     } tests[] = {
         {"/relay-key/announced", test_announced}, {"/relay-key/missed", test_missed},
         {"/relay-key/thief", test_thief},         {"/relay-key/by-hand", test_by_hand},
-        {"/relay-key/killed", test_killed},
+        {"/relay-key/restored", test_restored},   {"/relay-key/killed", test_killed},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -40,6 +40,7 @@ struct FakeCourier {
     EVP_PKEY *next_private; /* announced */
     uint8_t next_pin[PIN_SIZE];
     char *successions;
+    Ticks ticks;
     uint8_t nonces[FAKE_NONCES][NONCE_SIZE]; /* handed out lately */
     unsigned n_nonces;
     uint8_t nonce[NONCE_SIZE]; /* of the request that was read last */

@@ -56,6 +56,7 @@ char *fake_relay_statement(FakeCourier *f)
     _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
     int64_t now = clock_realtime();
     RelayStatement s = {.identity = f->identity, .online = f->online, .nbf = now, .exp = now + 3600};
+    s.ticks = f->ticks;
     s.has_next_pin = f->next_private != NULL;
     memcpy(s.next_pin, f->next_pin, PIN_SIZE);
     EVP_PKEY *key = f->fault == FAULT_STATEMENT ? test_rsa_new(2048) : f->identity_private;
@@ -273,6 +274,15 @@ void fake_courier_announce(FakeCourier *f)
     f->next_private = test_rsa_new(2048);
     g_assert_cmpint(rsa_key_from_evp(f->next_private, &public), ==, 0);
     g_assert_cmpint(rsa_key_pin(public, f->next_pin), ==, 0);
+}
+
+void fake_courier_tick(FakeCourier *f, uint64_t number, uint8_t id)
+{
+    f->ticks.number = number > 0 ? number : f->ticks.number + 1;
+    if (f->ticks.n < TICKS_MAX)
+        f->ticks.n++;
+    memmove(f->ticks.ids[1], f->ticks.ids[0], (f->ticks.n - 1) * TICK_SIZE);
+    memset(f->ticks.ids[0], id, TICK_SIZE);
 }
 
 static void sign_succession(FakeCourier *f, EVP_PKEY *signer)

@@ -44,6 +44,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeCourier, fake_courier_free)
 void fake_courier_fault(FakeCourier *f, Fault fault);
 /* The relay says which key it will have next. */
 void fake_courier_announce(FakeCourier *f);
+/* Its next tick, with this id; of the ticks before it says the same as before. number 0: the next one. */
+void fake_courier_tick(FakeCourier *f, uint64_t number, uint8_t id);
 /* It has another key: the one announced, or a new one. signer: whose statement says so; NULL: nobody's. */
 typedef enum Signer {
     SIGNER_NONE,

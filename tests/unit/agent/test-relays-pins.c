@@ -163,6 +163,54 @@ static void test_old_address(Fixture *f, gconstpointer data)
     g_assert_cmpstr(o.relay, ==, fake_courier_relay(f->courier));
 }
 
+/* How often was it told that a relay has gone back? */
+static unsigned times_told(Fixture *f)
+{
+    g_autofree char *emitted = fake_courier_emitted(f->courier);
+    unsigned n = 0;
+
+    for (const char *at = emitted; (at = strstr(at, "RelayRestored")); at++)
+        n++;
+    return n;
+}
+
+static void test_ticks(Fixture *f, gconstpointer data)
+{
+    /* as long as each follows on the one before, and when some were missed */
+    for (uint8_t i = 1; i < 4; i++) {
+        fake_courier_tick(f->courier, 0, i);
+        g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    }
+    fake_courier_tick(f->courier, 0, 4);
+    fake_courier_tick(f->courier, 0, 5);
+    restart(f);
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    for (uint8_t i = 6; i < 6 + 2 * TICKS_MAX; i++)
+        fake_courier_tick(f->courier, 0, i);
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    g_assert_cmpuint(times_told(f), ==, 0);
+    g_assert_false(ticks_went_back(f->m->relays, f->first));
+}
+
+static void test_other_tick(Fixture *f, gconstpointer data)
+{
+    fake_courier_tick(f->courier, 0, 1);
+    fake_courier_tick(f->courier, 0, 2);
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    /* the second was another one, and there is a third */
+    fake_courier_tick(f->courier, 2, 3);
+    fake_courier_tick(f->courier, 3, 4);
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    g_assert_cmpuint(times_told(f), ==, 1);
+    g_assert_true(ticks_went_back(f->m->relays, f->first));
+    /* once, and known still after a restart */
+    restart(f);
+    fake_courier_tick(f->courier, 0, 5);
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    g_assert_cmpuint(times_told(f), ==, 0);
+    g_assert_true(ticks_went_back(f->m->relays, f->first));
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -172,6 +220,7 @@ int main(int argc, char **argv)
         {"/relays-pins/announced", test_announced}, {"/relays-pins/signed", test_signed},
         {"/relays-pins/refused", test_refused},     {"/relays-pins/thief", test_thief},
         {"/relays-pins/stolen", test_stolen},       {"/relays-pins/old-address", test_old_address},
+        {"/relays-pins/ticks", test_ticks},         {"/relays-pins/other-tick", test_other_tick},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -109,6 +109,40 @@ static void test_forged(void)
     json_decref(array);
 }
 
+/* What a relay says of its ticks comes out of its statement again; other forms are refused. */
+static void test_ticks(void)
+{
+    static const char *const bad[] = {
+        "{\"tick\":1}",
+        "{\"ticks\":\"AAAAAAAAAAA\"}",
+        "{\"tick\":0,\"ticks\":\"AAAAAAAAAAA\"}",
+        "{\"tick\":1,\"ticks\":\"\"}",
+        "{\"tick\":1,\"ticks\":\"AAAA\"}",
+        "{\"tick\":\"1\",\"ticks\":\"AAAAAAAAAAA\"}",
+    };
+    RelayStatement s = {
+        .identity = publics[0], .nbf = NOW, .exp = NOW + 60, .ticks = {.number = 77, .n = TICKS_MAX}};
+    _cleanup_(relay_statement_done) RelayStatement got = {0};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+    Ticks t;
+
+    memset(s.ticks.ids, 7, sizeof(s.ticks.ids));
+    g_assert_cmpint(ec_key_generate(&s.online), ==, 0);
+    g_assert_cmpint(relay_statement_prepare(&s, &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, keys[0], &jws), ==, 0);
+    g_assert_cmpint(relay_statement_parse(buf_text(&jws), jws.size, pins[0], NOW, &got), ==, 0);
+    g_assert_cmpuint(got.ticks.number, ==, 77);
+    g_assert_cmpmem(got.ticks.ids, got.ticks.n * TICK_SIZE, s.ticks.ids, sizeof(s.ticks.ids));
+    (void)ec_key_free(s.online);
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        _cleanup_(json_decrefp) json_t *j = NULL;
+
+        g_assert_cmpint(json_parse_object(bad[i], strlen(bad[i]), &j), ==, 0);
+        g_assert_cmpint(ticks_get(j, &t), ==, HMSG_ERROR_BAD_PACKAGE);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int r;
@@ -122,6 +156,7 @@ int main(int argc, char **argv)
     g_test_add_func("/succession/one", test_one);
     g_test_add_func("/succession/follow", test_follow);
     g_test_add_func("/succession/forged", test_forged);
+    g_test_add_func("/succession/ticks", test_ticks);
     r = g_test_run();
     for (size_t i = 0; i < KEYS; i++) {
         (void)rsa_key_free(publics[i]);

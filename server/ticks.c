@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/ticks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
+#include "libhmsg/wire/json.h"
+
+#define FILE_SIZE_MAX 4096u
+
+static int read_ticks(const char *path, Ticks *ret)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(FILE_SIZE_MAX);
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    int r = file_read(AT_FDCWD, path, &text);
+
+    *ret = (Ticks){0};
+    if (r == -ENOENT)
+        return 0;
+    if (r == 0)
+        r = json_parse_object(buf_text(&text), text.size, &j);
+    if (r == 0)
+        r = ticks_get(j, ret);
+    return r > 0 || (r == 0 && ret->number == 0) ? -EBADMSG : r;
+}
+
+static int write_ticks(const char *path, const Ticks *t)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(FILE_SIZE_MAX);
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    int r = ticks_put(j, t);
+
+    if (r == 0)
+        r = json_write(j, &text);
+    return r == 0 ? file_write_atomic(AT_FDCWD, path, text.data, text.size, 0600, false) : r;
+}
+
+int ticks_advance(const char *folder, Ticks *ret)
+{
+    _cleanup_(freep) char *path = NULL;
+    Ticks t;
+    int r = string_printf(&path, "%s/ticks", folder);
+
+    if (r == 0)
+        r = read_ticks(path, &t);
+    if (r != 0)
+        return r;
+    if (t.n == TICKS_MAX)
+        t.n--;
+    memmove(t.ids[1], t.ids[0], t.n * TICK_SIZE);
+    t.n++;
+    t.number++;
+    r = crypto_random(t.ids[0], TICK_SIZE);
+    if (r == 0)
+        r = write_ticks(path, &t);
+    if (r == 0)
+        *ret = t;
+    return r;
+}
