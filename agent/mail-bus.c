@@ -15,7 +15,8 @@
 
 /* Of all methods; each reads those that it has. */
 typedef struct Options {
-    const char *invite, *subject, *file_name, *job, *box;
+    RelaysInvite invite;
+    const char *subject, *file_name, *job, *box;
     bool trust_relay, fresh, allow_unknown;
     uint64_t expires_in, after;
 } Options;
@@ -28,7 +29,7 @@ typedef struct Options {
 static int read_options(sd_bus_message *m, const BusOption *options, size_t n, Options *ret,
                         sd_bus_error *error)
 {
-    *ret = (Options){.box = "inbox"};
+    *ret = (Options){.box = "inbox", .invite.fd = -1};
     return bus_read_options(m, options, n, ret, error);
 }
 
@@ -109,7 +110,9 @@ static void on_registered(int r, const char *detail, const RelaysResult *result,
 
 static int method_register(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    static const BusOption names[] = {OPTION(invite, 's'), OPTION(trust_relay, 'b')};
+    static const BusOption names[] = {{"invite", 's', offsetof(Options, invite.text)},
+                                      {"invite_fd", 'h', offsetof(Options, invite.fd)},
+                                      OPTION(trust_relay, 'b')};
     _cleanup_(call_freep) Call *c = NULL;
     Manager *m = userdata;
     const char *address;
@@ -124,7 +127,7 @@ static int method_register(sd_bus_message *message, void *userdata, sd_bus_error
     if (r == 0)
         r = call_new(m, message, &c);
     if (r == 0)
-        r = relays_register(m->relays, address, o.invite, o.trust_relay, on_registered, c, &c->relays);
+        r = relays_register(m->relays, address, &o.invite, o.trust_relay, on_registered, c, &c->relays);
     return call_begun(&c, r, error);
 }
 
@@ -161,7 +164,6 @@ static int append_registration(const char *address, const char *relay, const cha
                                void *userdata)
 {
     int r = sd_bus_message_append(userdata, "(sss)", address, relay, state);
-
     return r < 0 ? r : 0;
 }
 
@@ -200,7 +202,6 @@ static void on_sent(int r, const char *detail, const char *id, void *userdata)
 static void on_progress(uint64_t done, uint64_t total, void *userdata)
 {
     Call *c = userdata;
-
     (void)request_progress(c->request, c->job, done, total);
 }
 

@@ -51,6 +51,24 @@ int memfd_read(int fd, size_t min, size_t max, Secret **ret)
     return 0;
 }
 
+int memfd_read_text(int fd, size_t min, size_t max, Secret **ret)
+{
+    _cleanup_(secret_freep) Secret *bytes = NULL;
+    _cleanup_(secret_freep) Secret *text = NULL;
+    int r = memfd_read(fd, min, max, &bytes);
+
+    if (r == 0 && !is_text(secret_bytes(bytes), secret_size(bytes)))
+        r = HMSG_ERROR_INVALID_ARGS;
+    if (r == 0)
+        r = secret_new(secret_size(bytes) + 1, &text);
+    if (r != 0)
+        return r;
+    memcpy(secret_data(text), secret_bytes(bytes), secret_size(bytes));
+    secret_data(text)[secret_size(bytes)] = 0;
+    *ret = TAKE_PTR(text);
+    return 0;
+}
+
 int pin_read_fd(int fd, Secret **ret)
 {
     _cleanup_(secret_freep) Secret *pin = NULL;

@@ -30,6 +30,9 @@ int pin_parameters_new(PinParameters *ret);
  * INVALID_ARGS: it is none, or has another size. */
 int memfd_read(int fd, size_t min, size_t max, Secret **ret);
 
+/* Reads text of min to max bytes without control characters in the same way; *ret ends with a 0 byte more. */
+int memfd_read_text(int fd, size_t min, size_t max, Secret **ret);
+
 /* Reads a PIN out of a memfd (memfd_create(2), which cannot block a reader), from its beginning.
  * INVALID_ARGS: none, or no PIN of PIN_SIZE_MIN..PIN_SIZE_MAX bytes without control characters. */
 int pin_read_fd(int fd, Secret **ret);

@@ -98,7 +98,7 @@ struct RelaysRequest {
     uint64_t size, expires, after;
     uint8_t *ids; /* ID_SIZE bytes each */
     size_t n_ids;
-    char *invite;
+    Secret *invite;       /* a text, with its 0 byte */
     char *stored_address; /* of a registration, as it is stored */
 
     /* what a rotation holds on its way */

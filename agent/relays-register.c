@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/pin.h"
 #include "agent/relays-internal.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
@@ -99,7 +100,8 @@ static int send_registration(RelaysRequest *q, const uint8_t *answer)
     if (r >= 0 && q->method == REGISTER_ROTATE)
         r = sd_bus_message_append_basic(call, 's', buf_text(&q->steps));
     else if (r >= 0)
-        r = q->invite ? sd_bus_message_append(call, "a{sv}", 1, "invite", "s", q->invite)
+        r = q->invite ? sd_bus_message_append(call, "a{sv}", 1, "invite", "s",
+                                              (const char *)secret_bytes(q->invite))
                       : sd_bus_message_append(call, "a{sv}", 0);
     if (r < 0) {
         sd_bus_message_unref(call);
@@ -322,8 +324,24 @@ static int begin_registration(RelaysRequest *q)
     return rotate_first(q, enter);
 }
 
-int relays_register(Relays *r, const char *address, const char *invite, bool trust_relay, relays_done_t done,
-                    void *userdata, RelaysRequest **ret)
+static int take_invite(RelaysRequest *q, const RelaysInvite *invite)
+{
+    if (!invite)
+        return 0;
+    if (invite->text && invite->fd >= 0)
+        return HMSG_ERROR_INVALID_ARGS;
+    if (invite->fd >= 0)
+        return memfd_read_text(invite->fd, 1, INVITE_SIZE_MAX, &q->invite);
+    if (!invite->text)
+        return 0;
+    size_t n = strlen(invite->text);
+    if (n == 0 || n > INVITE_SIZE_MAX)
+        return HMSG_ERROR_INVALID_ARGS;
+    return secret_new_copy(invite->text, n + 1, &q->invite);
+}
+
+int relays_register(Relays *r, const char *address, const RelaysInvite *invite, bool trust_relay,
+                    relays_done_t done, void *userdata, RelaysRequest **ret)
 {
     _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
     int e;
@@ -333,8 +351,8 @@ int relays_register(Relays *r, const char *address, const char *invite, bool tru
         e = request_alloc(r, &q);
     if (e == 0)
         e = begin(q, address, done, userdata);
-    if (e == 0 && invite)
-        e = string_printf(&q->invite, "%s", invite);
+    if (e == 0)
+        e = take_invite(q, invite);
     if (e != 0)
         return e;
     q->trust_relay = trust_relay;

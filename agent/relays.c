@@ -56,7 +56,7 @@ RelaysRequest *relays_request_free(RelaysRequest *q)
     detach(q);
     (void)fd_close(q->fd);
     free(q->ids);
-    free(q->invite);
+    (void)secret_free(q->invite);
     free(q->stored_address);
     buf_done(&q->challenge);
     buf_done(&q->identity_statement);

@@ -86,10 +86,16 @@ typedef struct RelaysResult {
 /* result is NULL unless r is 0. */
 typedef void (*relays_done_t)(int r, const char *detail, const RelaysResult *result, void *userdata);
 
-/* address: name@host[:port][#PIN]; invite may be NULL. Enters our keys, with a mailbox, and stores it.
- * ALREADY_EXISTS: the name is somebody else's. UNTRUSTED, NO_IDENTITY, LOCKED, TPM_*, DENIED. */
-int relays_register(Relays *r, const char *address, const char *invite, bool trust_relay, relays_done_t done,
-                    void *userdata, RelaysRequest **ret);
+/* The code of an invitation: text (NULL: none) or in a memfd (-1: none), not both. INVALID_ARGS. */
+typedef struct RelaysInvite {
+    const char *text;
+    int fd;
+} RelaysInvite;
+/* address: name@host[:port][#PIN]; invite may be NULL, and is read at once. Enters our keys, with a mailbox,
+ * and stores it. ALREADY_EXISTS: the name is somebody else's. UNTRUSTED, NO_IDENTITY, LOCKED, TPM_*, DENIED.
+ */
+int relays_register(Relays *r, const char *address, const RelaysInvite *invite, bool trust_relay,
+                    relays_done_t done, void *userdata, RelaysRequest **ret);
 /* NOT_FOUND: not registered. A relay that does not know us any more is no failure. */
 int relays_unregister(Relays *r, const char *address, relays_done_t done, void *userdata,
                       RelaysRequest **ret);

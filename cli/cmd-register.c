@@ -31,16 +31,16 @@ static int list(Ctl *ctl)
 }
 
 /* The code that the relay's operator has given out, if there is one. */
-static int get_invite(Ctl *ctl, Secret **ret)
+static int get_invite(Ctl *ctl, int *ret_fd)
 {
     if (!ctl_given(ctl, OPTION_INVITE) && !ctl_given(ctl, OPTION_INVITE_FD))
         return 0;
-    return pin_get_text(ctl, OPTION_INVITE_FD, "Code of the invitation: ", ret);
+    return pin_get(ctl, OPTION_INVITE_FD, "Code of the invitation: ", false, ret_fd);
 }
 
 static int enter(Ctl *ctl, const char *address)
 {
-    _cleanup_(secret_freep) Secret *invite = NULL;
+    _cleanup_(pin_done) int invite = -1;
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(json_unrefp) json_t *result = NULL;
@@ -52,8 +52,7 @@ static int enter(Ctl *ctl, const char *address)
     if (r != 0)
         return r;
     hmsg_call_string(call, address);
-    if (invite)
-        hmsg_call_option_string(call, "invite", (const char *)secret_bytes(invite));
+    hmsg_call_option_fd(call, "invite_fd", invite);
     if (ctl_given(ctl, OPTION_TRUST_RELAY))
         hmsg_call_option_bool(call, "trust_relay", true);
     r = ctl_call_run(ctl, call, &reply);

@@ -210,19 +210,6 @@ int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd
     return r == 0 ? make_memfd(ctl, line, size, ret_fd) : r;
 }
 
-int pin_get_text(Ctl *ctl, OptionId from, const char *prompt, Secret **ret)
-{
-    _cleanup_(secret_freep) Secret *line = NULL;
-    size_t size = 0;
-    int r = get_line(ctl, from, prompt, false, &line, &size);
-
-    if (r != 0)
-        return r;
-    memset(secret_data(line) + size, 0, secret_size(line) - size); /* size is at most PIN_MAX */
-    *ret = TAKE_PTR(line);
-    return 0;
-}
-
 bool pin_can_ask(void)
 {
     _cleanup_(fd_closep) int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);

@@ -11,8 +11,6 @@
 /* Up to the first line break. from: the option that names a descriptor. twice: a new PIN, which is typed
  * twice. *ret_fd is for pin_done. INVALID_ARGS: nobody to ask, no such descriptor, too short or too long. */
 int pin_get(Ctl *ctl, OptionId from, const char *prompt, bool twice, int *ret_fd);
-/* The same as text, for what goes to the agent as such: *ret ends with a 0 byte. */
-int pin_get_text(Ctl *ctl, OptionId from, const char *prompt, Secret **ret);
 /* There is a terminal to ask on. */
 bool pin_can_ask(void);
 /* Overwrites and closes it, or any memfd with a secret. */

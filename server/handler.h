@@ -77,8 +77,6 @@ struct HandlerWrite {
 /* Takes w, whatever it returns. */
 int handler_write_start(HandlerWrite *w, HttpRequest *r);
 
-#define INVITE_SIZE_MAX 256u
-
 /* What somebody sends who wants to enter keys here. */
 typedef struct Application {
     json_t *body;                             /* owns the texts */

@@ -8,7 +8,6 @@
 
 #define FETCH_SIZE_MAX ATTACHMENT_SIZE_MAX
 #define LIST_ANSWER_SIZE_MAX (256u * 1024u) /* of LIST_MAX messages */
-#define INVITE_SIZE_MAX 256u
 
 /* calls-relay.c */
 int call_probe(Courier *c, sd_bus_message *m, const char *host_port, sd_bus_error *error);

@@ -93,6 +93,7 @@
 #define TICK_SIZE 8u           /* the id of a tick of a relay */
 #define TICKS_MAX 16u          /* that it tells of, the newest */
 #define SUCCESSIONS_SIZE_MAX (48u * 1024u) /* of their JSON array */
+#define INVITE_SIZE_MAX 256u               /* bytes: the code of an invitation */
 #define RECOVERY_KEYS_MAX 2u               /* that one identity names: more do not fit into JWS_SIZE_MAX */
 #define GENERATION_MAX ((1ull << 53) - 1)  /* exact in every JSON reader */
 

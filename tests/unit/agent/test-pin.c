@@ -80,6 +80,16 @@ static void test_read(void)
     g_assert_cmpint(read_memfd("1234\n", 5, &none), ==, HMSG_ERROR_INVALID_ARGS);
     g_assert_cmpint(read_memfd("12\0004", 4, &none), ==, HMSG_ERROR_INVALID_ARGS);
 
+    _cleanup_(secret_freep) Secret *text = NULL;
+    _cleanup_(fd_closep) int fd = memfd_create("text", MFD_CLOEXEC);
+    g_assert_cmpint(write(fd, "code", 4), ==, 4);
+    g_assert_cmpint(memfd_read_text(fd, 1, 3, &none), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(memfd_read_text(fd, 5, 9, &none), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(memfd_read_text(fd, 1, 4, &text), ==, 0);
+    g_assert_cmpmem(secret_bytes(text), secret_size(text), "code", 5);
+    g_assert_cmpint(write(fd, "\t", 1), ==, 1);
+    g_assert_cmpint(memfd_read_text(fd, 1, 9, &none), ==, HMSG_ERROR_INVALID_ARGS);
+
     /* what a reader may have to wait for */
     g_assert_cmpint(pipe2(ends, O_CLOEXEC), ==, 0);
     g_assert_cmpint(write(ends[1], "1234", 4), ==, 4);

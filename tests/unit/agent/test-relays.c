@@ -3,6 +3,8 @@
 /* Relays through a courier that answers as the test says: what is believed, and what is not. */
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "agent/courier-link.h"
 #include "agent/relays-internal.h"
@@ -184,6 +186,33 @@ static void do_register(Fixture *f, const char *name, Outcome *o)
     double_run(f->d, &o->done);
 }
 
+/* What is no code of an invitation is refused before anybody is asked. */
+static void test_invite(Fixture *f, gconstpointer data)
+{
+    g_autofree char *address = g_strdup_printf("alice@%s", fake_courier_relay(f->courier));
+    g_autofree char *large = g_strnfill(INVITE_SIZE_MAX + 1, 'x');
+    _cleanup_(fd_closep) int code = memfd_create("code", MFD_CLOEXEC);
+    _cleanup_(fd_closep) int empty = memfd_create("empty", MFD_CLOEXEC);
+    const RelaysInvite bad[] = {{"code", code}, {NULL, empty}, {NULL, STDIN_FILENO}, {"", -1}, {large, -1}};
+    const RelaysInvite good[] = {{NULL, code}, {"code", -1}};
+    RelaysRequest *q = NULL;
+    Outcome o = {0};
+
+    g_assert_cmpint(write(code, "code", 4), ==, 4);
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_cmpint(relays_register(f->m->relays, address, &bad[i], false, on_done, &o, &q), ==,
+                        HMSG_ERROR_INVALID_ARGS);
+    g_assert_null(q);
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
+        outcome_clear(&o);
+        g_assert_cmpint(relays_register(f->m->relays, address, &good[i], false, on_done, &o, &q), ==, 0);
+        double_run(f->d, &o.done);
+        g_assert_cmpint(o.r, ==, 0);
+        q = relays_request_free(q);
+    }
+    outcome_clear(&o);
+}
+
 static void test_register(Fixture *f, gconstpointer data)
 {
     _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
@@ -353,6 +382,7 @@ int main(int argc, char **argv)
         {"/relays/lies", test_lies},
         {"/relays/unreachable", test_unreachable},
         {"/relays/register", test_register},
+        {"/relays/invite", test_invite},
         {"/relays/oracle", test_oracle},
         {"/relays/registration-lies", test_registration_lies},
         {"/relays/login", test_login},
