@@ -20,12 +20,16 @@ void tpm_template_import(TPM2B_PUBLIC *template);
 #define KEY_TEMPLATES_OURS 8u
 #define KEY_TEMPLATES 10u
 TpmKeyUse tpm_template_nth(unsigned n, TPM2B_PUBLIC *ret);
+/* What holds TPM_SEALED_SIZE bytes: keyedhash without a scheme, whose unique field is a digest. */
+void tpm_template_sealed(TPM2B_PUBLIC *ret);
+int tpm_sealed_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
+                          const TpmKeyPolicy *policy, TpmKeyFile **ret);
 /* The storage key: ECC P-256, as the TSS2 key file format has it (unique x and y of size 0). */
 void tpm_template_srk(TPM2B_PUBLIC *ret);
 /* Is this public area the template but for its unique field? */
 bool tpm_template_is_srk(const TPM2B_PUBLIC *public);
 /* The same for a key of ours, of either use, guarded or not, from outside or not, bound (to whatever) or
- * not. */
+ * not; and for what is sealed. */
 bool tpm_template_is_key(const TPM2B_PUBLIC *public);
 /* The Name of a public area with nameAlg SHA-256 (TPM 2.0 Part 1, section 16). */
 int tpm_public_name(const TPM2B_PUBLIC *public, uint8_t ret[static TPM_NAME_SIZE]);

@@ -38,6 +38,20 @@ void tpm_template_import(TPM2B_PUBLIC *template)
         ~(TPMA_OBJECT)(TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN);
 }
 
+void tpm_template_sealed(TPM2B_PUBLIC *ret)
+{
+    *ret = (TPM2B_PUBLIC){
+        .publicArea =
+            {
+                .type = TPM2_ALG_KEYEDHASH,
+                .nameAlg = TPM2_ALG_SHA256,
+                .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+                                    TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA,
+                .parameters.keyedHashDetail.scheme.scheme = TPM2_ALG_NULL,
+            },
+    };
+}
+
 void tpm_template_srk(TPM2B_PUBLIC *ret)
 {
     *ret = (TPM2B_PUBLIC){
@@ -94,9 +108,24 @@ static bool same_area(const TPM2B_PUBLIC *x, const TPM2B_PUBLIC *y)
            memcmp(a, b, a_size) == 0; /* public */
 }
 
+static bool is_sealed(const TPM2B_PUBLIC *public)
+{
+    TPM2B_PUBLIC template;
+
+    tpm_template_sealed(&template);
+    template.publicArea.unique.keyedHash = public->publicArea.unique.keyedHash;
+    if (public->publicArea.authPolicy.size == TPM_DIGEST_SIZE) {
+        template.publicArea.authPolicy = public->publicArea.authPolicy;
+        template.publicArea.objectAttributes &= ~(TPMA_OBJECT)TPMA_OBJECT_USERWITHAUTH;
+    }
+    return same_area(public, &template);
+}
+
 bool tpm_template_is_key(const TPM2B_PUBLIC *public)
 {
     TPM2B_PUBLIC template;
+    if (public->publicArea.type == TPM2_ALG_KEYEDHASH)
+        return is_sealed(public);
     if (public->publicArea.type != TPM2_ALG_RSA)
         return false;
     for (unsigned i = 0; i < KEY_TEMPLATES_OURS; i++) {

@@ -23,6 +23,7 @@
  * authorization value, policy (keyfile-policy.c), parent the owner hierarchy (0x40000001), where readers make
  * the storage key themselves. */
 static const uint8_t der_type[] = {0x06, 0x06, 0x67, 0x81, 0x05, 0x0a, 0x01, 0x03};
+static const uint8_t der_type_sealed[] = {0x06, 0x06, 0x67, 0x81, 0x05, 0x0a, 0x01, 0x05};
 static const uint8_t der_empty_auth[] = {0xa0, 0x03, 0x01, 0x01, 0xff};
 static const uint8_t der_parent[] = {0x02, 0x04, 0x40, 0x00, 0x00, 0x01};
 /* SubjectPublicKeyInfo (RFC 3279, section 2.3.1) around a modulus of 2048 bits, and its exponent 65537. */
@@ -63,6 +64,16 @@ static void set_spki(TpmKeyFile *k, const uint8_t *modulus)
     memcpy(k->spki + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail));
 }
 
+static int set_name(TpmKeyFile *k)
+{
+    k->name[0] = TPM2_ALG_SHA256 >> 8;
+    k->name[1] = TPM2_ALG_SHA256 & 0xff;
+    return EVP_Q_digest(NULL, "SHA256", NULL, k->public + SIZE_FIELD, k->public_size - SIZE_FIELD,
+                        k->name + 2, NULL) == 1
+               ? 0
+               : -ENOMEM;
+}
+
 /* Compares with what the template looks like on the wire, which ends with the modulus: nothing is parsed. A
  * key with an authorization value is guarded; one that is guarded may have lost its value. */
 static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
@@ -96,14 +107,32 @@ static int read_public(TpmKeyFile *k, const uint8_t *public, size_t n)
         k->public_size = size;
         memcpy(k->public, public, size);
         set_spki(k, modulus);
-        k->name[0] = TPM2_ALG_SHA256 >> 8;
-        k->name[1] = TPM2_ALG_SHA256 & 0xff;
-        return EVP_Q_digest(NULL, "SHA256", NULL, public + SIZE_FIELD, size - SIZE_FIELD, k->name + 2,
-                            NULL) == 1
-                   ? 0
-                   : -ENOMEM;
+        return set_name(k);
     }
     return -EBADMSG;
+}
+
+/* The same for what is sealed, which ends with a digest. */
+static int read_sealed(TpmKeyFile *k, const uint8_t *public, size_t n)
+{
+    TPM2B_PUBLIC template;
+    uint8_t expected[sizeof(TPM2B_PUBLIC)];
+    size_t size = 0;
+    int r;
+
+    tpm_template_sealed(&template);
+    r = k->bound ? tpm_template_bind(&k->policy, &template) : 0;
+    if (r < 0)
+        return r;
+    template.publicArea.unique.keyedHash.size = TPM_DIGEST_SIZE;
+    if (Tss2_MU_TPM2B_PUBLIC_Marshal(&template, expected, sizeof(expected), &size) != TSS2_RC_SUCCESS)
+        return -ENOMEM;
+    if (n != size || memcmp(public, expected, size - TPM_DIGEST_SIZE) != 0) /* public */
+        return -EBADMSG;
+    k->use = TPM_SEALED;
+    k->public_size = size;
+    memcpy(k->public, public, size);
+    return set_name(k);
 }
 
 int tpm_keyfile_from_software(TpmKeyUse use, const void *spki, size_t spki_size, const void *encrypted,
@@ -131,8 +160,10 @@ int tpm_keyfile_from_software(TpmKeyUse use, const void *spki, size_t spki_size,
     return 0;
 }
 
-int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
-                           bool needs_auth, const TpmKeyPolicy *policy, TpmKeyFile **ret)
+typedef int (*read_public_t)(TpmKeyFile *k, const uint8_t *public, size_t n);
+
+static int from_blobs(read_public_t reader, const void *public, size_t public_size, const void *private,
+                      size_t private_size, bool needs_auth, const TpmKeyPolicy *policy, TpmKeyFile **ret)
 {
     const uint8_t *p = private;
 
@@ -147,13 +178,25 @@ int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *p
     k->bound = policy != NULL;
     if (policy)
         k->policy = *policy;
-    int r = read_public(k, public, public_size);
+    int r = reader(k, public, public_size);
     if (r < 0)
         return r;
     memcpy(k->private, private, private_size);
     k->private_size = private_size;
     *ret = TAKE_PTR(k);
     return 0;
+}
+
+int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
+                           bool needs_auth, const TpmKeyPolicy *policy, TpmKeyFile **ret)
+{
+    return from_blobs(read_public, public, public_size, private, private_size, needs_auth, policy, ret);
+}
+
+int tpm_sealed_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
+                          const TpmKeyPolicy *policy, TpmKeyFile **ret)
+{
+    return from_blobs(read_sealed, public, public_size, private, private_size, false, policy, ret);
 }
 
 /* Definite lengths of up to two bytes; whether they are the shortest form the comparison at the end tells. */
@@ -209,7 +252,7 @@ int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret)
 {
     _cleanup_(buf_done) Buf body = BUF_MAX(TPM_KEYFILE_DER_MAX);
     uint8_t policy[TPM_POLICY_DER_MAX];
-    int r = buf_append(&body, der_type, sizeof(der_type));
+    int r = buf_append(&body, k->use == TPM_SEALED ? der_type_sealed : der_type, sizeof(der_type));
 
     if (r == 0 && !k->needs_auth)
         r = buf_append(&body, der_empty_auth, sizeof(der_empty_auth));
@@ -236,7 +279,7 @@ static bool take(const uint8_t **p, size_t *left, const uint8_t *expected, size_
     return true;
 }
 
-int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
+static int from_der(const uint8_t *type, read_public_t reader, const void *der, size_t n, TpmKeyFile **ret)
 {
     _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = NULL;
     _cleanup_(buf_done) Buf again = BUF_MAX(TPM_KEYFILE_DER_MAX);
@@ -245,7 +288,7 @@ int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
     TpmKeyPolicy policy;
 
     if (n > TPM_KEYFILE_DER_MAX || der_read(&p, &left, DER_SEQUENCE, &body, &size) < 0 || left != 0 ||
-        !take(&body, &size, der_type, sizeof(der_type)))
+        !take(&body, &size, type, sizeof(der_type)))
         return -EBADMSG;
     bool needs_auth = !take(&body, &size, der_empty_auth, sizeof(der_empty_auth));
     size_t policy_size = tpm_policy_from_der(body, size, &policy);
@@ -256,8 +299,8 @@ int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
     if (der_read(&body, &size, DER_OCTETS, &public, &public_size) < 0 ||
         der_read(&body, &size, DER_OCTETS, &private, &private_size) < 0 || size != 0)
         return -EBADMSG;
-    int r = tpm_keyfile_from_blobs(public, public_size, private, private_size, needs_auth,
-                                   policy_size > 0 ? &policy : NULL, &k);
+    int r = from_blobs(reader, public, public_size, private, private_size, needs_auth,
+                       policy_size > 0 ? &policy : NULL, &k);
     if (r == 0)
         r = tpm_keyfile_to_der(k, &again);
     if (r < 0)
@@ -266,6 +309,23 @@ int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
         return -EBADMSG;
     *ret = TAKE_PTR(k);
     return 0;
+}
+
+int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret)
+{
+    return from_der(der_type, read_public, der, n, ret);
+}
+
+int tpm_sealed_from_der(const void *der, size_t n, TpmKeyFile **ret)
+{
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *k = NULL;
+    int r = from_der(der_type_sealed, read_sealed, der, n, &k);
+
+    if (r == 0 && (k->needs_auth || (k->bound && k->policy.measured)))
+        r = -EBADMSG;
+    if (r == 0)
+        *ret = TAKE_PTR(k);
+    return r;
 }
 
 static void bio_freep(BIO **bio)

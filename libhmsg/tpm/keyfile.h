@@ -25,7 +25,9 @@
 typedef enum TpmKeyUse {
     TPM_KEY_DECRYPT, /* OAEP SHA-256, empty label */
     TPM_KEY_SIGN,    /* RSAPSS SHA-256 */
+    TPM_SEALED,      /* no key: TPM_SEALED_SIZE bytes that the TPM gives out again */
 } TpmKeyUse;
+#define TPM_SEALED_SIZE 32u
 
 /* Usable while the counter at that NV index (tpm_runner_counter_new) is not above generation. */
 typedef struct TpmKeyPolicy {
@@ -44,12 +46,15 @@ int tpm_keyfile_from_der(const void *der, size_t n, TpmKeyFile **ret);
  * is not empty. policy: NULL for a key without. */
 int tpm_keyfile_from_blobs(const void *public, size_t public_size, const void *private, size_t private_size,
                            bool needs_auth, const TpmKeyPolicy *policy, TpmKeyFile **ret);
+/* What is sealed, which is never taken for a key nor a key for it: TPMKey of the type sealed data
+ * (2.23.133.10.1.5). Without an authorization value; bound or not. Its spki is all zero. */
+int tpm_sealed_from_der(const void *der, size_t n, TpmKeyFile **ret);
 TpmKeyFile *tpm_keyfile_ref(TpmKeyFile *k);
 TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k); /* drops one reference */
 DEFINE_CLEANUP(TpmKeyFile *, tpm_keyfile_free)
 
 int tpm_keyfile_to_pem(const TpmKeyFile *k, Buf *ret);
-int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret);
+int tpm_keyfile_to_der(const TpmKeyFile *k, Buf *ret); /* of what is sealed as well */
 
 TpmKeyUse tpm_keyfile_use(const TpmKeyFile *k);
 /* emptyAuth is not TRUE in the file: the key wants an authorization value. Wrong ones are counted by the TPM.

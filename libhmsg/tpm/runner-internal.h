@@ -33,6 +33,8 @@ typedef enum WorkKind {
     WORK_DECRYPT,
     WORK_SIGN,
     WORK_CHANGE_AUTH,
+    WORK_SEAL,
+    WORK_UNSEAL,
     WORK_PROBE,
     WORK_RANDOM,
     WORK_COUNTER_NEW,
@@ -53,6 +55,7 @@ typedef struct Work {
     TpmKeyFile *key;
     Secret *auth;                          /* of the key, or of those to be made; NULL: none */
     Secret *new_auth;                      /* change_auth */
+    Secret *to_seal;                       /* seal */
     bool adopted;                          /* create: decrypt_key is there already */
     TpmPrivateKey from_decrypt, from_sign; /* create: prime NULL: the TPM makes it */
     uint8_t ciphertext[TPM_RSA_SIZE];
@@ -74,15 +77,22 @@ typedef struct Work {
     int r;
     TpmProblem problem;
     Secret *secret;
-    TpmKeyFile *decrypt_key, *sign_key;
+    TpmKeyFile *decrypt_key, *sign_key, *sealed;
     uint8_t srk_name[TPM_NAME_SIZE];
     uint8_t data[TPM_RANDOM_MAX];
     size_t data_size;
     TpmFacts facts;
 } Work;
 
+/* key and auth (TPM_AUTH_SIZE bytes) may be NULL; referenced and copied. */
+int work_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, Work **ret);
+/* The same for the use of a key, with the counter that its policy wants. */
+int work_new_use(WorkKind kind, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter, Work **ret);
 Work *work_free(Work *w);
 DEFINE_CLEANUP(Work *, work_free)
+
+/* Puts work, which it takes over, at the end of the queue (runner.c). */
+int runner_submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, TpmJob **ret);
 
 /* What the TPM was doing when it refused: the same code means different things. */
 typedef enum Step {
@@ -173,6 +183,17 @@ bool link_pause(const Link *l, int milliseconds);
 
 /* TPM2_Import of a key as w has it (runner-import.c). */
 TSS2_RC import_key(Work *w, Link *l, TpmKeyUse use, const TpmPrivateKey *key, TpmKeyFile **ret);
+
+/* The key in the TPM, with its authorization value, until work_used lets go of the value; and the session for
+ * its use, with these attributes (runner-work.c). */
+TSS2_RC work_load(Work *w, Link *l, TPMA_SESSION attributes, ESYS_TR *ret);
+void work_used(const Work *w, Link *l, TSS2_RC rc);
+/* Overwrites what the TSS keeps of the last answer, which must have been a good one, and of the stack. */
+void work_wipe(Link *l);
+
+/* What is sealed (runner-seal.c). */
+TSS2_RC seal_run(Work *w, Link *l);
+TSS2_RC unseal_run(Work *w, Link *l);
 
 /* The work on counters (runner-counter.c). */
 TSS2_RC counter_run(Work *w, Link *l);

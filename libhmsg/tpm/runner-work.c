@@ -18,9 +18,11 @@ Work *work_free(Work *w)
     tpm_keyfile_free(w->key);
     tpm_keyfile_free(w->decrypt_key);
     tpm_keyfile_free(w->sign_key);
+    tpm_keyfile_free(w->sealed);
     secret_free(w->secret);
     secret_free(w->auth);
     secret_free(w->new_auth);
+    secret_free(w->to_seal);
     secret_free(w->from_decrypt.prime);
     secret_free(w->from_sign.prime);
     free(w->pcrs);
@@ -45,6 +47,12 @@ __attribute__((noinline)) static void wipe_stack(void)
 {
     uint8_t below[STACK_WIPED];
     bytes_wipe(below, sizeof(below));
+}
+
+void work_wipe(Link *l)
+{
+    wipe_response(l);
+    wipe_stack();
 }
 
 static TSS2_RC create_key(Link *l, TpmKeyUse use, const TpmKeyPolicy *policy, const Secret *auth,
@@ -109,9 +117,7 @@ static void take_plaintext(Work *w, TPM2B_PUBLIC_KEY_RSA *message)
     Esys_Free(message);
 }
 
-/* The key in the TPM, with its authorization value, until used lets go of the value; and the session for its
- * use, with these attributes. */
-static TSS2_RC load(Work *w, Link *l, TPMA_SESSION attributes, ESYS_TR *ret)
+TSS2_RC work_load(Work *w, Link *l, TPMA_SESSION attributes, ESYS_TR *ret)
 {
     TSS2_RC rc = link_session(l, w->bound ? 0 : attributes);
     *ret = l->session;
@@ -128,7 +134,7 @@ static TSS2_RC load(Work *w, Link *l, TPMA_SESSION attributes, ESYS_TR *ret)
 }
 
 /* The TPM makes a policy session blank when a command that it authorized succeeds. */
-static void used(const Work *w, Link *l, TSS2_RC rc)
+void work_used(const Work *w, Link *l, TSS2_RC rc)
 {
     (void)link_authorize(l, NULL);
     if (w->bound)
@@ -157,18 +163,17 @@ static TSS2_RC do_decrypt(Work *w, Link *l)
         return TSS2_RC_SUCCESS;
     }
     ESYS_TR session = ESYS_TR_NONE;
-    TSS2_RC rc = load(w, l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT, &session);
+    TSS2_RC rc = work_load(w, l, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT, &session);
     if (rc != TSS2_RC_SUCCESS || w->r != 0)
         return rc;
     l->step = STEP_DECRYPT;
     memcpy(ciphertext.buffer, w->ciphertext, TPM_RSA_SIZE);
     rc = Esys_RSA_Decrypt(l->esys, l->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &ciphertext,
                           tpm_keyfile_is_open(w->key) ? &oaep : &scheme_of_key, &no_label, &message);
-    used(w, l, rc);
+    work_used(w, l, rc);
     if (rc == TSS2_RC_SUCCESS) {
         take_plaintext(w, message);
-        wipe_response(l);
-        wipe_stack();
+        work_wipe(l);
         return rc;
     }
     bool ask = false;
@@ -191,14 +196,14 @@ static TSS2_RC do_sign(Work *w, Link *l)
         return TSS2_RC_SUCCESS;
     }
     ESYS_TR session = ESYS_TR_NONE; /* a signature is no parameter that could be encrypted */
-    TSS2_RC rc = load(w, l, TPMA_SESSION_DECRYPT, &session);
+    TSS2_RC rc = work_load(w, l, TPMA_SESSION_DECRYPT, &session);
     if (rc != TSS2_RC_SUCCESS || w->r != 0)
         return rc;
     l->step = STEP_USE;
     memcpy(digest.buffer, w->digest, sizeof(w->digest));
     rc = Esys_Sign(l->esys, l->key, session, ESYS_TR_NONE, ESYS_TR_NONE, &digest, &scheme_of_key, &no_ticket,
                    &signature);
-    used(w, l, rc);
+    work_used(w, l, rc);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     if (signature->sigAlg != TPM2_ALG_RSAPSS || signature->signature.rsapss.sig.size != TPM_RSA_SIZE)
@@ -221,7 +226,7 @@ static TSS2_RC do_change_auth(Work *w, Link *l)
     TpmKeyFile **ret = tpm_keyfile_use(w->key) == TPM_KEY_DECRYPT ? &w->decrypt_key : &w->sign_key;
 
     ESYS_TR session = ESYS_TR_NONE;
-    TSS2_RC rc = load(w, l, TPMA_SESSION_DECRYPT, &session);
+    TSS2_RC rc = work_load(w, l, TPMA_SESSION_DECRYPT, &session);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
     l->step = STEP_USE;
@@ -351,6 +356,10 @@ static TSS2_RC attempt(Work *w, Link *l)
         return do_sign(w, l);
     case WORK_CHANGE_AUTH:
         return do_change_auth(w, l);
+    case WORK_SEAL:
+        return seal_run(w, l);
+    case WORK_UNSEAL:
+        return unseal_run(w, l);
     case WORK_PCR_READ:
         return pcr_read(w, l);
     case WORK_RANDOM:

@@ -201,6 +201,8 @@ static void answer(TpmJob *j)
         a.data = w->data;
         a.data_size = w->data_size;
     }
+    if (w->kind == WORK_SEAL && w->r == 0)
+        a.sealed = w->sealed;
     if (w->kind == WORK_COUNTER_NEW && w->r == 0)
         a.counter = &w->counter;
     if (w->kind == WORK_PCR_READ && w->r == 0)
@@ -273,7 +275,7 @@ int tpm_runner_approve(TpmRunner *r, const TpmPcrPolicy *p)
     return copy_pcrs(p, &r->pcrs);
 }
 
-static int submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, TpmJob **ret)
+int runner_submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, TpmJob **ret)
 {
     _cleanup_(work_freep) Work *w = work;
 
@@ -298,7 +300,7 @@ static int submit(TpmRunner *r, Work *work, tpm_done_t done, void *userdata, Tpm
     return 0;
 }
 
-static int work_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, Work **ret)
+int work_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, Work **ret)
 {
     _cleanup_(work_freep) Work *w = calloc(1, sizeof(*w));
     if (!w)
@@ -313,7 +315,7 @@ static int work_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, Work **r
     return r;
 }
 
-static int use_new(WorkKind kind, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter, Work **ret)
+int work_new_use(WorkKind kind, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter, Work **ret)
 {
     const TpmKeyPolicy *policy = tpm_keyfile_policy(key);
     if (policy && (!counter || counter->index != policy->index))
@@ -386,7 +388,7 @@ int tpm_runner_import_keys(TpmRunner *r, const TpmPrivateKey *decrypt, const Tpm
     w->bound = policy != NULL;
     if (policy)
         w->policy = *policy;
-    return submit(r, TAKE_PTR(w), done, userdata, ret);
+    return runner_submit(r, TAKE_PTR(w), done, userdata, ret);
 }
 
 int tpm_runner_adopt_key(TpmRunner *r, TpmKeyFile *decrypt, const TpmPrivateKey *sign, tpm_done_t done,
@@ -400,7 +402,7 @@ int tpm_runner_adopt_key(TpmRunner *r, TpmKeyFile *decrypt, const TpmPrivateKey 
         return e;
     w->adopted = true;
     w->decrypt_key = tpm_keyfile_ref(decrypt);
-    return submit(r, TAKE_PTR(w), done, userdata, ret);
+    return runner_submit(r, TAKE_PTR(w), done, userdata, ret);
 }
 
 static void set_ciphertext(Work *w, const void *ciphertext, size_t n)
@@ -415,46 +417,48 @@ int tpm_runner_decrypt(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const 
                        void *userdata, TpmJob **ret)
 {
     Work *w = NULL;
-    int e = use_new(WORK_DECRYPT, key, auth, counter, &w);
+    int e = work_new_use(WORK_DECRYPT, key, auth, counter, &w);
     if (e != 0)
         return e;
     w->plaintext_size = plaintext_size;
     set_ciphertext(w, ciphertext, n);
-    return submit(r, w, done, userdata, ret);
+    return runner_submit(r, w, done, userdata, ret);
 }
 
 int tpm_runner_decrypt_oaep_sha1(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const void *ciphertext,
                                  size_t n, tpm_done_t done, void *userdata, TpmJob **ret)
 {
     Work *w = NULL;
-    int e = tpm_keyfile_is_software(key) ? use_new(WORK_DECRYPT, key, auth, NULL, &w) : -EINVAL;
+    int e = tpm_keyfile_is_software(key) ? work_new_use(WORK_DECRYPT, key, auth, NULL, &w) : -EINVAL;
     if (e != 0)
         return e;
     w->oaep_sha1 = true;
     set_ciphertext(w, ciphertext, n);
-    return submit(r, w, done, userdata, ret);
+    return runner_submit(r, w, done, userdata, ret);
 }
 
 int tpm_runner_sign(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const TpmCounter *counter,
                     const uint8_t digest[static 32], tpm_done_t done, void *userdata, TpmJob **ret)
 {
     Work *w = NULL;
-    int e = use_new(WORK_SIGN, key, auth, counter, &w);
+    int e = work_new_use(WORK_SIGN, key, auth, counter, &w);
     if (e == 0)
         memcpy(w->digest, digest, sizeof(w->digest));
-    return e == 0 ? submit(r, w, done, userdata, ret) : e;
+    return e == 0 ? runner_submit(r, w, done, userdata, ret) : e;
 }
 
 int tpm_runner_change_auth(TpmRunner *r, TpmKeyFile *key, const Secret *auth, const Secret *new_auth,
                            tpm_done_t done, void *userdata, TpmJob **ret)
 {
     _cleanup_(work_freep) Work *w = NULL;
+    if (tpm_keyfile_use(key) == TPM_SEALED)
+        return -EINVAL;
     if (new_auth && (secret_size(new_auth) != TPM_AUTH_SIZE || !tpm_keyfile_is_guarded(key)))
         return -EINVAL;
     int e = work_new(WORK_CHANGE_AUTH, key, auth, &w);
     if (e == 0 && new_auth)
         e = secret_new_copy(secret_bytes(new_auth), TPM_AUTH_SIZE, &w->new_auth);
-    return e == 0 ? submit(r, TAKE_PTR(w), done, userdata, ret) : e;
+    return e == 0 ? runner_submit(r, TAKE_PTR(w), done, userdata, ret) : e;
 }
 
 int tpm_runner_create_software(TpmRunner *r, const uint8_t salt[static 16], const Secret *auth,
@@ -466,7 +470,7 @@ int tpm_runner_create_software(TpmRunner *r, const uint8_t salt[static 16], cons
         return e;
     w->software = true;
     memcpy(w->salt, salt, sizeof(w->salt));
-    return submit(r, w, done, userdata, ret);
+    return runner_submit(r, w, done, userdata, ret);
 }
 
 int tpm_runner_change_software(TpmRunner *r, TpmKeyFile *key, const Secret *auth,
@@ -483,7 +487,7 @@ int tpm_runner_change_software(TpmRunner *r, TpmKeyFile *key, const Secret *auth
         return e;
     w->software = true;
     memcpy(w->salt, salt, sizeof(w->salt));
-    return submit(r, TAKE_PTR(w), done, userdata, ret);
+    return runner_submit(r, TAKE_PTR(w), done, userdata, ret);
 }
 
 int tpm_runner_probe_software(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
@@ -492,79 +496,14 @@ int tpm_runner_probe_software(TpmRunner *r, tpm_done_t done, void *userdata, Tpm
     int e = work_new(WORK_PROBE, NULL, NULL, &w);
     if (e == 0)
         w->software = true;
-    return e == 0 ? submit(r, w, done, userdata, ret) : e;
-}
-
-int tpm_runner_probe(TpmRunner *r, tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    Work *w = NULL;
-    int e = work_new(WORK_PROBE, NULL, NULL, &w);
-    return e == 0 ? submit(r, w, done, userdata, ret) : e;
-}
-
-int tpm_runner_random(TpmRunner *r, size_t n, tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    if (n > TPM_RANDOM_MAX)
-        return -EINVAL;
-    Work *w = NULL;
-    int e = work_new(WORK_RANDOM, NULL, NULL, &w);
-    if (e != 0)
-        return e;
-    w->data_size = n;
-    return submit(r, w, done, userdata, ret);
-}
-
-int tpm_runner_read_pcrs(TpmRunner *r, uint32_t mask, tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    Work *w = NULL;
-    int e = tpm_pcr_mask_is_valid(mask) ? work_new(WORK_PCR_READ, NULL, NULL, &w) : -EINVAL;
-    if (e != 0)
-        return e;
-    w->pcr_mask = mask;
-    return submit(r, w, done, userdata, ret);
-}
-
-static int start_counter(TpmRunner *r, WorkKind kind, const TpmCounter *c, uint64_t to, tpm_done_t done,
-                         void *userdata, TpmJob **ret)
-{
-    Work *w = NULL;
-    int e = work_new(kind, NULL, NULL, &w);
-    if (e != 0)
-        return e;
-    w->counter_given = c != NULL;
-    if (c)
-        w->counter = *c;
-    w->raise_to = to;
-    return submit(r, w, done, userdata, ret);
-}
-
-int tpm_runner_counter_new(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    return start_counter(r, WORK_COUNTER_NEW, c, 0, done, userdata, ret);
-}
-
-int tpm_runner_counter_read(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata, TpmJob **ret)
-{
-    return start_counter(r, WORK_COUNTER_READ, c, 0, done, userdata, ret);
-}
-
-int tpm_runner_counter_raise(TpmRunner *r, const TpmCounter *c, uint64_t to, tpm_done_t done, void *userdata,
-                             TpmJob **ret)
-{
-    return start_counter(r, WORK_COUNTER_RAISE, c, to, done, userdata, ret);
-}
-
-int tpm_runner_counter_remove(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata,
-                              TpmJob **ret)
-{
-    return start_counter(r, WORK_COUNTER_REMOVE, c, 0, done, userdata, ret);
+    return e == 0 ? runner_submit(r, w, done, userdata, ret) : e;
 }
 
 int tpm_runner_forget(TpmRunner *r)
 {
     Work *w = NULL;
     int e = r->worker ? work_new(WORK_FORGET, NULL, NULL, &w) : 0;
-    return w ? submit(r, w, NULL, NULL, NULL) : e;
+    return w ? runner_submit(r, w, NULL, NULL, NULL) : e;
 }
 
 TpmJob *tpm_job_cancel(TpmJob *j)

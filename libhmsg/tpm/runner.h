@@ -57,7 +57,8 @@ typedef struct TpmFacts {
 typedef struct TpmAnswer {
     int r; /* 0, an HmsgError (TPM_UNAVAILABLE, TPM_LOCKED_OUT, LOCKED, AUTHENTICATION_FAILED) or -errno */
     const TpmProblem *problem; /* never NULL; reason NONE when r is no TPM_… error */
-    Secret *secret;            /* decrypt: the plaintext; the callback may TAKE_PTR it */
+    Secret *secret;            /* decrypt, unseal: the plaintext; the callback may TAKE_PTR it */
+    TpmKeyFile *sealed;        /* seal; take a reference to keep it */
     TpmKeyFile *decrypt_key;   /* create, change_auth; take a reference to keep them */
     TpmKeyFile *sign_key;
     const uint8_t *srk_name; /* create: the parent's Name, to be pinned */
@@ -168,6 +169,15 @@ int tpm_runner_counter_raise(TpmRunner *r, const TpmCounter *c, uint64_t to, tpm
 /* Removes the index; where the owner hierarchy has a password, raises it by one instead. */
 int tpm_runner_counter_remove(TpmRunner *r, const TpmCounter *c, tpm_done_t done, void *userdata,
                               TpmJob **ret);
+
+/* Has the TPM seal a secret of TPM_SEALED_SIZE bytes, for whoever reaches it: there is no authorization
+ * value. policy (NULL: none): binds it to the counter; -EINVAL: to PCRs as well. It goes to the TPM and comes
+ * back encrypted, in the salted session. */
+int tpm_runner_seal(TpmRunner *r, const TpmKeyPolicy *policy, const Secret *secret, tpm_done_t done,
+                    void *userdata, TpmJob **ret);
+/* counter and its errors: as for the use of keys. */
+int tpm_runner_unseal(TpmRunner *r, TpmKeyFile *sealed, const TpmCounter *counter, tpm_done_t done,
+                      void *userdata, TpmJob **ret);
 
 /* The values of these PCRs, the bank of SHA-256. -EINVAL: mask. */
 int tpm_runner_read_pcrs(TpmRunner *r, uint32_t mask, tpm_done_t done, void *userdata, TpmJob **ret);

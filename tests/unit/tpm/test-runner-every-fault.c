@@ -34,6 +34,8 @@ typedef struct Scene {
     TpmPcrPolicy approved;
     TpmCounter counter;
     Keys measured; /* bound to the counter and to PCRs */
+    Secret *secret;
+    TpmKeyFile *sealed; /* bound to the counter */
 } Scene;
 
 typedef struct Fault {
@@ -196,6 +198,38 @@ static int use_measured(Scene *s)
     return a.r;
 }
 
+static int seal(Scene *s, const TpmKeyPolicy *policy, TpmKeyFile **ret)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(tpm_runner_seal(s->runner, policy, s->secret, answer_note, &a, NULL), ==, 0);
+    answer_await(s->runner, &a);
+    g_assert_true(is_clean(&a));
+    g_assert_true((a.r == 0) == (a.sealed != NULL));
+    *ret = g_steal_pointer(&a.sealed);
+    return a.r;
+}
+
+static int unseal(Scene *s)
+{
+    g_auto(Answer) a = {0};
+
+    g_assert_cmpint(tpm_runner_unseal(s->runner, s->sealed, &s->counter, answer_note, &a, NULL), ==, 0);
+    answer_await(s->runner, &a);
+    if (a.r == 0)
+        g_assert_true(secret_equal(a.secret, s->secret));
+    g_assert_true(is_clean(&a));
+    return a.r;
+}
+
+static int seal_and_unseal(Scene *s)
+{
+    _cleanup_(tpm_keyfile_freep) TpmKeyFile *sealed = NULL;
+    int r = seal(s, tpm_keyfile_policy(s->sealed), &sealed), e = unseal(s);
+
+    return r ? r : e;
+}
+
 /* What is flushed, and the connection after it. */
 static int forget(Scene *s)
 {
@@ -327,6 +361,15 @@ static void make_measured(Scene *s)
     oaep_encrypt(s->measured.answer.decrypt_key, PLAINTEXT, PLAINTEXT_SIZE, s->measured.ciphertext);
 }
 
+static void make_sealed(Scene *s)
+{
+    const TpmKeyPolicy *measured = tpm_keyfile_policy(s->measured.answer.decrypt_key);
+    const TpmKeyPolicy policy = {.index = measured->index, .generation = measured->generation};
+
+    g_assert_cmpint(secret_new_random(TPM_SEALED_SIZE, &s->secret), ==, 0);
+    g_assert_cmpint(seal(s, &policy, &s->sealed), ==, 0);
+}
+
 static void free_keys(Keys *k)
 {
     answer_clear(&k->answer);
@@ -346,6 +389,7 @@ static const struct Case {
     {"/tpm/runner-every-fault/import", import, false, 7},
     {"/tpm/runner-every-fault/read-pcrs", read_pcrs, false, 3},
     {"/tpm/runner-every-fault/use-measured", use_measured, false, 7},
+    {"/tpm/runner-every-fault/seal-and-unseal", seal_and_unseal, false, 7},
     {"/tpm/runner-every-fault/probe-and-random", probe_and_random, false, 3},
     {"/tpm/runner-every-fault/forget", forget, false, 3},
 };
@@ -366,6 +410,7 @@ static void test_case(gconstpointer data)
     make_keys(&s, &s.guarded, AUTH);
     make_outside(&s);
     make_measured(&s);
+    make_sealed(&s);
     s.runner = tpm_runner_free(s.runner);
     new_runner(&s);
     g_assert_cmpint(use_guarded(&s), ==, 0); /* the first use since the TPM started takes one command more */
@@ -381,6 +426,8 @@ static void test_case(gconstpointer data)
     free_keys(&s.guarded);
     free_keys(&s.measured);
     secret_free(s.outside.prime);
+    secret_free(s.secret);
+    tpm_keyfile_free(s.sealed);
     EVP_PKEY_free(s.signer);
     test_swtpm_free(s.tpm);
 }

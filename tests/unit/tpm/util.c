@@ -20,6 +20,7 @@ void answer_clear(Answer *a)
     secret_free(a->secret);
     tpm_keyfile_free(a->decrypt_key);
     tpm_keyfile_free(a->sign_key);
+    tpm_keyfile_free(a->sealed);
     memset(a, 0, sizeof(*a));
 }
 
@@ -34,6 +35,7 @@ void answer_note(TpmAnswer *answer, void *userdata)
         a->decrypt_key = tpm_keyfile_ref(answer->decrypt_key);
     if (answer->sign_key)
         a->sign_key = tpm_keyfile_ref(answer->sign_key);
+    a->sealed = answer->sealed ? tpm_keyfile_ref(answer->sealed) : NULL;
     if (answer->srk_name)
         memcpy(a->srk_name, answer->srk_name, TPM_NAME_SIZE);
     a->has_srk_name = answer->srk_name != NULL;

@@ -29,7 +29,7 @@ typedef struct Answer {
     int r;
     TpmProblem problem;
     Secret *secret;
-    TpmKeyFile *decrypt_key, *sign_key;
+    TpmKeyFile *decrypt_key, *sign_key, *sealed;
     bool has_srk_name;
     uint8_t srk_name[TPM_NAME_SIZE];
     uint8_t data[TPM_RANDOM_MAX];
