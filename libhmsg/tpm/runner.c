@@ -44,7 +44,7 @@ struct TpmRunner {
 
 int tpm_silence_logs(void)
 {
-    return setenv("TSS2_LOG", "all+NONE", 0) < 0 ? -errno : 0;
+    return setenv("TSS2_LOG", "all+NONE", 1) < 0 || unsetenv("TSS2_LOGFILE") < 0 ? -errno : 0;
 }
 
 int tpm_runner_new(const TpmRunnerOptions *o, TpmRunner **ret)

@@ -75,8 +75,8 @@ typedef struct TpmAnswer {
  * that starts it. May start and cancel jobs; must not free the runner. */
 typedef void (*tpm_done_t)(TpmAnswer *answer, void *userdata);
 
-/* Call it first thing in main(), before any thread: silences what the TSS writes to standard error, unless
- * the environment has TSS2_LOG. */
+/* Call it first thing in main(), before any thread: silences what the TSS writes to standard error, or to the
+ * file that TSS2_LOGFILE names, whatever the environment says: secrets would be among it. */
 int tpm_silence_logs(void);
 
 int tpm_runner_new(const TpmRunnerOptions *o, TpmRunner **ret);

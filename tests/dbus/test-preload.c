@@ -180,6 +180,25 @@ static void test_environment(TestAgent *a, gconstpointer data)
     agent_stop(a);
 }
 
+/* The TSS can write what it does, with what is secret in it, into a log that the environment names. */
+static void test_tss_log(TestAgent *a, gconstpointer data)
+{
+    g_autofree char *file = g_build_filename(a->folder, "tss.log", NULL);
+    g_autofree char *log = NULL;
+
+    g_setenv("TSS2_LOG", "all+trace", TRUE);
+    g_setenv("TSS2_LOGFILE", file, TRUE);
+    agent_start(a, NULL);
+    g_unsetenv("TSS2_LOG");
+    g_unsetenv("TSS2_LOGFILE");
+    g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
+    agent_stop(a);
+    g_assert_false(g_file_test(file, G_FILE_TEST_EXISTS));
+    g_assert_true(g_file_get_contents(a->log, &log, NULL, NULL));
+    g_assert_null(strstr(log, "trace:"));
+    g_assert_null(strstr(log, "debug:"));
+}
+
 static void test_pinentry(TestAgent *a, gconstpointer data)
 {
     g_autofree char *fake = g_build_filename(a->folder, "pinentry", NULL);
@@ -210,6 +229,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add("/dbus/preload/preload", Fixture, NULL, set_up, test_preload, tear_down);
     g_test_add("/dbus/preload/environment", TestAgent, NULL, agent_set_up, test_environment, agent_tear_down);
+    g_test_add("/dbus/preload/tss-log", TestAgent, NULL, agent_set_up, test_tss_log, agent_tear_down);
     g_test_add("/dbus/preload/pinentry", TestAgent, NULL, agent_set_up, test_pinentry, agent_tear_down);
     return g_test_run();
 }
