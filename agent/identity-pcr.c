@@ -11,6 +11,7 @@
 
 #include "agent/identity-internal.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
 #include "libhmsg/wire/key-import.h"
 
 /* What goes to the thread and comes back. */
@@ -92,18 +93,27 @@ static int store_approval(IdentityWork *w, const TpmPcrPolicy *signed_one,
         (void)snprintf(why, KEY_IMPORT_WHY_SIZE, "This is not the policy key of the identity");
         return HMSG_ERROR_DENIED;
     }
+    if (i->keys->pcrs->mask != signed_one->mask) { /* the identity is another one by now */
+        (void)snprintf(why, KEY_IMPORT_WHY_SIZE,
+                       "The keys are bound to other PCRs than those that were read");
+        return HMSG_ERROR_DENIED;
+    }
     next = malloc(sizeof(*next));
     if (!next)
         return -ENOMEM;
     old = i->keys->pcrs;
     *next = *old;
     add_approval(next, &signed_one->approvals[0]);
-    i->keys->pcrs = next;
-    r = identity_keys_replace(i->m->data_fd, i->keys);
-    if (r == 0)
-        r = tpm_runner_approve(i->runner, next);
-    if (r != 0)
-        i->keys->pcrs = old;
+    r = tpm_runner_approve(i->runner, next);
+    if (r == 0) {
+        i->keys->pcrs = next;
+        r = identity_keys_replace(i->m->data_fd, i->keys);
+        if (r != 0) { /* what is not on disk does not hold */
+            i->keys->pcrs = old;
+            if (tpm_runner_approve(i->runner, old) != 0)
+                log_warning("An approval that could not be stored holds until the agent ends");
+        }
+    }
     free(r == 0 ? old : next);
     return r == -ENOSPC || r == -EDQUOT ? HMSG_ERROR_STORAGE_FULL : r;
 }
