@@ -72,6 +72,8 @@ static int count_end(HttpRequest *r)
     return 0;
 }
 
+static GThread *later; /* has a request, which must be gone before the server is */
+
 static gpointer answer_later(gpointer userdata)
 {
     HttpRequest *r = userdata;
@@ -83,7 +85,7 @@ static gpointer answer_later(gpointer userdata)
 
 static int late_end(HttpRequest *r)
 {
-    g_thread_unref(g_thread_new("later", answer_later, http_request_ref(r)));
+    later = g_thread_new("later", answer_later, http_request_ref(r));
     return 0;
 }
 
@@ -210,6 +212,7 @@ static void test_answers(void)
     g_assert_nonnull(strstr(a.headers->str, "retry-after: 7"));
     g_assert_nonnull(strstr(a.body->str, "in the other thread"));
     answer_clear(&a);
+    (void)g_thread_join(later);
     fixture_stop(&f);
 }
 
