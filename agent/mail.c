@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/bus-util.h"
+#include "agent/checks.h"
 #include "agent/contacts-manage.h"
 #include "agent/identity.h"
 #include "agent/mailbox.h"
@@ -141,12 +142,12 @@ static int append_relay_check(const char *address, const char *relay, const char
 
     a->any = true;
     (void)snprintf(text, sizeof(text), "%.160s: %.40s%s%.300s", address, state, *why ? ": " : "", why);
-    r = sd_bus_message_append(
-        a->reply, "(ssss)", "relay", ok ? "ok" : "warning", text,
-        strcmp(state, "unregistered") == 0          ? "Register there again: hmsgctl register ADDRESS"
-        : strcmp(state, "connected") == 0 && *error ? "Ask those you wrote to lately whether all has come"
-        : ok                                        ? ""
-                                                    : "Mail waits at the relay and in the outbox meanwhile");
+    r = checks_append(a->reply, "relay", ok ? "ok" : "warning", text,
+                      strcmp(state, "unregistered") == 0 ? "Register there again: hmsgctl register ADDRESS"
+                      : strcmp(state, "connected") == 0 && *error
+                          ? "Ask those you wrote to lately whether all has come"
+                      : ok ? NULL
+                           : "Mail waits at the relay and in the outbox meanwhile");
     return r < 0 ? r : 0;
 }
 
@@ -157,15 +158,15 @@ int mail_append_checks(Manager *m, sd_bus_message *reply)
 
     r = db_check(store_db(m->store));
     if (r == 0)
-        r = sd_bus_message_append(reply, "(ssss)", "store", "ok", "The store is undamaged", "");
+        r = checks_append(reply, "store", "ok", "The store is undamaged", NULL);
     else
-        r = sd_bus_message_append(reply, "(ssss)", "store", "error", "The store is damaged or cannot be read",
-                                  "Check the disk; restore the data folder from a backup");
+        r = checks_append(reply, "store", "error", "The store is damaged or cannot be read",
+                          "Check the disk; restore the data folder from a backup");
     if (r >= 0)
         r = relays_each_registration(m->relays, append_relay_check, &a);
     if (r >= 0 && !a.any)
-        r = sd_bus_message_append(reply, "(ssss)", "relay", "ok",
-                                  "There is no mailbox: files can be encrypted, mail cannot come",
-                                  "To have one: hmsgctl register NAME@HOST");
+        r = checks_append(reply, "relay", "ok",
+                          "There is no mailbox: files can be encrypted, mail cannot come",
+                          "To have one: hmsgctl register NAME@HOST");
     return r;
 }
