@@ -6,10 +6,13 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "libhmsg/wire/der.h"
+#include "libhmsg/wire/pss.h"
 #include "server/certificate.h"
 
 #define SERIAL_SIZE 16u /* bytes; RFC 5280 section 4.1.2.2 allows 20 */
 #define IDENTITY_NAME "hmsg relay identity"
+#define CERTIFICATE_SIZE_MAX 8192u /* bytes of DER */
 
 static void x509_freep(X509 **x)
 {
@@ -73,12 +76,93 @@ static int begin(EVP_PKEY *key, int64_t from, int64_t to, X509 **ret)
     return r;
 }
 
+static int set_algorithm(X509 *x, X509_ALGOR *a)
+{
+    /* OpenSSL has no other way to say who signs than to have it sign */
+    X509_ALGOR *place = (X509_ALGOR *)(uintptr_t)X509_get0_tbs_sigalg(x);
+
+    return a && X509_ALGOR_copy(place, a) == 1 ? 0 : -ENOMEM;
+}
+
+/* Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue } */
+static int put_together(const Buf *tbs, X509_ALGOR *a, const Buf *signature, X509 **ret)
+{
+    _cleanup_(buf_done) Buf der = BUF_MAX(CERTIFICATE_SIZE_MAX), bits = BUF_MAX(RSA_SIZE_MAX + 1);
+    unsigned char *algorithm = NULL;
+    int n = i2d_X509_ALGOR(a, &algorithm);
+    int r = n > 0 ? buf_append(&der, tbs->data, tbs->size) : -ENOMEM;
+
+    if (r == 0)
+        r = buf_append(&der, algorithm, (size_t)n);
+    OPENSSL_free(algorithm);
+    if (r == 0)
+        r = buf_append(&bits, "", 1); /* no unused bits */
+    if (r == 0)
+        r = buf_append(&bits, signature->data, signature->size);
+    if (r == 0)
+        r = der_append(&der, DER_BIT_STRING, bits.data, bits.size);
+    if (r == 0)
+        r = der_wrap(&der, 0, DER_SEQUENCE);
+    if (r != 0)
+        return r;
+    const unsigned char *at = der.data;
+    *ret = d2i_X509(NULL, &at, (long)der.size);
+    return *ret ? 0 : -EIO;
+}
+
+/* salt: what the algorithm says of it, and what it is. */
+static int sign_with(X509 *x, const RelayKey *key, unsigned *salt, X509 **ret)
+{
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX), tbs = BUF_MAX(CERTIFICATE_SIZE_MAX);
+    X509_ALGOR *a = pss_algorithm(*salt);
+    uint8_t digest[SHA256_SIZE];
+    unsigned char *der = NULL;
+    const unsigned said = *salt;
+    int r = set_algorithm(x, a);
+
+    if (r == 0) {
+        int n = i2d_re_X509_tbs(x, &der);
+
+        r = n > 0 ? buf_append(&tbs, der, (size_t)n) : -EIO;
+        OPENSSL_free(der);
+    }
+    if (r == 0)
+        r = crypto_sha256(tbs.data, tbs.size, digest);
+    if (r == 0)
+        r = relay_key_sign(key, digest, &signature, salt);
+    if (r == 0)
+        r = *salt == said ? put_together(&tbs, a, &signature, ret) : -EAGAIN;
+    X509_ALGOR_free(a);
+    return r;
+}
+
+/* The certificate that x is, signed. Most keys take a salt of the hash's size, older TPMs the largest. */
+static int sign(X509 *x, const RelayKey *key, X509 **ret)
+{
+    unsigned salt = SHA256_SIZE;
+    int r = sign_with(x, key, &salt, ret);
+
+    return r == -EAGAIN ? sign_with(x, key, &salt, ret) : r;
+}
+
+static EVP_PKEY *public_key(const RelayKey *key)
+{
+    size_t n = 0;
+    const uint8_t *spki = rsa_key_spki(relay_key_public(key), &n);
+
+    return d2i_PUBKEY(NULL, &spki, (long)n);
+}
+
 int certificate_make_identity(const RelayKey *key, int64_t now, struct x509_st **ret)
 {
     _cleanup_(x509_freep) X509 *x = NULL;
+    EVP_PKEY *public = public_key(key);
     int r;
 
-    r = begin(relay_key_evp(key), now - CERTIFICATE_BACKDATE, now + CERTIFICATE_IDENTITY_LIFETIME, &x);
+    if (!public)
+        return -EIO;
+    r = begin(public, now - CERTIFICATE_BACKDATE, now + CERTIFICATE_IDENTITY_LIFETIME, &x);
+    EVP_PKEY_free(public);
     if (r == 0)
         r = set_name(X509_get_subject_name(x), IDENTITY_NAME);
     if (r == 0 && X509_set_issuer_name(x, X509_get_subject_name(x)) != 1)
@@ -89,11 +173,7 @@ int certificate_make_identity(const RelayKey *key, int64_t now, struct x509_st *
         r = add_extension(x, x, NID_key_usage, "critical,keyCertSign,digitalSignature");
     if (r == 0)
         r = add_extension(x, x, NID_subject_key_identifier, "hash");
-    if (r == 0 && X509_sign(x, relay_key_evp(key), EVP_sha256()) <= 0)
-        r = -EIO;
-    if (r == 0)
-        *ret = TAKE_PTR(x);
-    return r;
+    return r == 0 ? sign(x, key, ret) : r;
 }
 
 /* "DNS:example.org", "IP:192.0.2.1", "IP:2001:db8::1" */
@@ -135,12 +215,10 @@ int certificate_make_leaf(const RelayKey *key, const struct x509_st *identity, c
         r = add_extension(x, issuer, NID_authority_key_identifier, "keyid");
     if (r == 0)
         r = add_host(x, host);
-    if (r == 0 && X509_sign(x, relay_key_evp(key), EVP_sha256()) <= 0)
-        r = -EIO;
-    if (r == 0) {
-        *ret = TAKE_PTR(x);
+    if (r == 0)
+        r = sign(x, key, ret);
+    if (r == 0)
         *ret_key = TAKE_PTR(leaf);
-    }
     EVP_PKEY_free(leaf);
     return r;
 }

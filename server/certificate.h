@@ -2,7 +2,7 @@
 #pragma once
 
 /* The relay's TLS certificates (RFC 5280): the identity key's self-signed one, by whose key clients pin the
- * relay, and a short-lived leaf on P-256 that it signs. */
+ * relay, and a short-lived leaf on P-256 that it signs. Both with RSASSA-PSS, as TPMs do. */
 
 #include "libhmsg/wire/address.h"
 #include "server/relay-key.h"

@@ -86,7 +86,7 @@ int cmd_key_backup(int argc, char **argv)
         return CMD_FAILED;
     r = relay_key_backup(key, b.to, b.n, &text);
     if (r != 0)
-        return fail("key backup", r < 0 ? strerror(-r) : error_message(r));
+        return fail("key backup", relay_key_problem(r));
     if (fwrite(text.data, 1, text.size, stdout) != text.size || fflush(stdout) != 0)
         return fail("standard output", strerror(errno));
     return CMD_DONE;

@@ -14,7 +14,8 @@
 
 static int append_pem(const RelayKey *k, Buf *ret)
 {
-    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(relay_key_evp(k));
+    EVP_PKEY *private = relay_key_software(k);
+    PKCS8_PRIV_KEY_INFO *info = private ? EVP_PKEY2PKCS8(private) : NULL;
     unsigned char *der = NULL;
     int n = info ? i2d_PKCS8_PRIV_KEY_INFO(info, &der) : -1;
     int r = n > 0 ? pem_append(ret, LABEL, der, (size_t)n) : -EIO;
@@ -33,6 +34,8 @@ int relay_key_backup(const RelayKey *k, RsaKey *const *to, size_t n, Buf *ret)
 
     if (n < 1 || n > RELAY_KEY_RECIPIENTS_MAX)
         return HMSG_ERROR_INVALID_ARGS;
+    if (!relay_key_software(k))
+        return -EOPNOTSUPP;
     for (size_t i = 0; i < n; i++)
         recipients[i].key = to[i];
     r = append_pem(k, &pem);

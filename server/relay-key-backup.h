@@ -9,7 +9,8 @@
 
 #define RELAY_KEY_RECIPIENTS_MAX RECIPIENTS_MAX
 
-/* to: n public keys, 1..RELAY_KEY_RECIPIENTS_MAX. Appends a PEM block "CMS". */
+/* to: n public keys, 1..RELAY_KEY_RECIPIENTS_MAX. Appends a PEM block "CMS". -EOPNOTSUPP: the key is in a
+ * device that does not give it out. */
 int relay_key_backup(const RelayKey *k, RsaKey *const *to, size_t n, Buf *ret);
 /* What was in it. HMSG_ERROR_BAD_PACKAGE: no private RSA key of a size that is allowed. -EBADMSG: damaged. */
 int relay_key_read(const char *pem, size_t n, RelayKey **ret);

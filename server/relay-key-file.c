@@ -71,33 +71,6 @@ static int check_encryption(const X509_SIG *sig)
     return good ? 0 : HMSG_ERROR_BAD_PACKAGE;
 }
 
-/* The cipher does not tell that a file is damaged: what was a number is another one, and the pin with it. */
-static bool is_whole(EVP_PKEY *pkey)
-{
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
-    bool good = ctx && EVP_PKEY_check(ctx) == 1;
-
-    EVP_PKEY_CTX_free(ctx);
-    return good;
-}
-
-int relay_key_from_pkcs8(const struct pkcs8_priv_key_info_st *info, RelayKey **ret)
-{
-    EVP_PKEY *pkey = EVP_PKCS82PKEY(info);
-    _cleanup_(relay_key_freep) RelayKey *k = NULL;
-    int r;
-
-    if (!pkey)
-        return HMSG_ERROR_BAD_PACKAGE;
-    r = EVP_PKEY_is_a(pkey, "RSA") ? relay_key_from_evp(pkey, &k) : HMSG_ERROR_BAD_PACKAGE;
-    if (r == 0 && !is_whole(pkey))
-        r = -EBADMSG;
-    EVP_PKEY_free(pkey);
-    if (r == 0)
-        *ret = TAKE_PTR(k);
-    return r;
-}
-
 static int decrypt(const X509_SIG *sig, const Buf *passphrase, RelayKey **ret)
 {
     PKCS8_PRIV_KEY_INFO *info = PKCS8_decrypt(sig, buf_text(passphrase), (int)passphrase->size);
@@ -156,6 +129,8 @@ const char *relay_key_problem(int r)
         return "not an RSA key of 2048, 3072 or 4096 bits in PKCS#8 under AES-256";
     case -EBADMSG:
         return "the key is damaged: take it from a copy";
+    case -EOPNOTSUPP:
+        return "the key is in a device that does not give it out";
     default:
         return r < 0 ? strerror(-r) : error_message(r);
     }
@@ -195,7 +170,8 @@ static int encrypt_pem(EVP_PKEY *pkey, const Buf *passphrase, Buf *ret)
 static int write_key(const RelayKey *k, const Buf *passphrase, const char *path)
 {
     _cleanup_(buf_done) Buf pem = BUF_MAX(KEY_FILE_SIZE_MAX);
-    int r = encrypt_pem(relay_key_evp(k), passphrase, &pem);
+    EVP_PKEY *private = relay_key_software(k);
+    int r = private ? encrypt_pem(private, passphrase, &pem) : -EOPNOTSUPP;
 
     return r == 0 ? file_write_atomic(AT_FDCWD, path, pem.data, pem.size, 0600, true) : r;
 }

@@ -90,7 +90,7 @@ static int sign(const RelayKey *k, const RelayKey *next, int64_t now, json_t **r
     memcpy(s.next_pin, relay_key_pin(next), PIN_SIZE);
     r = succession_prepare(&s, &draft);
     if (r == 0)
-        r = jws_sign_rsa(&draft, relay_key_evp(k), &jws);
+        r = relay_key_sign_draft(k, &draft, &jws);
     if (r == 0)
         *ret = json_stringn(buf_text(&jws), jws.size);
     return r == 0 && !*ret ? -ENOMEM : r;

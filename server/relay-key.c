@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <openssl/evp.h>
-#include <openssl/rsa.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -20,8 +18,9 @@ struct OnlineKey {
 };
 
 struct RelayKey {
-    EVP_PKEY *pkey;
-    RsaKey *public;
+    const KeyDriver *driver;
+    void *held;
+    RsaKey *public, *keeper;
     uint8_t pin[PIN_SIZE];
     pthread_mutex_t lock; /* over what follows */
     OnlineKey *online;
@@ -31,42 +30,29 @@ struct RelayKey {
     Ticks ticks;
 };
 
-int relay_key_from_evp(EVP_PKEY *pkey, RelayKey **ret)
+int relay_key_new(const KeyDriver *driver, void *held, RsaKey *identity, RsaKey *keeper, RelayKey **ret)
 {
     _cleanup_(relay_key_freep) RelayKey *k = calloc(1, sizeof(*k));
     int r;
 
-    if (!k)
-        return -ENOMEM;
-    r = -pthread_mutex_init(&k->lock, NULL);
-    if (r < 0) {
+    if (!k || pthread_mutex_init(&k->lock, NULL) != 0) {
         free(TAKE_PTR(k));
-        return r;
+        driver->free(held);
+        return -ENOMEM;
     }
-    if (EVP_PKEY_up_ref(pkey) != 1)
-        return -EIO;
-    k->pkey = pkey;
-    r = rsa_key_from_evp(pkey, &k->public);
-    if (r == 0)
-        r = rsa_key_pin(k->public, k->pin);
+    k->driver = driver;
+    k->held = held;
+    k->public = rsa_key_ref(identity);
+    k->keeper = rsa_key_ref(keeper);
+    r = rsa_key_pin(k->public, k->pin);
     if (r == 0)
         *ret = TAKE_PTR(k);
     return r;
 }
 
-int relay_key_generate(unsigned bits, RelayKey **ret)
+void *relay_key_held(const RelayKey *k, const KeyDriver *driver)
 {
-    EVP_PKEY *pkey;
-    int r;
-
-    if (bits != RSA_BITS_MIN && bits != RELAY_KEY_BITS_DEFAULT && bits != RSA_BITS_MAX)
-        return HMSG_ERROR_INVALID_ARGS;
-    pkey = EVP_RSA_gen(bits);
-    if (!pkey)
-        return -EIO;
-    r = relay_key_from_evp(pkey, ret);
-    EVP_PKEY_free(pkey);
-    return r;
+    return k->driver == driver ? k->held : NULL;
 }
 
 RelayKey *relay_key_free(RelayKey *k)
@@ -75,7 +61,8 @@ RelayKey *relay_key_free(RelayKey *k)
         return NULL;
     (void)online_key_unref(k->online);
     (void)rsa_key_free(k->public);
-    EVP_PKEY_free(k->pkey);
+    (void)rsa_key_free(k->keeper);
+    k->driver->free(k->held);
     free(k->successions);
     pthread_mutex_destroy(&k->lock);
     free(k);
@@ -92,9 +79,29 @@ const RsaKey *relay_key_public(const RelayKey *k)
     return k->public;
 }
 
-struct evp_pkey_st *relay_key_evp(const RelayKey *k)
+/* A device may be broken, or say what it likes: nothing leaves that is not a signature of the key. */
+int relay_key_sign(const RelayKey *k, const uint8_t digest[static SHA256_SIZE], Buf *ret, unsigned *ret_salt)
 {
-    return k->pkey;
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
+    unsigned salt = 0;
+    int r = k->driver->sign(k->held, digest, &signature);
+
+    if (r != 0)
+        return r;
+    if (rsa_key_verify_ps256_salt(k->public, digest, signature.data, signature.size, &salt) != 0)
+        return -EIO;
+    r = buf_append(ret, signature.data, signature.size);
+    if (r == 0 && ret_salt)
+        *ret_salt = salt;
+    return r;
+}
+
+int relay_key_sign_draft(const RelayKey *k, const JwsDraft *draft, Buf *ret)
+{
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
+    int r = draft->alg == JWS_PS256 ? relay_key_sign(k, draft->digest, &signature, NULL) : -EINVAL;
+
+    return r == 0 ? jws_finish(draft, signature.data, signature.size, ret) : r;
 }
 
 /* So that nothing else that was ever encrypted to this key is taken for a secret. */
@@ -112,13 +119,13 @@ int relay_key_wrap(const RelayKey *k, const Secret *secret, Buf *ret)
         return r;
     memcpy(secret_data(plain), wrap_prefix, sizeof(wrap_prefix));
     memcpy(secret_data(plain) + sizeof(wrap_prefix), secret_bytes(secret), WRAPPED_SECRET_SIZE);
-    return rsa_key_oaep_encrypt(k->public, secret_bytes(plain), secret_size(plain), ret);
+    return rsa_key_oaep_encrypt(k->keeper, secret_bytes(plain), secret_size(plain), ret);
 }
 
 static int unwrap_one(const RelayKey *k, const void *wrapped, size_t n, Secret **ret)
 {
     _cleanup_(secret_freep) Secret *plain = NULL;
-    int r = rsa_private_oaep_decrypt(k->pkey, wrapped, n, &plain);
+    int r = k->driver->unwrap(k->held, wrapped, n, &plain);
 
     if (r != 0)
         return r;
@@ -130,7 +137,7 @@ static int unwrap_one(const RelayKey *k, const void *wrapped, size_t n, Secret *
 
 int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **ret)
 {
-    size_t own = (size_t)EVP_PKEY_get_size(k->pkey);
+    size_t own = rsa_key_size(k->keeper);
     int r;
 
     if (n <= own)
@@ -190,7 +197,7 @@ static int sign_statement(RelayKey *k, const EcKey *ec, int64_t now, char **ret,
     r = relay_statement_prepare(&s, &draft);
     (void)ec_key_free(s.online);
     if (r == 0)
-        r = jws_sign_rsa(&draft, k->pkey, &jws);
+        r = relay_key_sign_draft(k, &draft, &jws);
     if (r != 0)
         return r;
     *ret = strdup(buf_text(&jws));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The relay's identity key (RSA, AES-256-encrypted PKCS#8 in a file, scrypt), which clients pin, and what it
- * vouches for: the online key that signs statements for a day. All functions may be called from any thread;
- * those that sign with the identity key take milliseconds and are not for event loops. */
+/* The relay's identity key (RSA), which clients pin, and what it vouches for: the online key that signs
+ * statements for a day. All functions may be called from any thread; those that sign with the identity key
+ * take milliseconds, or seconds where a device holds it, and are not for event loops. */
 
 #include "libhmsg/wire/statement.h"
 
@@ -30,7 +30,11 @@ DEFINE_CLEANUP(RelayKey *, relay_key_free)
 
 const uint8_t *relay_key_pin(const RelayKey *k); /* PIN_SIZE bytes */
 const RsaKey *relay_key_public(const RelayKey *k);
-struct evp_pkey_st *relay_key_evp(const RelayKey *k); /* borrowed: signs certificates */
+
+/* What is signed with the identity key: RSASSA-PSS over a SHA-256 digest. Appends the signature, which is
+ * verified before; *ret_salt (may be NULL): the size of its salt. -EIO: it is wrong. */
+int relay_key_sign(const RelayKey *k, const uint8_t digest[static SHA256_SIZE], Buf *ret, unsigned *ret_salt);
+int relay_key_sign_draft(const RelayKey *k, const JwsDraft *draft, Buf *ret);
 
 /* Has the identity key keep a secret of the relay's own, of 32 bytes: RSA-OAEP-256 over a prefix and it.
  * unwrap: HMSG_ERROR_AUTHENTICATION_FAILED for what was wrapped by another key, or is something else. It may

@@ -2,15 +2,14 @@
 #include "libhmsg/wire/csr.h"
 
 #include <errno.h>
-#include <openssl/asn1t.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <string.h>
 
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/pss.h"
 
 struct Csr {
     X509_REQ *request;
@@ -95,44 +94,9 @@ const uint8_t *csr_digest(const Csr *c)
     return c->digest;
 }
 
-static X509_ALGOR *algorithm(int nid, int type, void *value)
-{
-    X509_ALGOR *a = X509_ALGOR_new();
-    if (a && X509_ALGOR_set0(a, OBJ_nid2obj(nid), type, value) == 1)
-        return a;
-    X509_ALGOR_free(a);
-    return NULL;
-}
-
-/* A parameter made of another structure; takes nothing over. */
-static X509_ALGOR *algorithm_with(int nid, void *parameters, const ASN1_ITEM *item)
-{
-    ASN1_STRING *packed = parameters ? ASN1_item_pack(parameters, item, NULL) : NULL;
-    X509_ALGOR *a = packed ? algorithm(nid, V_ASN1_SEQUENCE, packed) : NULL;
-    if (!a)
-        ASN1_STRING_free(packed);
-    return a;
-}
-
-static X509_ALGOR *pss_algorithm(int salt)
-{
-    X509_ALGOR *hash = algorithm(NID_sha256, V_ASN1_NULL, NULL), *all = NULL;
-    RSA_PSS_PARAMS *p = RSA_PSS_PARAMS_new();
-    if (p && hash) {
-        p->maskGenAlgorithm = algorithm_with(NID_mgf1, hash, ASN1_ITEM_rptr(X509_ALGOR));
-        p->hashAlgorithm = TAKE_PTR(hash);
-        p->saltLength = ASN1_INTEGER_new();
-        if (p->maskGenAlgorithm && p->saltLength && ASN1_INTEGER_set(p->saltLength, salt) == 1)
-            all = algorithm_with(NID_rsassaPss, p, ASN1_ITEM_rptr(RSA_PSS_PARAMS));
-    }
-    X509_ALGOR_free(hash);
-    RSA_PSS_PARAMS_free(p);
-    return all;
-}
-
 static int set_signature(X509_REQ *request, int salt, const void *signature, size_t n)
 {
-    X509_ALGOR *a = pss_algorithm(salt);
+    X509_ALGOR *a = pss_algorithm((unsigned)salt);
     ASN1_BIT_STRING *bits = ASN1_BIT_STRING_new();
     bool done = a && bits && ASN1_BIT_STRING_set(bits, (unsigned char *)(uintptr_t)signature, (int)n) == 1 &&
                 X509_REQ_set1_signature_algo(request, a) == 1;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <glib.h>
+#include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "server/certificate.h"
+#include "server/relay-key-internal.h"
 #include "server/tls.h"
 
 #define NOW 1800000000
@@ -33,10 +36,19 @@ static int verify(X509 *leaf, X509 *identity, int64_t now)
     return r;
 }
 
+static void expect_key_of(X509 *x, const RelayKey *key)
+{
+    RsaKey *got = NULL;
+
+    g_assert_cmpint(rsa_key_from_evp(X509_get0_pubkey(x), &got), ==, 0);
+    g_assert_true(rsa_key_equal(got, relay_key_public(key)));
+    (void)rsa_key_free(got);
+}
+
 static void test_chain(void)
 {
     RelayKey *key = NULL, *other = NULL;
-    X509 *identity = NULL, *leaf = NULL, *second = NULL;
+    X509 *identity = NULL, *leaf = NULL, *second = NULL, *stranger = NULL;
     EVP_PKEY *leaf_key = NULL, *second_key = NULL;
 
     g_assert_cmpint(relay_key_generate(2048, &key), ==, 0);
@@ -52,8 +64,11 @@ static void test_chain(void)
     g_assert_cmpint(X509_self_signed(identity, 1), ==, 1);
     g_assert_cmpint(X509_check_ca(identity), ==, 1);
     g_assert_cmpint(X509_check_ca(leaf), ==, 0);
-    g_assert_cmpint(EVP_PKEY_eq(X509_get0_pubkey(identity), relay_key_evp(key)), ==, 1);
-    g_assert_cmpint(X509_verify(leaf, relay_key_evp(other)), !=, 1);
+    expect_key_of(identity, key);
+    g_assert_cmpint(certificate_make_identity(other, NOW, &stranger), ==, 0);
+    g_assert_cmpint(X509_verify(leaf, X509_get0_pubkey(identity)), ==, 1);
+    g_assert_cmpint(X509_verify(leaf, X509_get0_pubkey(stranger)), !=, 1);
+    X509_free(stranger);
     g_assert_cmpint(EVP_PKEY_get_bits(leaf_key), ==, 256);
     g_assert_cmpint(X509_check_host(leaf, "relay.example", 0, 0, NULL), ==, 1);
     g_assert_cmpint(X509_check_host(leaf, "other.example", 0, 0, NULL), ==, 0);
@@ -67,6 +82,90 @@ static void test_chain(void)
     EVP_PKEY_free(second_key);
     (void)relay_key_free(key);
     (void)relay_key_free(other);
+}
+
+/* A device whose signatures are not as others are. */
+typedef struct Odd {
+    EVP_PKEY *pkey;
+    int salt; /* of what it signs */
+    bool wrong;
+} Odd;
+
+static int odd_sign(void *held, const uint8_t digest[static SHA256_SIZE], Buf *ret)
+{
+    const Odd *o = held;
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(o->pkey, NULL);
+    uint8_t signature[RSA_SIZE_MAX];
+    size_t n = sizeof(signature);
+
+    g_assert_cmpint(EVP_PKEY_sign_init(c), ==, 1);
+    g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PSS_PADDING), ==, 1);
+    g_assert_cmpint(EVP_PKEY_CTX_set_signature_md(c, EVP_sha256()), ==, 1);
+    g_assert_cmpint(EVP_PKEY_CTX_set_rsa_pss_saltlen(c, o->salt), ==, 1);
+    g_assert_cmpint(EVP_PKEY_sign(c, signature, &n, digest, SHA256_SIZE), ==, 1);
+    EVP_PKEY_CTX_free(c);
+    signature[0] ^= o->wrong;
+    return buf_append(ret, signature, n);
+}
+
+static int odd_unwrap(void *held, const void *wrapped, size_t n, Secret **ret)
+{
+    return -EIO;
+}
+
+static void odd_free(void *held)
+{
+    const Odd *o = held;
+
+    EVP_PKEY_free(o->pkey);
+}
+
+static RelayKey *odd_key(Odd *o)
+{
+    static const KeyDriver driver = {odd_sign, odd_unwrap, odd_free};
+    RsaKey *public = NULL;
+    RelayKey *key = NULL;
+
+    o->pkey = EVP_RSA_gen(2048);
+    g_assert_cmpint(rsa_key_from_evp(o->pkey, &public), ==, 0);
+    g_assert_cmpint(relay_key_new(&driver, o, public, public, &key), ==, 0);
+    (void)rsa_key_free(public);
+    return key;
+}
+
+/* The salt that older TPMs have: the certificate says so, and is good; and so is what else is signed. */
+static void test_largest_salt(void)
+{
+    Odd o = {.salt = RSA_PSS_SALTLEN_MAX};
+    RelayKey *key = odd_key(&o);
+    X509 *identity = NULL, *leaf = NULL;
+    EVP_PKEY *leaf_key = NULL;
+
+    g_assert_cmpint(certificate_make_identity(key, NOW, &identity), ==, 0);
+    g_assert_cmpint(certificate_make_leaf(key, identity, "relay.example", NOW, &leaf, &leaf_key), ==, 0);
+    g_assert_cmpint(verify(leaf, identity, NOW), ==, X509_V_OK);
+    g_assert_cmpint(relay_key_renew(key, NOW), ==, 0);
+    X509_free(identity);
+    X509_free(leaf);
+    EVP_PKEY_free(leaf_key);
+    (void)relay_key_free(key);
+}
+
+/* A wrong signature goes nowhere, nor one with a salt that nobody takes. */
+static void test_broken_device(void)
+{
+    Odd bad[] = {{.salt = SHA256_SIZE, .wrong = true}, {.salt = 20}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        RelayKey *key = odd_key(&bad[i]);
+        X509 *identity = NULL;
+
+        g_assert_cmpint(certificate_make_identity(key, NOW, &identity), ==, -EIO);
+        g_assert_null(identity);
+        g_assert_cmpint(relay_key_renew(key, NOW), ==, -EIO);
+        g_assert_null(relay_key_online(key));
+        (void)relay_key_free(key);
+    }
 }
 
 static void test_hosts(void)
@@ -126,6 +225,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/certificate/chain", test_chain);
+    g_test_add_func("/server/certificate/largest-salt", test_largest_salt);
+    g_test_add_func("/server/certificate/broken-device", test_broken_device);
     g_test_add_func("/server/certificate/hosts", test_hosts);
     g_test_add_func("/server/tls/renewal", test_renewal);
     return g_test_run();
