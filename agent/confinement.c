@@ -81,6 +81,8 @@ const char *confinement_permission(const char *interface, const char *member)
         {AGENT_MAIL_INTERFACE, "List", "decrypt"},
         {AGENT_MAIL_INTERFACE, "Read", "decrypt"},
         {AGENT_MAIL_INTERFACE, "ReadFd", "decrypt"},
+        {AGENT_MAIL_INTERFACE, "Copy", "decrypt"},
+        {AGENT_MAIL_INTERFACE, "ReadCopy", "decrypt"},
     };
 
     for (size_t i = 0; interface && member && i < ELEMENTSOF(needs); i++)

@@ -2,48 +2,22 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/bus-util.h"
 #include "agent/contacts.h"
-#include "agent/info-bus.h"
-#include "agent/mailbox.h"
+#include "agent/mail-bus-internal.h"
 #include "agent/outbox.h"
 #include "agent/relays.h"
-#include "agent/request.h"
 #include "agent/unlocker.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
 
-/* Of all methods; each reads those that it has. */
-typedef struct Options {
-    RelaysInvite invite;
-    const char *subject, *file_name, *job, *box;
-    bool trust_relay, fresh, allow_unknown;
-    uint64_t expires_in, after;
-} Options;
-
-#define OPTION(name, type)                                                                                   \
-    {                                                                                                        \
-#name, type, offsetof(Options, name)                                                                 \
-    }
-
-static int read_options(sd_bus_message *m, const BusOption *options, size_t n, Options *ret,
-                        sd_bus_error *error)
+int mail_options_read(sd_bus_message *m, const BusOption *options, size_t n, MailOptions *ret,
+                      sd_bus_error *error)
 {
-    *ret = (Options){.box = "inbox", .invite.fd = -1};
+    *ret = (MailOptions){.box = "inbox", .invite.fd = -1};
     return bus_read_options(m, options, n, ret, error);
 }
 
-/* A call that is answered later; at most one of the works is there. */
-typedef struct Call {
-    Manager *m;
-    Request *request;
-    RelaysRequest *relays;
-    OutboxRequest *outbox;
-    MailboxRequest *mailbox;
-    const char *job, *id; /* of the message, which lives as long as the request */
-} Call;
-
-static Call *call_free(Call *c)
+MailCall *mail_call_free(MailCall *c)
 {
     if (!c)
         return NULL;
@@ -54,16 +28,15 @@ static Call *call_free(Call *c)
     free(c);
     return NULL;
 }
-DEFINE_CLEANUP(Call *, call_free)
 
 static void on_client_left(void *userdata)
 {
-    (void)call_free(userdata);
+    (void)mail_call_free(userdata);
 }
 
-static int call_new(Manager *m, sd_bus_message *message, Call **ret)
+int mail_call_new(Manager *m, sd_bus_message *message, MailCall **ret)
 {
-    _cleanup_(call_freep) Call *c = calloc(1, sizeof(*c));
+    _cleanup_(mail_call_freep) MailCall *c = calloc(1, sizeof(*c));
     int r;
 
     if (!c)
@@ -75,8 +48,7 @@ static int call_new(Manager *m, sd_bus_message *message, Call **ret)
     return r;
 }
 
-/* Sends what r >= 0 says was put together, else the failure. Takes over reply. */
-static void call_answer(Call *c, sd_bus_message *reply, int r)
+void mail_call_answer(MailCall *c, sd_bus_message *reply, int r)
 {
     if (r >= 0)
         (void)request_send(c->request, reply);
@@ -85,8 +57,7 @@ static void call_answer(Call *c, sd_bus_message *reply, int r)
     sd_bus_message_unref(reply);
 }
 
-/* The end of a method that began a call: it goes on, or failed. */
-static int call_begun(Call **c, int r, sd_bus_error *error)
+int mail_call_begun(MailCall **c, int r, sd_bus_error *error)
 {
     if (r != 0 && !*c)
         return bus_fail(error, r, NULL);
@@ -99,7 +70,7 @@ static int call_begun(Call **c, int r, sd_bus_error *error)
 
 static void on_registered(int r, const char *detail, const RelaysResult *result, void *userdata)
 {
-    _cleanup_(call_freep) Call *c = userdata;
+    _cleanup_(mail_call_freep) MailCall *c = userdata;
 
     if (r != 0)
         (void)request_fail(c->request, r, detail);
@@ -110,30 +81,30 @@ static void on_registered(int r, const char *detail, const RelaysResult *result,
 
 static int method_register(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    static const BusOption names[] = {{"invite", 's', offsetof(Options, invite.text)},
-                                      {"invite_fd", 'h', offsetof(Options, invite.fd)},
-                                      OPTION(trust_relay, 'b')};
-    _cleanup_(call_freep) Call *c = NULL;
+    static const BusOption names[] = {{"invite", 's', offsetof(MailOptions, invite.text)},
+                                      {"invite_fd", 'h', offsetof(MailOptions, invite.fd)},
+                                      MAIL_OPTION(trust_relay, 'b')};
+    _cleanup_(mail_call_freep) MailCall *c = NULL;
     Manager *m = userdata;
     const char *address;
-    Options o = {0};
+    MailOptions o = {0};
     int r;
 
     r = sd_bus_message_read_basic(message, 's', &address);
     if (r >= 0)
-        r = read_options(message, names, ELEMENTSOF(names), &o, error);
+        r = mail_options_read(message, names, ELEMENTSOF(names), &o, error);
     if (r == 0 && unlock_first(m, message))
         return 1;
     if (r == 0)
-        r = call_new(m, message, &c);
+        r = mail_call_new(m, message, &c);
     if (r == 0)
         r = relays_register(m->relays, address, &o.invite, o.trust_relay, on_registered, c, &c->relays);
-    return call_begun(&c, r, error);
+    return mail_call_begun(&c, r, error);
 }
 
 static void on_unregistered(int r, const char *detail, const RelaysResult *result, void *userdata)
 {
-    _cleanup_(call_freep) Call *c = userdata;
+    _cleanup_(mail_call_freep) MailCall *c = userdata;
 
     if (r != 0)
         (void)request_fail(c->request, r, detail);
@@ -143,7 +114,7 @@ static void on_unregistered(int r, const char *detail, const RelaysResult *resul
 
 static int method_unregister(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    _cleanup_(call_freep) Call *c = NULL;
+    _cleanup_(mail_call_freep) MailCall *c = NULL;
     Manager *m = userdata;
     const char *address;
     int r;
@@ -154,10 +125,10 @@ static int method_unregister(sd_bus_message *message, void *userdata, sd_bus_err
     if (r == 0 && unlock_first(m, message))
         return 1;
     if (r == 0)
-        r = call_new(m, message, &c);
+        r = mail_call_new(m, message, &c);
     if (r == 0)
         r = relays_unregister(m->relays, address, on_unregistered, c, &c->relays);
-    return call_begun(&c, r, error);
+    return mail_call_begun(&c, r, error);
 }
 
 static int append_registration(const char *address, const char *relay, const char *state, const char *failure,
@@ -191,7 +162,7 @@ static int method_registrations(sd_bus_message *message, void *userdata, sd_bus_
 
 static void on_sent(int r, const char *detail, const char *id, void *userdata)
 {
-    _cleanup_(call_freep) Call *c = userdata;
+    _cleanup_(mail_call_freep) MailCall *c = userdata;
 
     if (r != 0)
         (void)request_fail(c->request, r, detail);
@@ -201,16 +172,16 @@ static void on_sent(int r, const char *detail, const char *id, void *userdata)
 
 static void on_progress(uint64_t done, uint64_t total, void *userdata)
 {
-    Call *c = userdata;
+    MailCall *c = userdata;
     (void)request_progress(c->request, c->job, done, total);
 }
 
 static const BusOption send_options[] = {
-    OPTION(subject, 's'),     OPTION(file_name, 's'), OPTION(expires_in, 't'),
-    OPTION(trust_relay, 'b'), OPTION(fresh, 'b'),     OPTION(job, 's'),
+    MAIL_OPTION(subject, 's'),     MAIL_OPTION(file_name, 's'), MAIL_OPTION(expires_in, 't'),
+    MAIL_OPTION(trust_relay, 'b'), MAIL_OPTION(fresh, 'b'),     MAIL_OPTION(job, 's'),
 };
 
-static OutboxSend make_send(const BusStrings *recipients, const Options *o)
+static OutboxSend make_send(const BusStrings *recipients, const MailOptions *o)
 {
     return (OutboxSend){.recipients = recipients->items,
                         .n = recipients->n,
@@ -223,12 +194,12 @@ static OutboxSend make_send(const BusStrings *recipients, const Options *o)
 
 static int method_send(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    _cleanup_(call_freep) Call *c = NULL;
+    _cleanup_(mail_call_freep) MailCall *c = NULL;
     Manager *m = userdata;
     BusStrings recipients;
     BusBytes content;
     OutboxSend what;
-    Options o = {0};
+    MailOptions o = {0};
     int r;
 
     (void)sd_bus_message_sensitive(message);
@@ -236,26 +207,26 @@ static int method_send(sd_bus_message *message, void *userdata, sd_bus_error *er
     if (r == 0)
         r = bus_read_bytes(message, &content);
     if (r == 0)
-        r = read_options(message, send_options, ELEMENTSOF(send_options), &o, error);
+        r = mail_options_read(message, send_options, ELEMENTSOF(send_options), &o, error);
     if (r == 0 && unlock_first(m, message))
         return 1;
     if (r == 0)
-        r = call_new(m, message, &c);
+        r = mail_call_new(m, message, &c);
     if (r == 0) {
         what = make_send(&recipients, &o);
         r = outbox_send(m->outbox, &what, content.data, content.size, on_sent, c, &c->outbox);
     }
-    return call_begun(&c, r, error);
+    return mail_call_begun(&c, r, error);
 }
 
 static int method_send_fd(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    _cleanup_(call_freep) Call *c = NULL;
+    _cleanup_(mail_call_freep) MailCall *c = NULL;
     Manager *m = userdata;
     BusStrings recipients;
     int source = -1;
     OutboxSend what;
-    Options o = {0};
+    MailOptions o = {0};
     int r;
 
     (void)sd_bus_message_sensitive(message); /* the subject */
@@ -263,17 +234,17 @@ static int method_send_fd(sd_bus_message *message, void *userdata, sd_bus_error 
     if (r == 0)
         r = sd_bus_message_read_basic(message, 'h', &source);
     if (r >= 0)
-        r = read_options(message, send_options, ELEMENTSOF(send_options), &o, error);
+        r = mail_options_read(message, send_options, ELEMENTSOF(send_options), &o, error);
     if (r == 0 && unlock_first(m, message))
         return 1;
     if (r == 0)
-        r = call_new(m, message, &c);
+        r = mail_call_new(m, message, &c);
     if (r == 0) {
         c->job = o.job;
         what = make_send(&recipients, &o);
         r = outbox_send_fd(m->outbox, &what, source, on_progress, on_sent, c, &c->outbox);
     }
-    return call_begun(&c, r, error);
+    return mail_call_begun(&c, r, error);
 }
 
 typedef struct Listing {
@@ -360,14 +331,14 @@ static int append_outbox(const OutboxRow *row, void *userdata)
 
 static int method_list(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    static const BusOption names[] = {OPTION(box, 's'), OPTION(after, 't')};
+    static const BusOption names[] = {MAIL_OPTION(box, 's'), MAIL_OPTION(after, 't')};
     Manager *m = userdata;
     Listing l = {.m = m};
     bool outbox;
-    Options o = {0};
+    MailOptions o = {0};
     int r;
 
-    r = read_options(message, names, ELEMENTSOF(names), &o, error);
+    r = mail_options_read(message, names, ELEMENTSOF(names), &o, error);
     outbox = r == 0 && strcmp(o.box, "outbox") == 0;
     if (r == 0 && !outbox && strcmp(o.box, "inbox") != 0)
         r = HMSG_ERROR_INVALID_ARGS;
@@ -385,100 +356,6 @@ static int method_list(sd_bus_message *message, void *userdata, sd_bus_error *er
         r = sd_bus_send(NULL, l.reply, NULL);
     sd_bus_message_unref(l.reply);
     return r < 0 ? bus_fail(error, r, NULL) : 1;
-}
-
-static int append_info(sd_bus_message *m, const char *id, const OpenInfo *info, const MailHead *head,
-                       int64_t received, bool counts)
-{
-    int r;
-
-    r = sd_bus_message_open_container(m, 'a', "{sv}");
-    if (r >= 0)
-        r = bus_append_open_info(m, info, counts);
-    if (r >= 0)
-        r = bus_append_string(m, "id", id);
-    if (r >= 0)
-        r = bus_append_string(m, "subject", head->subject);
-    if (r >= 0)
-        r = bus_append_string(m, "file_name", head->file_name);
-    if (r >= 0)
-        r = bus_append_u64(m, "received", (uint64_t)received);
-    return r < 0 ? r : sd_bus_message_close_container(m);
-}
-
-static void on_read(int r, const char *detail, const OpenInfo *info, const MailHead *head, int64_t received,
-                    const Buf *content, void *userdata)
-{
-    _cleanup_(call_freep) Call *c = userdata;
-    sd_bus_message *reply = NULL;
-
-    if (r != 0) {
-        (void)request_fail(c->request, r, detail);
-        return;
-    }
-    r = request_reply_new(c->request, &reply);
-    if (r >= 0)
-        (void)sd_bus_message_sensitive(reply);
-    if (r >= 0 && content)
-        r = sd_bus_message_append_array(reply, 'y', buf_text(content), content->size);
-    if (r >= 0)
-        r = append_info(reply, c->id, info, head, received, !content);
-    call_answer(c, reply, r);
-}
-
-/* Nobody is asked for what is not there. */
-static bool unlock_first_of(Manager *m, sd_bus_message *message, const char *id)
-{
-    InboxRow row;
-
-    return inbox_get(mailbox_inbox(m->mailbox), id, &row) == 0 && unlock_first(m, message);
-}
-
-static int method_read(sd_bus_message *message, void *userdata, sd_bus_error *error)
-{
-    static const BusOption names[] = {OPTION(allow_unknown, 'b')};
-    _cleanup_(call_freep) Call *c = NULL;
-    Manager *m = userdata;
-    const char *id;
-    Options o = {0};
-    int r;
-
-    r = sd_bus_message_read_basic(message, 's', &id);
-    if (r >= 0)
-        r = read_options(message, names, ELEMENTSOF(names), &o, error);
-    if (r == 0 && unlock_first_of(m, message, id))
-        return 1;
-    if (r == 0)
-        r = call_new(m, message, &c);
-    if (r == 0) {
-        c->id = id;
-        r = mailbox_read(m->mailbox, id, o.allow_unknown, on_read, c, &c->mailbox);
-    }
-    return call_begun(&c, r, error);
-}
-
-static int method_read_fd(sd_bus_message *message, void *userdata, sd_bus_error *error)
-{
-    static const BusOption names[] = {OPTION(allow_unknown, 'b')};
-    _cleanup_(call_freep) Call *c = NULL;
-    Manager *m = userdata;
-    int destination = -1;
-    const char *id;
-    Options o = {0};
-    int r;
-
-    r = sd_bus_message_read(message, "sh", &id, &destination);
-    if (r >= 0)
-        r = read_options(message, names, ELEMENTSOF(names), &o, error);
-    if (r == 0 && unlock_first_of(m, message, id))
-        return 1;
-    if (r == 0)
-        r = call_new(m, message, &c);
-    if (r == 0) {
-        c->id = id;
-        r = mailbox_read_fd(m->mailbox, id, destination, o.allow_unknown, on_read, c, &c->mailbox);
-    }
-    return call_begun(&c, r, error);
 }
 
 static int reply_empty(sd_bus_message *message, int r, const char *detail, sd_bus_error *error)
@@ -539,7 +416,7 @@ static int method_cancel(sd_bus_message *message, void *userdata, sd_bus_error *
 
 static void on_synced(int r, const char *detail, const MailboxSync *result, void *userdata)
 {
-    _cleanup_(call_freep) Call *c = userdata;
+    _cleanup_(mail_call_freep) MailCall *c = userdata;
 
     if (r != 0)
         (void)request_fail(c->request, r, detail);
@@ -550,18 +427,18 @@ static void on_synced(int r, const char *detail, const MailboxSync *result, void
 
 static int method_sync(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-    _cleanup_(call_freep) Call *c = NULL;
+    _cleanup_(mail_call_freep) MailCall *c = NULL;
     Manager *m = userdata;
     int r;
 
     r = bus_read_no_options(message, error);
     if (r == 0)
-        r = call_new(m, message, &c);
+        r = mail_call_new(m, message, &c);
     if (r == 0) {
         outbox_hurry(m->outbox);
         r = mailbox_sync(m->mailbox, on_synced, c, &c->mailbox);
     }
-    return call_begun(&c, r, error);
+    return mail_call_begun(&c, r, error);
 }
 
 const sd_bus_vtable mail_vtable[] = {
@@ -580,10 +457,14 @@ const sd_bus_vtable mail_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("aa{sv}", messages),
                             method_list, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Read", SD_BUS_ARGS("s", id, "a{sv}", options),
-                            SD_BUS_RESULT("ay", content, "a{sv}", info), method_read,
+                            SD_BUS_RESULT("ay", content, "a{sv}", info), mail_method_read,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ReadFd", SD_BUS_ARGS("s", id, "h", destination, "a{sv}", options),
-                            SD_BUS_RESULT("a{sv}", info), method_read_fd, SD_BUS_VTABLE_UNPRIVILEGED),
+                            SD_BUS_RESULT("a{sv}", info), mail_method_read_fd, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Copy", SD_BUS_ARGS("s", id, "h", destination, "a{sv}", options),
+                            SD_BUS_RESULT("a{sv}", info), mail_method_copy, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ReadCopy", SD_BUS_ARGS("h", source, "h", destination, "a{sv}", options),
+                            SD_BUS_RESULT("a{sv}", info), mail_method_read_copy, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("s", id, "a{sv}", options), SD_BUS_NO_RESULT, method_delete,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Retry", SD_BUS_ARGS("s", id, "a{sv}", options), SD_BUS_NO_RESULT, method_retry,

@@ -65,10 +65,12 @@ struct MailboxRequest {
     InboxRow row;
     mailbox_read_t read_done;
     mailbox_sync_t sync_done;
+    mailbox_copy_t copy_done;
     void *userdata;
     /* read */
     bool allow_unknown;
     int destination; /* -1: read into memory */
+    int source;      /* -1: of the row; else what is read, or copied */
     Intake *check;
     ContactsRequest *ask; /* who a kept one is from, which is then in sender and trust */
     ContactTrust trust;
@@ -137,5 +139,10 @@ bool mailbox_busy(const Mailbox *b, const char *relay);
 void mailbox_sync_check(Mailbox *b);
 
 /* mailbox-read.c */
+/* The body of q->row as a descriptor, at its start. */
+int mailbox_body_fd(MailboxRequest *q, int *ret);
+/* Opens source to q->destination; ends by q->read_done. */
+int mailbox_open_to_fd(MailboxRequest *q, int source);
+void mailbox_read_fail(MailboxRequest *q, int r, const char *detail);
 int mailbox_request_alloc(Mailbox *b, MailboxRequest **ret);
 void mailbox_request_detach(MailboxRequest *q);

@@ -18,7 +18,7 @@ int mailbox_request_alloc(Mailbox *b, MailboxRequest **ret)
     if (!q)
         return -ENOMEM;
     q->owner = b;
-    q->destination = -1;
+    q->destination = q->source = -1;
     DL_APPEND(b->requests, q);
     *ret = q;
     return 0;
@@ -43,11 +43,12 @@ MailboxRequest *mailbox_request_free(MailboxRequest *q)
         return NULL;
     mailbox_request_detach(q);
     (void)fd_close(q->destination);
+    (void)fd_close(q->source);
     free(q);
     return NULL;
 }
 
-static void fail(MailboxRequest *q, int r, const char *detail)
+void mailbox_read_fail(MailboxRequest *q, int r, const char *detail)
 {
     char text[256];
 
@@ -59,7 +60,8 @@ static void fail(MailboxRequest *q, int r, const char *detail)
 /* The callback may free q, but not before it has used what it is given. */
 static void succeed(MailboxRequest *q, const OpenInfo *info, const Buf *content)
 {
-    (void)inbox_mark_read(q->owner->inbox, q->row.id);
+    if (q->source < 0)
+        (void)inbox_mark_read(q->owner->inbox, q->row.id);
     mailbox_request_detach(q);
     q->read_done(0, "", info, &q->head, q->row.received, content, q->userdata);
 }
@@ -106,7 +108,7 @@ static void on_opened(int r, const char *detail, const Buf *plaintext, const Ope
     if (r == 0)
         r = keep_info(q, info);
     if (r != 0) {
-        fail(q, r, detail);
+        mailbox_read_fail(q, r, detail);
         return;
     }
     succeed(q, &q->info, &content);
@@ -123,7 +125,7 @@ static void fd_progress(MailboxRequest *q)
     if (q->pump_result != 0 && (r == 0 || r == -EPIPE))
         r = q->pump_result;
     if (r != 0) {
-        fail(q, r, r == q->open_result ? q->detail : NULL);
+        mailbox_read_fail(q, r, r == q->open_result ? q->detail : NULL);
         return;
     }
     q->info.bytes_out = q->written;
@@ -155,9 +157,10 @@ static void on_fd_opened(int r, const char *detail, const OpenInfo *info, void *
     fd_progress(q);
 }
 
-static int open_to_fd(MailboxRequest *q, int source)
+int mailbox_open_to_fd(MailboxRequest *q, int source)
 {
-    OpenOptions options = {.allow_unknown = q->allow_unknown || q->row.kept, .relay = q->row.relay};
+    OpenOptions options = {.allow_unknown = q->allow_unknown || q->row.kept,
+                           .relay = *q->row.relay ? q->row.relay : NULL};
     _cleanup_(fd_closep) int in = -1;
     _cleanup_(fd_closep) int out = -1;
     int pipe[2];
@@ -196,6 +199,34 @@ static int read_package(int fd, Buf *ret)
     return r == -EMSGSIZE ? HMSG_ERROR_TOO_LARGE : r;
 }
 
+static int bytes_to_fd(const Buf *bytes, int *ret)
+{
+    _cleanup_(fd_closep) int fd = memfd_create("hmsg-mail", MFD_CLOEXEC);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = file_write_fd(fd, bytes->data, bytes->size);
+    if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+        r = -errno;
+    if (r == 0)
+        *ret = TAKE_FD(fd);
+    return r;
+}
+
+int mailbox_body_fd(MailboxRequest *q, int *ret)
+{
+    _cleanup_(buf_done) Buf bytes = BUF_MAX(MAIL_PACKAGES_SIZE_MAX);
+    _cleanup_(fd_closep) int fd = -1;
+    int r = inbox_body(q->owner->inbox, &q->row, &bytes, &fd);
+
+    if (r == 0 && fd < 0)
+        r = bytes_to_fd(&bytes, &fd);
+    if (r == 0)
+        *ret = TAKE_FD(fd);
+    return r;
+}
+
 static int open_body(MailboxRequest *q)
 {
     _cleanup_(buf_done) Buf bytes = BUF_MAX(MAIL_PACKAGES_SIZE_MAX);
@@ -209,25 +240,20 @@ static int open_body(MailboxRequest *q)
         return r;
     if (q->destination < 0)
         return open_in_memory(q, &bytes);
-    if (fd < 0) {
-        fd = memfd_create("hmsg-mail", MFD_CLOEXEC);
-        if (fd < 0)
-            return -errno;
-        r = file_write_fd(fd, bytes.data, bytes.size);
-        if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
-            r = -errno;
-    }
-    return r == 0 ? open_to_fd(q, fd) : r;
+    if (fd < 0)
+        r = bytes_to_fd(&bytes, &fd);
+    return r == 0 ? mailbox_open_to_fd(q, fd) : r;
 }
 
 static void refuse(MailboxRequest *q)
 {
     if (q->row.reason == REASON_REPLAYED)
-        fail(q, HMSG_ERROR_AUTHENTICATION_FAILED, "This is a copy of a message that was here before");
+        mailbox_read_fail(q, HMSG_ERROR_AUTHENTICATION_FAILED,
+                          "This is a copy of a message that was here before");
     else if (q->row.reason == REASON_EXPIRED)
-        fail(q, HMSG_ERROR_AUTHENTICATION_FAILED, "The message had expired when it came");
+        mailbox_read_fail(q, HMSG_ERROR_AUTHENTICATION_FAILED, "The message had expired when it came");
     else
-        fail(q, q->row.reason > 0 ? q->row.reason : HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
+        mailbox_read_fail(q, q->row.reason > 0 ? q->row.reason : HMSG_ERROR_AUTHENTICATION_FAILED, NULL);
 }
 
 static void begin_kept(MailboxRequest *q);
@@ -247,9 +273,9 @@ static void go_on(MailboxRequest *q)
     if (r == 0)
         r = open_body(q);
     if (r == HMSG_ERROR_TOO_LARGE)
-        fail(q, r, "The message is larger than 1 MiB: read it into a file");
+        mailbox_read_fail(q, r, "The message is larger than 1 MiB: read it into a file");
     else if (r != 0)
-        fail(q, r, NULL);
+        mailbox_read_fail(q, r, NULL);
 }
 
 static void on_checked(Intake *k, int r, const char *detail)
@@ -267,7 +293,7 @@ static void on_checked(Intake *k, int r, const char *detail)
     q->check = intake_free(q->check);
     mailbox_acknowledge(q->owner, q->row.relay);
     if (r != 0)
-        fail(q, r, q->detail);
+        mailbox_read_fail(q, r, q->detail);
     else if (q->row.state == INBOX_QUARANTINED)
         refuse(q);
     else
@@ -285,7 +311,7 @@ static void judge_kept(MailboxRequest *q, int r, const char *detail)
     if (r == 0)
         go_on(q);
     else
-        fail(q, r, detail);
+        mailbox_read_fail(q, r, detail);
 }
 
 static void on_kept_sender(int r, const char *detail, const Sender *sender, void *userdata)
@@ -313,7 +339,7 @@ static void begin_kept(MailboxRequest *q)
     (void)snprintf(q->sender, sizeof(q->sender), "%s", q->row.skid);
     r = contacts_check_sender(q->owner->m->contacts, q->row.skid, q->row.relay, on_kept_sender, q, &q->ask);
     if (r != 0)
-        fail(q, r, NULL);
+        mailbox_read_fail(q, r, NULL);
 }
 
 static int on_begin(sd_event_source *source, void *userdata)
@@ -330,7 +356,7 @@ static int on_begin(sd_event_source *source, void *userdata)
         (q->row.state == INBOX_QUARANTINED && q->row.reason == HMSG_ERROR_UNTRUSTED)) {
         r = intake_new(q->owner, on_checked, q, &q->check);
         if (r != 0) {
-            fail(q, r, NULL);
+            mailbox_read_fail(q, r, NULL);
             return 0;
         }
         q->check->row = q->row;

@@ -33,6 +33,14 @@ int mailbox_read(Mailbox *b, const char *id, bool allow_unknown, mailbox_read_t 
 int mailbox_read_fd(Mailbox *b, const char *id, int destination, bool allow_unknown, mailbox_read_t done,
                     void *userdata, MailboxRequest **ret);
 
+/* A message as it is stored, which is encrypted, to where destination stands; no key is used. NOT_FOUND. */
+typedef void (*mailbox_copy_t)(int r, uint64_t size, void *userdata);
+int mailbox_copy(Mailbox *b, const char *id, int destination, mailbox_copy_t done, void *userdata,
+                 MailboxRequest **ret);
+/* Reads such a copy, of this inbox or another's; the callback has no row, and thus no time of receipt. */
+int mailbox_read_copy(Mailbox *b, int source, int destination, bool allow_unknown, mailbox_read_t done,
+                      void *userdata, MailboxRequest **ret);
+
 typedef struct MailboxSync {
     unsigned fetched, relays, unreachable;
 } MailboxSync;

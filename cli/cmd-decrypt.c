@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 #include "cli/content.h"
@@ -272,4 +274,65 @@ int cmd_read(Ctl *ctl)
         return r;
     r = read_small(ctl, id, out);
     return r == HMSG_ERROR_TOO_LARGE ? read_large(ctl, id, out) : r;
+}
+
+/* destination gets the content, *ret_info the facts. */
+static int read_copy(Ctl *ctl, Input *in, int destination, json_t **ret_info)
+{
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    int fd, r;
+
+    r = input_fd(in, &fd);
+    if (r < 0)
+        return ctl_fail(ctl, r, "The input cannot be read: %s", error_message(r));
+    r = ctl_call_new(ctl, "Mail", "ReadCopy", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_fd(call, fd);
+    hmsg_call_fd(call, destination);
+    add_options(ctl, call);
+    r = run_to_fd(ctl, call, ret_info);
+    if (r != 0)
+        return r;
+    r = input_finish(in);
+    return r < 0 ? ctl_fail(ctl, r, "The input could not be read to its end") : 0;
+}
+
+/* What is shown, or becomes JSON, must be whole first, and is not large. */
+static int open_to_show(Ctl *ctl, Input *in, Output *out)
+{
+    _cleanup_(buf_done) Buf content = BUF_MAX(CONTENT_MAX);
+    _cleanup_(json_unrefp) json_t *info = NULL;
+    _cleanup_(fd_closep) int fd = memfd_create("hmsg-content", MFD_CLOEXEC);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = read_copy(ctl, in, fd, &info);
+    if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+        r = -errno;
+    if (r == 0)
+        r = file_read_fd(fd, &content);
+    if (r == -EMSGSIZE)
+        return ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_TOO_LARGE, "The message is larger than 1 MiB"),
+                        "Write it to a file with -o FILE.");
+    return r == 0 ? deliver(ctl, out, info, buf_text(&content), content.size) : r;
+}
+
+int cmd_inbox_open(Ctl *ctl)
+{
+    _cleanup_(json_unrefp) json_t *info = NULL;
+    _cleanup_(input_freep) Input *in = NULL;
+    _cleanup_(output_freep) Output *out = NULL;
+    int r;
+
+    r = content_open_input(ctl, 0, 0, &in);
+    if (r == 0)
+        r = content_open_output(ctl, MODE_PLAINTEXT, &out);
+    if (r != 0)
+        return r;
+    if (output_is_terminal(out) || (ctl_given(ctl, OPTION_JSON) && output_is_stdout(out)))
+        return open_to_show(ctl, in, out);
+    r = read_copy(ctl, in, output_fd(out), &info);
+    return r == 0 ? deliver(ctl, out, info, NULL, 0) : stream_failed(ctl, out, r);
 }

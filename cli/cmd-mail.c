@@ -143,6 +143,35 @@ int cmd_inbox(Ctl *ctl)
                   : r;
 }
 
+int cmd_inbox_copy(Ctl *ctl)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    _cleanup_(json_unrefp) json_t *info = NULL;
+    _cleanup_(output_freep) Output *out = NULL;
+    int r = content_open_output(ctl, MODE_CIPHERTEXT, &out);
+
+    if (r == 0 && output_wants_name(out))
+        r = ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A file needs a name");
+    if (r == 0)
+        r = content_refuse_terminal(ctl, out, "An encrypted message");
+    if (r == 0 && ctl_given(ctl, OPTION_JSON) && output_is_stdout(out))
+        r = ctl_hint(ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "A message does not fit into JSON"),
+                     "Write it to a file with -o FILE.");
+    if (r == 0)
+        r = ctl_call_new(ctl, "Mail", "Copy", &call);
+    if (r != 0)
+        return r;
+    hmsg_call_string(call, ctl_operand(ctl, 0));
+    hmsg_call_fd(call, output_fd(out));
+    r = ctl_call_run(ctl, call, &reply);
+    if (r == 0)
+        r = ctl_facts(ctl, reply, &info);
+    if (r == 0)
+        r = content_commit(ctl, out, NULL);
+    return r == 0 && ctl_given(ctl, OPTION_JSON) ? ctl_print_json(ctl, info) : r;
+}
+
 int cmd_outbox(Ctl *ctl)
 {
     _cleanup_(json_unrefp) json_t *messages = NULL;

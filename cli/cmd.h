@@ -54,10 +54,12 @@ int cmd_convert(Ctl *ctl);
 /* cmd-decrypt.c */
 int cmd_decrypt(Ctl *ctl);
 int cmd_read(Ctl *ctl);
+int cmd_inbox_open(Ctl *ctl);
 
 /* cmd-mail.c */
 int cmd_send(Ctl *ctl);
 int cmd_inbox(Ctl *ctl);
+int cmd_inbox_copy(Ctl *ctl);
 int cmd_delete(Ctl *ctl);
 int cmd_outbox(Ctl *ctl);
 int cmd_outbox_retry(Ctl *ctl);

@@ -56,6 +56,7 @@ _hmsgctl() {
         case $command in
         identity) words='create import show rotate recover export pin approve delete' ;;
         contact) words='add list show verify block allow forget' ;;
+        inbox) words='copy open' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
         access) words='list allow ask deny revoke log' ;;
@@ -86,7 +87,11 @@ _hmsgctl() {
     decrypt-*) words+=' --output --allow-unknown --allow-unauthenticated --allow-oaep-sha1 --range --raw' ;;
     convert-*) words+=' --to --output --raw' ;;
     send-*) words+=' --recipient --subject --expires --trust-relay --fresh' ;;
-    inbox-*) words+=' --sync' ;;
+    inbox-*)
+        words+=' --sync'
+        [ "$verb" = copy ] && words+=' --output --raw'
+        [ "$verb" = open ] && words+=' --output --allow-unknown --raw'
+        ;;
     read-*) words+=' --output --allow-unknown --raw' ;;
     delete-*) words+=' --yes' ;;
     unlock-*) words+=' --pin-fd --force' ;;

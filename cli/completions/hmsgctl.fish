@@ -44,6 +44,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
 complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate recover export pin approve delete'
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
+complete -c hmsgctl -n '__hmsgctl_verb inbox' -a 'copy open'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
 complete -c hmsgctl -n '__hmsgctl_verb access' -a 'list allow ask deny revoke log'
@@ -51,7 +52,7 @@ complete -c hmsgctl -n '__hmsgctl_verb access' -a 'list allow ask deny revoke lo
 complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe jwe-compact cms cms-der stream seed' -d Format
-complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read' -s o -l output -r -F -d 'Write to a file'
+complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read inbox' -s o -l output -r -F -d 'Write to a file'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert send' -F
 complete -c hmsgctl -n '__hmsgctl_at convert' -l to -x -a 'hmsg jwe' -d 'What it becomes'
@@ -83,8 +84,8 @@ complete -c hmsgctl -n '__hmsgctl_at contact' -a '(__hmsgctl_contacts)'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l no-sign -d 'Do not sign'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l sign -d 'Sign inside CMS'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -l fresh -d 'A session for this message only'
-complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert read' -l raw -d 'Do not escape'
-complete -c hmsgctl -n '__hmsgctl_at decrypt read' -l allow-unknown -d 'Open from unknown senders'
+complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert read inbox' -l raw -d 'Do not escape'
+complete -c hmsgctl -n '__hmsgctl_at decrypt read inbox' -l allow-unknown -d 'Open from unknown senders'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-unauthenticated -d 'Open without MAC'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-oaep-sha1 -d 'Open JWE with SHA-1'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l range -x -d 'Only these bytes'

@@ -13,7 +13,7 @@ commands=(
     'decrypt:decrypt a file or standard input'
     'convert:make a package a JWE, or a JWE a package'
     'send:send a file or standard input'
-    'inbox:list messages that arrived'
+    'inbox:list messages that arrived; copy one, open a copy'
     'read:decrypt a message of the inbox'
     'delete:delete a message'
     'outbox:list what was sent; retry or cancel it'
@@ -82,7 +82,10 @@ send)
     _arguments $all $recipient '--subject[subject]:text:' '--expires[give up after]:time:' \
         '--trust-relay[accept an unknown relay]' '--fresh[a session for this message only]' '1:file:_files'
     ;;
-inbox) _arguments $all '--sync[fetch first]' ;;
+inbox)
+    _arguments $all $output '--sync[fetch first]' '--allow-unknown[open from unknown senders]' '--raw[do not escape]' \
+        '1:verb:(copy open)' '2:file:_files'
+    ;;
 read) _arguments $all $output '--allow-unknown[open from unknown senders]' '--raw[do not escape]' '1:id:' ;;
 unlock) _arguments $all '--pin-fd[descriptor of the PIN]:descriptor:' '--force[also the last try]' ;;
 delete) _arguments $all '--yes[do it without asking]' '1:id:' ;;

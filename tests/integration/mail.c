@@ -143,7 +143,7 @@ char *mail_file(const Scene *s, const char *name, size_t size)
     return path;
 }
 
-void mail_files_equal(const char *a, const char *b)
+bool mail_files_same(const char *a, const char *b)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *in_a = NULL;
@@ -152,7 +152,12 @@ void mail_files_equal(const char *a, const char *b)
 
     if (!g_file_get_contents(a, &in_a, &n_a, &error) || !g_file_get_contents(b, &in_b, &n_b, &error))
         g_error("%s", error->message);
-    if (n_a != n_b || memcmp(in_a, in_b, n_a) != 0 /* public */)
+    return n_a == n_b && memcmp(in_a, in_b, n_a) == 0; /* public */
+}
+
+void mail_files_equal(const char *a, const char *b)
+{
+    if (!mail_files_same(a, b))
         g_error("%s is not what %s is", b, a);
 }
 

@@ -41,5 +41,6 @@ TestProcess *mail_monitor(const Scene *s, SceneUser *u, const char *name, char *
 /* A file in the scene's folder with so many pseudo-random bytes; its path, to be freed. */
 char *mail_file(const Scene *s, const char *name, size_t size);
 void mail_files_equal(const char *a, const char *b);
+bool mail_files_same(const char *a, const char *b);
 /* The file's text, "" while there is none; to be freed. */
 char *mail_log(const char *path);

@@ -8,7 +8,7 @@
 
 #include "tests/integration/mail.h"
 
-enum { DONE = 0, FAILED = 1, USAGE = 2 };
+enum { DONE = 0, FAILED = 1, USAGE = 2, NOT_FOUND = 4, AUTHENTICATION_FAILED = 5, UNTRUSTED = 8 };
 
 #define LARGE_SIZE (2 * 1024 * 1024)
 
@@ -179,6 +179,71 @@ static void test_read_only(Loss *p, gconstpointer data)
     expect_read(alice, 1, "still you");
 }
 
+/* A copy of one message of alice's inbox; its path, to be freed. */
+static char *keep_copy(Loss *p, const char *id, const char *name)
+{
+    char *path = scene_path(p->pair.scene, name);
+
+    scene_ctl_expect(p->pair.alice, DONE, "inbox", "copy", id, "-o", path, NULL);
+    return path;
+}
+
+static void expect_open(SceneUser *u, const char *path, const char *expected)
+{
+    g_autofree char *out = NULL;
+    g_autofree char *err = NULL;
+
+    if (scene_ctl(u, NULL, &out, &err, "inbox", "open", path, "--allow-unknown", NULL) != DONE)
+        g_error("%s: %s", path, err);
+    g_assert_cmpstr(out, ==, expected);
+}
+
+/* What came before the loss is gone with the machine, unless it was copied: then the recovery key reads it,
+ * also what had been encrypted anew after a rotation, and nobody else does. */
+static void test_copies(Loss *p, gconstpointer data)
+{
+    SceneUser *alice = p->pair.alice, *bob = p->pair.bob, *new = scene_user_new(p->pair.scene, "new");
+    g_autofree char *large = mail_file(p->pair.scene, "large.bin", LARGE_SIZE);
+    g_autofree char *got = scene_path(p->pair.scene, "got.bin");
+
+    scene_ctl_expect(alice, DONE, "identity", "create", "--recovery-key", p->read_public, NULL);
+    alice_registers(p);
+    g_autofree char *first = mail_send(bob, p->alice, "one");
+    expect_read(alice, 1, "one");
+    scene_ctl_expect(bob, DONE, "send", "-r", p->alice, large, NULL);
+    TEST_AWAIT(mail_count(alice, NULL) == 2);
+    g_auto(GStrv) ids = mail_ids(alice);
+    scene_ctl_expect(alice, DONE, "lock", NULL);
+    g_autofree char *small = keep_copy(p, ids[0], "one.hmsg"), *stream = keep_copy(p, ids[1], "large.hmsg");
+    scene_ctl_expect(alice, DONE, "unlock", NULL);
+    scene_ctl_expect(alice, NOT_FOUND, "inbox", "copy", p->alice, "-o", got, NULL);
+    g_assert_false(g_file_test(got, G_FILE_TEST_EXISTS));
+    /* encrypted to the next key */
+    scene_ctl_expect(alice, DONE, "identity", "rotate", "--grace", "0", NULL);
+    g_autofree char *anew = NULL;
+    TEST_AWAIT((g_free(anew), anew = keep_copy(p, ids[0], "anew.hmsg"), !mail_files_same(small, anew)));
+    expect_open(alice, anew, "one");
+    scene_agent_kill(alice);
+
+    scene_ctl_expect(new, DONE, "identity", "import", p->read, "--sign-key", p->sign, NULL);
+    expect_open(new, small, "one");
+    expect_open(new, anew, "one");
+    scene_ctl_expect(new, UNTRUSTED, "inbox", "open", small, NULL);
+    scene_ctl_expect(new, DONE, "inbox", "open", stream, "-o", got, "--allow-unknown", NULL);
+    mail_files_equal(large, got);
+    json_t *facts = scene_ctl_json(new, "inbox", "open", small, "--allow-unknown", NULL);
+    g_assert_cmpstr(mail_fact(facts, "content"), ==, "one");
+    g_assert_null(json_object_get(facts, "received"));
+    json_decref(facts);
+    /* no message, though it decrypts; and nobody else's */
+    g_autofree char *package = NULL;
+    g_assert_cmpint(scene_ctl(bob, "a file", &package, NULL, "encrypt", "-r", p->alice, NULL), ==, DONE);
+    g_assert_cmpint(scene_ctl(new, package, NULL, NULL, "inbox", "open", "--allow-unknown", NULL), ==,
+                    AUTHENTICATION_FAILED);
+    scene_ctl_expect(bob, AUTHENTICATION_FAILED, "inbox", "open", small, NULL);
+    scene_ctl_expect(bob, AUTHENTICATION_FAILED, "inbox", "open", stream, NULL);
+}
+
 /* Named, seen by contacts, kept by a rotation, and taken back; a key that is none is refused. */
 static void test_change(Loss *p, gconstpointer data)
 {
@@ -221,6 +286,7 @@ int main(int argc, char **argv)
 #define ADD(name, test) g_test_add("/recovery/" name, Loss, NULL, set_up, test, tear_down)
     ADD("take-over", test_take_over);
     ADD("read-only", test_read_only);
+    ADD("copies", test_copies);
     ADD("change", test_change);
     return g_test_run();
 }

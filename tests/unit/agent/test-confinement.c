@@ -84,6 +84,8 @@ static void test_table(void)
 {
     g_assert_cmpstr(confinement_permission(CIPHER, "DecryptFd"), ==, "decrypt");
     g_assert_cmpstr(confinement_permission("org.hmsg.Agent1.Mail", "ReadFd"), ==, "decrypt");
+    g_assert_cmpstr(confinement_permission("org.hmsg.Agent1.Mail", "Copy"), ==, "decrypt");
+    g_assert_cmpstr(confinement_permission("org.hmsg.Agent1.Mail", "ReadCopy"), ==, "decrypt");
     g_assert_cmpstr(confinement_permission("org.hmsg.Agent1.Mail", "SendFd"), ==, "sign");
     g_assert_cmpstr(confinement_permission("org.hmsg.Agent1.Mail", "Register"), ==, "manage");
     g_assert_cmpstr(confinement_permission("org.hmsg.Agent1", "OpenChannel"), ==, "encrypt");

@@ -396,7 +396,7 @@ static int answer(Agent *a, const char *name, sd_bus_message *call, sd_bus_messa
         return answer_encrypt_fd(a, call, reply);
     if (is(name, "Cipher.DecryptFd"))
         return answer_decrypt_fd(a, reply, error);
-    if (is(name, "Mail.ReadFd"))
+    if (is(name, "Mail.ReadFd") || is(name, "Mail.ReadCopy") || is(name, "Mail.Copy"))
         return answer_read_fd(a, reply);
     if (is(name, "Mail.Sync")) {
         int r = tell_all(a);
