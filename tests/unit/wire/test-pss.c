@@ -21,6 +21,9 @@ static void test_same(void)
         g_assert_cmpint(EVP_DigestSignInit(c, &p, EVP_sha256(), NULL, key), ==, 1);
         g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(p, RSA_PKCS1_PSS_PADDING), ==, 1);
         g_assert_cmpint(EVP_PKEY_CTX_set_rsa_pss_saltlen(p, (int)salts[i]), ==, 1);
+        g_assert_nonnull(ASN1_TIME_set(X509_getm_notBefore(x), 0));
+        g_assert_nonnull(ASN1_TIME_set(X509_getm_notAfter(x), 1));
+        g_assert_cmpint(X509_set_pubkey(x, key), ==, 1);
         g_assert_cmpint(X509_sign_ctx(x, c), >, 0);
         int n = i2d_X509_ALGOR(a, &ours), m = i2d_X509_ALGOR(X509_get0_tbs_sigalg(x), &theirs);
         g_assert_cmpmem(ours, n, theirs, m);
