@@ -50,6 +50,7 @@ typedef enum IndexKind {
     INDEX_SUBMITTER = 's', /* id, index of skid: tells nobody which messages have the same submitter */
     INDEX_SHARE = 'h',     /* number of the mailbox, index of skid */
     INDEX_INVITE = 'v',    /* code */
+    INDEX_CAPABILITY = 'c' /* hash of the code */
 } IndexKind;
 #define AT_REST_INDEX_PARTS_MAX 2u
 int at_rest_index(const AtRest *a, IndexKind kind, const Chunk *parts, size_t n_parts,

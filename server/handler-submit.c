@@ -62,16 +62,21 @@ static int read_expires(const HttpRequest *r, int64_t now, int64_t *ret)
     return 0;
 }
 
-/* How often this sender may, and if he is a stranger, all of them where he is, and all into this mailbox. */
-static int check_rate(HttpRequest *r, const uint8_t *mailbox)
+/* How often this sender may, and if he is a stranger, all of them where he is, and all into this mailbox.
+ * Whoever has a capability is none: there all who have the same one are counted together. */
+static int check_rate(HttpRequest *r, const StoreWrite *put, bool capable)
 {
     const Client *c = http_request_client(r);
     Limiter *l = handlers_of(r)->limiter;
     uint64_t now = clock_boottime();
     unsigned retry = 0;
-    if (limiter_take(l, LIMIT_SUBMIT, c->skid, KID_SIZE, now, &retry) &&
-        (!c->guest || (limiter_take_address(l, LIMIT_STRANGERS, &c->peer, now, &retry) &&
-                       limiter_take(l, LIMIT_MAILBOX, mailbox, KID_SIZE, now, &retry))))
+    bool ok = limiter_take(l, LIMIT_SUBMIT, c->skid, KID_SIZE, now, &retry);
+    if (ok && capable)
+        ok = limiter_take(l, LIMIT_CAPABILITY, put->put.capability, SHA256_SIZE, now, &retry);
+    else if (ok && c->guest)
+        ok = limiter_take_address(l, LIMIT_STRANGERS, &c->peer, now, &retry) &&
+             limiter_take(l, LIMIT_MAILBOX, put->put.mailbox, KID_SIZE, now, &retry);
+    if (ok)
         return 0;
     http_answer_problem(r, PROBLEM_TOO_MANY_REQUESTS, NULL, retry);
     return PROBLEM_TOO_MANY_REQUESTS;
@@ -101,6 +106,7 @@ int handle_submit_begin(HttpRequest *r)
     _cleanup_(submission_freep) Submission *s = calloc(1, sizeof(*s));
     const char *type = http_request_header(r, "content-type");
     int64_t now = clock_realtime();
+    bool capable = false;
     if (!s)
         return -ENOMEM;
     StoreWrite *put = &s->w.write;
@@ -117,7 +123,9 @@ int handle_submit_begin(HttpRequest *r)
     if (e == 0)
         e = read_expires(r, now, &put->put.expires);
     if (e == 0)
-        e = check_rate(r, put->put.mailbox);
+        e = handler_capability(r, put, &capable);
+    if (e == 0)
+        e = check_rate(r, put, capable);
     if (e == 0)
         e = check_room(r, put);
     if (e != 0)

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "libhmsg/wire/capability.h"
 #include "server/handlers.h"
 #include "server/hub.h"
 #include "server/limiter.h"
@@ -95,6 +96,10 @@ int application_check(HttpRequest *r, const Application *a, RegisterRequest *ret
 /* As it will be stored, under name. */
 int application_identity(const Application *a, const char *name, StoreIdentity *ret);
 
+/* The capability that a submission names goes into put. *ret_good: the sender is a guest, and it is good now.
+ */
+int handler_capability(HttpRequest *r, StoreWrite *put, bool *ret_good);
+
 /* The callbacks of the routes. */
 int handle_relay(HttpRequest *r);
 int handle_nonce(HttpRequest *r);
@@ -113,3 +118,6 @@ int handle_fetch(HttpRequest *r);
 int handle_acknowledge(HttpRequest *r);
 int handle_status(HttpRequest *r);
 int handle_events(HttpRequest *r);
+int handle_grant(HttpRequest *r);
+int handle_revoke(HttpRequest *r);
+int handle_capabilities(HttpRequest *r);

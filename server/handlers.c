@@ -61,6 +61,19 @@ static const HttpRoute routes[] = {
      .json = true,
      .body_max = RELAY_BODY_SIZE_MAX,
      .end = handle_acknowledge},
+    {.method = "GET", .pattern = "/v1/mailbox/capabilities", .login = true, .end = handle_capabilities},
+    {.method = "POST",
+     .pattern = "/v1/mailbox/capabilities",
+     .login = true,
+     .json = true,
+     .body_max = 1024,
+     .end = handle_grant},
+    {.method = "POST",
+     .pattern = "/v1/mailbox/capabilities/revocations",
+     .login = true,
+     .json = true,
+     .body_max = 1024,
+     .end = handle_revoke},
     {.method = "GET", .pattern = "/v1/events", .login = true, .end = handle_events},
 };
 
@@ -148,6 +161,7 @@ static void read_rates(const Options *o, LimitRate ret[static LIMIT_KIND_MAX_])
         [LIMIT_INVITE] = {INVITE_BURST, INVITE_RATE},
         [LIMIT_LOOKUP] = {LOOKUP_BURST, LOOKUP_RATE},
         [LIMIT_SUBMIT] = {o->sender_rate, o->sender_rate},
+        [LIMIT_CAPABILITY] = {o->sender_rate, o->sender_rate},
         [LIMIT_STRANGERS] = {o->stranger_rate, o->stranger_rate},
         [LIMIT_MAILBOX] = {o->stranger_rate, o->stranger_rate},
     };

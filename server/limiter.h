@@ -10,13 +10,14 @@
 #include "libhmsg/base/rate.h"
 
 typedef enum LimitKind {
-    LIMIT_NONCE,     /* nonces and challenges of an address */
-    LIMIT_REGISTER,  /* registrations of an address */
-    LIMIT_INVITE,    /* codes of invitations of an address */
-    LIMIT_LOOKUP,    /* questions to the directory of an address */
-    LIMIT_SUBMIT,    /* messages of a sender */
-    LIMIT_STRANGERS, /* messages of all guests of a network together */
-    LIMIT_MAILBOX,   /* messages of all guests together into a mailbox */
+    LIMIT_NONCE,      /* nonces and challenges of an address */
+    LIMIT_REGISTER,   /* registrations of an address */
+    LIMIT_INVITE,     /* codes of invitations of an address */
+    LIMIT_LOOKUP,     /* questions to the directory of an address */
+    LIMIT_SUBMIT,     /* messages of a sender */
+    LIMIT_CAPABILITY, /* messages by one capability */
+    LIMIT_STRANGERS,  /* messages of all guests of a network together */
+    LIMIT_MAILBOX,    /* messages of all guests together into a mailbox */
     LIMIT_KIND_MAX_,
 } LimitKind;
 

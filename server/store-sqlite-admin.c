@@ -117,7 +117,7 @@ int reader_use(StoreReader *reader, const uint8_t *mailbox, StoreUse *ret)
     _cleanup_(db_resetp) DbStatement *sql = reader_statement(reader, SQL_USE);
     uint8_t index[AT_REST_INDEX_SIZE];
     bool row = false;
-    int r = reader_bind_key(reader, sql, 1, mailbox, index);
+    int r = reader_bind_index(reader, sql, 1, INDEX_KEY, mailbox, index);
     if (r == 0)
         r = db_step(sql, &row);
     *ret = (StoreUse){};

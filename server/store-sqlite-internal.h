@@ -83,6 +83,14 @@ typedef enum SqlWrite {
     SQL_DROP_INVITES,
     SQL_DELETE_INVITE,
     SQL_BLOCK,
+    SQL_COUNT_CAPABILITIES,
+    SQL_FIND_GRANT,
+    SQL_ADD_CAPABILITY,
+    SQL_FIND_CAPABILITY,
+    SQL_USE_CAPABILITY,
+    SQL_END_CAPABILITY,
+    SQL_DROP_CAPABILITIES,
+    SQL_DELETE_CAPABILITIES,
     SQL_WRITE_MAX_,
 } SqlWrite;
 
@@ -102,6 +110,8 @@ typedef enum SqlRead {
     SQL_EACH_MESSAGE,
     SQL_NEXT_INVITE,
     SQL_USE,
+    SQL_CAPABILITY,
+    SQL_NEXT_CAPABILITY,
     SQL_READ_MAX_,
 } SqlRead;
 
@@ -126,7 +136,8 @@ typedef struct Prepared {
     uint8_t id[AT_REST_INDEX_SIZE], submitter[AT_REST_INDEX_SIZE], receipt[AT_REST_INDEX_SIZE];
     Secret *plain;
     Buf body;
-    uint8_t *ids; /* acknowledge: indexes */
+    uint8_t capability[AT_REST_INDEX_SIZE]; /* put.has_capability */
+    uint8_t *ids;                           /* acknowledge: indexes */
 } Prepared;
 
 typedef struct WriteQueue {
@@ -320,8 +331,19 @@ int reader_counts(StoreReader *reader, StoreCounts *ret);
 int reader_next_identity(StoreReader *reader, int64_t *number, StoreIdentity *ret);
 /* For store-sqlite-admin.c. room stays until the statement is reset. */
 DbStatement *reader_statement(StoreReader *reader, SqlRead which);
-int reader_bind_key(StoreReader *reader, DbStatement *sql, int at, const uint8_t *kid,
-                    uint8_t room[static AT_REST_INDEX_SIZE]);
+/* value: KID_SIZE or SHA256_SIZE, which are one. */
+int reader_bind_index(StoreReader *reader, DbStatement *sql, int at, IndexKind kind, const uint8_t *value,
+                      uint8_t room[static AT_REST_INDEX_SIZE]);
+/* store-sqlite-capability.c: as store_sqlite_execute. */
+extern const char *const store_sqlite_capability_texts[SQL_WRITE_MAX_]; /* of its own statements */
+int store_sqlite_grant(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+int store_sqlite_withdraw(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* Its number if it is good now, else 0. */
+int store_sqlite_find_capability(SqliteStore *s, int64_t mailbox, const uint8_t *index, int64_t now,
+                                 int64_t *ret);
+int store_sqlite_use_capability(SqliteStore *s, int64_t mailbox, int64_t number); /* once */
+int reader_capability(StoreReader *reader, const uint8_t *mailbox, const uint8_t *hash);
+int reader_next_capability(StoreReader *reader, const uint8_t *mailbox, StoreCapability *c);
 /* store-sqlite-admin.c */
 int reader_next_invite(StoreReader *reader, StoreInvite *i);
 int reader_use(StoreReader *reader, const uint8_t *mailbox, StoreUse *ret);

@@ -26,6 +26,8 @@ static int index_put(const AtRest *a, const StoreWrite *w, Prepared *p)
     int r = identity_index(a, INDEX_MESSAGE, w->put.id, ID_SIZE, p->id);
     if (r == 0)
         r = identity_index(a, INDEX_KEY, w->put.submitter, KID_SIZE, p->submitter);
+    if (r == 0 && w->put.has_capability)
+        r = identity_index(a, INDEX_CAPABILITY, w->put.capability, SHA256_SIZE, p->capability);
     return r == 0 ? at_rest_index(a, INDEX_SUBMITTER, receipt, ELEMENTSOF(receipt), p->receipt) : r;
 }
 

@@ -48,6 +48,12 @@ static const char *const texts[SQL_READ_MAX_] = {
         " ORDER BY number LIMIT 1",
     [SQL_USE] =
         "SELECT count, bytes FROM mailboxes WHERE number = (SELECT number FROM identities WHERE kid = ?1)",
+    [SQL_CAPABILITY] =
+        "SELECT 1 FROM capabilities WHERE mailbox = " KID_OR_FORMER("?2") " AND code = ?3"
+                                                                          " AND uses > 0 AND expires > ?4",
+    [SQL_NEXT_CAPABILITY] = "SELECT number, uses, created, expires FROM capabilities WHERE mailbox ="
+                            " (SELECT number FROM identities WHERE kid = ?1) AND number > ?2 AND uses >= 0"
+                            " AND expires > ?3 ORDER BY number LIMIT 1",
 };
 
 typedef struct SqliteReader {
@@ -224,10 +230,10 @@ DbStatement *reader_statement(StoreReader *reader, SqlRead which)
     return ((SqliteReader *)reader)->sql[which];
 }
 
-int reader_bind_key(StoreReader *reader, DbStatement *sql, int at, const uint8_t *kid,
-                    uint8_t room[static AT_REST_INDEX_SIZE])
+int reader_bind_index(StoreReader *reader, DbStatement *sql, int at, IndexKind kind, const uint8_t *value,
+                      uint8_t room[static AT_REST_INDEX_SIZE])
 {
-    return bind_index((SqliteReader *)reader, sql, at, INDEX_KEY, kid, KID_SIZE, room);
+    return bind_index((SqliteReader *)reader, sql, at, kind, value, KID_SIZE, room);
 }
 
 /* ret points into packed. */

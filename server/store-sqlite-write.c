@@ -70,11 +70,13 @@ static const char *const texts[SQL_WRITE_MAX_] = {
 
 int store_sqlite_prepare(SqliteStore *s)
 {
+    const char *const *const tables[] = {texts, store_sqlite_rotate_texts, store_sqlite_admin_texts,
+                                         store_sqlite_capability_texts};
     int r = 0;
-    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++) {
-        const char *text = texts[i] ? texts[i] : store_sqlite_rotate_texts[i];
-        r = db_prepare(s->db, text ? text : store_sqlite_admin_texts[i], &s->sql[i]);
-    }
+    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++)
+        for (size_t t = 0; r == 0 && t < ELEMENTSOF(tables); t++)
+            if (tables[t][i])
+                r = db_prepare(s->db, tables[t][i], &s->sql[i]);
     return r;
 }
 
@@ -92,7 +94,8 @@ int store_sqlite_sum(SqliteStore *s)
 
 typedef struct Mailbox {
     int64_t number, next, bytes, count;
-    int64_t since; /* next when it got its data key */
+    int64_t since;      /* next when it got its data key */
+    int64_t capability; /* by which a message comes; 0: by none */
 } Mailbox;
 
 static int find_mailbox(SqliteStore *s, const uint8_t *index, Mailbox *ret)
@@ -227,6 +230,22 @@ static int find_owner(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, con
     return r;
 }
 
+/* Strangers have one share together; all who use a capability have one of its own. */
+static int find_share(SqliteStore *s, const StoreWrite *w, bool stranger, const uint8_t *submitter,
+                      Mailbox *mailbox, Share *ret)
+{
+    const Prepared *p = w->prepared;
+    int r = 0;
+    mailbox->capability = 0;
+    if (stranger && w->put.has_capability)
+        r = store_sqlite_find_capability(s, mailbox->number, p->capability, w->put.accepted,
+                                         &mailbox->capability);
+    bool capable = mailbox->capability != 0;
+    return r == 0 ? store_sqlite_share(s, mailbox->number, capable ? p->capability : submitter,
+                                       stranger && !capable, ret)
+                  : r;
+}
+
 /* The mailbox, its data key (s->key), and the submitter's share: of how many he has sent, a rotation makes
  * nothing forgotten. */
 static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_share)
@@ -260,8 +279,7 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
         r = db_column_exact(sql, 11, submitter, sizeof(submitter));
     if (r == 0)
         r = find_owner(s, w, ret, owner);
-    return r == 0 ? store_sqlite_share(s, ret->number, submitter, db_column_number(sql, 4) != 0, ret_share)
-                  : r;
+    return r == 0 ? find_share(s, w, db_column_number(sql, 4) != 0, submitter, ret, ret_share) : r;
 }
 
 /* The same, with another data key when the one of now has sealed as much as it may. */
@@ -329,7 +347,8 @@ static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, co
         return r;
     w->put.created = true;
     w->put.seq = mailbox->next;
-    return count(s, mailbox->number, share, (int64_t)w->put.size, 1, 1);
+    r = mailbox->capability != 0 ? store_sqlite_use_capability(s, mailbox->number, mailbox->capability) : 0;
+    return r != 0 ? r : count(s, mailbox->number, share, (int64_t)w->put.size, 1, 1);
 }
 
 /* What was accepted before is answered as then, whatever the limits say now. */
@@ -497,6 +516,10 @@ int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         return store_sqlite_revoke(s, w, ret_rollback);
     case STORE_BLOCK:
         return store_sqlite_block(s, w, ret_rollback);
+    case STORE_GRANT:
+        return store_sqlite_grant(s, w, ret_rollback);
+    case STORE_WITHDRAW:
+        return store_sqlite_withdraw(s, w, ret_rollback);
     default:
         return -EINVAL;
     }

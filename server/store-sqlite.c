@@ -71,6 +71,11 @@ static const char *const steps[] = {
     "CREATE TABLE invites(number INTEGER PRIMARY KEY AUTOINCREMENT, code BLOB NOT NULL UNIQUE,"
     " uses INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;"
     "ALTER TABLE identities ADD COLUMN blocked INTEGER NOT NULL DEFAULT 0",
+    /* Sending capabilities, by the index of their hash. */
+    "CREATE TABLE capabilities(mailbox INTEGER NOT NULL REFERENCES mailboxes(number),"
+    " number INTEGER NOT NULL, code BLOB NOT NULL, uses INTEGER NOT NULL, created INTEGER NOT NULL,"
+    " expires INTEGER NOT NULL, PRIMARY KEY(mailbox, number)) STRICT, WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX capabilities_code ON capabilities(mailbox, code)",
 };
 const DbSchema store_sqlite_schema = {0x484d5252 /* HMRR */, steps, ELEMENTSOF(steps)};
 
@@ -147,7 +152,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     for (size_t i = 0; r == 0 && i < n; i++) {
         store_write_done(batch[i]);
         if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER ||
-                    batch[i]->kind == STORE_INVITE)) {
+                    batch[i]->kind == STORE_INVITE || batch[i]->kind == STORE_GRANT)) {
             batch[i]->result = HMSG_ERROR_STORAGE_FULL;
             continue;
         }
@@ -322,6 +327,8 @@ const StoreOps store_sqlite_ops = {
     .next_identity = reader_next_identity,
     .next_invite = reader_next_invite,
     .use = reader_use,
+    .capability = reader_capability,
+    .next_capability = reader_next_capability,
 };
 
 /* So that the database and the folder of blobs are found again. */

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "libhmsg/base/buf.h"
+#include "libhmsg/base/error.h"
 #include "libhmsg/wire/limits.h"
 
 #define STORE_QUEUE_MAX 4096u             /* requests that wait */
@@ -68,6 +69,13 @@ typedef struct StoreInvite {
     int64_t created, expires;
 } StoreInvite;
 
+/* A sending capability of a mailbox. */
+typedef struct StoreCapability {
+    int64_t number;
+    uint64_t uses; /* left */
+    int64_t created, expires;
+} StoreCapability;
+
 typedef enum StoreState {
     STORE_ACCEPTED,
     STORE_DELIVERED,
@@ -121,6 +129,8 @@ typedef enum StoreKind {
     STORE_INVITE,
     STORE_REVOKE,
     STORE_BLOCK,
+    STORE_GRANT,
+    STORE_WITHDRAW,
     STORE_KIND_MAX_,
 } StoreKind;
 
@@ -135,8 +145,11 @@ typedef enum StoreKind {
  *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered,
  * or one of the two is blocked; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED invite
  * HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX revoke       HMSG_ERROR_NOT_FOUND: no such invitation block
- * HMSG_ERROR_NOT_FOUND: no such key any          HMSG_ERROR_STORAGE_FULL; negative: the store failed and
- * nothing is changed then. */
+ * HMSG_ERROR_NOT_FOUND: no such key
+ *   grant        HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_QUOTA_EXCEEDED: CAPABILITIES_MAX;
+ *                HMSG_ERROR_ALREADY_EXISTS: this one was revoked, or has another end
+ *   withdraw     HMSG_ERROR_NOT_FOUND: no such mailbox or capability
+ *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed and nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
 struct StoreWrite {
     StoreKind kind;
@@ -175,6 +188,10 @@ struct StoreWrite {
             int64_t seq;  /* out */
             bool share;   /* out, QUOTA_EXCEEDED: of this sender or of guests, not of the mailbox */
             bool blocked; /* out, DENIED */
+            /* Of a guest: counts as a sender of its own as long as it is good. One that is not is as none.
+             */
+            bool has_capability;
+            uint8_t capability[SHA256_SIZE]; /* capability_hash */
         } put;
         struct {
             uint8_t mailbox[KID_SIZE];
@@ -203,6 +220,17 @@ struct StoreWrite {
             uint8_t skid[KID_SIZE];
             bool blocked;
         } block;
+        struct {
+            uint8_t mailbox[KID_SIZE], hash[SHA256_SIZE]; /* capability_hash */
+            uint64_t uses;
+            int64_t now, expires;
+            int64_t number; /* out */
+            bool created;   /* out: false when it was here before */
+        } grant;
+        struct {
+            uint8_t mailbox[KID_SIZE];
+            int64_t number;
+        } withdraw;
     };
     StoreChange *changes; /* out, of acknowledge and sweep: freed by store_write_done */
     size_t n_changes;
@@ -241,6 +269,8 @@ typedef struct StoreOps {
     int (*next_identity)(StoreReader *r, int64_t *number, StoreIdentity *ret);
     int (*next_invite)(StoreReader *r, StoreInvite *i);
     int (*use)(StoreReader *r, const uint8_t *mailbox, StoreUse *ret);
+    int (*capability)(StoreReader *r, const uint8_t *mailbox, const uint8_t *hash);
+    int (*next_capability)(StoreReader *r, const uint8_t *mailbox, StoreCapability *c);
 } StoreOps;
 
 /* The beginning of each backend's objects. */
@@ -381,4 +411,17 @@ static inline int store_next_invite(StoreReader *r, StoreInvite *i)
 static inline int store_use(StoreReader *r, const uint8_t mailbox[static KID_SIZE], StoreUse *ret)
 {
     return r->ops->use ? r->ops->use(r, mailbox, ret) : -EOPNOTSUPP;
+}
+/* Is this a capability of the mailbox that is good now? HMSG_ERROR_NOT_FOUND. hash: capability_hash. */
+static inline int store_capability(StoreReader *r, const uint8_t mailbox[static KID_SIZE],
+                                   const uint8_t hash[static SHA256_SIZE])
+{
+    return r->ops->capability ? r->ops->capability(r, mailbox, hash) : HMSG_ERROR_NOT_FOUND;
+}
+/* The first capability of the mailbox behind c->number that was not revoked and whose time is not over, used
+ * up or not: HMSG_ERROR_NOT_FOUND at the end. */
+static inline int store_next_capability(StoreReader *r, const uint8_t mailbox[static KID_SIZE],
+                                        StoreCapability *c)
+{
+    return r->ops->next_capability ? r->ops->next_capability(r, mailbox, c) : -EOPNOTSUPP;
 }

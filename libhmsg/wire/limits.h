@@ -93,9 +93,13 @@
 #define TICK_SIZE 8u           /* the id of a tick of a relay */
 #define TICKS_MAX 16u          /* that it tells of, the newest */
 #define SUCCESSIONS_SIZE_MAX (48u * 1024u) /* of their JSON array */
-#define INVITE_SIZE_MAX 256u               /* bytes: the code of an invitation */
-#define RECOVERY_KEYS_MAX 2u               /* that one identity names: more do not fit into JWS_SIZE_MAX */
-#define GENERATION_MAX ((1ull << 53) - 1)  /* exact in every JSON reader */
+#define CAPABILITY_SIZE 32u                /* the code of a sending capability */
+#define CAPABILITY_USES_MAX 1000000u       /* messages */
+#define CAPABILITY_LIFETIME_MAX (366u * 86400u)
+#define CAPABILITIES_MAX 1000u            /* of one mailbox, until their time is over */
+#define INVITE_SIZE_MAX 256u              /* bytes: the code of an invitation */
+#define RECOVERY_KEYS_MAX 2u              /* that one identity names: more do not fit into JWS_SIZE_MAX */
+#define GENERATION_MAX ((1ull << 53) - 1) /* exact in every JSON reader */
 
 /* Sessions (one per sender and recipient key) */
 #define SESSION_LIFETIME_MAX (24u * 3600u)
