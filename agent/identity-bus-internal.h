@@ -50,9 +50,18 @@ void identity_pcrs_text(uint32_t mask, char ret[static IDENTITY_PCRS_SIZE]);
 
 /* identity-recovery-bus.c: what Create and Rotate have of recovery keys, Show, and Recover. */
 typedef struct RecoveryOptions {
-    BusBytes key, sign_key;
+    struct {
+        BusBytes key, sign_key;
+    } named[RECOVERY_KEYS_MAX];
     bool none; /* Rotate: no recovery keys any more */
 } RecoveryOptions;
+#define RECOVERY_OPTIONS(type, member)                                                                       \
+    {"recovery_key", 'y', offsetof(type, member.named[0].key)},                                              \
+        {"recovery_sign_key", 'y', offsetof(type, member.named[0].sign_key)},                                \
+        {"further_recovery_key", 'y', offsetof(type, member.named[1].key)},                                  \
+    {                                                                                                        \
+        "further_recovery_sign_key", 'y', offsetof(type, member.named[1].sign_key)                           \
+    }
 /* *ret_given: there is something to name. INVALID_ARGS has words. */
 int identity_recovery_read(const RecoveryOptions *o, RecoveryKeys *ret, bool *ret_given, sd_bus_error *error);
 /* identity_call_begun, after the recovery keys were named if r is 0. */

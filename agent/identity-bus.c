@@ -156,8 +156,7 @@ static int method_create(sd_bus_message *message, void *userdata, sd_bus_error *
         {"pcrs", 's', offsetof(struct CreateOptions, policy.pcrs)},
         {"policy_key", 'h', offsetof(struct CreateOptions, policy.key)},
         {"policy_password", 'h', offsetof(struct CreateOptions, policy.password)},
-        {"recovery_key", 'y', offsetof(struct CreateOptions, recovery.key)},
-        {"recovery_sign_key", 'y', offsetof(struct CreateOptions, recovery.sign_key)},
+        RECOVERY_OPTIONS(struct CreateOptions, recovery),
     };
     _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
     _cleanup_(identity_policy_secrets_done) PolicySecrets policy = {0};
@@ -231,8 +230,7 @@ static int method_rotate(sd_bus_message *message, void *userdata, sd_bus_error *
     static const BusOption options[] = {
         {"generation", 's', offsetof(RotateOptions, generation)},
         {"grace", 't', offsetof(RotateOptions, grace)},
-        {"recovery_key", 'y', offsetof(RotateOptions, recovery.key)},
-        {"recovery_sign_key", 'y', offsetof(RotateOptions, recovery.sign_key)},
+        RECOVERY_OPTIONS(RotateOptions, recovery),
         {"no_recovery", 'b', offsetof(RotateOptions, recovery.none)},
     };
     _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};

@@ -31,29 +31,37 @@ static int read_key(const BusBytes *bytes, KeyFile **ret, sd_bus_error *error)
     return r;
 }
 
-int identity_recovery_read(const RecoveryOptions *o, RecoveryKeys *ret, bool *ret_given, sd_bus_error *error)
+static int add_named(const BusBytes *key, const BusBytes *sign_key, RecoveryKeys *k, sd_bus_error *error)
 {
-    _cleanup_(key_file_freep) KeyFile *key = NULL, *sign_key = NULL;
-    RsaKey *sign;
-    int r;
+    _cleanup_(key_file_freep) KeyFile *file = NULL, *sign_file = NULL;
+    int r = read_key(key, &file, error);
 
-    *ret_given = o->none || o->key.data;
-    if ((o->none && o->key.data) || (!o->key.data && o->sign_key.data))
-        return bus_fail(error, HMSG_ERROR_INVALID_ARGS,
-                        "A recovery key is named, with or without its sign "
-                        "key; or there is none");
-    if (!o->key.data)
-        return 0;
-    r = read_key(&o->key, &key, error);
-    if (r == 0 && o->sign_key.data)
-        r = read_key(&o->sign_key, &sign_key, error);
+    if (r == 0 && sign_key->data)
+        r = read_key(sign_key, &sign_file, error);
     if (r != 0)
         return r;
-    sign = sign_key ? sign_key->decrypt : key->sign;
-    r = recovery_keys_add(ret, key->decrypt, sign);
+    r = recovery_keys_add(k, file->decrypt, sign_file ? sign_file->decrypt : file->sign);
     return r > 0 ? bus_fail(error, HMSG_ERROR_INVALID_ARGS,
-                            "The recovery key to sign must be another one than that to decrypt")
+                            "All recovery keys, to decrypt and to sign, must be different ones")
                  : r;
+}
+
+int identity_recovery_read(const RecoveryOptions *o, RecoveryKeys *ret, bool *ret_given, sd_bus_error *error)
+{
+    bool named = o->named[0].key.data;
+    int r = 0;
+
+    *ret_given = o->none || named;
+    for (size_t i = 0; i < ELEMENTSOF(o->named); i++)
+        if ((o->none && o->named[i].key.data) || (!o->named[i].key.data && o->named[i].sign_key.data) ||
+            (!named && o->named[i].key.data))
+            return bus_fail(error, HMSG_ERROR_INVALID_ARGS,
+                            "A recovery key is named, with or without its sign key, and a further one behind "
+                            "it; or there is none");
+    for (size_t i = 0; r == 0 && i < ELEMENTSOF(o->named); i++)
+        if (o->named[i].key.data)
+            r = add_named(&o->named[i].key, &o->named[i].sign_key, ret, error);
+    return r;
 }
 
 int identity_recovery_begun(IdentityCall *c, int r, const char *detail, bool given, const RecoveryKeys *k)
@@ -226,8 +234,7 @@ int identity_method_recover(sd_bus_message *message, void *userdata, sd_bus_erro
         bool trust_relay;
     } o = {.trust_relay = false};
     static const BusOption options[] = {
-        {"recovery_key", 'y', offsetof(struct RecoverOptions, recovery.key)},
-        {"recovery_sign_key", 'y', offsetof(struct RecoverOptions, recovery.sign_key)},
+        RECOVERY_OPTIONS(struct RecoverOptions, recovery),
         {"trust_relay", 'b', offsetof(struct RecoverOptions, trust_relay)},
     };
     _cleanup_(recovery_freep) Recovery *c = calloc(1, sizeof(*c));

@@ -3,14 +3,14 @@
 #include "cli/json-util.h"
 #include "cli/recipients.h"
 
-static int add_key(Ctl *ctl, HmsgCall *call, OptionId id, const char *name)
+static int add_key(Ctl *ctl, HmsgCall *call, const char *path, const char *name)
 {
     _cleanup_(buf_done) Buf key = BUF_MAX(0);
     int r;
 
-    if (!ctl_given(ctl, id))
+    if (!path)
         return 0;
-    r = recipients_read_key(ctl, ctl->options.values[id], &key);
+    r = recipients_read_key(ctl, path, &key);
     if (r == 0)
         hmsg_call_option_bytes(call, name, buf_text(&key), key.size);
     return r;
@@ -18,10 +18,15 @@ static int add_key(Ctl *ctl, HmsgCall *call, OptionId id, const char *name)
 
 int recovery_options(Ctl *ctl, HmsgCall *call)
 {
-    int r = add_key(ctl, call, OPTION_RECOVERY_KEY, "recovery_key");
+    static const char *const names[OPTION_RECOVERY_MAX][2] = {
+        {"recovery_key", "recovery_sign_key"}, {"further_recovery_key", "further_recovery_sign_key"}};
+    int r = 0;
 
-    if (r == 0)
-        r = add_key(ctl, call, OPTION_RECOVERY_SIGN_KEY, "recovery_sign_key");
+    for (size_t i = 0; r == 0 && i < OPTION_RECOVERY_MAX; i++) {
+        r = add_key(ctl, call, ctl->options.recovery[i].key, names[i][0]);
+        if (r == 0)
+            r = add_key(ctl, call, ctl->options.recovery[i].sign_key, names[i][1]);
+    }
     if (r == 0 && ctl_given(ctl, OPTION_NO_RECOVERY))
         hmsg_call_option_bool(call, "no_recovery", true);
     return r;

@@ -47,9 +47,11 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_RAW] = {"raw", NULL, "Do not escape what could mislead on a terminal"},
     [OPTION_RECIPIENT] = {"recipient", "RECIPIENT",
                           "An address, the name of a contact, or key:FILE; may be repeated", 'r'},
-    [OPTION_RECOVERY_KEY] = {"recovery-key", "FILE", "A public key that reads all that is for you as well"},
-    [OPTION_RECOVERY_SIGN_KEY] = {"recovery-sign-key", "FILE",
-                                  "The public sign key with it, which may take over your addresses"},
+    [OPTION_RECOVERY_KEY] = {"recovery-key", "FILE",
+                             "A public key that reads all that is for you as well; may be repeated once"},
+    [OPTION_RECOVERY_SIGN_KEY] =
+        {"recovery-sign-key", "FILE",
+         "The public sign key of the recovery key before it, which may take over your addresses"},
     [OPTION_REMOVE] = {"remove", NULL,
                        "Remove the address and its mailbox with all that waits in it; or the PIN"},
     [OPTION_SIGN] = {"sign", NULL, "Sign inside CMS as well, which is not signed otherwise"},
@@ -99,9 +101,31 @@ static bool is_id(const char *word)
     return strlen(word) == ID_LENGTH && strspn(word, alphabet) == ID_LENGTH;
 }
 
+/* A sign key goes with the recovery key before it; one that comes first, with the first. */
+static int add_recovery(Options *o, OptionId id, const char *value, char **ret_why)
+{
+    size_t i = o->n_recovery > 0 ? o->n_recovery - 1 : 0;
+
+    if (id == OPTION_RECOVERY_SIGN_KEY) {
+        if (o->recovery[i].sign_key)
+            return wrong(ret_why, "--%s stands there twice for one key", option_infos[id].name);
+        o->recovery[i].sign_key = value;
+    } else if (o->n_recovery == OPTION_RECOVERY_MAX) {
+        return wrong(ret_why, "there are two recovery keys at most, and one too many is \"%s\"", value);
+    } else {
+        o->recovery[o->n_recovery++].key = value;
+    }
+    return 0;
+}
+
 static int add_value(Options *o, OptionId id, const char *value, char **ret_why)
 {
-    if (id == OPTION_RECIPIENT) {
+    if (id == OPTION_RECOVERY_KEY || id == OPTION_RECOVERY_SIGN_KEY) {
+        int r = add_recovery(o, id, value, ret_why);
+
+        if (r != 0)
+            return r;
+    } else if (id == OPTION_RECIPIENT) {
         if (o->n_recipients == OPTION_RECIPIENTS_MAX)
             return wrong(ret_why, "more recipients than one message may have, at \"%s\"", value);
         o->recipients[o->n_recipients++] = value;

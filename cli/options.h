@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define OPTION_RECIPIENTS_MAX 64u /* of one message, as in the protocol */
+#define OPTION_RECOVERY_MAX 2u    /* recovery keys of one identity, as in the protocol */
 #define OPERANDS_MAX 8u           /* words that are no options, the command's own included */
 
 typedef enum OptionId {
@@ -73,6 +74,10 @@ typedef struct Options {
     const char *values[OPTION_MAX_];
     const char *recipients[OPTION_RECIPIENTS_MAX];
     size_t n_recipients;
+    struct {
+        const char *key, *sign_key; /* NULL: none */
+    } recovery[OPTION_RECOVERY_MAX];
+    size_t n_recovery; /* keys */
     const char *operands[OPERANDS_MAX];
     size_t n_operands;
 } Options;

@@ -244,6 +244,52 @@ static void test_copies(Loss *p, gconstpointer data)
     scene_ctl_expect(bob, AUTHENTICATION_FAILED, "inbox", "open", stream, NULL);
 }
 
+/* Two, one of which only reads: both read, and only the other can be the owner. */
+static void test_two(Loss *p, gconstpointer data)
+{
+    SceneUser *alice = p->pair.alice, *bob = p->pair.bob;
+    SceneUser *notary = scene_user_new(p->pair.scene, "notary"), *new = scene_user_new(p->pair.scene, "new");
+    g_autofree char *read = NULL, *read_public = NULL, *sign = NULL, *sign_public = NULL;
+    g_autofree char *package = NULL, *out = NULL, *anew = NULL;
+
+    make_key(p, "notary.pem", &read, &read_public);
+    make_key(p, "notary-sign.pem", &sign, &sign_public);
+    scene_ctl_expect(alice, USAGE, "identity", "create", "--recovery-key", p->read_public, "--recovery-key",
+                     p->read_public, NULL);
+    scene_ctl_expect(alice, USAGE, "identity", "create", "--recovery-key", p->read_public, "--recovery-key",
+                     read_public, "--recovery-key", sign_public, NULL);
+    scene_ctl_expect(alice, DONE, "identity", "create", "--recovery-key", read_public, "--recovery-key",
+                     p->read_public, "--recovery-sign-key", p->sign_public, NULL);
+    g_assert_cmpuint(recovery_keys(alice, NULL), ==, 2);
+    alice_registers(p);
+    g_assert_cmpuint(recovery_keys(bob, p->alice), ==, 2);
+    g_assert_cmpint(scene_ctl(bob, "a file", &package, NULL, "encrypt", "-r", p->alice, NULL), ==, DONE);
+    g_autofree char *first = mail_send(bob, p->alice, "one");
+    expect_read(alice, 1, "one");
+    scene_agent_kill(alice);
+    g_autofree char *second = mail_send(bob, p->alice, "two");
+
+    scene_ctl_expect(notary, DONE, "identity", "import", read, "--sign-key", sign, NULL);
+    g_assert_cmpint(scene_ctl(notary, package, &out, NULL, "decrypt", "--allow-unknown", NULL), ==, DONE);
+    g_assert_cmpstr(out, ==, "a file");
+    scene_ctl_expect(notary, FAILED, "identity", "recover", scene_address(alice), "--trust-relay", NULL);
+    /* and the one whose sign key came behind it */
+    scene_ctl_expect(new, DONE, "identity", "import", p->read, "--sign-key", p->sign, NULL);
+    scene_ctl_expect(new, DONE, "identity", "recover", scene_address(alice), "--trust-relay",
+                     "--recovery-key", read_public, "--recovery-sign-key", sign_public, NULL);
+    TEST_AWAIT(mail_count(new, "new") == 1);
+    g_assert_true(mail_has(new, "two"));
+    g_assert_cmpint(scene_ctl(new, package, &anew, NULL, "decrypt", "--allow-unknown", NULL), ==, DONE);
+    g_assert_cmpstr(anew, ==, "a file");
+    /* one can go, the other stays */
+    g_assert_cmpuint(recovery_keys(new, NULL), ==, 1);
+    scene_ctl_expect(new, DONE, "identity", "rotate", "--recovery-key", read_public, "--recovery-key",
+                     sign_public, NULL);
+    g_assert_cmpuint(recovery_keys(new, NULL), ==, 2);
+    scene_ctl_expect(new, DONE, "identity", "rotate", "--recovery-key", sign_public, NULL);
+    g_assert_cmpuint(recovery_keys(new, NULL), ==, 1);
+}
+
 /* Named, seen by contacts, kept by a rotation, and taken back; a key that is none is refused. */
 static void test_change(Loss *p, gconstpointer data)
 {
@@ -287,6 +333,7 @@ int main(int argc, char **argv)
     ADD("take-over", test_take_over);
     ADD("read-only", test_read_only);
     ADD("copies", test_copies);
+    ADD("two", test_two);
     ADD("change", test_change);
     return g_test_run();
 }

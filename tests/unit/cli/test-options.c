@@ -18,6 +18,10 @@ static int parse(Options *o, const char *line, char **why)
         o->operands[i] = g_intern_string(o->operands[i]);
     for (size_t i = 0; i < o->n_recipients; i++)
         o->recipients[i] = g_intern_string(o->recipients[i]);
+    for (size_t i = 0; i < OPTION_RECOVERY_MAX; i++) {
+        o->recovery[i].key = g_intern_string(o->recovery[i].key);
+        o->recovery[i].sign_key = g_intern_string(o->recovery[i].sign_key);
+    }
     for (size_t i = 0; i < OPTION_MAX_; i++)
         o->values[i] = o->values[i] ? g_intern_string(o->values[i]) : NULL;
     return r;
@@ -43,6 +47,32 @@ static void test_words(void)
     g_assert_true(option_given(&o, OPTION_JSON) && option_given(&o, OPTION_FRESH));
     g_assert_false(option_given(&o, OPTION_RAW));
     g_assert_null(why);
+}
+
+/* A sign key goes with the recovery key before it, wherever it stands when there is one only. */
+static void test_recovery(void)
+{
+    Options o;
+    char *why = NULL;
+
+    g_assert_cmpint(
+        parse(&o, "x identity create --recovery-key A --recovery-key=B --recovery-sign-key S", &why), ==, 0);
+    g_assert_cmpuint(o.n_recovery, ==, 2);
+    g_assert_cmpstr(o.recovery[0].key, ==, "A");
+    g_assert_null(o.recovery[0].sign_key);
+    g_assert_cmpstr(o.recovery[1].key, ==, "B");
+    g_assert_cmpstr(o.recovery[1].sign_key, ==, "S");
+    g_assert_cmpint(parse(&o, "x identity create --recovery-sign-key S --recovery-key A", &why), ==, 0);
+    g_assert_cmpuint(o.n_recovery, ==, 1);
+    g_assert_cmpstr(o.recovery[0].sign_key, ==, "S");
+    g_assert_null(why);
+    g_assert_cmpint(parse(&o, "x --recovery-key A --recovery-sign-key S --recovery-sign-key T", &why), ==,
+                    HMSG_ERROR_INVALID_ARGS);
+    g_clear_pointer(&why, free);
+    g_assert_cmpint(parse(&o, "x --recovery-key A --recovery-key B --recovery-key C", &why), ==,
+                    HMSG_ERROR_INVALID_ARGS);
+    g_assert_nonnull(strstr(why, "\"C\""));
+    free(why);
 }
 
 static void test_operands(void)
@@ -165,6 +195,7 @@ static void test_range(void)
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/cli/options/recovery", test_recovery);
     g_test_add_func("/cli/options/words", test_words);
     g_test_add_func("/cli/options/operands", test_operands);
     g_test_add_func("/cli/options/refused", test_refused);
