@@ -307,6 +307,56 @@ def statement_vector(v, reader):
     need(payload == v['payload'], AuthenticationFailed)
 
 
+def open_identity(jws):
+    """(payload, keys, recovery keys) of an identity statement; keys are those that it is about and those that it names."""
+    need(jws.count('.') == 2)
+    s = parse(decode(jws.split('.')[1]))
+    own = [load_spki(decode(s['sign'])), load_spki(decode(s['decrypt']))]
+    need(open_statement(jws, 'hmsg-identity+jwt', own[0]) == s)
+    names(s, ['address', 'sign', 'decrypt', 'generation', 'devices', 'protection', 'iat'], ['previous', 'recovery'])
+    need(s['devices'] == [] and s['protection'] in ('tpm', 'software', 'imported'))
+    recovery = s.get('recovery', [])
+    need(isinstance(recovery, list) and len(recovery) <= 2 and (recovery or 'recovery' not in s))
+    named = []
+    for one in recovery:
+        names(one, ['decrypt'], ['sign'])
+        named.append({role: load_spki(decode(one[role])) for role in one})
+    kids = [key.thumbprint() for key in own] + [key.thumbprint() for one in named for key in one.values()]
+    need(len(set(kids)) == len(kids))
+    return s, [key.thumbprint() for key in own], named
+
+
+def follow(v):
+    """Whether a recovery key signed."""
+    need(len(v['chain']) == 1)
+    link = v['chain'][0]
+    start, known, named = open_identity(link['from'])
+    end, now, _ = open_identity(v['current'])
+    signers, generation, seen = [known[0]] + [one['sign'].thumbprint() for one in named if 'sign' in one], start['generation'], set(known)
+    recovered = False
+    for number, step in enumerate(link['steps']):
+        key = load_spki(decode(step['sign']))
+        s = open_statement(step['rotate'], 'hmsg-rotate+jwt', key)
+        names(s, ['skid', 'next_skid', 'next_kid', 'generation', 'iat'])
+        need(s['skid'] == key.thumbprint() and s['skid'] in signers and s['generation'] > generation, AuthenticationFailed)
+        need(len({s['next_skid'], s['next_kid']} - seen) == 2, AuthenticationFailed)
+        recovered |= number == 0 and s['skid'] != known[0]
+        seen |= {s['next_skid'], s['next_kid']}
+        signers, generation, last = [s['next_skid']], s['generation'], [s['next_skid'], s['next_kid']]
+    need(last == now and generation == end['generation'] and v['asked'] in known, AuthenticationFailed)
+    need(end['previous'] == encode(sha256(link['from'].encode())) and end['address'] == start['address'], AuthenticationFailed)
+    return recovered
+
+
+def recovery_vector(v, reader):
+    if 'chain' in v:
+        need(follow(v) == v['recovered'])
+        return
+    named = open_identity(v['statement'])[2]
+    kids = [{'kid': one['decrypt'].thumbprint(), **({'skid': one['sign'].thumbprint()} if 'sign' in one else {})} for one in named]
+    need(kids == v['recovery'], AuthenticationFailed)
+
+
 def derived_vector(v, reader):
     """What has no text of its own."""
     if 'body' in v:
@@ -351,7 +401,7 @@ def main():
     people = {name: Person(of) for name, of in keys.items()}
     results = [(f'fingerprint and kids of {name}', check_fingerprint(keys[name], people[name]), '') for name in keys]
     files = {'packages': package_vector, 'jwe': jwe_vector, 'seeds': seed_vector, 'streams': stream_vector,
-             'statements': statement_vector, 'derived': derived_vector}
+             'statements': statement_vector, 'derived': derived_vector, 'recovery': recovery_vector}
     for name, check in files.items():
         for v in load(name + '.json')['vectors']:
             got = outcome(check, v, people)

@@ -4,58 +4,14 @@
  * it writes is kept in this folder, so that others need nothing but the files. */
 
 #include <openssl/pem.h>
-#include <string.h>
 
-#include "libhmsg/base/encode.h"
 #include "tests/vectors/make.h"
 
-void vector_add(json_t *list, const char *name, const char *result, json_t *v)
-{
-    json_t *all = json_pack("{ss ss}", "name", name, "result", result);
-
-    if (!v || !all || json_object_update(all, v) != 0 || json_array_append_new(list, all) != 0)
-        g_error("%s: no memory", name);
-    json_decref(v);
-}
-
-json_t *vector_bytes(const void *data, size_t n)
-{
-    g_autofree char *text = g_malloc(BASE64URL_SIZE(n) + 1);
-
-    base64url_encode(data, n, text);
-    return json_string(text);
-}
-
-char *vector_replace(const char *text, const char *old, const char *new)
-{
-    g_autoptr(GString) s = g_string_new(text);
-
-    g_assert_cmpuint(g_string_replace(s, old, new, 0), ==, 1);
-    return g_string_free(g_steal_pointer(&s), FALSE);
-}
-
-char *vector_spoil(const char *text, const char *before)
-{
-    char *copy = g_strdup(text), *at = strstr(copy, before);
-
-    g_assert_nonnull(at);
-    at += strlen(before);
-    *at = *at == 'A' ? 'B' : 'A';
-    return copy;
-}
-
-static void save(const char *folder, const char *name, json_t *root)
+static void save_vectors(const char *folder, const char *name, json_t *vectors)
 {
     g_autofree char *path = g_build_filename(folder, name, NULL);
 
-    if (!root || json_dump_file(root, path, JSON_INDENT(1)) != 0)
-        g_error("%s cannot be written", path);
-    json_decref(root);
-}
-
-static void save_vectors(const char *folder, const char *name, json_t *list)
-{
-    save(folder, name, json_pack("{sI so}", "now", (json_int_t)VECTORS_NOW, "vectors", list));
+    vector_save(path, vectors);
 }
 
 static json_t *pem(EVP_PKEY *key)
@@ -91,8 +47,9 @@ int main(int argc, char **argv)
     _cleanup_(ec_key_freep) EcKey *online = NULL;
 
     g_assert_cmpint(ec_key_generate(&online), ==, 0);
-    save(argv[1], "keys.json",
-         json_pack("{so so so}", "alice", keys_of(alice), "bob", keys_of(bob), "carol", keys_of(carol)));
+    g_autofree char *keys = g_build_filename(argv[1], "keys.json", NULL);
+    vector_save_json(
+        keys, json_pack("{so so so}", "alice", keys_of(alice), "bob", keys_of(bob), "carol", keys_of(carol)));
     save_vectors(argv[1], "packages.json", make_packages(&c));
     save_vectors(argv[1], "jwe.json", make_jwe(&c));
     save_vectors(argv[1], "seeds.json", make_seeds(&c));

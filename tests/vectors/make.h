@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the parts of make-vectors share. A file is {"vectors":[…]}; each vector has name, result ("valid" or
- * the error's name) and members of its kind, see README.md. */
+/* What the parts of make-vectors and make-recovery share. A file is {"vectors":[…]}; each vector has name,
+ * result ("valid" or the error's name) and members of its kind, see README.md. */
 
 #include <jansson.h>
 
@@ -22,6 +22,10 @@ json_t *vector_bytes(const void *data, size_t n);
 char *vector_replace(const char *text, const char *old, const char *new);
 /* text whose character behind the first `before` is another. */
 char *vector_spoil(const char *text, const char *before);
+
+/* A file of vectors, or of something else; takes over what is written. */
+void vector_save(const char *path, json_t *list);
+void vector_save_json(const char *path, json_t *root);
 
 /* Arrays of vectors. */
 json_t *make_packages(const Cast *c);

@@ -3,19 +3,19 @@
 /* The vectors of this folder, by the code that made them: what is written today must be read tomorrow.
  * check.py does the same and shares nothing with it. */
 
-#include <openssl/pem.h>
 #include <string.h>
 
-#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/jwe-message.h"
 #include "libhmsg/wire/jwe.h"
 #include "libhmsg/wire/proof.h"
+#include "libhmsg/wire/rotation.h"
 #include "libhmsg/wire/seed.h"
 #include "tests/lib/person.h"
 #include "tests/lib/vectors.h"
 #include "tests/unit/wire/stream-util.h"
+#include "tests/vectors/people.h"
 
 static json_t *load(const char *name)
 {
@@ -28,34 +28,12 @@ static json_t *load(const char *name)
     return j;
 }
 
-static EVP_PKEY *read_key(const json_t *keys, const char *name)
-{
-    const char *pem = test_vectors_text(keys, name);
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-
-    g_assert_nonnull(key);
-    BIO_free(bio);
-    return key;
-}
-
 /* Somebody of keys.json. */
 static TestPerson *person(const char *name)
 {
     _cleanup_(json_decrefp) json_t *root = load("keys.json");
-    const json_t *keys = json_object_get(root, name);
-    TestPerson *p = g_new0(TestPerson, 1);
 
-    p->decrypt_private = read_key(keys, "decrypt");
-    p->sign_private = read_key(keys, "sign");
-    g_assert_cmpint(rsa_key_from_evp(p->decrypt_private, &p->decrypt), ==, 0);
-    g_assert_cmpint(rsa_key_from_evp(p->sign_private, &p->sign), ==, 0);
-    memcpy(p->kids[0], rsa_key_thumbprint(p->decrypt), KID_SIZE);
-    base64url_encode(p->kids[0], KID_SIZE, p->kid);
-    base64url_encode(rsa_key_thumbprint(p->sign), KID_SIZE, p->skid);
-    g_assert_cmpstr(p->kid, ==, test_vectors_text(keys, "kid"));
-    g_assert_cmpstr(p->skid, ==, test_vectors_text(keys, "skid"));
-    return p;
+    return vector_person(root, name);
 }
 
 static int result_of(const json_t *v)
@@ -287,6 +265,55 @@ static int derived_vector(const json_t *v, const TestPerson *reader, int64_t now
     return 0;
 }
 
+/* The recovery keys of a statement are those that the vector says. */
+static int recovery_of(const json_t *v, int64_t now)
+{
+    const char *jws = test_vectors_text(v, "statement");
+    _cleanup_(identity_statement_done) IdentityStatement s = {0};
+    const json_t *expected = json_object_get(v, "recovery");
+    int r = identity_statement_parse(jws, strlen(jws), now, &s);
+
+    if (r != 0)
+        return r;
+    g_assert_cmpuint(s.recovery.n, ==, json_array_size(expected));
+    for (size_t i = 0; i < s.recovery.n; i++) {
+        const json_t *one = json_array_get(expected, i);
+        const RsaKey *sign = s.recovery.keys[i].sign;
+        uint8_t kid[KID_SIZE], skid[KID_SIZE];
+
+        get(one, "kid", kid, sizeof(kid));
+        g_assert_cmpmem(kid, KID_SIZE, rsa_key_thumbprint(s.recovery.keys[i].decrypt), KID_SIZE);
+        g_assert_true(json_has(one, "skid") == (sign != NULL));
+        if (sign) {
+            get(one, "skid", skid, sizeof(skid));
+            g_assert_cmpmem(skid, KID_SIZE, rsa_key_thumbprint(sign), KID_SIZE);
+        }
+    }
+    return 0;
+}
+
+static int recovery_vector(const json_t *v, const TestPerson *reader, int64_t now, Buf *ret)
+{
+    _cleanup_(identity_statement_done) IdentityStatement current = {0};
+    g_autofree Rotation *rotation = g_new0(Rotation, 1);
+    uint8_t asked[KID_SIZE];
+
+    if (json_has(v, "statement"))
+        return recovery_of(v, now);
+    const char *jws = test_vectors_text(v, "current");
+    g_assert_cmpint(identity_statement_parse(jws, strlen(jws), now, &current), ==, 0);
+    get(v, "asked", asked, sizeof(asked));
+    int r = rotation_chain_follow(json_object_get(v, "chain"), asked, &current, now, rotation);
+    if (r == 0)
+        g_assert_true(rotation->recovered == json_is_true(json_object_get(v, "recovered")));
+    return r;
+}
+
+static void test_recovery(void)
+{
+    run("recovery.json", recovery_vector);
+}
+
 static void test_derived(void)
 {
     run("derived.json", derived_vector);
@@ -327,5 +354,6 @@ int main(int argc, char **argv)
     g_test_add_func("/own/streams", test_streams);
     g_test_add_func("/own/statements", test_statements);
     g_test_add_func("/own/derived", test_derived);
+    g_test_add_func("/own/recovery", test_recovery);
     return g_test_run();
 }
