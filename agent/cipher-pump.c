@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "agent/cipher-pump.h"
+#include "agent/lanes.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/secret.h"
 
-/* Small enough to stay in the processor's cache between the kernel's copy and ours. */
+/* So many that threads seldom wait for each other, and so few that a block stays in the processor's cache. */
 #define CHUNKS_AT_ONCE 16u
 #define WHOLE_CHUNKS_SIZE (CHUNKS_AT_ONCE * STREAM_SEALED_CHUNK_SIZE)
 #define SLOT_SIZE (WHOLE_CHUNKS_SIZE + STREAM_HOLD_MAX)
-#define SLOTS 4u
+_Static_assert(STREAM_LANES <= LANES_MAX, "each thread has a lane of the stream");
 /* One byte more than is allowed shows that it is too large. */
 #define HEAD_SIZE_MAX (PACKAGE_LIST_SIZE_MAX + 1)
 
@@ -54,129 +54,6 @@ void pump_free_context(void *context)
     pump_free(context);
 }
 
-/* The buffers between the two threads. */
-typedef struct Ring {
-    Pump *pump;
-    int stop_fd;
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    uint8_t *memory; /* SLOTS for the ring and one for what is read */
-    size_t sizes[SLOTS];
-    unsigned first, filled;
-    bool ended;
-    int failed; /* of the writing thread */
-} Ring;
-
-static uint8_t *ring_slot(const Ring *g, unsigned i)
-{
-    return g->memory + (size_t)i * SLOT_SIZE;
-}
-
-static void ring_fail(Ring *g, int r)
-{
-    static const uint64_t one = 1;
-
-    pthread_mutex_lock(&g->mutex);
-    g->failed = r;
-    pthread_cond_broadcast(&g->changed);
-    pthread_mutex_unlock(&g->mutex);
-    /* the other one may be waiting for its source */
-    while (write(g->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-        ;
-}
-
-static void *ring_write(void *userdata)
-{
-    Ring *g = userdata;
-    size_t size;
-    int r;
-
-    for (;;) {
-        pthread_mutex_lock(&g->mutex);
-        while (g->filled == 0 && !g->ended)
-            pthread_cond_wait(&g->changed, &g->mutex);
-        if (g->filled == 0) {
-            pthread_mutex_unlock(&g->mutex);
-            return NULL;
-        }
-        size = g->sizes[g->first];
-        pthread_mutex_unlock(&g->mutex);
-
-        r = fd_io_write(&g->pump->out, ring_slot(g, g->first), size, g->stop_fd);
-        if (r < 0) {
-            ring_fail(g, r);
-            return NULL;
-        }
-        atomic_fetch_add(&g->pump->bytes_out, size);
-
-        pthread_mutex_lock(&g->mutex);
-        g->first = (g->first + 1) % SLOTS;
-        g->filled--;
-        pthread_cond_broadcast(&g->changed);
-        pthread_mutex_unlock(&g->mutex);
-    }
-}
-
-static int ring_start(Ring *g, Pump *p, int stop_fd)
-{
-    int r;
-
-    *g = (Ring){.pump = p, .stop_fd = stop_fd};
-    g->memory = malloc((size_t)SLOT_SIZE * (SLOTS + 1));
-    if (!g->memory)
-        return -ENOMEM;
-    pthread_mutex_init(&g->mutex, NULL);
-    pthread_cond_init(&g->changed, NULL);
-    r = pthread_create(&g->thread, NULL, ring_write, g);
-    if (r != 0) {
-        pthread_cond_destroy(&g->changed);
-        pthread_mutex_destroy(&g->mutex);
-        free(g->memory);
-    }
-    return -r;
-}
-
-/* Waits for an empty one. */
-static int ring_get(Ring *g, uint8_t **ret)
-{
-    int r;
-
-    pthread_mutex_lock(&g->mutex);
-    while (g->filled == SLOTS && g->failed == 0)
-        pthread_cond_wait(&g->changed, &g->mutex);
-    *ret = ring_slot(g, (g->first + g->filled) % SLOTS);
-    r = g->failed;
-    pthread_mutex_unlock(&g->mutex);
-    return r;
-}
-
-static void ring_put(Ring *g, size_t size)
-{
-    if (size == 0)
-        return;
-    pthread_mutex_lock(&g->mutex);
-    g->sizes[(g->first + g->filled) % SLOTS] = size;
-    g->filled++;
-    pthread_cond_broadcast(&g->changed);
-    pthread_mutex_unlock(&g->mutex);
-}
-
-/* What is in it is still written; what failed first is the answer. */
-static int ring_finish(Ring *g, int r)
-{
-    pthread_mutex_lock(&g->mutex);
-    g->ended = true;
-    pthread_cond_broadcast(&g->changed);
-    pthread_mutex_unlock(&g->mutex);
-    (void)pthread_join(g->thread, NULL);
-    pthread_cond_destroy(&g->changed);
-    pthread_mutex_destroy(&g->mutex);
-    bytes_wipe(g->memory, (size_t)SLOT_SIZE * (SLOTS + 1));
-    free(g->memory);
-    return g->failed != 0 ? g->failed : r;
-}
-
 /* Reads what is there into data, which has *have bytes and room for size. */
 static int read_some(Pump *p, uint8_t *data, size_t *have, size_t size, bool *end, int stop_fd)
 {
@@ -190,63 +67,192 @@ static int read_some(Pump *p, uint8_t *data, size_t *have, size_t size, bool *en
     return 0;
 }
 
-static int seal_some(Ring *g, uint8_t *in, size_t *have, bool end)
+/* What one thread has in its hands. */
+typedef struct Block {
+    uint8_t *in, *out; /* SLOT_SIZE each */
+    StreamPart part;
+    size_t size; /* of what is in out */
+} Block;
+
+typedef struct Flow {
+    Pump *pump;
+    StreamSpan span; /* of a range: what is left of it */
+    size_t carried;
+    uint8_t carry[STREAM_HOLD_MAX]; /* what was read, and belongs to the next block */
+} Flow;
+
+/* At least a whole chunk, or what is left at the end. */
+static int take_some(Flow *f, Block *b, size_t room, size_t (*ready)(const Flow *f, size_t have, bool end),
+                     size_t *ret_n, bool *ret_end, int stop_fd)
 {
-    size_t n = end ? *have : *have / STREAM_CHUNK_SIZE * STREAM_CHUNK_SIZE, size = 0;
-    uint8_t *out;
-    int r;
-
-    if (n == 0 && !end)
-        return 0;
-    r = ring_get(g, &out);
-    if (r == 0)
-        r = stream_seal(g->pump->writer, in, n, end, out, &size);
-    if (r != 0)
-        return r;
-    ring_put(g, size);
-    *have -= n;
-    memmove(in, in + n, *have);
-    return 0;
-}
-
-static int open_some(Ring *g, uint8_t *in, size_t *have, bool end)
-{
-    size_t n = stream_reader_ready(g->pump->reader, *have, end), size = 0;
-    uint8_t *out;
-    int r;
-
-    if (n == 0 && !end)
-        return 0;
-    r = ring_get(g, &out);
-    if (r == 0)
-        r = stream_open(g->pump->reader, in, n, end, out, &size);
-    if (r != 0)
-        return r;
-    ring_put(g, size);
-    *have -= n;
-    memmove(in, in + n, *have);
-    return 0;
-}
-
-static int pump_all(Pump *p, size_t room, int (*some)(Ring *g, uint8_t *in, size_t *have, bool end),
-                    int stop_fd)
-{
-    size_t have = 0;
+    size_t have = f->carried, n = 0;
     bool end = false;
-    uint8_t *in;
-    Ring g;
+    int r = 0;
+
+    memcpy(b->in, f->carry, have);
+    while (r == 0 && n == 0 && !end) {
+        r = read_some(f->pump, b->in, &have, room, &end, stop_fd);
+        if (r == 0)
+            n = ready(f, have, end);
+    }
+    if (r != 0)
+        return r;
+    f->carried = have - n;
+    memcpy(f->carry, b->in + n, f->carried);
+    *ret_n = n;
+    *ret_end = end;
+    return 0;
+}
+
+static size_t seal_ready(const Flow *f, size_t have, bool end)
+{
+    return end ? have : have / STREAM_CHUNK_SIZE * STREAM_CHUNK_SIZE;
+}
+
+static int seal_take(void *context, void *block, bool *ret_end, int stop_fd)
+{
+    Flow *f = context;
+    Block *b = block;
+    size_t n = 0;
     int r;
 
-    r = ring_start(&g, p, stop_fd);
-    if (r < 0)
+    r = take_some(f, b, CHUNKS_AT_ONCE * STREAM_CHUNK_SIZE, seal_ready, &n, ret_end, stop_fd);
+    return r == 0 ? stream_seal_begin(f->pump->writer, n, *ret_end, &b->part) : r;
+}
+
+static int seal_work(void *context, void *block, unsigned lane)
+{
+    const Flow *f = context;
+    Block *b = block;
+
+    atomic_fetch_add(&f->pump->blocks[lane], 1);
+    return stream_seal_part(f->pump->writer, lane, &b->part, b->in, b->out, &b->size);
+}
+
+static int seal_check(void *context, void *block, int result)
+{
+    const Flow *f = context;
+    const Block *b = block;
+
+    return result != 0 ? result : stream_seal_end(f->pump->writer, &b->part, b->out, b->size);
+}
+
+static size_t open_ready(const Flow *f, size_t have, bool end)
+{
+    return stream_reader_ready(f->pump->reader, have, end);
+}
+
+static int open_take(void *context, void *block, bool *ret_end, int stop_fd)
+{
+    Flow *f = context;
+    Block *b = block;
+    size_t room = WHOLE_CHUNKS_SIZE + stream_reader_keep(f->pump->reader), n = 0;
+    int r;
+
+    r = take_some(f, b, room, open_ready, &n, ret_end, stop_fd);
+    return r == 0 ? stream_open_begin(f->pump->reader, n, *ret_end, &b->part) : r;
+}
+
+static int open_work(void *context, void *block, unsigned lane)
+{
+    const Flow *f = context;
+    Block *b = block;
+
+    atomic_fetch_add(&f->pump->blocks[lane], 1);
+    return stream_open_part(f->pump->reader, lane, &b->part, b->in, b->out, &b->size);
+}
+
+static int open_check(void *context, void *block, int result)
+{
+    const Flow *f = context;
+    const Block *b = block;
+
+    return stream_open_end(f->pump->reader, &b->part, b->in, result);
+}
+
+static int range_take(void *context, void *block, bool *ret_end, int stop_fd)
+{
+    Flow *f = context;
+    Block *b = block;
+    size_t n = f->span.n < WHOLE_CHUNKS_SIZE ? (size_t)f->span.n : WHOLE_CHUNKS_SIZE, have = 0;
+    bool end = false;
+    int r = 0;
+
+    while (r == 0 && have < n && !end)
+        r = read_some(f->pump, b->in, &have, n, &end, stop_fd);
+    if (r == 0 && end)
+        r = HMSG_ERROR_AUTHENTICATION_FAILED; /* it became shorter */
+    if (r != 0)
         return r;
-    in = ring_slot(&g, SLOTS);
-    while (r == 0 && !end) {
-        r = read_some(p, in, &have, room, &end, stop_fd);
-        if (r == 0)
-            r = some(&g, in, &have, end);
+    f->span.n -= n;
+    *ret_end = f->span.n == 0;
+    return stream_open_begin(f->pump->reader, n, f->span.to_end && *ret_end, &b->part);
+}
+
+static int give(void *context, void *block, int stop_fd)
+{
+    const Flow *f = context;
+    const Block *b = block;
+    int r;
+
+    r = fd_io_write(&f->pump->out, b->out, b->size, stop_fd);
+    if (r == 0)
+        atomic_fetch_add(&f->pump->bytes_out, b->size);
+    return r;
+}
+
+/* What of the block lies within the range. */
+static int range_give(void *context, void *block, int stop_fd)
+{
+    Flow *f = context;
+    const Block *b = block;
+    size_t before = b->size < f->span.skip ? b->size : f->span.skip;
+    size_t size = b->size - before < f->span.size ? b->size - before : (size_t)f->span.size;
+    int r;
+
+    f->span.skip -= before;
+    f->span.size -= size;
+    r = fd_io_write(&f->pump->out, b->out + before, size, stop_fd);
+    if (r == 0)
+        atomic_fetch_add(&f->pump->bytes_out, size);
+    return r;
+}
+
+/* One thread for each processor, and two where there is but one, since one of them may wait. */
+static unsigned count_lanes(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 2;
+
+    return n < 2 ? 2 : (unsigned)n < STREAM_LANES ? (unsigned)n : STREAM_LANES;
+}
+
+static int pump_all(Pump *p, const LanesTask *task, const StreamSpan *span, int stop_fd)
+{
+    unsigned n = count_lanes();
+    size_t memory_size = (size_t)n * 2 * SLOT_SIZE;
+    uint8_t *memory = malloc(memory_size);
+    Flow *f = calloc(1, sizeof(*f));
+    void *blocks[STREAM_LANES];
+    Block b[STREAM_LANES];
+    int r = -ENOMEM;
+
+    if (memory && f) {
+        f->pump = p;
+        f->span = *span;
+        for (unsigned i = 0; i < n; i++) {
+            uint8_t *in = memory + (size_t)i * 2 * SLOT_SIZE;
+
+            b[i] = (Block){.in = in, .out = in + SLOT_SIZE};
+            blocks[i] = &b[i];
+        }
+        r = lanes_run(task, f, blocks, n, stop_fd);
+        bytes_wipe(memory, memory_size);
+        bytes_wipe(f, sizeof(*f));
     }
-    return ring_finish(&g, r);
+    free(memory);
+    free(f);
+    return r;
 }
 
 int pump_write_head(void *context, int stop_fd)
@@ -263,62 +269,26 @@ int pump_write_head(void *context, int stop_fd)
 
 int pump_seal(void *context, int stop_fd)
 {
+    static const LanesTask task = {.take = seal_take, .work = seal_work, .check = seal_check, .give = give};
     int r;
 
     r = pump_write_head(context, stop_fd);
-    return r < 0 ? r : pump_all(context, CHUNKS_AT_ONCE * STREAM_CHUNK_SIZE, seal_some, stop_fd);
+    return r < 0 ? r : pump_all(context, &task, &(const StreamSpan){0}, stop_fd);
 }
 
 int pump_open(void *context, int stop_fd)
 {
-    return pump_all(context, SLOT_SIZE, open_some, stop_fd);
-}
+    static const LanesTask task = {.take = open_take, .work = open_work, .check = open_check, .give = give};
 
-/* What of data lies within the range; *skip and *left go down to 0. */
-static int write_range(Pump *p, const uint8_t *data, size_t n, size_t *skip, uint64_t *left, int stop_fd)
-{
-    size_t before = n < *skip ? n : *skip;
-    size_t size = n - before < *left ? n - before : (size_t)*left;
-    int r;
-
-    *skip -= before;
-    *left -= size;
-    r = fd_io_write(&p->out, data + before, size, stop_fd);
-    if (r == 0)
-        atomic_fetch_add(&p->bytes_out, size);
-    return r;
-}
-
-/* memory: room for what is read, and for what comes out of it. */
-static int open_span(Pump *p, const StreamSpan *span, uint8_t *memory, int stop_fd)
-{
-    uint8_t *in = memory, *out = memory + SLOT_SIZE;
-    uint64_t left = span->size, unread = span->n;
-    size_t skip = span->skip;
-    int r = 0;
-
-    while (r == 0 && unread > 0) {
-        size_t n = unread < WHOLE_CHUNKS_SIZE ? (size_t)unread : WHOLE_CHUNKS_SIZE, have = 0, size = 0;
-        bool end = false;
-
-        while (r == 0 && have < n && !end)
-            r = read_some(p, in, &have, n, &end, stop_fd);
-        if (r == 0 && end)
-            r = HMSG_ERROR_AUTHENTICATION_FAILED; /* it became shorter */
-        unread -= n;
-        if (r == 0)
-            r = stream_open(p->reader, in, n, span->to_end && unread == 0, out, &size);
-        if (r == 0)
-            r = write_range(p, out, size, &skip, &left, stop_fd);
-    }
-    return r;
+    return pump_all(context, &task, &(const StreamSpan){0}, stop_fd);
 }
 
 int pump_open_range(void *context, int stop_fd)
 {
+    static const LanesTask task = {
+        .take = range_take, .work = open_work, .check = open_check, .give = range_give};
     Pump *p = context;
     StreamSpan span;
-    uint8_t *memory;
     int r;
 
     r = stream_reader_seek(p->reader, fd_io_size(&p->in), p->offset, p->length, &span);
@@ -327,12 +297,7 @@ int pump_open_range(void *context, int stop_fd)
     if (r != 0)
         return r;
     p->total = atomic_load(&p->bytes_in) + span.n;
-    memory = malloc(2 * (size_t)SLOT_SIZE);
-    if (!memory)
-        return -ENOMEM;
-    r = open_span(p, &span, memory, stop_fd);
-    bytes_wipe(memory, 2 * (size_t)SLOT_SIZE);
-    free(memory);
+    r = pump_all(p, &task, &span, stop_fd);
     if (r == 0 && span.behind) {
         p->detail = PUMP_BEHIND;
         r = HMSG_ERROR_INVALID_ARGS;

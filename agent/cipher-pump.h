@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Private to agent/cipher*.c: what the threads of EncryptFd and DecryptFd do. One thread reads and encrypts
- * or decrypts, a second one writes, with a few buffers between them. */
+/* Private to agent/cipher*.c: what the threads of EncryptFd and DecryptFd do. A few threads do the same, each
+ * with some chunks: read in turn, encrypt or decrypt, write in turn (agent/lanes.h). */
 
 #include "agent/fd-io.h"
 #include "agent/worker.h"
@@ -22,6 +22,7 @@ typedef struct Pump {
     bool to_end;        /* the last chunk was verified */
     const char *detail; /* of an error of pump_open_range; NULL: nothing to say */
     _Atomic uint64_t bytes_in, bytes_out;
+    _Atomic uint64_t blocks[STREAM_LANES]; /* that each thread has encrypted or decrypted */
 } Pump;
 
 #define PUMP_BEHIND "The range begins behind the end of the content"

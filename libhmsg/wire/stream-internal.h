@@ -8,7 +8,7 @@
 #define STREAM_NONCE_SIZE 12u
 
 typedef struct StreamKeys {
-    Gcm *gcm;
+    Gcm *gcm[STREAM_LANES];           /* the same key: a context is for one thread at a time */
     uint8_t nonce[STREAM_NONCE_SIZE]; /* base nonce */
     uint8_t commitment[STREAM_COMMITMENT_SIZE];
 } StreamKeys;
@@ -16,6 +16,7 @@ typedef struct StreamKeys {
 /* C2SP chunked-encryption: HKDF-Expand with SHA-512 over salt and context, the SHA-256 of the header. */
 int stream_keys_derive(const Secret *file_key, const uint8_t salt[static STREAM_SALT_SIZE],
                        const uint8_t context[static SHA256_SIZE], bool seal, StreamKeys *ret);
+void stream_keys_done(StreamKeys *k);
 /* Base nonce XOR chunk number. */
 void stream_nonce(const StreamKeys *k, uint64_t chunk, uint8_t ret[static STREAM_NONCE_SIZE]);
 

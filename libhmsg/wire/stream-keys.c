@@ -23,13 +23,20 @@ int stream_keys_derive(const Secret *file_key, const uint8_t salt[static STREAM_
     if (r == 0)
         r = crypto_hkdf_expand_sha512(secret_bytes(file_key), secret_size(file_key), info, sizeof(info),
                                       secret_data(okm), secret_size(okm));
-    if (r == 0)
-        r = gcm_new(secret_bytes(okm), seal, &ret->gcm);
+    for (size_t i = 0; r == 0 && i < ELEMENTSOF(ret->gcm); i++)
+        r = gcm_new(secret_bytes(okm), seal, &ret->gcm[i]);
     if (r != 0)
         return r;
     memcpy(ret->nonce, secret_bytes(okm) + key_size, STREAM_NONCE_SIZE);
     memcpy(ret->commitment, secret_bytes(okm) + key_size + STREAM_NONCE_SIZE, STREAM_COMMITMENT_SIZE);
     return 0;
+}
+
+void stream_keys_done(StreamKeys *k)
+{
+    for (size_t i = 0; i < ELEMENTSOF(k->gcm); i++)
+        k->gcm[i] = gcm_free(k->gcm[i]);
+    bytes_wipe(k, sizeof(*k));
 }
 
 void stream_nonce(const StreamKeys *k, uint64_t chunk, uint8_t ret[static STREAM_NONCE_SIZE])

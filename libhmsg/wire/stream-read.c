@@ -14,10 +14,12 @@ struct StreamReader {
     Sha256 *hash;
     uint8_t header_sha256[SHA256_SIZE];
     size_t trailer_size;
-    uint64_t chunk;
     bool single; /* signed, and for one recipient: nobody else has its key */
-    bool started;
     bool range;
+    /* stream_open_begin: */
+    uint64_t chunk;
+    bool started, last_begun;
+    /* stream_open_end: */
     bool trailer_verified;
     bool ended;
     int failed; /* the first error; there is no going on */
@@ -27,7 +29,7 @@ StreamReader *stream_reader_free(StreamReader *r)
 {
     if (!r)
         return NULL;
-    (void)gcm_free(r->keys.gcm);
+    stream_keys_done(&r->keys);
     (void)rsa_key_free(r->sender);
     (void)sha256_free(r->hash);
     bytes_wipe(r, sizeof(*r));
@@ -134,40 +136,65 @@ int stream_reader_new(const void *header, size_t n, const Package *p, const Secr
     return r;
 }
 
+size_t stream_reader_keep(const StreamReader *r)
+{
+    return STREAM_TAG_SIZE + r->trailer_size;
+}
+
 size_t stream_reader_ready(const StreamReader *r, size_t have, bool end)
 {
     if (end)
         return have;
-    /* A last chunk of at least its tag, and the trailer, are still to come. */
-    size_t keep = STREAM_TAG_SIZE + r->trailer_size;
+    size_t keep = stream_reader_keep(r);
     return have < keep ? 0 : (have - keep) / STREAM_SEALED_CHUNK_SIZE * STREAM_SEALED_CHUNK_SIZE;
 }
 
-static int open_chunk(StreamReader *s, const uint8_t *in, size_t n, uint8_t *out)
+int stream_open_begin(StreamReader *s, size_t n, bool end, StreamPart *ret)
 {
-    uint8_t nonce[STREAM_NONCE_SIZE];
-    if (s->chunk >= STREAM_CHUNKS_MAX)
+    if (s->last_begun || (!end && n % STREAM_SEALED_CHUNK_SIZE != 0))
+        return -EINVAL;
+    s->started = true;
+    if (end && n < stream_reader_keep(s))
+        return HMSG_ERROR_AUTHENTICATION_FAILED;
+    size_t size = end ? n - s->trailer_size : n;
+    uint64_t chunks = size / STREAM_SEALED_CHUNK_SIZE + (end ? 1 : 0);
+    if (chunks > STREAM_CHUNKS_MAX - s->chunk)
         return HMSG_ERROR_TOO_LARGE;
-    stream_nonce(&s->keys, s->chunk++, nonce);
-    return gcm_open(s->keys.gcm, nonce, in, n, out);
+    *ret = (StreamPart){.chunk = s->chunk, .size = size, .last = end};
+    s->chunk += chunks;
+    s->last_begun = end;
+    return 0;
 }
 
-static int open_body(StreamReader *s, const uint8_t *in, size_t n, bool end, uint8_t *out, size_t *ret_size)
+static int open_chunk(const StreamReader *s, unsigned lane, uint64_t chunk, const uint8_t *in, size_t n,
+                      uint8_t *out)
 {
+    uint8_t nonce[STREAM_NONCE_SIZE];
+    stream_nonce(&s->keys, chunk, nonce);
+    return gcm_open(s->keys.gcm[lane], nonce, in, n, out);
+}
+
+int stream_open_part(const StreamReader *s, unsigned lane, const StreamPart *part, const void *in, void *out,
+                     size_t *ret_size)
+{
+    const uint8_t *from = in;
     uint8_t *to = out;
-    int r = s->hash ? sha256_update(s->hash, in, n) : 0;
-    for (; r == 0 && n >= STREAM_SEALED_CHUNK_SIZE; n -= STREAM_SEALED_CHUNK_SIZE) {
-        r = open_chunk(s, in, STREAM_SEALED_CHUNK_SIZE, to);
-        in += STREAM_SEALED_CHUNK_SIZE;
+    uint64_t chunk = part->chunk;
+    size_t left = part->size;
+    int r = 0;
+    for (; r == 0 && left >= STREAM_SEALED_CHUNK_SIZE; left -= STREAM_SEALED_CHUNK_SIZE) {
+        r = open_chunk(s, lane, chunk++, from, STREAM_SEALED_CHUNK_SIZE, to);
+        from += STREAM_SEALED_CHUNK_SIZE;
         to += STREAM_CHUNK_SIZE;
     }
-    if (r == 0 && end) {
-        r = n < STREAM_TAG_SIZE ? HMSG_ERROR_AUTHENTICATION_FAILED : open_chunk(s, in, n, to);
+    if (r == 0 && part->last) {
+        r = left < STREAM_TAG_SIZE ? HMSG_ERROR_AUTHENTICATION_FAILED
+                                   : open_chunk(s, lane, chunk, from, left, to);
         if (r == 0)
-            to += n - STREAM_TAG_SIZE;
+            to += left - STREAM_TAG_SIZE;
     }
     if (r == 0)
-        *ret_size = (size_t)(to - out);
+        *ret_size = (size_t)(to - (uint8_t *)out);
     return r;
 }
 
@@ -181,32 +208,34 @@ static int check_trailer(StreamReader *s, const char *text)
     return r;
 }
 
-int stream_open(StreamReader *s, const void *in, size_t n, bool end, void *out, size_t *ret_size)
+int stream_open_end(StreamReader *s, const StreamPart *part, const void *in, int r)
 {
     if (s->failed)
         return s->failed;
-    if (s->ended || (!end && n % STREAM_SEALED_CHUNK_SIZE != 0))
-        return -EINVAL;
-    s->started = true;
-    size_t body = n, size = 0;
-    int r = 0;
-    if (end) {
-        if (n < s->trailer_size + STREAM_TAG_SIZE)
-            r = HMSG_ERROR_AUTHENTICATION_FAILED;
-        else
-            body = n - s->trailer_size;
-    }
-    if (r == 0)
-        r = open_body(s, in, body, end, out, &size);
-    if (r == 0 && end && s->trailer_size > 0)
-        r = check_trailer(s, (const char *)in + body);
-    if (r != 0) {
-        s->failed = r;
+    if (r == 0 && s->hash)
+        r = sha256_update(s->hash, in, part->size);
+    if (r == 0 && part->last && s->trailer_size > 0)
+        r = check_trailer(s, (const char *)in + part->size);
+    s->failed = r;
+    s->ended = r == 0 && part->last;
+    return r;
+}
+
+int stream_open(StreamReader *s, const void *in, size_t n, bool end, void *out, size_t *ret_size)
+{
+    StreamPart part = {0};
+    size_t size = 0;
+    if (s->failed)
+        return s->failed;
+    int r = stream_open_begin(s, n, end, &part);
+    if (r == -EINVAL)
         return r;
-    }
-    s->ended = end;
-    *ret_size = size;
-    return 0;
+    if (r == 0)
+        r = stream_open_part(s, 0, &part, in, out, &size);
+    r = stream_open_end(s, &part, in, r);
+    if (r == 0)
+        *ret_size = size;
+    return r;
 }
 
 int stream_reader_seek(StreamReader *r, uint64_t total, uint64_t offset, uint64_t length, StreamSpan *ret)

@@ -12,15 +12,16 @@ struct StreamWriter {
     Sha256 *hash; /* of the ciphertext, when there will be a trailer */
     uint8_t header_sha256[SHA256_SIZE];
     size_t trailer_size;
-    uint64_t chunk;
-    bool ended;
+    uint64_t chunk;  /* stream_seal_begin: the next one */
+    bool last_begun; /* the same */
+    bool ended;      /* stream_seal_end */
 };
 
 StreamWriter *stream_writer_free(StreamWriter *w)
 {
     if (!w)
         return NULL;
-    (void)gcm_free(w->keys.gcm);
+    stream_keys_done(&w->keys);
     (void)rsa_key_free(w->sender);
     (void)sha256_free(w->hash);
     bytes_wipe(w, sizeof(*w));
@@ -113,38 +114,66 @@ int stream_writer_new(const StreamRecipient *recipients, size_t n, int64_t ts, i
     return r;
 }
 
-static int seal_chunk(StreamWriter *w, const uint8_t *in, size_t n, uint8_t *out)
+int stream_seal_begin(StreamWriter *w, size_t n, bool last, StreamPart *ret)
+{
+    if (w->last_begun || (!last && n % STREAM_CHUNK_SIZE != 0))
+        return -EINVAL;
+    uint64_t chunks = n / STREAM_CHUNK_SIZE + (last ? 1 : 0);
+    if (chunks > STREAM_CHUNKS_MAX - w->chunk)
+        return HMSG_ERROR_TOO_LARGE;
+    *ret = (StreamPart){.chunk = w->chunk, .size = n, .last = last};
+    w->chunk += chunks;
+    w->last_begun = last;
+    return 0;
+}
+
+static int seal_chunk(const StreamWriter *w, unsigned lane, uint64_t chunk, const uint8_t *in, size_t n,
+                      uint8_t *out)
 {
     uint8_t nonce[STREAM_NONCE_SIZE];
-    if (w->chunk >= STREAM_CHUNKS_MAX)
-        return HMSG_ERROR_TOO_LARGE;
-    stream_nonce(&w->keys, w->chunk, nonce);
-    int r = gcm_seal(w->keys.gcm, nonce, in, n, out);
+    stream_nonce(&w->keys, chunk, nonce);
+    return gcm_seal(w->keys.gcm[lane], nonce, in, n, out);
+}
+
+int stream_seal_part(const StreamWriter *w, unsigned lane, const StreamPart *part, const void *in, void *out,
+                     size_t *ret_size)
+{
+    const uint8_t *from = in;
+    uint8_t *to = out;
+    uint64_t chunk = part->chunk;
+    size_t left = part->size;
+    int r = 0;
+    for (; r == 0 && left >= STREAM_CHUNK_SIZE; left -= STREAM_CHUNK_SIZE) {
+        r = seal_chunk(w, lane, chunk++, from, STREAM_CHUNK_SIZE, to);
+        from += STREAM_CHUNK_SIZE;
+        to += STREAM_SEALED_CHUNK_SIZE;
+    }
+    if (r == 0 && part->last) {
+        r = seal_chunk(w, lane, chunk, from, left, to);
+        to += left + STREAM_TAG_SIZE;
+    }
     if (r == 0)
-        w->chunk++;
+        *ret_size = (size_t)(to - (uint8_t *)out);
+    return r;
+}
+
+int stream_seal_end(StreamWriter *w, const StreamPart *part, const void *out, size_t n)
+{
+    int r = w->hash ? sha256_update(w->hash, out, n) : 0;
+    if (r == 0)
+        w->ended = part->last;
     return r;
 }
 
 int stream_seal(StreamWriter *w, const void *in, size_t n, bool last, void *out, size_t *ret_size)
 {
-    const uint8_t *from = in;
-    uint8_t *to = out;
-    if (w->ended || (!last && n % STREAM_CHUNK_SIZE != 0))
-        return -EINVAL;
-    int r = 0;
-    for (; r == 0 && n >= STREAM_CHUNK_SIZE; n -= STREAM_CHUNK_SIZE) {
-        r = seal_chunk(w, from, STREAM_CHUNK_SIZE, to);
-        from += STREAM_CHUNK_SIZE;
-        to += STREAM_SEALED_CHUNK_SIZE;
-    }
-    if (r == 0 && last) {
-        r = seal_chunk(w, from, n, to);
-        to += n + STREAM_TAG_SIZE;
-        w->ended = true;
-    }
-    size_t size = (size_t)(to - (uint8_t *)out);
-    if (r == 0 && w->hash)
-        r = sha256_update(w->hash, out, size);
+    StreamPart part;
+    size_t size = 0;
+    int r = stream_seal_begin(w, n, last, &part);
+    if (r == 0)
+        r = stream_seal_part(w, 0, &part, in, out, &size);
+    if (r == 0)
+        r = stream_seal_end(w, &part, out, size);
     if (r == 0)
         *ret_size = size;
     return r;

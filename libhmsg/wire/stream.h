@@ -15,6 +15,16 @@
 /* Bytes that a reader must be able to hold besides its chunks. */
 #define STREAM_HOLD_MAX (STREAM_SEALED_CHUNK_SIZE + STREAM_TRAILER_SIZE_MAX)
 
+/* Threads that may work on one stream at the same time, each in a lane of its own: 0 to STREAM_LANES - 1. */
+#define STREAM_LANES 4u
+
+/* Some chunks of a stream, for the thread that has them. */
+typedef struct StreamPart {
+    uint64_t chunk; /* the number of the first one */
+    size_t size;    /* of all, without a trailer */
+    bool last;
+} StreamPart;
+
 typedef struct StreamWriter StreamWriter;
 
 /* One recipient of a stream: its session and the sequence number that this use takes. */
@@ -28,6 +38,12 @@ int stream_writer_new(const StreamRecipient *recipients, size_t n, int64_t ts, i
                       StreamWriter **ret, Buf *ret_head);
 /* Without last n is a multiple of STREAM_CHUNK_SIZE. out has STREAM_SEALED_SIZE(n), must not overlap in. */
 int stream_seal(StreamWriter *w, const void *in, size_t n, bool last, void *out, size_t *ret_size);
+/* stream_seal for threads. Each begin in the order of the content, one at a time; each end, over what came
+ * out of the part, in the same order, one at a time; the parts, and begin and end of others, at any time. */
+int stream_seal_begin(StreamWriter *w, size_t n, bool last, StreamPart *ret);
+int stream_seal_part(const StreamWriter *w, unsigned lane, const StreamPart *part, const void *in, void *out,
+                     size_t *ret_size);
+int stream_seal_end(StreamWriter *w, const StreamPart *part, const void *out, size_t n);
 /* After the last chunk: must a trailer be signed? If so prepare, sign, finish (which appends it to ret). */
 bool stream_writer_needs_trailer(const StreamWriter *w);
 int stream_writer_prepare(StreamWriter *w, JwsDraft *ret);
@@ -51,6 +67,8 @@ typedef struct StreamReader StreamReader;
  * commitment is HMSG_ERROR_AUTHENTICATION_FAILED. */
 int stream_reader_new(const void *header, size_t n, const Package *p, const Secret *keys,
                       const uint8_t prefix[static STREAM_PREFIX_SIZE], StreamReader **ret);
+/* Bytes that are kept back until the end of the input: a last chunk of at least its tag, and the trailer. */
+size_t stream_reader_keep(const StreamReader *r);
 /* Of `have` bytes that follow, how many stream_open takes now: whole chunks, or all at the end of the input.
  */
 size_t stream_reader_ready(const StreamReader *r, size_t have, bool end);
@@ -58,6 +76,13 @@ size_t stream_reader_ready(const StreamReader *r, size_t have, bool end);
  * is verified. With end this is the last call: last chunk and trailer; a truncated stream is
  * HMSG_ERROR_AUTHENTICATION_FAILED. */
 int stream_open(StreamReader *r, const void *in, size_t n, bool end, void *out, size_t *ret_size);
+/* stream_open for threads, in the manner of stream_seal_begin. What a part has written is to be used only
+ * when its end returns 0; end takes the result of begin and part, and returns the first error of the stream.
+ */
+int stream_open_begin(StreamReader *r, size_t n, bool end, StreamPart *ret);
+int stream_open_part(const StreamReader *r, unsigned lane, const StreamPart *part, const void *in, void *out,
+                     size_t *ret_size);
+int stream_open_end(StreamReader *s, const StreamPart *part, const void *in, int r);
 
 /* What stream_open needs of a stream for a range of its content. */
 typedef struct StreamSpan {

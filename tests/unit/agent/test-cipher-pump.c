@@ -11,6 +11,7 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "tests/lib/person.h"
+#include "tests/lib/process.h"
 
 #define NOW INT64_C(1800000000)
 
@@ -315,6 +316,55 @@ static void test_stop(void)
     close(stop);
 }
 
+static void *run_seal(void *userdata)
+{
+    int stop = stopper(false);
+    int r = pump_seal(userdata, stop);
+
+    close(stop);
+    return GINT_TO_POINTER(r);
+}
+
+static void *read_all(void *userdata)
+{
+    const int *fd = userdata;
+    GByteArray *all = g_byte_array_new();
+    uint8_t some[4096];
+    ssize_t n;
+
+    while ((n = read(*fd, some, sizeof(some))) > 0)
+        g_byte_array_append(all, some, (guint)n);
+    return all;
+}
+
+/* While the first thread cannot write, since nobody reads, the second one reads and encrypts. */
+static void test_threads(void)
+{
+    enum { BLOCK = 16 * STREAM_CHUNK_SIZE };
+    g_autoptr(GByteArray) data = pattern(8 * BLOCK), back = NULL;
+    int in = memory(data->data, data->len), ends[2];
+    uint64_t blocks = 0;
+
+    g_assert_cmpint(pipe(ends), ==, 0);
+    Pump *p = sealing(in, ends[1]);
+    GThread *thread = g_thread_new("seal", run_seal, p);
+    TEST_AWAIT(p->bytes_in >= 2 * BLOCK);
+    GThread *reader = g_thread_new("read", read_all, &ends[0]);
+    g_assert_cmpint(GPOINTER_TO_INT(g_thread_join(thread)), ==, 0);
+    g_assert_cmpuint(p->blocks[0], >, 0);
+    g_assert_cmpuint(p->blocks[1], >, 0);
+    for (size_t i = 0; i < STREAM_LANES; i++)
+        blocks += p->blocks[i];
+    g_assert_cmpuint(blocks, ==, 9); /* the last one is empty */
+    (void)pump_free(p);
+    close(in);
+    close(ends[1]);
+    g_autoptr(GByteArray) stream = g_thread_join(reader);
+    close(ends[0]);
+    g_assert_cmpint(open_all(stream, &back), ==, 0);
+    g_assert_cmpmem(back->data, back->len, data->data, data->len);
+}
+
 static void test_expected(void)
 {
     Pump *p = NULL;
@@ -347,6 +397,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cipher-pump/package", test_package);
     g_test_add_func("/cipher-pump/write-head", test_write_head);
     g_test_add_func("/cipher-pump/stop", test_stop);
+    g_test_add_func("/cipher-pump/threads", test_threads);
     g_test_add_func("/cipher-pump/expected", test_expected);
     r = g_test_run();
     test_person_free(alice);

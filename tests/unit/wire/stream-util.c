@@ -6,6 +6,16 @@
 
 #include "libhmsg/base/error.h"
 
+void stream_sign(const TestPerson *sender, StreamWriter *w, Buf *ret)
+{
+    _cleanup_(jws_draft_done) JwsDraft d = {0};
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
+
+    g_assert_cmpint(stream_writer_prepare(w, &d), ==, 0);
+    g_assert_cmpint(rsa_private_sign_ps256(sender->sign_private, d.digest, &signature), ==, 0);
+    g_assert_cmpint(stream_writer_finish(w, &d, signature.data, signature.size, ret), ==, 0);
+}
+
 Buf stream_make(const TestPerson *sender, const TestPerson *const *to, size_t n, const uint8_t *plain,
                 size_t size)
 {
@@ -27,14 +37,8 @@ Buf stream_make(const TestPerson *sender, const TestPerson *const *to, size_t n,
     g_assert_cmpint(buf_append(&out, sealed, made), ==, 0);
     g_assert_cmpint(stream_seal(w, plain, 0, true, sealed, &made), ==, -EINVAL);
     g_assert_true(stream_writer_needs_trailer(w) == (sender && n > 1));
-    if (stream_writer_needs_trailer(w)) {
-        _cleanup_(jws_draft_done) JwsDraft d = {0};
-        _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
-
-        g_assert_cmpint(stream_writer_prepare(w, &d), ==, 0);
-        g_assert_cmpint(rsa_private_sign_ps256(sender->sign_private, d.digest, &signature), ==, 0);
-        g_assert_cmpint(stream_writer_finish(w, &d, signature.data, signature.size, &out), ==, 0);
-    }
+    if (stream_writer_needs_trailer(w))
+        stream_sign(sender, w, &out);
     for (size_t i = 0; i < n; i++)
         (void)wire_session_free(sessions[i]);
     return out;

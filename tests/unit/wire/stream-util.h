@@ -12,6 +12,8 @@
 /* A whole stream of size bytes of plain, for one or two; sender may be NULL. */
 Buf stream_make(const TestPerson *sender, const TestPerson *const *to, size_t n, const uint8_t *plain,
                 size_t size);
+/* The trailer of a stream that has ended, appended to ret. */
+void stream_sign(const TestPerson *sender, StreamWriter *w, Buf *ret);
 /* Some bytes, to be freed. */
 uint8_t *stream_content(size_t n);
 /* All up to stream_reader_new; *ret_at: where the chunks begin. */

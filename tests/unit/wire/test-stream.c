@@ -196,6 +196,110 @@ static void test_header_limits(void)
     g_assert_cmpint(stream_header_size(preamble, &n), ==, HMSG_ERROR_BAD_PACKAGE);
 }
 
+typedef struct Job {
+    const StreamWriter *writer;
+    const StreamReader *reader;
+    unsigned lane;
+    StreamPart part;
+    const uint8_t *in;
+    uint8_t *out;
+    size_t size;
+    int r;
+} Job;
+
+static void *run_part(void *userdata)
+{
+    Job *j = userdata;
+
+    j->r = j->writer ? stream_seal_part(j->writer, j->lane, &j->part, j->in, j->out, &j->size)
+                     : stream_open_part(j->reader, j->lane, &j->part, j->in, j->out, &j->size);
+    return NULL;
+}
+
+/* All at the same time. */
+static void run_parts(Job *jobs, size_t n)
+{
+    GThread *threads[STREAM_LANES];
+
+    for (size_t i = 0; i < n; i++)
+        threads[i] = g_thread_new("part", run_part, &jobs[n - 1 - i]);
+    for (size_t i = 0; i < n; i++)
+        (void)g_thread_join(threads[i]);
+}
+
+enum { PART = 3 * STREAM_CHUNK_SIZE, SEALED_PART = 3 * STREAM_SEALED_CHUNK_SIZE, LAST = 70 };
+
+/* Of three parts and a last one, by four threads; for two, so that there is a hash over all of it. */
+static void seal_parts(const uint8_t *plain, Buf *ret)
+{
+    _cleanup_(wire_session_freep) WireSession *first = test_session_new(alice, bob, STREAM_NOW);
+    _cleanup_(wire_session_freep) WireSession *second = test_session_new(alice, eve, STREAM_NOW);
+    const StreamRecipient to[] = {{first, 0}, {second, 0}};
+    _cleanup_(stream_writer_freep) StreamWriter *w = NULL;
+    g_autofree uint8_t *out = g_malloc0(4 * STREAM_SEALED_SIZE(PART));
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    Job jobs[4];
+    StreamPart more;
+
+    g_assert_cmpint(stream_writer_new(to, 2, STREAM_NOW, 0, &w, ret), ==, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        jobs[i] = (Job){.writer = w, .lane = i, .in = plain + (size_t)i * PART};
+        jobs[i].out = out + i * STREAM_SEALED_SIZE(PART);
+        g_assert_cmpint(stream_seal_begin(w, i < 3 ? PART : LAST, i == 3, &jobs[i].part), ==, 0);
+        g_assert_cmpuint(jobs[i].part.chunk, ==, i * 3);
+    }
+    g_assert_cmpint(stream_seal_begin(w, PART, false, &more), ==, -EINVAL);
+    run_parts(jobs, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        g_assert_cmpint(stream_writer_prepare(w, &draft), ==, -EINVAL); /* not all of it has ended */
+        g_assert_cmpint(jobs[i].r, ==, 0);
+        g_assert_cmpint(stream_seal_end(w, &jobs[i].part, jobs[i].out, jobs[i].size), ==, 0);
+        g_assert_cmpint(buf_append(ret, jobs[i].out, jobs[i].size), ==, 0);
+    }
+    stream_sign(alice, w, ret);
+}
+
+static void test_parts(void)
+{
+    enum { SIZE = 3 * PART + LAST };
+    g_autofree uint8_t *plain = stream_content(SIZE), *out = g_malloc0(4 * (size_t)SEALED_PART);
+    _cleanup_(buf_done) Buf stream = BUF_MAX(STREAM_ROOM), whole = BUF_MAX(STREAM_ROOM);
+
+    seal_parts(plain, &stream);
+    bool verified = false;
+    g_assert_cmpint(stream_read_all(&stream, bob, STREAM_ROOM, &whole, &verified), ==, 0);
+    g_assert_cmpmem(whole.data, whole.size, plain, SIZE);
+    g_assert_true(verified);
+    /* and back; in the second round with an error in the second part */
+    for (unsigned bad = 0; bad < 2; bad++) {
+        _cleanup_(stream_reader_freep) StreamReader *reader = NULL;
+        Job jobs[4];
+        size_t at = 0;
+
+        g_assert_cmpint(stream_begin(&stream, eve, &reader, &at), ==, 0);
+        stream.data[at + SEALED_PART] ^= (uint8_t)bad;
+        for (unsigned i = 0; i < 4; i++) {
+            size_t n = i < 3 ? SEALED_PART : stream.size - at - 3 * (size_t)SEALED_PART;
+
+            jobs[i] = (Job){.reader = reader, .lane = i, .out = out + (size_t)i * SEALED_PART};
+            jobs[i].in = stream.data + at + (size_t)i * SEALED_PART;
+            g_assert_cmpint(stream_open_begin(reader, n, i == 3, &jobs[i].part), ==, 0);
+        }
+        g_assert_cmpuint(jobs[3].part.size, ==, LAST + STREAM_TAG_SIZE);
+        run_parts(jobs, 4);
+        for (unsigned i = 0; i < 4; i++) {
+            int r = bad && i >= 1 ? HMSG_ERROR_AUTHENTICATION_FAILED : 0;
+
+            g_assert_cmpint(jobs[i].r, ==, i == 1 ? r : 0);
+            g_assert_false(stream_reader_verified(reader));
+            g_assert_cmpint(stream_open_end(reader, &jobs[i].part, jobs[i].in, jobs[i].r), ==, r);
+            if (r == 0)
+                g_assert_cmpmem(jobs[i].out, jobs[i].size, plain + (size_t)i * PART, i < 3 ? PART : LAST);
+        }
+        g_assert_true(stream_reader_verified(reader) == !bad);
+    }
+}
+
 /* The key of a stream is no message, and a message is no key of a stream. */
 static void test_kinds(void)
 {
@@ -226,6 +330,7 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/mixed", test_mixed);
     g_test_add_func("/stream/trailer-stripped", test_trailer_stripped);
     g_test_add_func("/stream/header-limits", test_header_limits);
+    g_test_add_func("/stream/parts", test_parts);
     g_test_add_func("/stream/kinds", test_kinds);
     status = g_test_run();
     test_person_free(alice);
