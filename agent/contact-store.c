@@ -18,7 +18,7 @@
 struct ContactStore {
     Db *db;
     DbStatement *find[CONTACT_COLUMN_MAX_];
-    DbStatement *all, *count, *insert, *update, *remove;
+    DbStatement *nameless, *all, *count, *insert, *update, *remove;
     DbStatement *former_add, *former_trim, *former_retired, *former_is, *former_remove;
 };
 
@@ -195,11 +195,16 @@ static int prepare(ContactStore *s)
         [CONTACT_BY_PRESENTED_SKID] = SELECT "WHERE new_skid = ?1" STRICTEST,
         [CONTACT_BY_FORMER_SKID] =
             SELECT "WHERE id IN (SELECT contact FROM contact_former WHERE skid = ?1)" STRICTEST,
+        [CONTACT_BY_FORMER_KID] =
+            SELECT "WHERE id IN (SELECT contact FROM contact_former WHERE kid = ?1)" STRICTEST,
     };
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < ELEMENTSOF(where); i++)
         r = db_prepare(s->db, where[i], &s->find[i]);
+    if (r == 0)
+        r = db_prepare(s->db, SELECT "WHERE statement_sha256 = ?1 AND address IS NULL" STRICTEST,
+                       &s->nameless);
     if (r == 0)
         r = db_prepare(s->db, SELECT "ORDER BY id", &s->all);
     if (r == 0)
@@ -244,6 +249,7 @@ ContactStore *contact_store_free(ContactStore *s)
         return NULL;
     for (size_t i = 0; i < ELEMENTSOF(s->find); i++)
         (void)db_statement_free(s->find[i]);
+    (void)db_statement_free(s->nameless);
     (void)db_statement_free(s->all);
     (void)db_statement_free(s->count);
     (void)db_statement_free(s->insert);
@@ -335,17 +341,31 @@ static int read_contact(DbStatement *row, Contact **ret)
     return 0;
 }
 
-int contact_store_find(ContactStore *s, ContactColumn column, const char *value, Contact **ret)
+static int find_one(DbStatement *find, Contact **ret)
 {
-    _cleanup_(db_resetp) DbStatement *find = s->find[column];
     bool row = false;
-    int r;
+    int r = db_step(find, &row);
 
-    db_bind_text(find, 1, value);
-    r = db_step(find, &row);
     if (r == 0 && !row)
         r = HMSG_ERROR_NOT_FOUND;
     return r == 0 ? read_contact(find, ret) : r;
+}
+
+int contact_store_find(ContactStore *s, ContactColumn column, const char *value, Contact **ret)
+{
+    _cleanup_(db_resetp) DbStatement *find = s->find[column];
+
+    db_bind_text(find, 1, value);
+    return find_one(find, ret);
+}
+
+int contact_store_find_nameless(ContactStore *s, const uint8_t statement_sha256[static SHA256_SIZE],
+                                Contact **ret)
+{
+    _cleanup_(db_resetp) DbStatement *find = s->nameless;
+
+    db_bind_bytes(find, 1, statement_sha256, SHA256_SIZE);
+    return find_one(find, ret);
 }
 
 static void bind_bytes(DbStatement *s, int index, const Buf *b)

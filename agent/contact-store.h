@@ -67,11 +67,15 @@ typedef enum ContactColumn {
     CONTACT_BY_SKID,
     CONTACT_BY_PRESENTED_SKID,
     CONTACT_BY_FORMER_SKID, /* that it has given up */
+    CONTACT_BY_FORMER_KID,
     CONTACT_COLUMN_MAX_,
 } ContactColumn;
 
 /* HMSG_ERROR_NOT_FOUND when there is none. */
 int contact_store_find(ContactStore *s, ContactColumn column, const char *value, Contact **ret);
+/* One without an address, of whom this is the statement of now. NOT_FOUND. */
+int contact_store_find_nameless(ContactStore *s, const uint8_t statement_sha256[static SHA256_SIZE],
+                                Contact **ret);
 /* Writes a new row (and sets p->row) or the one that p was read from. HMSG_ERROR_ALREADY_EXISTS: another has
  * its name or address. HMSG_ERROR_QUOTA_EXCEEDED: CONTACTS_MAX. */
 int contact_store_save(ContactStore *s, Contact *p);

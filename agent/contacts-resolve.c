@@ -91,12 +91,21 @@ static void deliver(ContactsRequest *q)
 
 static int ask_next_directory(ContactsRequest *q);
 
+static bool is_asked(const ContactsRequest *q, const uint8_t kid[static KID_SIZE])
+{
+    char text[CONTACT_KID_TEXT];
+
+    base64url_encode(kid, KID_SIZE, text);
+    return strcmp(text, q->kid) == 0;
+}
+
+/* It is the decrypt key of now, or the first of those that led there. */
 static int check_kid(const ContactsRequest *q, const DirectoryEntry *entry)
 {
-    char kid[CONTACT_KID_TEXT];
-
-    base64url_encode(rsa_key_thumbprint(entry->identity->decrypt), KID_SIZE, kid);
-    return strcmp(kid, q->kid) == 0 ? 0 : HMSG_ERROR_NOT_FOUND;
+    return is_asked(q, rsa_key_thumbprint(entry->identity->decrypt)) ||
+                   (entry->rotation && is_asked(q, entry->rotation->keys[0].kid))
+               ? 0
+               : HMSG_ERROR_NOT_FOUND;
 }
 
 /* By kid: the relay vouches for the keys, which are what was asked for; the address is of no matter. */
@@ -134,6 +143,29 @@ static int ask_next_directory(ContactsRequest *q)
     return 0;
 }
 
+/* One of ours, of now or former; NOT_FOUND. */
+static int find_own(ContactsRequest *q, Contact **ret)
+{
+    const Identity *identity = q->c->m->identity;
+    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+    size_t n = identity && identity_public(identity) ? identity_kids(identity, kids) : 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (is_asked(q, kids[i]))
+            return contacts_self(q->c, NULL, ret);
+    return HMSG_ERROR_NOT_FOUND;
+}
+
+static int find_known(ContactsRequest *q, Contact **ret)
+{
+    int r = find_own(q, ret);
+
+    if (r == HMSG_ERROR_NOT_FOUND)
+        r = contact_store_find(q->c->store, CONTACT_BY_KID, q->kid, ret);
+    return r == HMSG_ERROR_NOT_FOUND ? contact_store_find(q->c->store, CONTACT_BY_FORMER_KID, q->kid, ret)
+                                     : r;
+}
+
 static int resolve_kid(ContactsRequest *q, const char *kid)
 {
     uint8_t bytes[KID_SIZE];
@@ -145,13 +177,7 @@ static int resolve_kid(ContactsRequest *q, const char *kid)
         return 0;
     }
     memcpy(q->kid, kid, CONTACT_KID_TEXT);
-    r = contacts_self(q->c, NULL, &p);
-    if (r == 0 && strcmp(p->keys.kid, kid) != 0) {
-        p = contact_free(p);
-        r = HMSG_ERROR_NOT_FOUND;
-    }
-    if (r == HMSG_ERROR_NOT_FOUND)
-        r = contact_store_find(q->c->store, CONTACT_BY_KID, kid, &p);
+    r = find_known(q, &p);
     if (r == 0) {
         contacts_finish_trusted(q, p);
         return 0;

@@ -117,6 +117,37 @@ static int ask_home(ContactsRequest *q, const DirectoryEntry *entry)
     return 0;
 }
 
+/* The way from the key by which a guest is known. Without one the guest is another. */
+static void on_guest_led(int r, const char *detail, const DirectoryEntry *entry, void *userdata)
+{
+    ContactsRequest *q = userdata;
+    RelaysRequest *finished = TAKE_PTR(q->lookup);
+
+    if (r == 0 && !is_sender(q, entry)) /* changed meanwhile */
+        r = HMSG_ERROR_NOT_FOUND;
+    if (r == 0)
+        r = ask_home(q, entry);
+    if (r != 0)
+        contacts_request_finish(q, r, NULL);
+    (void)relays_request_free(finished);
+}
+
+/* A guest, who has no address by which a contact could be found: the statement that this one follows may be
+ * that of somebody known by a key alone. */
+static int pin_guest(ContactsRequest *q, const DirectoryEntry *entry)
+{
+    _cleanup_(contact_freep) Contact *before = NULL;
+    const IdentityStatement *s = entry->identity;
+    int r = HMSG_ERROR_NOT_FOUND;
+
+    if (s->has_previous && !entry->rotation)
+        r = contact_store_find_nameless(q->c->store, s->previous, &before);
+    if (r == 0)
+        return relays_lookup_kid(q->c->m->relays, q->relays[q->relay], before->keys.kid, on_guest_led, q,
+                                 &q->lookup);
+    return r == HMSG_ERROR_NOT_FOUND ? ask_home(q, entry) : r;
+}
+
 static void on_kid(int r, const char *detail, const DirectoryEntry *entry, void *userdata)
 {
     ContactsRequest *q = userdata;
@@ -132,7 +163,7 @@ static void on_kid(int r, const char *detail, const DirectoryEntry *entry, void 
     } else if (entry->binding->name[0]) {
         r = contacts_pin_led(q, entry->identity->address, entry, finish_found);
     } else {
-        r = ask_home(q, entry);
+        r = pin_guest(q, entry);
     }
     if (r != 0)
         contacts_request_finish(q, r, NULL);

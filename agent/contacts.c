@@ -186,8 +186,27 @@ int contacts_known_sender(Contacts *c, const char *skid, Sender *ret)
     return 0;
 }
 
+/* Somebody known by a key alone, who had the keys with which this way begins. NOT_FOUND. */
+static int find_nameless(Contacts *c, const Rotation *rotation, Contact **ret)
+{
+    char skid[CONTACT_KID_TEXT];
+    Contact *p = NULL;
+    int r;
+
+    base64url_encode(rotation->keys[0].skid, KID_SIZE, skid);
+    r = contact_store_find(c->store, CONTACT_BY_SKID, skid, &p);
+    if (r == 0 && p->address) {
+        (void)contact_free(p);
+        return HMSG_ERROR_NOT_FOUND;
+    }
+    if (r == 0)
+        *ret = p;
+    return r;
+}
+
 /* The contact that these keys or this address belong to, or a new one. */
-static int find_for_pin(Contacts *c, const char *address, const ContactKeys *keys, Contact **ret)
+static int find_for_pin(Contacts *c, const char *address, const ContactKeys *keys, const Rotation *rotation,
+                        Contact **ret)
 {
     int r = HMSG_ERROR_NOT_FOUND;
 
@@ -205,6 +224,8 @@ static int find_for_pin(Contacts *c, const char *address, const ContactKeys *key
             *ret = p;
         }
     }
+    if (r == HMSG_ERROR_NOT_FOUND && !address && rotation)
+        r = find_nameless(c, rotation, ret);
     return r == HMSG_ERROR_NOT_FOUND ? contact_new(ret) : r;
 }
 
@@ -313,7 +334,7 @@ int contacts_pin(Contacts *c, const char *address, const DirectoryEntry *entry, 
         return r;
     }
     if (r == 0)
-        r = find_for_pin(c, address, &keys, &p);
+        r = find_for_pin(c, address, &keys, entry->rotation, &p);
     if (r == 0)
         memcpy(before, p->keys.kid, sizeof(before));
     if (r == 0)

@@ -35,6 +35,18 @@ unsigned identity_former(const Identity *i, int64_t *ret_until)
     return n;
 }
 
+bool identity_former_get(const Identity *i, unsigned n, IdentityFormer *ret)
+{
+    const FormerKey *f;
+
+    if (n >= identity_former(i, NULL))
+        return false;
+    f = &i->keys->former[n];
+    *ret = (IdentityFormer){.generation = f->generation, .until = f->until, .held = f->due};
+    base64url_encode(f->kid, KID_SIZE, ret->kid);
+    return true;
+}
+
 size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KID_SIZE])
 {
     size_t n = 0;

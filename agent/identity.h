@@ -136,6 +136,15 @@ void identity_name_recovery(IdentityWork *w, const RecoveryKeys *recovery);
 const char *identity_rotation(const Identity *i, size_t n);
 /* How many former decrypt keys still work; *ret_until (may be NULL): when the last of them is destroyed. */
 unsigned identity_former(const Identity *i, int64_t *ret_until);
+/* A former decrypt key, of which n counts from the oldest. */
+typedef struct IdentityFormer {
+    char kid[HASH_TEXT_SIZE];
+    uint64_t generation;
+    int64_t until; /* when it is destroyed */
+    bool held;     /* that is over, but mail hangs on it still: it ends when that is encrypted anew */
+} IdentityFormer;
+/* False: there are not so many. */
+bool identity_former_get(const Identity *i, unsigned n, IdentityFormer *ret);
 /* While needed says that something hangs on it, a former decrypt key is not destroyed when its time comes,
  * but after that: identity_released says that it may be over. One at a time; NULL: none. */
 typedef bool (*identity_needed_t)(const char *kid, void *userdata);

@@ -34,6 +34,26 @@ static int append_tpm(Manager *m, sd_bus_message *reply)
     return r;
 }
 
+/* Each former decrypt key, the oldest first. */
+static int append_former(Manager *m, sd_bus_message *reply)
+{
+    IdentityFormer f;
+    int r;
+
+    r = sd_bus_message_open_container(reply, 'e', "sv");
+    if (r >= 0)
+        r = sd_bus_message_append_basic(reply, 's', "former_keys");
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'v', "a(sttb)");
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(sttb)");
+    for (unsigned n = 0; r >= 0 && identity_former_get(m->identity, n, &f); n++)
+        r = sd_bus_message_append(reply, "(sttb)", f.kid, f.generation, (uint64_t)f.until, (int)f.held);
+    for (unsigned i = 0; r >= 0 && i < 3; i++)
+        r = sd_bus_message_close_container(reply);
+    return r;
+}
+
 int status_reply(Manager *m, sd_bus_message *call)
 {
     sd_bus_message *reply = NULL;
@@ -46,6 +66,8 @@ int status_reply(Manager *m, sd_bus_message *call)
         r = bus_append_string(reply, "version", HMSG_VERSION);
     if (r >= 0)
         r = append_tpm(m, reply);
+    if (r >= 0)
+        r = append_former(m, reply);
     if (r >= 0)
         r = mail_append_status(m, reply);
     if (r >= 0)

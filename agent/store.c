@@ -130,6 +130,11 @@ struct Store {
     "CREATE TABLE relay_ticks(relay TEXT PRIMARY KEY, tick INTEGER NOT NULL, id BLOB NOT NULL,"              \
     " signed INTEGER NOT NULL, back INTEGER NOT NULL) WITHOUT ROWID;"
 
+/* Look-ups by a key that somebody has given up, and of those without an address by their statement. */
+#define SCHEMA_CONTACT_KEYS                                                                                  \
+    "CREATE INDEX contact_former_kid ON contact_former(kid);"                                                \
+    "CREATE INDEX contacts_nameless ON contacts(statement_sha256) WHERE address IS NULL;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -139,6 +144,7 @@ static const char *const steps[] = {
     SCHEMA_RECOVERED,
     SCHEMA_PINS,
     SCHEMA_TICKS,
+    SCHEMA_CONTACT_KEYS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

@@ -19,35 +19,52 @@ static const RenderField relay_fields[] = {
     {"state", "STATE", RENDER_TEXT},
     {"error", "LAST ERROR", RENDER_TEXT},
 };
+static const char *const former_names[] = {"kid", "generation", "until", "held"};
+static const RenderField former_fields[] = {
+    {"kid", "FORMER KEY", RENDER_TEXT},
+    {"generation", "GENERATION", RENDER_NUMBER},
+    {"until", "ENDS", RENDER_TIME},
+    {"held", "HELD BY MAIL", RENDER_BOOL},
+};
 static const char *const check_names[] = {"name", "result", "text", "help"};
 
-static int print_status(Ctl *ctl, const json_t *status, const json_t *relays)
+static int add_table(Buf *text, const json_t *rows, const RenderField *fields, size_t n)
+{
+    int r = json_array_size(rows) > 0 ? buf_append_string(text, "\n") : 0;
+
+    return r == 0 ? render_table(text, rows, fields, n) : r;
+}
+
+static int print_status(Ctl *ctl, const json_t *status, const json_t *relays, const json_t *former)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(RENDER_SIZE_MAX);
     int r;
 
     r = render_record(&text, status, status_fields, ELEMENTSOF(status_fields));
-    if (r == 0 && json_array_size(relays) > 0)
-        r = buf_append_string(&text, "\n");
     if (r == 0)
-        r = render_table(&text, relays, relay_fields, ELEMENTSOF(relay_fields));
+        r = add_table(&text, former, former_fields, ELEMENTSOF(former_fields));
+    if (r == 0)
+        r = add_table(&text, relays, relay_fields, ELEMENTSOF(relay_fields));
     return r < 0 ? r : ctl_print_text(ctl, buf_text(&text));
 }
 
 int cmd_status(Ctl *ctl)
 {
-    _cleanup_(json_unrefp) json_t *status = NULL, *relays = NULL;
+    _cleanup_(json_unrefp) json_t *status = NULL, *relays = NULL, *former = NULL;
     int r;
 
     r = ctl_simple(ctl, &status, "", "GetStatus", NULL);
     if (r != 0)
         return r;
     r = facts_name(json_object_get(status, "relays"), relay_names, ELEMENTSOF(relay_names), &relays);
+    if (r == 0)
+        r = facts_name(json_object_get(status, "former_keys"), former_names, ELEMENTSOF(former_names),
+                       &former);
     if (r < 0)
         return r;
     if (!ctl_given(ctl, OPTION_JSON))
-        return print_status(ctl, status, relays);
-    if (json_object_set(status, "relays", relays) < 0)
+        return print_status(ctl, status, relays, former);
+    if (json_object_set(status, "relays", relays) < 0 || json_object_set(status, "former_keys", former) < 0)
         return -ENOMEM;
     return ctl_print_json(ctl, status);
 }

@@ -47,6 +47,30 @@ static guint64 number(TestAgent *a, const char *key)
     return n;
 }
 
+/* What GetStatus says of the former keys: kid and end of each, in this order. */
+static void expect_former(TestAgent *a, size_t n, const char *const *kids)
+{
+    g_autoptr(GVariant) reply = agent_call(a, AGENT, "GetStatus", NULL);
+    g_autoptr(GVariant) facts = g_variant_get_child_value(reply, 0);
+    g_autoptr(GVariant) former = g_variant_lookup_value(facts, "former_keys", G_VARIANT_TYPE("a(sttb)"));
+    guint64 last = 0;
+
+    g_assert_nonnull(former);
+    g_assert_cmpuint(g_variant_n_children(former), ==, n);
+    for (size_t i = 0; i < n; i++) {
+        guint64 generation, until;
+        const char *kid;
+        gboolean held;
+
+        g_variant_get_child(former, i, "(&sttb)", &kid, &generation, &until, &held);
+        g_assert_cmpstr(kid, ==, kids[i]);
+        g_assert_cmpuint(generation, >, last);
+        g_assert_cmpuint(until, >, (guint64)g_get_real_time() / G_USEC_PER_SEC);
+        g_assert_false(held);
+        last = generation;
+    }
+}
+
 static void test_rotate(TestAgent *a, gconstpointer data)
 {
     agent_start(a, NULL);
@@ -61,6 +85,7 @@ static void test_rotate(TestAgent *a, gconstpointer data)
     g_assert_cmpstr(kid, !=, next);
     g_assert_cmpuint(number(a, "generation"), ==, generation + 1);
     g_assert_cmpuint(number(a, "former"), ==, 1);
+    expect_former(a, 1, (const char *const[]){kid});
     g_assert_cmpuint(number(a, "former_until"), >, (guint64)g_get_real_time() / G_USEC_PER_SEC);
     expect_readable(a, one, true); /* its session stays */
     g_autoptr(GByteArray) two = cipher_package(a);
@@ -73,7 +98,11 @@ static void test_rotate(TestAgent *a, gconstpointer data)
                        INVALID_ARGS);
     agent_expect_error(a, IDENTITY, "Rotate", agent_option("generation", g_variant_new_string("none")),
                        INVALID_ARGS);
+    g_variant_unref(agent_call(a, IDENTITY, "Rotate", agent_option("grace", g_variant_new_uint64(3600))));
+    g_assert_cmpuint(number(a, "former"), ==, 2);
+    expect_former(a, 2, (const char *const[]){kid, next});
     g_variant_unref(agent_call(a, IDENTITY, "Rotate", agent_option("grace", g_variant_new_uint64(0))));
+    expect_former(a, 0, NULL);
     g_assert_cmpuint(number(a, "former"), ==, 0);
     agent_stop(a);
 }

@@ -52,7 +52,8 @@ static int answer(sd_event_source *source, void *userdata)
         q->done(d->r ? d->r : HMSG_ERROR_NOT_FOUND, "the directory says no", NULL, q->userdata);
         return 0;
     }
-    g_autofree char *statement = test_person_statement_after(d->owner, d->address, d->generation, NULL);
+    g_autofree char *statement =
+        test_person_statement_after(d->owner, d->address, d->generation, d->previous);
     g_assert_cmpint(identity_statement_parse(statement, strlen(statement), 4000000000, &identity), ==, 0);
     if (!d->guest || q->by_name)
         g_strlcpy(binding.name, "somebody", sizeof(binding.name));
@@ -125,6 +126,16 @@ bool identity_is_ours(const Identity *i, const char *skid)
 {
     return strcmp(current->own.skid, skid) == 0 ||
            (current->own_former && strcmp(current->own_former->skid, skid) == 0);
+}
+
+size_t identity_kids(const Identity *i, uint8_t ret[static IDENTITY_KIDS_MAX][KID_SIZE])
+{
+    size_t n = 0;
+
+    memcpy(ret[n++], current->me->kids[0], KID_SIZE);
+    if (current->own_former)
+        memcpy(ret[n++], current->own_former->kids[0], KID_SIZE);
+    return n;
 }
 
 const char *identity_rotation(const Identity *i, size_t n)

@@ -17,9 +17,10 @@ typedef struct Directory {
     const char *address;
     uint64_t generation;
     bool guest;
-    bool home_fails; /* look-ups by name do, those by kid do not */
-    bool strange;    /* no relay has a pin */
-    bool silent;     /* answers when release is called */
+    const char *previous; /* the statement that the owner's follows; NULL: none */
+    bool home_fails;      /* look-ups by name do, those by kid do not */
+    bool strange;         /* no relay has a pin */
+    bool silent;          /* answers when release is called */
     RelaysRequest *held;
     unsigned asked;
     /* The way to the owner's keys that it tells those who name the key with which that begins. */

@@ -232,6 +232,86 @@ static void test_own(Fixture *f, gconstpointer data)
     outcome_clear(&o);
 }
 
+/* A guest without an address, known by a key alone, has others: the same contact, by the statement that the
+ * new one follows and the way from the known key; without that way, another one. */
+static void test_nameless(Fixture *f, gconstpointer data)
+{
+    Outcome o = {0};
+    Contact *p = NULL;
+
+    f->directory.address = "";
+    f->directory.guest = true;
+    contacts_scene_sender(f, f->bob->skid, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->bob);
+    g_assert_cmpstr(o.address, ==, "");
+    g_assert_cmpint(contact_store_find(f->m.contacts->store, CONTACT_BY_SKID, f->bob->skid, &p), ==, 0);
+    g_autofree char *first = g_strdup(buf_text(&p->keys.statement));
+    (void)contact_free(p);
+    rotate(f, f->bob, f->eve, 1);
+    f->directory.previous = first;
+    contacts_scene_sender(f, f->eve->skid, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->eve);
+    g_assert_cmpstr(f->directory.from, ==, f->bob->kid);
+    g_assert_cmpuint(count_contacts(f), ==, 1);
+    g_assert_cmpuint(f->key_changes, ==, 0);
+    contacts_scene_sender(f, f->bob->skid, &o);
+    g_assert_cmpint(o.retired, >, 0);
+
+    /* who only says so is somebody else, and takes nothing over */
+    g_assert_cmpint(contact_store_find(f->m.contacts->store, CONTACT_BY_SKID, f->eve->skid, &p), ==, 0);
+    g_autofree char *second = g_strdup(buf_text(&p->keys.statement));
+    (void)contact_free(p);
+    rotate(f, NULL, f->alice, 2);
+    f->directory.previous = second;
+    contacts_scene_sender(f, f->alice->skid, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->alice);
+    g_assert_cmpuint(count_contacts(f), ==, 2);
+    g_assert_cmpint(contact_store_find(f->m.contacts->store, CONTACT_BY_SKID, f->eve->skid, &p), ==, 0);
+    g_assert_cmpstr(p->keys.kid, ==, f->eve->kid);
+    (void)contact_free(p);
+    outcome_clear(&o);
+}
+
+static void resolve_key(Fixture *f, const TestPerson *p, Outcome *o)
+{
+    g_autofree char *text = g_strconcat("key:", p->kid, NULL);
+
+    contacts_scene_resolve(f, text, false, o);
+}
+
+/* By a key that its owner has given up: what it led to, from the directory, and of a contact. */
+static void test_former_kid(Fixture *f, gconstpointer data)
+{
+    Outcome o = {0};
+
+    rotate(f, f->bob, f->eve, 1);
+    resolve_key(f, f->bob, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->eve);
+    g_assert_cmpuint(f->directory.asked, ==, 1);
+    resolve_key(f, f->bob, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->eve);
+    g_assert_cmpuint(f->directory.asked, ==, 1);
+    g_assert_cmpint(contacts_block(f->m.contacts, BOB, true), ==, 0);
+    resolve_key(f, f->bob, &o);
+    g_assert_cmpint(o.r, ==, HMSG_ERROR_UNTRUSTED);
+    /* it does not lead there */
+    resolve_key(f, f->alice, &o);
+    g_assert_cmpint(o.r, ==, HMSG_ERROR_NOT_FOUND);
+    outcome_clear(&o);
+}
+
+/* Our own, too. */
+static void test_own_former_kid(Fixture *f, gconstpointer data)
+{
+    Outcome o = {0};
+
+    f->own_former = f->bob;
+    resolve_key(f, f->bob, &o);
+    outcome_expect(&o, CONTACT_VERIFIED, f->me);
+    g_assert_cmpuint(f->directory.asked, ==, 0);
+    outcome_clear(&o);
+}
+
 /* What a contact has given up is forgotten with it. */
 static void test_forget(Fixture *f, gconstpointer data)
 {
@@ -251,11 +331,18 @@ static void test_forget(Fixture *f, gconstpointer data)
 int main(int argc, char **argv)
 {
     static const ContactsTest tests[] = {
-        {"/contacts-rotate/follow", test_follow},       {"/contacts-rotate/not-led", test_not_led},
-        {"/contacts-rotate/back", test_back},           {"/contacts-rotate/blocked", test_blocked},
-        {"/contacts-rotate/sender", test_sender},       {"/contacts-rotate/guest", test_guest},
-        {"/contacts-rotate/late-mail", test_late_mail}, {"/contacts-rotate/own", test_own},
+        {"/contacts-rotate/follow", test_follow},
+        {"/contacts-rotate/not-led", test_not_led},
+        {"/contacts-rotate/back", test_back},
+        {"/contacts-rotate/blocked", test_blocked},
+        {"/contacts-rotate/sender", test_sender},
+        {"/contacts-rotate/guest", test_guest},
+        {"/contacts-rotate/late-mail", test_late_mail},
+        {"/contacts-rotate/own", test_own},
         {"/contacts-rotate/forget", test_forget},
+        {"/contacts-rotate/nameless", test_nameless},
+        {"/contacts-rotate/former-kid", test_former_kid},
+        {"/contacts-rotate/own-former-kid", test_own_former_kid},
     };
 
     return contacts_scene_main(argc, argv, tests, ELEMENTSOF(tests));

@@ -410,6 +410,18 @@ static void test_untrusted_fingerprint(Fixture *f, gconstpointer data)
     g_assert_cmpint(run(f, NULL, "contact|show|bob@relay.test:744"), ==, 4);
 }
 
+static void test_status(Fixture *f, gconstpointer data)
+{
+    g_assert_cmpint(run(f, NULL, "status"), ==, 0);
+    g_assert_nonnull(strstr(f->out, "FORMER KEY"));
+    g_assert_nonnull(strstr(f->out, "FORMERKID"));
+    g_assert_nonnull(strstr(f->out, "2023-11-1"));
+    g_assert_nonnull(strstr(f->out, "relay.test:7443#PIN"));
+    g_assert_cmpint(run(f, NULL, "status|--json"), ==, 0);
+    g_assert_nonnull(strstr(f->out, "\"held\": true"));
+    g_assert_nonnull(strstr(f->out, "\"generation\": 3"));
+}
+
 static void test_no_agent(Fixture *f, gconstpointer data)
 {
     fake_stop(&f->fake);
@@ -475,6 +487,7 @@ int main(int argc, char *argv[])
     ADD("hostile-names", test_hostile_names);
     ADD("file-name-sent", test_file_name_sent);
     ADD("untrusted-fingerprint", test_untrusted_fingerprint);
+    ADD("status", test_status);
     ADD("no-agent", test_no_agent);
     ADD("monitor", test_monitor);
     ADD("monitor-json", test_monitor_json);

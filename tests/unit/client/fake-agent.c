@@ -342,7 +342,8 @@ static bool is(const char *name, const char *other)
 static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
 {
     if (is(name, ".GetStatus"))
-        return sd_bus_message_append(reply, "a{sv}", 4, "version", "s", "1", "tpm", "s", "no access",
+        return sd_bus_message_append(reply, "a{sv}", 5, "former_keys", "a(sttb)", 1, "FORMERKID", UINT64_C(3),
+                                     UINT64_C(1700000000), 1, "version", "s", "1", "tpm", "s", "no access",
                                      "tpm_help", "s", "Join the group tss", "relays", "a(sss)", 1,
                                      "relay.test:7443#PIN", "connected", "");
     if (is(name, ".Diagnose"))
