@@ -21,10 +21,16 @@ bool cmd_load_options(const char *path, Options *ret)
     return false;
 }
 
+KeyFiles cmd_key_files(const Options *o)
+{
+    return (KeyFiles){o->key, o->passphrase, o->pin};
+}
+
 bool cmd_load_key(const Options *o, RelayKey **ret)
 {
+    const KeyFiles files = cmd_key_files(o);
     const char *file = NULL;
-    int r = relay_key_load(o->key, o->passphrase, &file, ret);
+    int r = relay_key_open(&files, &file, ret);
 
     if (r == 0)
         return true;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -13,11 +14,12 @@
 #include "server/listen.h"
 #include "server/options.h"
 #include "server/relay-key.h"
+#include "server/token.h"
 
 #define LISTEN_DEFAULT "[::]:7443"
 
 typedef struct Init {
-    const char *host, *listen, *folder;
+    const char *host, *listen, *folder, *key, *pin_fd;
     char own_host[HOST_SIZE_MAX + 1];
 } Init;
 
@@ -26,6 +28,8 @@ static bool parse_arguments(int argc, char **argv, Init *ret)
     static const struct option options[] = {
         {"host", required_argument, NULL, 'h'},
         {"listen", required_argument, NULL, 'l'},
+        {"key", required_argument, NULL, 'k'},
+        {"pin-fd", required_argument, NULL, 'p'},
         {NULL, 0, NULL, 0},
     };
     int c;
@@ -37,6 +41,10 @@ static bool parse_arguments(int argc, char **argv, Init *ret)
             ret->host = optarg;
         else if (c == 'l')
             ret->listen = optarg;
+        else if (c == 'k')
+            ret->key = optarg;
+        else if (c == 'p')
+            ret->pin_fd = optarg;
         else
             return false;
     }
@@ -44,6 +52,11 @@ static bool parse_arguments(int argc, char **argv, Init *ret)
         return false;
     ret->folder = argv[optind];
     return true;
+}
+
+static bool take_number(const char *text)
+{
+    return text[0] != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 6;
 }
 
 static bool check_arguments(Init *i)
@@ -64,6 +77,14 @@ static bool check_arguments(Init *i)
                 i->listen);
         return false;
     }
+    if (i->key && !token_is_uri(i->key)) {
+        fprintf(stderr, "hmsg-relay: --key: not a pkcs11: URI: %s\n", i->key);
+        return false;
+    }
+    if (i->pin_fd && (!i->key || !take_number(i->pin_fd))) {
+        fputs("hmsg-relay: --pin-fd: a number, and of use with --key alone\n", stderr);
+        return false;
+    }
     return true;
 }
 
@@ -80,76 +101,120 @@ static int write_config(const Init *i, const char *path)
                    "listen = %s\n"
                    "data = data\n\n"
                    "[identity]\n"
-                   "# keep copies of both, apart from each other: clients know the relay by this key\n"
-                   "key = identity.pem\n"
-                   "passphrase = identity.passphrase\n\n"
+                   "%s\n"
                    "[registration]\n"
                    "guests = yes\n",
-                   i->host, i->listen);
+                   i->host, i->listen,
+                   i->key
+                       ? "# names the key in the token; the PIN that opens it\n"
+                         "key = identity.pem\n"
+                         "pin = identity.pin\n"
+                       : "# keep copies of both, apart from each other: clients know the relay by this key\n"
+                         "key = identity.pem\n"
+                         "passphrase = identity.passphrase\n");
     if (r == 0)
         r = file_write_atomic(AT_FDCWD, path, text.data, text.size, 0600, true);
     return r;
 }
 
-static int make_key(const char *key_path, const char *passphrase_path, char pin[static HASH_TEXT_SIZE])
+/* What comes from the descriptor goes where serve reads it. */
+static int write_pin(const char *fd, const char *path)
+{
+    _cleanup_(buf_done) Buf pin = BUF_MAX(TOKEN_PIN_MAX);
+    int r = file_read_fd((int)strtol(fd, NULL, 10), &pin);
+
+    return r == 0 ? file_write_atomic(AT_FDCWD, path, pin.data, pin.size, 0600, true) : r;
+}
+
+static int make_key(const Init *i, const KeyFiles *files, RelayKey **ret)
 {
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
-    int r;
+    int r = 0;
 
+    if (i->key) {
+        if (i->pin_fd)
+            r = write_pin(i->pin_fd, files->pin);
+        return r == 0 ? relay_key_init_token(files, i->key, RELAY_KEY_BITS_DEFAULT, ret) : r;
+    }
     r = relay_key_generate(RELAY_KEY_BITS_DEFAULT, &key);
     if (r == 0)
-        r = relay_key_save(key, key_path, passphrase_path);
+        r = relay_key_save(key, files->key, files->passphrase);
     if (r == 0)
-        base64url_encode(relay_key_pin(key), PIN_SIZE, pin);
+        *ret = TAKE_PTR(key);
     return r;
 }
 
-static int init(const Init *i)
-{
-    _cleanup_(freep) char *config = NULL;
-    _cleanup_(freep) char *data = NULL;
-    _cleanup_(freep) char *key = NULL;
-    _cleanup_(freep) char *passphrase = NULL;
-    char pin[HASH_TEXT_SIZE];
-    int r;
+typedef struct Paths {
+    char *config, *data, *key, *passphrase, *pin;
+} Paths;
 
-    r = string_printf(&config, "%s/relay.conf", i->folder);
+static void paths_done(Paths *p)
+{
+    free(p->config);
+    free(p->data);
+    free(p->key);
+    free(p->passphrase);
+    free(p->pin);
+}
+
+static int get_paths(const char *folder, Paths *p)
+{
+    int r = string_printf(&p->config, "%s/relay.conf", folder);
+
     if (r == 0)
-        r = string_printf(&data, "%s/data", i->folder);
+        r = string_printf(&p->data, "%s/data", folder);
     if (r == 0)
-        r = string_printf(&key, "%s/identity.pem", i->folder);
+        r = string_printf(&p->key, "%s/identity.pem", folder);
     if (r == 0)
-        r = string_printf(&passphrase, "%s/identity.passphrase", i->folder);
-    if (r == 0)
-        r = file_make_folders(data, 0700);
-    if (r == 0 && access(config, F_OK) == 0)
+        r = string_printf(&p->passphrase, "%s/identity.passphrase", folder);
+    return r == 0 ? string_printf(&p->pin, "%s/identity.pin", folder) : r;
+}
+
+static int init(const Init *i, const Paths *p)
+{
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    const KeyFiles files = {p->key, p->passphrase, p->pin};
+    char pin[HASH_TEXT_SIZE];
+    int r = file_make_folders(p->data, 0700);
+
+    if (r == 0 && access(p->config, F_OK) == 0)
         r = -EEXIST;
     if (r == 0)
-        r = make_key(key, passphrase, pin);
+        r = make_key(i, &files, &key);
     if (r == 0)
-        r = write_config(i, config);
-    if (r == 0)
-        printf("The relay's pin is %s\nStart it with: hmsg-relay serve --config %s\n", pin, config);
-    return r;
+        r = write_config(i, p->config);
+    if (r != 0)
+        return r;
+    base64url_encode(relay_key_pin(key), PIN_SIZE, pin);
+    printf("The relay's pin is %s\nStart it with: hmsg-relay serve --config %s\n", pin, p->config);
+    return 0;
 }
 
 int cmd_init(int argc, char **argv)
 {
+    _cleanup_(paths_done) Paths paths = {0};
     Init i = {0};
     int r;
 
     if (!parse_arguments(argc, argv, &i)) {
-        fputs("Usage: hmsg-relay init [--host HOST] [--listen ADDRESS:PORT] DIR\n", stderr);
+        fputs("Usage: hmsg-relay init [--host HOST] [--listen ADDRESS:PORT] [--key pkcs11:URI [--pin-fd FD]] "
+              "DIR\n",
+              stderr);
         return CMD_USAGE;
     }
     if (!check_arguments(&i))
         return CMD_USAGE;
-    r = init(&i);
+    r = get_paths(i.folder, &paths);
+    if (r == 0)
+        r = init(&i, &paths);
     if (r == 0)
         return CMD_DONE;
     if (r == -EEXIST)
         fprintf(stderr, "hmsg-relay: there is a relay in %s already\n", i.folder);
     else
-        fprintf(stderr, "hmsg-relay: %s: %s\n", i.folder, r < 0 ? strerror(-r) : error_message(r));
+        fprintf(stderr, "hmsg-relay: %s: %s\n", i.folder,
+                i.key   ? relay_key_problem(r)
+                : r < 0 ? strerror(-r)
+                        : error_message(r));
     return CMD_FAILED;
 }

@@ -127,11 +127,12 @@ static int rotate(const Options *o, RelayKey *key, bool now)
 {
     _cleanup_(relay_key_freep) RelayKey *next = NULL;
     NextKey before, announced;
+    const KeyFiles files = cmd_key_files(o);
     unsigned bits = rsa_key_bits(relay_key_public(key));
     int r = relay_key_load_next(key, o->key, clock_realtime(), &before);
 
     if (r == 0)
-        r = relay_key_make_next(key, o->key, o->passphrase, bits, clock_realtime(), &next, &announced);
+        r = relay_key_make_next(key, &files, bits, clock_realtime(), &next, &announced);
     if (r != 0)
         return fail(o->key, relay_key_problem(r));
     if (!now &&

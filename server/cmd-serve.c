@@ -14,6 +14,7 @@
 int cmd_serve(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
+    _cleanup_(key_holder_freep) KeyHolder *holder = NULL;
     _cleanup_(daemon_freep) Daemon *d = NULL;
     char error[OPTIONS_ERROR_SIZE] = "out of memory";
     CmdArguments a;
@@ -26,6 +27,12 @@ int cmd_serve(int argc, char **argv)
         log_error("%s: %s", a.config, error);
         return CMD_FAILED;
     }
+    const KeyFiles files = cmd_key_files(&o);
+    r = key_holder_start(&files, &holder);
+    if (r != 0) {
+        log_error("The identity key's process: %s", strerror(-r));
+        return CMD_FAILED;
+    }
     /* the key of a login and the secret of a challenge, of each connection; the keys of bodies */
     if (secret_init_more((size_t)o.connections * 2 + STORE_SECRETS_MAX) < 0) {
         log_error("There is not enough memory that stays out of swap for %u connections (LimitMEMLOCK=, "
@@ -33,7 +40,7 @@ int cmd_serve(int argc, char **argv)
                   o.connections);
         return CMD_FAILED;
     }
-    r = daemon_new(&o, &d);
+    r = daemon_new(&o, holder, &d);
     if (r == 0)
         r = daemon_run(d);
     if (r < 0)

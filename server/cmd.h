@@ -52,6 +52,7 @@ const char *cmd_default_config(void);
 /* false: said on standard error what is wrong. */
 bool cmd_load_options(const char *path, Options *ret);
 bool cmd_load_key(const Options *o, RelayKey **ret);
+KeyFiles cmd_key_files(const Options *o);
 /* The arguments, the configuration and the relay's key. CMD_DONE, or the exit status: said on standard error
  * what is wrong. */
 int cmd_begin(int argc, char **argv, bool with_json, CmdArguments *ret, Options *ret_options,

@@ -33,6 +33,7 @@
 
 struct Daemon {
     Options *options;
+    KeyHolder *holder; /* not ours */
     RelayKey *key;
     Tls *tls;
     Handlers *handlers;
@@ -63,9 +64,8 @@ static const char *problem_text(int r)
 
 static int open_key(Daemon *d)
 {
-    const Options *o = d->options;
     const char *file = NULL;
-    int r = relay_key_load(o->key, o->passphrase, &file, &d->key);
+    int r = key_holder_open(d->holder, &file, &d->key);
 
     if (r != 0)
         log_error("%s: %s", file, relay_key_problem(r));
@@ -185,6 +185,13 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
     return 0;
 }
 
+/* Without the key there are no certificates tomorrow: whoever started the relay starts it again. */
+static int on_holder(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    log_error("The identity key's process has ended");
+    return sd_event_exit(sd_event_source_get_event(source), -EPIPE);
+}
+
 static int prepare_loop(Daemon *d)
 {
     sigset_t signals;
@@ -204,6 +211,8 @@ static int prepare_loop(Daemon *d)
     if (r >= 0)
         r = sd_event_add_time_relative(d->event, NULL, CLOCK_BOOTTIME, RENEW_CHECK_INTERVAL,
                                        RENEW_CHECK_ACCURACY, on_renew, d);
+    if (r >= 0)
+        r = sd_event_add_io(d->event, NULL, key_holder_fd(d->holder), EPOLLHUP, on_holder, d);
     if (r >= 0)
         r = sd_event_set_watchdog(d->event, true);
     return r < 0 ? r : 0;
@@ -325,7 +334,7 @@ static int administration(Daemon *d)
     return r;
 }
 
-int daemon_new(Options *o, Daemon **ret)
+int daemon_new(Options *o, KeyHolder *holder, Daemon **ret)
 {
     _cleanup_(daemon_freep) Daemon *d = calloc(1, sizeof(*d));
     int r;
@@ -333,6 +342,7 @@ int daemon_new(Options *o, Daemon **ret)
     if (!d)
         return -ENOMEM;
     d->options = o;
+    d->holder = holder;
     raise_limits(o);
     r = string_printf(&d->address_path, "%s/" ADDRESS_FILE, o->data);
     if (r == 0)

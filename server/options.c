@@ -39,6 +39,7 @@ static const Known known[] = {
     {"relay", "data"},
     {"identity", "key"},
     {"identity", "passphrase"},
+    {"identity", "pin"},
     {"identity", "rotate-days"},
     {"registration", "mode"},
     {"registration", "guests"},
@@ -110,6 +111,8 @@ static int get_paths(const Config *c, const char *path, Options *o)
         r = get_path(c, folder, "identity", "key", "identity.pem", &o->key);
     if (r == 0)
         r = get_path(c, folder, "identity", "passphrase", "identity.passphrase", &o->passphrase);
+    if (r == 0)
+        r = get_path(c, folder, "identity", "pin", "identity.pin", &o->pin);
     return r;
 }
 
@@ -254,5 +257,6 @@ void options_done(Options *o)
     free(o->data);
     free(o->key);
     free(o->passphrase);
+    free(o->pin);
     *o = (Options){0};
 }

@@ -24,6 +24,7 @@ typedef struct Options {
     char *monitor;                /* [monitor] listen: ADDR:PORT; NULL: none */
     char *key;                    /* [identity] key */
     char *passphrase;             /* [identity] passphrase: file */
+    char *pin;                    /* [identity] pin: file */
     uint64_t identity_age;        /* [identity] rotate-days, in seconds; 0: for ever */
     OptionMode registration;      /* [registration] mode: of names */
     bool guests;                  /* [registration] guests */

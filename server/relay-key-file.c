@@ -20,7 +20,7 @@
 
 /* Reads a file that is for its owner, us or root, alone. Root reads what the relay's account owns, whichever
  * it is: whoever owns the key knows it, and all that root learns here is its pin. */
-static int read_private(const char *path, Buf *ret)
+int relay_key_read_private(const char *path, Buf *ret)
 {
     _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat st;
@@ -36,9 +36,9 @@ static int read_private(const char *path, Buf *ret)
     return file_read_fd(fd, ret);
 }
 
-static int read_passphrase(const char *path, Buf *ret)
+int relay_key_read_passphrase(const char *path, Buf *ret)
 {
-    int r = read_private(path, ret);
+    int r = relay_key_read_private(path, ret);
 
     if (r != 0)
         return r;
@@ -93,10 +93,10 @@ int relay_key_load(const char *path, const char *passphrase_path, const char **r
 
     if (ret_file)
         *ret_file = path;
-    r = read_private(path, &text);
+    r = relay_key_read_private(path, &text);
     if (r != 0)
         return r;
-    r = read_passphrase(passphrase_path, &passphrase);
+    r = relay_key_read_passphrase(passphrase_path, &passphrase);
     if (r != 0) {
         if (ret_file)
             *ret_file = passphrase_path;
@@ -120,15 +120,25 @@ const char *relay_key_problem(int r)
 {
     switch (r) {
     case HMSG_ERROR_AUTHENTICATION_FAILED:
-        return "the passphrase does not open it";
+        return "the passphrase or the PIN does not open it";
+    case HMSG_ERROR_LOCKED:
+        return "the token takes no PIN any more: it is locked";
+    case HMSG_ERROR_NOT_FOUND:
+        return "the token has no such key";
     case HMSG_ERROR_DENIED:
         return "must be a file that only its owner can read (chmod 600)";
     case HMSG_ERROR_INVALID_ARGS:
-        return "no passphrase is in it";
+        return "no passphrase, PIN or pkcs11: URI is in it";
     case HMSG_ERROR_BAD_PACKAGE:
-        return "not an RSA key of 2048, 3072 or 4096 bits in PKCS#8 under AES-256";
+        return "not an RSA key of 2048, 3072 or 4096 bits, in PKCS#8 under AES-256 or in a token";
     case -EBADMSG:
         return "the key is damaged: take it from a copy";
+    case -ENODEV:
+        return "the token is not there, or its module does not load";
+    case -ENOTUNIQ:
+        return "more than one token or key is of this name";
+    case -EPERM:
+        return "the key may not sign and decrypt";
     case -EOPNOTSUPP:
         return "the key is in a device that does not give it out";
     default:
@@ -201,7 +211,7 @@ int relay_key_save(const RelayKey *k, const char *path, const char *passphrase_p
 int relay_key_save_under(const RelayKey *k, const char *path, const char *passphrase_path)
 {
     _cleanup_(buf_done) Buf passphrase = BUF_MAX(RELAY_KEY_PASSPHRASE_MAX);
-    int r = read_passphrase(passphrase_path, &passphrase);
+    int r = relay_key_read_passphrase(passphrase_path, &passphrase);
 
     return r == 0 ? write_key(k, &passphrase, path) : r;
 }

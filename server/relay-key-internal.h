@@ -11,6 +11,8 @@ typedef struct KeyDriver {
     /* RSAES-OAEP, SHA-256. HMSG_ERROR_AUTHENTICATION_FAILED: it does not decrypt. */
     int (*unwrap)(void *held, const void *wrapped, size_t n, Secret **ret);
     void (*free)(void *held);
+    /* unwrap does all of relay_key_unwrap. */
+    bool keeps_whole;
 } KeyDriver;
 
 /* Takes held, of which free is called in the end, now when this fails. identity: the key that clients pin;
@@ -25,5 +27,18 @@ int relay_key_from_evp(struct evp_pkey_st *pkey, RelayKey **ret);
 struct pkcs8_priv_key_info_st; /* PKCS8_PRIV_KEY_INFO */
 /* The same, for what was read: -EBADMSG when its numbers do not fit together. */
 int relay_key_from_pkcs8(const struct pkcs8_priv_key_info_st *info, RelayKey **ret);
+/* Keys in a token: pin may be NULL. The second makes it. ret_uri (may be NULL) gets the key's URI appended.
+ */
+int relay_key_token_open(const char *uri, const Secret *pin, Buf *ret_uri, RelayKey **ret);
+int relay_key_token_make(const char *uri, const Secret *pin, unsigned bits, RelayKey **ret);
+
+/* Reads a file that is for its owner, us or root, alone; errors as relay_key_load has them. */
+int relay_key_read_private(const char *path, Buf *ret);
+/* The same, of which the line ends are left out; HMSG_ERROR_INVALID_ARGS: nothing is in it. */
+int relay_key_read_passphrase(const char *path, Buf *ret);
+
+/* The key that secrets are encrypted to. */
+RsaKey *relay_key_keeper(const RelayKey *k);
+
 /* The private key, borrowed; NULL: it is not in our memory, so there is none to be saved or copied. */
 struct evp_pkey_st *relay_key_software(const RelayKey *k);

@@ -137,24 +137,23 @@ static int announce(const RelayKey *k, const char *path, const RelayKey *next, i
     return r;
 }
 
-int relay_key_make_next(RelayKey *k, const char *path, const char *passphrase_path, unsigned bits,
-                        int64_t now, RelayKey **ret, NextKey *ret_next)
+int relay_key_make_next(RelayKey *k, const KeyFiles *f, unsigned bits, int64_t now, RelayKey **ret,
+                        NextKey *ret_next)
 {
     _cleanup_(relay_key_freep) RelayKey *next = NULL;
     _cleanup_(freep) char *name = NULL;
-    int r = string_printf(&name, "%s.next", path);
+    KeyFiles with_name = *f;
+    int r = string_printf(&name, "%s.next", f->key);
 
+    with_name.key = name;
     if (r == 0)
-        r = relay_key_load(name, passphrase_path, NULL, &next);
-    if (r == -ENOENT) {
-        r = relay_key_generate(bits, &next);
-        if (r == 0)
-            r = relay_key_save_under(next, name, passphrase_path);
-    }
+        r = relay_key_open(&with_name, NULL, &next);
+    if (r == -ENOENT || r == HMSG_ERROR_NOT_FOUND)
+        r = relay_key_make_beside(f, name, bits, &next);
     if (r == 0)
-        r = give_to_owner(path, name);
+        r = give_to_owner(f->key, name);
     if (r == 0)
-        r = announce(k, path, next, now, ret_next);
+        r = announce(k, f->key, next, now, ret_next);
     if (r == 0)
         *ret = TAKE_PTR(next);
     return r;

@@ -2,10 +2,10 @@
 #pragma once
 
 /* The change of the relay's identity key. Beside the file KEY of the current key stand KEY.next, the key that
- * follows it, under the same passphrase, and KEY.successions, a JSON array of the statements (Succession) by
- * which each key named the one after it; the last is made with KEY.next and published ahead. The switch is
- * one rename: before it the store opens with both keys, so that whenever the machine stops there is one
- * current key and the store is open to it. */
+ * follows it, held by the same, under the same passphrase or PIN, and KEY.successions, a JSON array of the
+ * statements (Succession) by which each key named the one after it; the last is made with KEY.next and
+ * published ahead. The switch is one rename: before it the store opens with both keys, so that whenever the
+ * machine stops there is one current key and the store is open to it. */
 
 #include "server/relay-key.h"
 
@@ -24,10 +24,10 @@ typedef struct NextKey {
 int relay_key_load_next(RelayKey *k, const char *path, int64_t now, NextKey *ret);
 
 /* The key of KEY.next, made when there is none, and the statement of k about it, which takes the place of one
- * about another key; both are on disk then. bits as in relay_key_generate. Errors as relay_key_load has them.
+ * about another key; both are on disk then. bits as in relay_key_generate. Errors as relay_key_open has them.
  */
-int relay_key_make_next(RelayKey *k, const char *path, const char *passphrase_path, unsigned bits,
-                        int64_t now, RelayKey **ret, NextKey *ret_next);
+int relay_key_make_next(RelayKey *k, const KeyFiles *f, unsigned bits, int64_t now, RelayKey **ret,
+                        NextKey *ret_next);
 
 /* When the key was made, in Unix seconds: what its file says. */
 int relay_key_made(const char *path, int64_t *ret);

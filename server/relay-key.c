@@ -79,6 +79,11 @@ const RsaKey *relay_key_public(const RelayKey *k)
     return k->public;
 }
 
+RsaKey *relay_key_keeper(const RelayKey *k)
+{
+    return k->keeper;
+}
+
 /* A device may be broken, or say what it likes: nothing leaves that is not a signature of the key. */
 int relay_key_sign(const RelayKey *k, const uint8_t digest[static SHA256_SIZE], Buf *ret, unsigned *ret_salt)
 {
@@ -140,6 +145,8 @@ int relay_key_unwrap(const RelayKey *k, const void *wrapped, size_t n, Secret **
     size_t own = rsa_key_size(k->keeper);
     int r;
 
+    if (k->driver->keeps_whole)
+        return k->driver->unwrap(k->held, wrapped, n, ret);
     if (n <= own)
         return unwrap_one(k, wrapped, n, ret);
     r = unwrap_one(k, wrapped, own, ret);

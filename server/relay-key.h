@@ -13,6 +13,24 @@
 
 typedef struct RelayKey RelayKey;
 
+/* Where the key is: what the file key has tells who holds it. It is the key itself, encrypted, which
+ * passphrase opens; or the pkcs11: URI (server/token.h) of one in a token, which pin opens. */
+typedef struct KeyFiles {
+    const char *key, *passphrase, *pin;
+} KeyFiles;
+
+/* The key of any driver. Errors as relay_key_load and server/token.h have them; *ret_file (may be NULL): the
+ * file that an error is about. */
+int relay_key_open(const KeyFiles *f, const char **ret_file, RelayKey **ret);
+/* Is it a token that holds it? Also when that cannot be read: then it is not. */
+bool relay_key_is_in_token(const KeyFiles *f);
+/* Makes a new key where f->key has its own, and writes the file path that names it. One that stands there
+ * already, but is not in the token, is made as it says. */
+int relay_key_make_beside(const KeyFiles *f, const char *path, unsigned bits, RelayKey **ret);
+/* Takes the key that uri names in a token, or makes it when there is none, and writes f->key, mode 0600;
+ * -EEXIST when that is there. */
+int relay_key_init_token(const KeyFiles *f, const char *uri, unsigned bits, RelayKey **ret);
+
 int relay_key_generate(unsigned bits, RelayKey **ret);
 /* HMSG_ERROR_AUTHENTICATION_FAILED: not the passphrase. HMSG_ERROR_DENIED: others than the owner have access
  * to a file, or it is neither ours nor root's and we are not root. HMSG_ERROR_BAD_PACKAGE: no encrypted

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/integration/mail.h"
+#include "tests/lib/softhsm.h"
 
 #define KILLS 8
 #define UNTRUSTED 8
@@ -208,11 +209,9 @@ static void test_thief(MailPair *p, gconstpointer data)
     expect_mail(p->alice, p->bob, "Not to be had by others");
 }
 
-/* A key that is lost can name no other: who runs the relay tells the new pin, and the users say so. */
-static void test_by_hand(MailPair *p, gconstpointer data)
+/* Both register anew, at a relay whose key nobody has named. */
+static void trust_anew(const MailPair *p)
 {
-    replace_relay(p, "lost");
-    scene_relay_start_rekeyed(p->scene);
     SceneUser *const users[] = {p->alice, p->bob};
     for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
         g_autofree char *name = g_strndup(scene_address(users[i]), strcspn(scene_address(users[i]), "@"));
@@ -223,10 +222,55 @@ static void test_by_hand(MailPair *p, gconstpointer data)
         scene_ctl_expect(users[i], 0, "register", address, "--trust-relay", NULL);
         TEST_AWAIT(is_connected(users[i]));
     }
+}
+
+/* A key that is lost can name no other: who runs the relay tells the new pin, and the users say so. */
+static void test_by_hand(MailPair *p, gconstpointer data)
+{
+    replace_relay(p, "lost");
+    scene_relay_start_rekeyed(p->scene);
+    trust_anew(p);
     g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
     g_autofree char *id = mail_send(p->alice, bob, "At the new one");
     g_autofree char *text = mail_await(p->bob, 1);
     g_assert_cmpstr(text, ==, "At the new one");
+}
+
+/* The key is in a token: all goes on as it does with a file, through a change as well. */
+static void test_token(MailPair *p, gconstpointer data)
+{
+    static const char *const tokens[] = {"relay", NULL};
+    g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, "without"),
+                    *hsm = scene_path(p->scene, "hsm"), *config = relay_file(p, "relay.conf"),
+                    *settings = NULL, *pin = relay_file(p, "identity.pin"),
+                    *uri = test_softhsm_uri("token=relay"),
+                    *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *const argv[] = {relay, "init",     "--host", "127.0.0.1", "--key",
+                                uri,   "--pin-fd", "0",      folder,      NULL};
+
+    if (!test_softhsm_available()) {
+        g_test_skip("SoftHSM 2 is not installed");
+        return;
+    }
+    g_assert_cmpint(g_mkdir(hsm, 0700), ==, 0);
+    test_softhsm_set_up(hsm, tokens);
+    scene_relay_stop(p->scene);
+    g_assert_true(g_file_get_contents(config, &settings, NULL, NULL));
+    g_assert_cmpint(g_rename(folder, kept), ==, 0);
+    g_assert_cmpint(test_run(argv, NULL, TEST_SOFTHSM_PIN, NULL, NULL), ==, 0);
+    g_assert_true(g_file_set_contents(config, settings, -1, NULL));
+    scene_relay_start_rekeyed(p->scene);
+    trust_anew(p);
+    g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
+    g_free(mail_send(p->alice, bob, "Out of a token"));
+    TEST_AWAIT(mail_has(p->bob, "Out of a token"));
+    change_key(p);
+    g_free(mail_send(p->alice, bob, "And of the next key"));
+    TEST_AWAIT(mail_has(p->bob, "And of the next key"));
+    /* without the PIN it does not open */
+    scene_relay_stop(p->scene);
+    g_assert_true(g_file_set_contents_full(pin, "000000", -1, 0, 0600, NULL));
+    g_free(administer(p, 1, "key", "show", NULL));
 }
 
 static void copy_folder(const char *from, const char *to)
@@ -332,7 +376,8 @@ int main(int argc, char **argv)
     } tests[] = {
         {"/relay-key/announced", test_announced}, {"/relay-key/missed", test_missed},
         {"/relay-key/thief", test_thief},         {"/relay-key/by-hand", test_by_hand},
-        {"/relay-key/restored", test_restored},   {"/relay-key/killed", test_killed},
+        {"/relay-key/token", test_token},         {"/relay-key/restored", test_restored},
+        {"/relay-key/killed", test_killed},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -37,10 +37,12 @@ def unbuilt(built):
 
 
 def flags(header, built):
-    """The options of a source in the header's folder, or in the nearest folder above that has one."""
+    """The options of the source in the header's folder, or in the nearest folder above that has one, whose
+    name begins most like the header's: parts of a folder may be built with libraries that others are not."""
     folder = os.path.dirname(header)
+    alike = lambda path: -len(os.path.commonprefix([os.path.basename(path), os.path.basename(header)]))
     while True:
-        for path, entry in sorted(built.items()):
+        for path, entry in sorted(built.items(), key=lambda item: (alike(item[0]), item[0])):
             if os.path.dirname(path) == folder or (folder == '' and path.startswith('libhmsg/')):
                 words, kept = iter(shlex.split(entry['command'])), []
                 for word in words:

@@ -28,6 +28,7 @@ FOREIGN = {
     'sqlite3.h': ('libhmsg/db', 'agent', 'server'),
     'curl/': ('agent/courier',),
     'nghttp2/': ('server',),
+    'p11-kit/': ('server',),
     'keyutils.h': ('agent',),
     'openssl/ssl.h': ('server', 'agent/courier'),
     'openssl/': ('libhmsg/base', 'libhmsg/wire', 'libhmsg/db', 'libhmsg/tpm', 'agent', 'agent/courier', 'server'),

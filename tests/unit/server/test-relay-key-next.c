@@ -47,9 +47,10 @@ static void tear_down(Files *f, gconstpointer data)
 
 static RelayKey *make_next(Files *f, RelayKey *k, int64_t now, NextKey *ret)
 {
+    const KeyFiles files = {f->key, f->passphrase, NULL};
     RelayKey *next = NULL;
 
-    g_assert_cmpint(relay_key_make_next(k, f->key, f->passphrase, BITS, now, &next, ret), ==, 0);
+    g_assert_cmpint(relay_key_make_next(k, &files, BITS, now, &next, ret), ==, 0);
     g_assert_true(ret->announced);
     g_assert_cmpmem(ret->pin, PIN_SIZE, relay_key_pin(next), PIN_SIZE);
     return next;
