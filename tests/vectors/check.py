@@ -20,28 +20,14 @@ try:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
     from jwcrypto import jwe, jwk, jws
+
+    from cms import open_cms, unpad
+    from errors import AuthenticationFailed, BadPackage, NotForUs, need
 except ImportError as missing:
     print(f'1..0 # SKIP {missing.name} is missing')
     sys.exit(0)
 
 FOLDER = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
-
-
-class BadPackage(Exception):
-    pass
-
-
-class NotForUs(Exception):
-    pass
-
-
-class AuthenticationFailed(Exception):
-    pass
-
-
-def need(condition, error=BadPackage):
-    if not condition:
-        raise error()
 
 
 def sha256(data):
@@ -136,10 +122,7 @@ def open_cbc(keys, iv, aad, ciphertext, tag):
 
 def open_bare_cbc(key, iv, ciphertext):
     decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
-    padded = decryptor.update(ciphertext) + decryptor.finalize()
-    size = padded[-1]
-    need(1 <= size <= 16 and padded[-size:] == bytes([size]) * size, AuthenticationFailed)
-    return padded[:-size]
+    return unpad(decryptor.update(ciphertext) + decryptor.finalize())
 
 
 def read_header(package, typ):
@@ -246,6 +229,15 @@ def jwe_vector(v, reader):
     except jwe.InvalidJWEData as error:
         raise AuthenticationFailed() from error
     return opened.payload
+
+
+def cms_vector(v, reader):
+    try:
+        plaintext, signer = open_cms(decode(v['cms']), reader)
+    except (ValueError, LookupError) as error:  # more values in a row, or fewer
+        raise BadPackage() from error
+    need(signer == v.get('signed_by'), AuthenticationFailed)
+    return plaintext
 
 
 def seed_vector(v, reader):
@@ -400,7 +392,7 @@ def main():
     keys = load('keys.json')
     people = {name: Person(of) for name, of in keys.items()}
     results = [(f'fingerprint and kids of {name}', check_fingerprint(keys[name], people[name]), '') for name in keys]
-    files = {'packages': package_vector, 'jwe': jwe_vector, 'seeds': seed_vector, 'streams': stream_vector,
+    files = {'packages': package_vector, 'jwe': jwe_vector, 'cms': cms_vector, 'seeds': seed_vector, 'streams': stream_vector,
              'statements': statement_vector, 'derived': derived_vector, 'recovery': recovery_vector}
     for name, check in files.items():
         for v in load(name + '.json')['vectors']:

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/cms.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/jwe-message.h"
 #include "libhmsg/wire/jwe.h"
@@ -34,6 +35,11 @@ static TestPerson *person(const char *name)
     _cleanup_(json_decrefp) json_t *root = load("keys.json");
 
     return vector_person(root, name);
+}
+
+static void get(const json_t *v, const char *name, void *ret, size_t n)
+{
+    g_assert_cmpint(json_get_bytes(v, name, ret, n), ==, 0);
 }
 
 static int result_of(const json_t *v)
@@ -120,6 +126,59 @@ static int jwe_vector(const json_t *v, const TestPerson *reader, int64_t now, Bu
     return jwe_open(j, key, ret);
 }
 
+/* Who signed is who the vector says; nobody is, when it says nothing. */
+static void expect_signer(const json_t *v, const CmsSigned *s)
+{
+    uint8_t skid[KID_SIZE];
+
+    g_assert_true(json_has(v, "signed_by"));
+    get(v, "signed_by", skid, sizeof(skid));
+    g_assert_cmpmem(skid, KID_SIZE, rsa_key_thumbprint(s->key), KID_SIZE);
+}
+
+/* What hmsg has signed inside the encryption; other content is taken as it is. */
+static int cms_inside(const json_t *v, const TestPerson *reader, const Buf *content, Buf *ret)
+{
+    _cleanup_(cms_signed_freep) CmsSigned *s = NULL;
+    const char *why = NULL;
+    int r = cms_signed_parse(content->data, content->size, &s, &why);
+
+    if (r != 0 || !s->has_recipients)
+        return buf_append(ret, content->data, content->size);
+    r = cms_signed_verify(s);
+    if (r == 0 && !cms_signed_is_for(s, reader->kids[0]))
+        r = HMSG_ERROR_AUTHENTICATION_FAILED;
+    if (r != 0)
+        return r;
+    expect_signer(v, s);
+    return buf_append(ret, s->content.data, s->content.size);
+}
+
+static int cms_vector(const json_t *v, const TestPerson *reader, int64_t now, Buf *ret)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(CMS_TEXT_SIZE_MAX), content = BUF_MAX(CMS_SIZE_MAX);
+    _cleanup_(secret_freep) Secret *key = NULL;
+    _cleanup_(cms_freep) Cms *c = NULL;
+    const char *why = NULL;
+
+    g_assert_cmpint(json_get_buf(v, "cms", &text), ==, 0);
+    int r = cms_parse(text.data, text.size, &c, &why);
+    if (r == 0 && c->outer)
+        r = cms_signed_verify(c->outer);
+    if (r == 0)
+        r = cms_choose(c, reader->decrypt, true);
+    if (r != 0)
+        return r;
+    (void)rsa_private_oaep_decrypt(reader->decrypt_private, c->encrypted_key.data, c->encrypted_key.size,
+                                   &key);
+    r = cms_open(c, key, &content);
+    if (r == 0 && c->outer)
+        expect_signer(v, c->outer);
+    if (r != 0 || c->outer)
+        return r == 0 ? buf_append(ret, content.data, content.size) : r;
+    return cms_inside(v, reader, &content, ret);
+}
+
 static int seed_vector(const json_t *v, const TestPerson *reader, int64_t now, Buf *ret)
 {
     const char *text = test_vectors_text(v, "text");
@@ -203,11 +262,6 @@ static void check_meaning(void)
     g_assert_cmpint(rotate_statement_check(&rotate, 1, &identities[0], &identities[1]), ==, 0);
     for (i = 0; i < n; i++)
         identity_statement_done(&identities[i]);
-}
-
-static void get(const json_t *v, const char *name, void *ret, size_t n)
-{
-    g_assert_cmpint(json_get_bytes(v, name, ret, n), ==, 0);
 }
 
 static void check_acknowledgement(const json_t *v)
@@ -329,6 +383,11 @@ static void test_jwe(void)
     run("jwe.json", jwe_vector);
 }
 
+static void test_cms(void)
+{
+    run("cms.json", cms_vector);
+}
+
 static void test_seeds(void)
 {
     run("seeds.json", seed_vector);
@@ -350,6 +409,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/own/packages", test_packages);
     g_test_add_func("/own/jwe", test_jwe);
+    g_test_add_func("/own/cms", test_cms);
     g_test_add_func("/own/seeds", test_seeds);
     g_test_add_func("/own/streams", test_streams);
     g_test_add_func("/own/statements", test_statements);
