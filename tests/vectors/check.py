@@ -318,31 +318,49 @@ def open_identity(jws):
     return s, [key.thumbprint() for key in own], named
 
 
-def follow(v):
-    """Whether a recovery key signed."""
-    need(len(v['chain']) == 1)
-    link = v['chain'][0]
-    start, known, named = open_identity(link['from'])
-    end, now, _ = open_identity(v['current'])
-    signers, generation, seen = [known[0]] + [one['sign'].thumbprint() for one in named if 'sign' in one], start['generation'], set(known)
-    recovered = False
+def follow_link(link, start, end, former):
+    """From one identity statement to the next, both as of open_identity; whether a recovery key signed."""
+    signers = [start[1][0]] + [one['sign'].thumbprint() for one in start[2] if 'sign' in one]
+    pair, generation, seen, recovered = start[1], start[0]['generation'], set(start[1]), False
+    need(isinstance(link['steps'], list) and 1 <= len(link['steps']) <= 64)
     for number, step in enumerate(link['steps']):
+        names(step, ['rotate', 'sign'])
         key = load_spki(decode(step['sign']))
         s = open_statement(step['rotate'], 'hmsg-rotate+jwt', key)
         names(s, ['skid', 'next_skid', 'next_kid', 'generation', 'iat'])
         need(s['skid'] == key.thumbprint() and s['skid'] in signers and s['generation'] > generation, AuthenticationFailed)
         need(len({s['next_skid'], s['next_kid']} - seen) == 2, AuthenticationFailed)
-        recovered |= number == 0 and s['skid'] != known[0]
-        seen |= {s['next_skid'], s['next_kid']}
-        signers, generation, last = [s['next_skid']], s['generation'], [s['next_skid'], s['next_kid']]
-    need(last == now and generation == end['generation'] and v['asked'] in known, AuthenticationFailed)
-    need(end['previous'] == encode(sha256(link['from'].encode())) and end['address'] == start['address'], AuthenticationFailed)
+        recovered |= number == 0 and s['skid'] != pair[0]
+        former.append(pair)
+        pair, generation = [s['next_skid'], s['next_kid']], s['generation']
+        signers, seen = [pair[0]], seen | set(pair)
+    need(pair == end[1] and generation == end[0]['generation'] and end[0]['address'] == start[0]['address'], AuthenticationFailed)
+    need(end[0].get('previous') == encode(sha256(link['from'].encode())), AuthenticationFailed)
     return recovered
+
+
+def follow(v):
+    """Whether a recovery key signed, and all pairs that were given up, the oldest first."""
+    chain, current = v['chain'], open_identity(v['current'])
+    need(1 <= len(chain) <= 64, AuthenticationFailed)
+    recovered, former, at = False, [], None
+    for link, after in zip(chain, chain[1:] + [None]):
+        names(link, ['from', 'steps'], ['to'])
+        start = open_identity(link['from'])
+        need(at is None or at == (start[1], start[0]['generation']), AuthenticationFailed)
+        end = open_identity(link.get('to') or (after['from'] if after else v['current']))
+        recovered |= follow_link(link, start, end, former)
+        at = end[1], end[0]['generation']
+    need(at == (current[1], current[0]['generation']) and v['asked'] in former[0], AuthenticationFailed)
+    used = [key for pair in former + [current[1]] for key in pair]
+    need(len(set(used)) == len(used), AuthenticationFailed)  # nobody comes back
+    return recovered, [{'skid': skid, 'kid': kid} for skid, kid in former]
 
 
 def recovery_vector(v, reader):
     if 'chain' in v:
-        need(follow(v) == v['recovered'])
+        recovered, former = follow(v)
+        need(recovered == v.get('recovered', False) and former == v.get('former', former))
         return
     named = open_identity(v['statement'])[2]
     kids = [{'kid': one['decrypt'].thumbprint(), **({'skid': one['sign'].thumbprint()} if 'sign' in one else {})} for one in named]
@@ -393,7 +411,7 @@ def main():
     people = {name: Person(of) for name, of in keys.items()}
     results = [(f'fingerprint and kids of {name}', check_fingerprint(keys[name], people[name]), '') for name in keys]
     files = {'packages': package_vector, 'jwe': jwe_vector, 'cms': cms_vector, 'seeds': seed_vector, 'streams': stream_vector,
-             'statements': statement_vector, 'derived': derived_vector, 'recovery': recovery_vector}
+             'statements': statement_vector, 'derived': derived_vector, 'recovery': recovery_vector, 'rotations': recovery_vector}
     for name, check in files.items():
         for v in load(name + '.json')['vectors']:
             got = outcome(check, v, people)

@@ -189,26 +189,19 @@ int main(int argc, char **argv)
 {
     if (argc != 2)
         g_error("usage: make-cms FOLDER");
-    g_autofree char *keys = g_build_filename(argv[1], "keys.json", NULL);
     g_autofree char *path = g_build_filename(argv[1], "cms.json", NULL);
-    json_error_t error;
-    json_t *people = json_load_file(keys, 0, &error);
+    VectorPeople people = vector_people(argv[1]);
 
-    if (!people)
-        g_error("%s: %s", keys, error.text);
-    alice = vector_person(people, "alice");
-    bob = vector_person(people, "bob");
-    carol = vector_person(people, "carol");
+    alice = people.alice;
+    bob = people.bob;
+    carol = people.carol;
     open_shop();
     list = json_array();
     add_own();
     add_signed();
     add_of_openssl();
     vector_save(path, list);
-    json_decref(people);
     test_folder_remove(shop.folder);
-    test_person_free(alice);
-    test_person_free(bob);
-    test_person_free(carol);
+    vector_people_done(&people);
     return 0;
 }

@@ -156,25 +156,18 @@ int main(int argc, char **argv)
 {
     if (argc != 2)
         g_error("usage: make-recovery FOLDER");
-    g_autofree char *keys = g_build_filename(argv[1], "keys.json", NULL);
     g_autofree char *path = g_build_filename(argv[1], "recovery.json", NULL);
-    json_error_t error;
-    json_t *people = json_load_file(keys, 0, &error);
+    VectorPeople people = vector_people(argv[1]);
 
-    if (!people)
-        g_error("%s: %s", keys, error.text);
-    alice = vector_person(people, "alice");
-    bob = vector_person(people, "bob");
-    carol = vector_person(people, "carol");
+    alice = people.alice;
+    bob = people.bob;
+    carol = people.carol;
     dave = test_person_new();
     list = json_array();
     add_statements();
     add_chains();
     vector_save(path, list);
-    json_decref(people);
-    test_person_free(alice);
-    test_person_free(bob);
-    test_person_free(carol);
+    vector_people_done(&people);
     test_person_free(dave);
     return 0;
 }

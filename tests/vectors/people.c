@@ -41,3 +41,27 @@ TestPerson *vector_person(const json_t *people, const char *name)
     g_assert_cmpstr(p->skid, ==, text_of(keys, "skid"));
     return p;
 }
+
+VectorPeople vector_people(const char *folder)
+{
+    g_autofree char *path = g_build_filename(folder, "keys.json", NULL);
+    json_error_t error;
+    json_t *keys = json_load_file(path, 0, &error);
+
+    if (!keys)
+        g_error("%s: %s", path, error.text);
+    VectorPeople p = {
+        .alice = vector_person(keys, "alice"),
+        .bob = vector_person(keys, "bob"),
+        .carol = vector_person(keys, "carol"),
+    };
+    json_decref(keys);
+    return p;
+}
+
+void vector_people_done(VectorPeople *p)
+{
+    test_person_free(p->alice);
+    test_person_free(p->bob);
+    test_person_free(p->carol);
+}

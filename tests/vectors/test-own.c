@@ -346,6 +346,21 @@ static int recovery_of(const json_t *v, int64_t now)
     return 0;
 }
 
+/* The pairs that were given up, the oldest first. */
+static void expect_former(const json_t *former, const Rotation *rotation)
+{
+    g_assert_cmpuint(rotation->n, ==, json_array_size(former));
+    for (size_t i = 0; i < rotation->n; i++) {
+        const json_t *pair = json_array_get(former, i);
+        uint8_t skid[KID_SIZE], kid[KID_SIZE];
+
+        get(pair, "skid", skid, sizeof(skid));
+        get(pair, "kid", kid, sizeof(kid));
+        g_assert_cmpmem(skid, KID_SIZE, rotation->keys[i].skid, KID_SIZE);
+        g_assert_cmpmem(kid, KID_SIZE, rotation->keys[i].kid, KID_SIZE);
+    }
+}
+
 static int recovery_vector(const json_t *v, const TestPerson *reader, int64_t now, Buf *ret)
 {
     _cleanup_(identity_statement_done) IdentityStatement current = {0};
@@ -360,12 +375,19 @@ static int recovery_vector(const json_t *v, const TestPerson *reader, int64_t no
     int r = rotation_chain_follow(json_object_get(v, "chain"), asked, &current, now, rotation);
     if (r == 0)
         g_assert_true(rotation->recovered == json_is_true(json_object_get(v, "recovered")));
+    if (r == 0 && json_has(v, "former"))
+        expect_former(json_object_get(v, "former"), rotation);
     return r;
 }
 
 static void test_recovery(void)
 {
     run("recovery.json", recovery_vector);
+}
+
+static void test_rotations(void)
+{
+    run("rotations.json", recovery_vector);
 }
 
 static void test_derived(void)
@@ -415,5 +437,6 @@ int main(int argc, char **argv)
     g_test_add_func("/own/statements", test_statements);
     g_test_add_func("/own/derived", test_derived);
     g_test_add_func("/own/recovery", test_recovery);
+    g_test_add_func("/own/rotations", test_rotations);
     return g_test_run();
 }
