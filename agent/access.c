@@ -9,6 +9,7 @@
 #include "agent/channel.h"
 #include "agent/confinement.h"
 #include "agent/gate.h"
+#include "agent/vault.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
@@ -50,6 +51,32 @@ static int client_check_permission(const Access *a, const Client *c, const char 
     return bus_fail(error, HMSG_ERROR_DENIED, text);
 }
 
+/* The user's rules and all that the call may be about are in the store. */
+static bool needs_store(const char *interface, const char *member, const char *permission)
+{
+    static const char *const interfaces[] = {AGENT_ACCESS_INTERFACE, AGENT_CIPHER_INTERFACE,
+                                             AGENT_CONTACTS_INTERFACE, AGENT_MAIL_INTERFACE};
+
+    if (strcmp(permission, "decrypt") == 0 || strcmp(permission, "sign") == 0 ||
+        (member && strcmp(member, "Recover") == 0))
+        return true;
+    for (size_t i = 0; interface && i < ELEMENTSOF(interfaces); i++)
+        if (strcmp(interface, interfaces[i]) == 0)
+            return true;
+    return false;
+}
+
+static int check_store(const Access *a, sd_bus_error *error)
+{
+    const char *help = NULL;
+    const char *problem = vault_problem(a->m->vault, &help);
+    char text[512];
+
+    (void)snprintf(text, sizeof(text), "The store of contacts and mail is not open: %s%s%s", problem,
+                   help ? "; " : "", help ? help : "");
+    return bus_fail(error, HMSG_ERROR_TPM_UNAVAILABLE, text);
+}
+
 /* 0: it may; 1: that is being found out, and the call comes again; else a negative errno, with *error set. */
 static int client_check(const Access *a, Client *c, sd_bus_message *call, sd_bus_error *error)
 {
@@ -63,6 +90,8 @@ static int client_check(const Access *a, Client *c, sd_bus_message *call, sd_bus
     r = gate_keep_order(c, call);
     if (r == 0)
         r = client_check_permission(a, c, permission, error);
+    if (r == 0 && !vault_is_open(a->m->vault) && needs_store(interface, member, permission))
+        r = check_store(a, error);
     if (r != 0 || !a->m->gate)
         return r;
     /* a channel has its caller's rights for as long as it is open: they must be known first */

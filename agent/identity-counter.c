@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/identity-internal.h"
+#include "agent/vault.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
 
@@ -178,7 +179,7 @@ void identity_settle(Identity *i)
     IdentityWork *w = NULL;
     int r;
 
-    if (i->settled || i->settling || i->creating || !i->has_facts ||
+    if (i->settled || i->settling || i->creating || !i->has_facts || vault_is_behind(i->m->vault) ||
         (i->keys && memcmp(i->keys->srk_name, i->facts.srk_name, TPM_NAME_SIZE) != 0)) /* public */
         return;
     r = identity_work_new(i, NULL, &w);

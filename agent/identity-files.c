@@ -294,24 +294,12 @@ static int each_entry(int fd, unsigned max, int (*f)(int fd, const char *name, v
     return r;
 }
 
-/* For disks and file systems that write in place; what the TPM itself holds against a copy is the counter. */
-static void overwrite_file(int fd, const char *name)
-{
-    static const uint8_t zeros[TPM_KEYFILE_PEM_MAX];
-    _cleanup_(fd_closep) int file = openat(fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-
-    if (file < 0 || fstat(file, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
-        return;
-    (void)file_write_fd(file, zeros,
-                        (uint64_t)st.st_size < sizeof(zeros) ? (size_t)st.st_size : sizeof(zeros));
-    (void)fdatasync(file);
-}
-
+/* What the TPM itself holds against a copy is the counter. */
 static int remove_file(int fd, const char *name, void *userdata)
 {
-    overwrite_file(fd, name);
-    return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+    int r = file_wipe(fd, name);
+
+    return r == -ENOENT ? 0 : r;
 }
 
 /* With the temporary files that file_write_atomic leaves behind when it is killed. */

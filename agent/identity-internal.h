@@ -4,6 +4,7 @@
 /* What identity.c (state, files) and identity-tpm.c (work in the TPM) share. */
 
 #include "agent/identity-files.h"
+#include "agent/identity-seal.h"
 #include "agent/identity.h"
 #include "agent/keyring.h"
 #include "libhmsg/wire/csr.h"
@@ -72,6 +73,8 @@ struct IdentityWork {
     identity_done_t done;
     identity_jws_t jws;
     identity_plaintext_t plaintext;
+    identity_sealed_t sealed;
+    identity_unsealed_t unsealed;
     void *userdata;
     uint64_t epoch;
     bool own;          /* freed by ourselves: nobody else holds it */
@@ -80,6 +83,7 @@ struct IdentityWork {
     Csr *csr;          /* the same, of a certificate request */
     CmsDraft *cms;     /* the same, of CMS */
     Secret *challenge; /* of unlock */
+    SealedKey to_seal;
     /* for keys with a PIN */
     Worker *deriving;
     int (*derived)(IdentityWork *w); /* what follows */
@@ -171,10 +175,6 @@ IdentitySource *identity_source_free(IdentitySource *s);
 /* identity-counter.c */
 /* Makes w->spare, a counter that keys/ names until identity_spare_remove; then goes on with then. */
 int identity_counter_make(IdentityWork *w, int (*then)(IdentityWork *w));
-/* Removes a counter that nothing is bound to any more, and raises ours to what it should be, unless that was
- * done. The TPM is the right one. */
-void identity_settle(Identity *i);
-
 /* identity_work_finish of a work that may have made a counter, which goes again when r is not 0. */
 void identity_counter_finish(IdentityWork *w, int r, const TpmProblem *p);
 

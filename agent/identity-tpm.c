@@ -46,6 +46,7 @@ IdentityWork *identity_work_free(IdentityWork *w)
     csr_free(w->csr);
     cms_draft_free(w->cms);
     secret_free(w->challenge);
+    sealed_key_done(&w->to_seal);
     secret_free(w->pin);
     secret_free(w->auth);
     secret_free(w->next_pin);

@@ -6,6 +6,7 @@
 
 #include "agent/identity-internal.h"
 #include "agent/keyring.h"
+#include "agent/vault.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
 
@@ -405,7 +406,9 @@ int identity_delete(Identity *i, const char *confirm_kid)
         return i->damaged ? HMSG_ERROR_TPM_UNAVAILABLE : HMSG_ERROR_NO_IDENTITY;
     if (!confirm_kid || strcmp(confirm_kid, i->keys->public.kid) != 0)
         return HMSG_ERROR_INVALID_ARGS;
-    r = leave_counter(i);
+    r = vault_leave(i->m->vault);
+    if (r == 0)
+        r = leave_counter(i);
     if (r == 0)
         r = identity_keys_remove(i->m->data_fd, i->keys);
     if (r < 0)

@@ -14,6 +14,7 @@
 #include "agent/relays.h"
 #include "agent/session-out.h"
 #include "agent/store.h"
+#include "agent/vault.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
 
@@ -43,7 +44,7 @@ int mail_start(Manager *m)
 {
     int r;
 
-    r = store_new(m->places.data_dir, &m->store);
+    r = store_new(m->places.data_dir, vault_suffix(m->vault), vault_seal(m->vault), &m->store);
     if (r == -ENOTSUP)
         log_error("The store in %s was made by a newer version of hmsg", m->places.data_dir);
     else if (r != 0)
@@ -117,6 +118,8 @@ int mail_append_status(Manager *m, sd_bus_message *reply)
     uint64_t unread = 0, pending = 0, bytes = 0;
     int r;
 
+    if (!vault_is_open(m->vault))
+        return bus_append_string(reply, "store_problem", vault_problem(m->vault, NULL));
     r = inbox_count_unread(mailbox_inbox(m->mailbox), &unread);
     if (r == 0)
         r = outbox_store_pending(outbox_store(m->outbox), &pending, &bytes);
@@ -126,6 +129,8 @@ int mail_append_status(Manager *m, sd_bus_message *reply)
         r = bus_append_u32(reply, "inbox", (uint32_t)unread);
     if (r >= 0)
         r = bus_append_u32(reply, "outbox", (uint32_t)pending);
+    if (r >= 0)
+        r = bus_append_string(reply, "store", vault_protection(m->vault));
     if (r >= 0)
         r = bus_append_string(reply, "courier", relays_courier_runs(m->relays) ? "running" : "stopped");
     return r;
@@ -151,19 +156,37 @@ static int append_relay_check(const char *address, const char *relay, const char
     return r < 0 ? r : 0;
 }
 
+static int append_store_check(Manager *m, sd_bus_message *reply)
+{
+    bool by_tpm = strcmp(vault_protection(m->vault), "tpm") == 0;
+    const char *help = NULL;
+    char text[TEXT_SIZE];
+
+    if (!vault_is_open(m->vault)) {
+        (void)snprintf(text, sizeof(text), "The store is not open: %s", vault_problem(m->vault, &help));
+        return checks_append(reply, "store", "error", text, help);
+    }
+    if (vault_is_behind(m->vault))
+        return checks_append(reply, "store", "warning", "The store is under its key of before still",
+                             "Make room on the disk; it is tried again");
+    if (db_check(store_db(m->store)) == 0)
+        return checks_append(reply, "store", "ok",
+                             by_tpm ? "The store is undamaged; the TPM keeps its key"
+                                    : "The store is undamaged; its key is in a file beside it",
+                             NULL);
+    return checks_append(reply, "store", "error", "The store is damaged or cannot be read",
+                         "Check the disk; restore the data folder from a backup");
+}
+
 int mail_append_checks(Manager *m, sd_bus_message *reply)
 {
     Append a = {.m = m, .reply = reply};
     int r;
 
-    r = db_check(store_db(m->store));
-    if (r == 0)
-        r = checks_append(reply, "store", "ok", "The store is undamaged", NULL);
-    else
-        r = checks_append(reply, "store", "error", "The store is damaged or cannot be read",
-                          "Check the disk; restore the data folder from a backup");
-    if (r >= 0)
-        r = relays_each_registration(m->relays, append_relay_check, &a);
+    r = append_store_check(m, reply);
+    if (r < 0 || !vault_is_open(m->vault))
+        return r;
+    r = relays_each_registration(m->relays, append_relay_check, &a);
     if (r >= 0 && !a.any)
         r = checks_append(reply, "relay", "ok",
                           "There is no mailbox: files can be encrypted, mail cannot come",

@@ -22,6 +22,7 @@
 #include "agent/session-in.h"
 #include "agent/session-out.h"
 #include "agent/unlocker.h"
+#include "agent/vault.h"
 #include "agent/vtables.h"
 #include "hmsg-build.h"
 #include "libhmsg/base/file.h"
@@ -147,6 +148,57 @@ static void on_identity_changed(Identity *i, void *userdata)
         (void)manager_emit_property(m, AGENT_IDENTITY_INTERFACE, properties[p]);
 }
 
+/* An answer that is no error may say that another has the name: D-Bus specification, RequestName. */
+static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+    enum { PRIMARY_OWNER = 1, ALREADY_OWNER = 4 };
+    Manager *m = userdata;
+    const sd_bus_error *e = sd_bus_message_get_error(reply);
+    uint32_t answer = 0;
+
+    if (!e && sd_bus_message_read_basic(reply, 'u', &answer) < 0)
+        answer = 0;
+    if (e || (answer != PRIMARY_OWNER && answer != ALREADY_OWNER)) {
+        log_error("The name %s on the session bus: %s", AGENT_BUS_NAME,
+                  e ? e->message : "another program has it");
+        return sd_event_exit(m->event, -EEXIST);
+    }
+    (void)sd_notify(0, "READY=1");
+    log_info("Ready");
+    return 0;
+}
+
+static int request_name(Manager *m)
+{
+    int r;
+
+    m->patience = sd_event_source_disable_unref(m->patience);
+    if (m->named)
+        return 0;
+    m->named = true;
+    r = sd_bus_request_name_async(m->bus, NULL, AGENT_BUS_NAME, 0, on_name, m);
+    return r < 0 ? r : 0;
+}
+
+/* What is in the store follows once it can be opened. The name is not taken before that was tried. */
+static int on_vault_tried(int r, void *userdata)
+{
+    Manager *m = userdata;
+
+    r = r == 0 ? mail_start(m) : 0;
+    if (r == 0 && m->store)
+        r = rules_new(m, &m->rules);
+    return r == 0 && m->known ? request_name(m) : r;
+}
+
+static int open_vault(Manager *m)
+{
+    bool waits;
+    int r = vault_new(m, on_vault_tried, m, &m->vault);
+
+    return r == 0 ? vault_start(m->vault, &waits) : r;
+}
+
 /* One line for each object, in the order of manager.h; manager_free frees them in the reverse order. */
 static int make_objects(Manager *m)
 {
@@ -176,48 +228,21 @@ static int make_objects(Manager *m)
     if (r == 0)
         r = expiry_new(m, &m->expiry);
     if (r == 0)
-        r = mail_start(m);
-    if (r == 0)
-        r = rules_new(m, &m->rules);
+        r = open_vault(m);
     return r;
-}
-
-/* An answer that is no error may say that another has the name: D-Bus specification, RequestName. */
-static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-    enum { PRIMARY_OWNER = 1, ALREADY_OWNER = 4 };
-    Manager *m = userdata;
-    const sd_bus_error *e = sd_bus_message_get_error(reply);
-    uint32_t answer = 0;
-
-    if (!e && sd_bus_message_read_basic(reply, 'u', &answer) < 0)
-        answer = 0;
-    if (e || (answer != PRIMARY_OWNER && answer != ALREADY_OWNER)) {
-        log_error("The name %s on the session bus: %s", AGENT_BUS_NAME,
-                  e ? e->message : "another program has it");
-        return sd_event_exit(m->event, -EEXIST);
-    }
-    (void)sd_notify(0, "READY=1");
-    log_info("Ready");
-    return 0;
-}
-
-static int request_name(Manager *m)
-{
-    m->patience = sd_event_source_disable_unref(m->patience);
-    if (m->named)
-        return 0;
-    m->named = true;
-    return sd_bus_request_name_async(m->bus, NULL, AGENT_BUS_NAME, 0, on_name, m);
 }
 
 static void on_identity_known(int r, const char *detail, void *userdata)
 {
     Manager *m = userdata;
+    bool waits;
 
-    r = request_name(m);
-    if (r < 0)
-        (void)sd_event_exit(m->event, r);
+    m->known = true;
+    r = vault_go_on(m->vault, &waits);
+    if (r == 0 && !waits)
+        r = request_name(m);
+    if (r != 0)
+        (void)sd_event_exit(m->event, r > 0 ? -EIO : r);
 }
 
 static int on_impatience(sd_event_source *s, uint64_t usec, void *userdata)
@@ -296,6 +321,7 @@ Manager *manager_free(Manager *m)
     m->gate = gate_free(m->gate);
     m->rules = rules_free(m->rules);
     mail_stop(m);
+    m->vault = vault_free(m->vault);
     m->expiry = expiry_free(m->expiry);
     m->logind = logind_free(m->logind);
     m->key_cache = key_cache_free(m->key_cache);

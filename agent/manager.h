@@ -30,6 +30,7 @@ typedef struct SessionIn SessionIn;
 typedef struct SessionOut SessionOut;
 typedef struct Store Store;
 typedef struct Unlocker Unlocker;
+typedef struct Vault Vault;
 
 #define AGENT_BUS_NAME "org.hmsg.Agent1"
 #define AGENT_OBJECT_PATH "/org/hmsg/Agent1"
@@ -74,13 +75,15 @@ typedef struct Manager {
     KeyCache *key_cache;
     Logind *logind;
     Expiry *expiry;
-    /* the mail half; made by mail_start(), in this order */
+    Vault *vault;
+    bool known; /* the identity: the TPM has answered, or is not there */
+    /* the mail half; made by mail_start(), in this order, once the vault is open */
     Store *store;
     Contacts *contacts;
     Relays *relays;
     Mailbox *mailbox;
     Outbox *outbox;
-    Rules *rules; /* after mail_start */
+    Rules *rules; /* after it */
 } Manager;
 
 /* Takes over launcher and keyring, which were made before any thread. -EBUSY: another agent has the folder.

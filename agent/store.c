@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/store.h"
 #include "libhmsg/base/encode.h"
@@ -11,8 +12,6 @@
 #include "libhmsg/wire/crypto.h"
 
 #define STORE_APPLICATION_ID 0x686d7361 /* "hmsa" */
-#define STORE_NAME "store.db"
-#define MAIL_FOLDER "mail"
 #define FILE_NAME_BYTES ((STORE_FILE_NAME_SIZE - 1) / 2)
 
 struct Store {
@@ -148,12 +147,12 @@ static const char *const steps[] = {
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 
-static int open_mail_folder(Store *s, const char *folder)
+static int open_mail_folder(Store *s, const char *folder, const char *suffix)
 {
     _cleanup_(freep) char *path = NULL;
     int r;
 
-    r = string_printf(&path, "%s/" MAIL_FOLDER, folder);
+    r = string_printf(&path, "%s/" STORE_MAIL_FOLDER "%s", folder, suffix);
     if (r == 0)
         r = file_make_folders(path, 0700);
     if (r < 0)
@@ -209,21 +208,41 @@ static int sweep(Store *s)
     return r;
 }
 
-int store_new(const char *folder, Store **ret)
+int store_is_sealed(int data_fd, const char *name, bool *ret)
+{
+    static const char magic[16] = "SQLite format 3";
+    _cleanup_(fd_closep) int fd = openat(data_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char begin[sizeof(magic)];
+    ssize_t n;
+
+    *ret = false;
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    n = read(fd, begin, sizeof(begin));
+    if (n < 0)
+        return -errno;
+    *ret = n == (ssize_t)sizeof(begin) && memcmp(begin, magic, sizeof(magic)) != 0; /* public */
+    return 0;
+}
+
+int store_new(const char *folder, const char *suffix, DbSeal *seal, Store **ret)
 {
     _cleanup_(store_freep) Store *s = NULL;
     _cleanup_(freep) char *path = NULL;
+    const DbOptions options = {.seal = seal};
     int r;
 
     s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
     s->mail_fd = -1;
-    r = string_printf(&path, "%s/" STORE_NAME, folder);
+    r = string_printf(&path, "%s/store%s.db", folder, suffix);
+    if (r == 0 && seal)
+        r = db_seal_file(path, &schema, seal);
     if (r == 0)
-        r = db_open(path, &schema, NULL, &s->db);
+        r = db_open(path, &schema, &options, &s->db);
     if (r == 0)
-        r = open_mail_folder(s, folder);
+        r = open_mail_folder(s, folder, suffix);
     if (r == 0)
         r = sweep(s);
     if (r == 0)

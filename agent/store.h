@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The agent's store: DATA/store.db with the tables below, and DATA/mail/ for the bodies of mail that are too
- * large for a row. Modules prepare their own statements on store_db. Kids, skids and message ids are their 43
- * characters of text everywhere in it; what has no value is NULL. */
+/* The agent's store: DATA/store.db with the tables below, sealed (libhmsg/db/seal.h) with the key that
+ * vault.h keeps, and DATA/mail/ for the bodies of mail that are too large for a row, as they came: encrypted.
+ * Modules prepare their own statements on store_db. Kids, skids and message ids are their 43 characters of
+ * text everywhere in it; what has no value is NULL. */
 
 #include "libhmsg/base/buf.h"
 #include "libhmsg/db/db.h"
@@ -13,8 +14,13 @@
 
 typedef struct Store Store;
 
-/* folder: the data folder; it must exist. */
-int store_new(const char *folder, Store **ret);
+#define STORE_MAIL_FOLDER "mail"
+
+/* folder: the data folder; it must exist. suffix: of the names of file and folder ("": none). seal must
+ * outlive the store; one that is in clear is sealed with it. NULL: in clear, for tests. */
+int store_new(const char *folder, const char *suffix, DbSeal *seal, Store **ret);
+/* Is there such a file, and not in clear? */
+int store_is_sealed(int data_fd, const char *name, bool *ret);
 Store *store_free(Store *s); /* the statements of its modules must be gone */
 DEFINE_CLEANUP(Store *, store_free)
 

@@ -10,6 +10,7 @@ static const RenderField status_fields[] = {
     {"version", "Agent", RENDER_TEXT},           {"state", "Identity", RENDER_TEXT},
     {"protection", "Protection", RENDER_TEXT},   {"tpm", "TPM", RENDER_TEXT},
     {"tpm_help", "What to do", RENDER_TEXT},     {"courier", "Courier", RENDER_TEXT},
+    {"store", "Key of the store", RENDER_TEXT},  {"store_problem", "Store not open", RENDER_TEXT},
     {"inbox", "Unread messages", RENDER_NUMBER}, {"outbox", "Messages to send", RENDER_NUMBER},
     {"sessions", "Session keys", RENDER_NUMBER}, {"session_keys_hot", "In kernel keyring", RENDER_NUMBER},
 };

@@ -158,3 +158,18 @@ int file_remove(int dir_fd, const char *path)
         return -errno;
     return fsync(folder) < 0 ? -errno : 0;
 }
+
+int file_wipe(int dir_fd, const char *path)
+{
+    static const char zeros[4096];
+    _cleanup_(fd_closep) int fd = openat(dir_fd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1) {
+        for (off_t left = st.st_size; left > 0; left -= (off_t)sizeof(zeros))
+            if (file_write_fd(fd, zeros, left < (off_t)sizeof(zeros) ? (size_t)left : sizeof(zeros)) != 0)
+                break;
+        (void)fdatasync(fd);
+    }
+    return file_remove(dir_fd, path);
+}

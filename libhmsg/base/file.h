@@ -22,6 +22,9 @@ int file_make_folders(const char *path, mode_t mode);
 
 /* Removes path and makes its absence durable. -ENOENT when there is none. */
 int file_remove(int dir_fd, const char *path);
+/* The same, and overwrites it before, unless it has another name as well: for file systems that write in
+ * place; that may fail unnoticed. */
+int file_wipe(int dir_fd, const char *path);
 
 /* printf into a new string, -ENOMEM. */
 int string_printf(char **ret, const char *format, ...) _printf_(2, 3);

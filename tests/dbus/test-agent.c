@@ -140,8 +140,9 @@ static void test_cut_characters(TestAgent *a, gconstpointer data)
 
 static void test_status(TestAgent *a, gconstpointer data)
 {
-    static const char *const keys[] = {
-        "version", "state", "tpm", "relays", "inbox", "outbox", "sessions", "session_keys_hot", "courier"};
+    static const char *const keys[] = {"version", "state",  "tpm",        "relays",
+                                       "inbox",   "outbox", "sessions",   "session_keys_hot",
+                                       "courier", "store",  "former_keys"};
 
     agent_start(a, NULL);
     g_autoptr(GVariant) reply = agent_call(a, AGENT, "GetStatus", NULL);

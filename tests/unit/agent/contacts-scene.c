@@ -171,7 +171,7 @@ static void set_up(Fixture *f, gconstpointer data)
     memcpy(f->own.kid, f->me->kid, sizeof(f->own.kid));
     memcpy(f->own.skid, f->me->skid, sizeof(f->own.skid));
     g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
-    g_assert_cmpint(store_new(f->folder, &f->m.store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->m.store), ==, 0);
     /* never looked into: the doubles answer in their place */
     f->m.relays = (Relays *)f;
     f->m.identity = (Identity *)f;

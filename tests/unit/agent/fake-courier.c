@@ -320,7 +320,7 @@ FakeCourier *fake_courier_new(Double *d)
     f->m = double_manager(d);
     f->folder = test_folder_new();
     f->m->places.data_dir = f->folder;
-    g_assert_cmpint(store_new(f->folder, &f->m->store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->m->store), ==, 0);
     f->identity_private = test_rsa_new(2048);
     take_key(f);
     f->successions = g_strdup("");

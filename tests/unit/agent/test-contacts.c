@@ -302,7 +302,7 @@ static void test_restart(Fixture *f, gconstpointer data)
     contacts_scene_resolve(f, BOB, true, &o);
     (void)contacts_free(f->m.contacts);
     (void)store_free(f->m.store);
-    g_assert_cmpint(store_new(f->folder, &f->m.store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->m.store), ==, 0);
     g_assert_cmpint(contacts_new(&f->m, &f->m.contacts), ==, 0);
     contacts_scene_resolve(f, BOB, false, &o);
     g_assert_cmpint(o.r, ==, HMSG_ERROR_UNTRUSTED);

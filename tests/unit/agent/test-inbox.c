@@ -19,7 +19,7 @@ typedef struct Fixture {
 
 static void open_all(Fixture *f)
 {
-    g_assert_cmpint(store_new(f->folder, &f->store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->store), ==, 0);
     g_assert_cmpint(inbox_new(f->store, &f->inbox), ==, 0);
 }
 

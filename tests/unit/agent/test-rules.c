@@ -17,7 +17,7 @@ typedef struct Fixture {
 
 static void open_rules(Fixture *f)
 {
-    g_assert_cmpint(store_new(f->folder, &f->m.store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->m.store), ==, 0);
     g_assert_cmpint(rules_new(&f->m, &f->m.rules), ==, 0);
 }
 

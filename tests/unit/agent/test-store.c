@@ -17,7 +17,7 @@ typedef struct Fixture {
 static void set_up(Fixture *f, gconstpointer data)
 {
     f->folder = test_folder_new();
-    g_assert_cmpint(store_new(f->folder, &f->store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->store), ==, 0);
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
@@ -92,7 +92,7 @@ static void test_sweep(Fixture *f, gconstpointer data)
                           kept);
     g_assert_cmpint(db_exec(store_db(f->store), sql), ==, 0);
     f->store = store_free(f->store);
-    g_assert_cmpint(store_new(f->folder, &f->store), ==, 0);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &f->store), ==, 0);
     g_assert_true(there(f, kept));
     g_assert_false(there(f, lost));
 }
@@ -103,7 +103,7 @@ static void test_one_at_a_time(Fixture *f, gconstpointer data)
     Store *second = NULL;
     GStatBuf st;
 
-    g_assert_cmpint(store_new(f->folder, &second), ==, -EBUSY);
+    g_assert_cmpint(store_new(f->folder, "", NULL, &second), ==, -EBUSY);
     g_assert_null(second);
     g_assert_cmpint(g_stat(path, &st), ==, 0);
     g_assert_cmpint(st.st_mode & 0777, ==, 0600);
@@ -113,7 +113,7 @@ static void test_no_folder(void)
 {
     Store *s = NULL;
 
-    g_assert_cmpint(store_new("/nonexistent/folder", &s), <, 0);
+    g_assert_cmpint(store_new("/nonexistent/folder", "", NULL, &s), <, 0);
     g_assert_null(s);
 }
 
