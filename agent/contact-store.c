@@ -13,12 +13,15 @@
 #define N_COLUMNS 22
 #define FIRST_KEYS_COLUMN 4
 #define FIRST_PRESENTED_COLUMN 11
-#define SELECT "SELECT " COLUMNS " FROM contacts "
+#define SELECT                                                                                               \
+    "SELECT " COLUMNS ", (SELECT count(*) FROM contact_capabilities WHERE contact = contacts.id)"            \
+    " FROM contacts "
 
 struct ContactStore {
     Db *db;
     DbStatement *find[CONTACT_COLUMN_MAX_];
     DbStatement *nameless, *all, *count, *insert, *update, *remove;
+    DbStatement *capability_put, *capability_get, *capability_remove;
     DbStatement *former_add, *former_trim, *former_retired, *former_is, *former_remove;
 };
 
@@ -177,6 +180,9 @@ static int prepare_former(ContactStore *s)
         {&s->former_is,
          "SELECT 1 FROM contact_former WHERE contact = ?1 AND (skid IN (?2, ?3) OR kid IN (?2, ?3))"},
         {&s->former_remove, "DELETE FROM contact_former WHERE contact = ?1"},
+        {&s->capability_put, "INSERT OR REPLACE INTO contact_capabilities(contact, code) VALUES(?1, ?2)"},
+        {&s->capability_get, "SELECT code FROM contact_capabilities WHERE contact = ?1"},
+        {&s->capability_remove, "DELETE FROM contact_capabilities WHERE contact = ?1"},
     };
     int r = 0;
 
@@ -260,6 +266,9 @@ ContactStore *contact_store_free(ContactStore *s)
     (void)db_statement_free(s->former_retired);
     (void)db_statement_free(s->former_is);
     (void)db_statement_free(s->former_remove);
+    (void)db_statement_free(s->capability_put);
+    (void)db_statement_free(s->capability_get);
+    (void)db_statement_free(s->capability_remove);
     free(s);
     return NULL;
 }
@@ -337,6 +346,7 @@ static int read_contact(DbStatement *row, Contact **ret)
     p->blocked = db_column_number(row, 19) != 0;
     p->added = db_column_number(row, 20);
     p->confirmed = db_column_number(row, 21);
+    p->capable = db_column_number(row, N_COLUMNS) != 0;
     *ret = TAKE_PTR(p);
     return 0;
 }
@@ -504,12 +514,38 @@ int contact_store_remove(ContactStore *s, const Contact *p)
 
     r = db_begin(transaction);
     db_bind_number(s->former_remove, 1, p->row);
+    db_bind_number(s->capability_remove, 1, p->row);
     db_bind_number(s->remove, 1, p->row);
     if (r == 0)
         r = db_run(s->former_remove);
     if (r == 0)
+        r = db_run(s->capability_remove);
+    if (r == 0)
         r = db_run(s->remove);
     return r == 0 ? db_commit(transaction) : r;
+}
+
+int contact_store_set_capability(ContactStore *s, Contact *p, const char *code)
+{
+    int r;
+
+    db_bind_number(s->capability_put, 1, p->row);
+    db_bind_text(s->capability_put, 2, code);
+    r = db_run(s->capability_put);
+    p->capable = p->capable || r == 0;
+    return r;
+}
+
+int contact_store_capability(ContactStore *s, const Contact *p, char ret[static HASH_TEXT_SIZE])
+{
+    _cleanup_(db_resetp) DbStatement *find = s->capability_get;
+    bool row = false;
+    int r;
+
+    ret[0] = 0;
+    db_bind_number(find, 1, p->row);
+    r = db_step(find, &row);
+    return r == 0 && row ? read_kid(find, 0, ret) : r;
 }
 
 int contact_store_each(ContactStore *s, int (*f)(const Contact *p, void *userdata), void *userdata)

@@ -31,6 +31,7 @@ typedef struct Contact {
     bool verified;
     bool blocked;
     int64_t added;
+    bool capable;      /* a capability to send there is known */
     int64_t confirmed; /* when a directory last gave these keys; 0: never */
 } Contact;
 
@@ -86,5 +87,9 @@ int contact_store_retired(ContactStore *s, const char *skid, int64_t *ret);
 /* Has p given up one of these before? */
 int contact_store_is_former(ContactStore *s, const Contact *p, const ContactKeys *keys, bool *ret);
 int contact_store_remove(ContactStore *s, const Contact *p);
+/* The code of a capability to send there, in place of one that was known; sets p->capable. */
+int contact_store_set_capability(ContactStore *s, Contact *p, const char *code);
+/* "" when there is none. */
+int contact_store_capability(ContactStore *s, const Contact *p, char ret[static HASH_TEXT_SIZE]);
 /* In the order of addition, until f returns non-zero; returns that. f must not change the store. */
 int contact_store_each(ContactStore *s, int (*f)(const Contact *p, void *userdata), void *userdata);

@@ -2,8 +2,10 @@
 #include <errno.h>
 
 #include "agent/bus-util.h"
+#include "agent/contacts-bus-internal.h"
 #include "agent/contacts-manage.h"
 #include "agent/identity-bus-internal.h"
+#include "agent/pin.h"
 #include "agent/request.h"
 #include "agent/vtables.h"
 #include "libhmsg/base/error.h"
@@ -91,6 +93,8 @@ static int append_contact(sd_bus_message *m, const Contact *p)
         r = bus_append_u64(m, "generation", p->keys.generation);
     if (r >= 0)
         r = bus_append_u64(m, "added", (uint64_t)p->added);
+    if (r >= 0)
+        r = bus_append_bool(m, "capability", p->capable);
     return r >= 0 ? sd_bus_message_close_container(m) : r;
 }
 
@@ -143,6 +147,7 @@ typedef struct AddOptions {
     const char *name;
     BusBytes key;
     bool trust_relay;
+    int capability;
 } AddOptions;
 
 static int method_add(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -151,18 +156,23 @@ static int method_add(sd_bus_message *message, void *userdata, sd_bus_error *err
         {"name", 's', offsetof(AddOptions, name)},
         {"key", 'y', offsetof(AddOptions, key)},
         {"trust_relay", 'b', offsetof(AddOptions, trust_relay)},
+        {"capability", 'h', offsetof(AddOptions, capability)},
     };
     Manager *m = userdata;
     _cleanup_(call_freep) Call *c = NULL;
-    AddOptions o = {0};
+    _cleanup_(secret_freep) Secret *capability = NULL;
+    AddOptions o = {.capability = -1};
     ContactAddition a = {0};
     int r;
 
     r = sd_bus_message_read_basic(message, 's', &a.address);
     if (r >= 0)
         r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
+    if (r == 0 && o.capability >= 0)
+        r = memfd_read_text(o.capability, HASH_TEXT_SIZE - 1, HASH_TEXT_SIZE - 1, &capability);
     if (r == 0)
         r = call_new(m, message, &c);
+    a.capability = capability ? (const char *)secret_bytes(capability) : NULL;
     a.name = o.name;
     a.key = o.key.data;
     a.key_size = o.key.size;
@@ -282,6 +292,14 @@ const sd_bus_vtable contacts_vtable[] = {
                             method_allow, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Forget", SD_BUS_ARGS("s", contact, "a{sv}", options), SD_BUS_NO_RESULT,
                             method_forget, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("CreateCapability", SD_BUS_ARGS("s", address, "a{sv}", options),
+                            SD_BUS_RESULT("h", card, "a{sv}", result), contacts_method_create_capability,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ListCapabilities", SD_BUS_ARGS("s", address, "a{sv}", options),
+                            SD_BUS_RESULT("aa{sv}", capabilities), contacts_method_list_capabilities,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("RevokeCapability", SD_BUS_ARGS("s", address, "a{sv}", options), SD_BUS_NO_RESULT,
+                            contacts_method_revoke_capability, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_SIGNAL_WITH_ARGS("KeyChanged", SD_BUS_ARGS("s", kid, "a{sv}", details), 0),
     SD_BUS_VTABLE_END,
 };

@@ -43,6 +43,7 @@ struct ContactsRequest {
     size_t n_relays, relay;
     bool unreachable;                             /* one of them could not be asked */
     char *name;                                   /* contacts_add: what the user calls it */
+    char capability[HASH_TEXT_SIZE];              /* and by which we may send there; "" */
     Contact *pinned;                              /* what the store has */
     void (*then)(ContactsRequest *q, Contact *p); /* of contacts_pin_led */
 

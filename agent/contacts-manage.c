@@ -4,7 +4,9 @@
 
 #include "agent/contacts-internal.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/base/secret.h"
 #include "libhmsg/wire/export.h"
 
 static void deliver(ContactsRequest *q)
@@ -100,6 +102,9 @@ static void deliver_named(ContactsRequest *q)
 {
     if (q->r == 0 && q->found->row)
         q->r = name_found(q);
+    if (q->r == 0 && q->found->row && q->capability[0])
+        q->r = contact_store_set_capability(q->c->store, q->found, q->capability);
+    bytes_wipe(q->capability, sizeof(q->capability));
     deliver(q);
 }
 
@@ -197,6 +202,15 @@ static int add_key(ContactsRequest *q, const ContactAddition *a)
 
 static int check_addition(ContactsRequest *q, const ContactAddition *a)
 {
+    uint8_t code[CAPABILITY_SIZE];
+    bool fit = !a->capability ||
+               base64url_decode_exact(a->capability, strlen(a->capability), code, sizeof(code)) == 0;
+
+    bytes_wipe(code, sizeof(code));
+    if (!fit) {
+        contacts_request_finish(q, HMSG_ERROR_INVALID_ARGS, "A capability has 43 characters of base64url");
+        return HMSG_ERROR_INVALID_ARGS;
+    }
     if (a->name && !name_is_fit(a->name)) {
         contacts_request_finish(q, HMSG_ERROR_INVALID_ARGS,
                                 "A name has 1 to %u bytes, no \"@\" and no control characters, and begins "
@@ -204,6 +218,8 @@ static int check_addition(ContactsRequest *q, const ContactAddition *a)
                                 CONTACT_NAME_SIZE_MAX);
         return HMSG_ERROR_INVALID_ARGS;
     }
+    if (a->capability)
+        memcpy(q->capability, a->capability, strlen(a->capability) + 1);
     if (!a->name)
         return 0;
     q->name = strdup(a->name);
@@ -297,6 +313,20 @@ int contacts_block(Contacts *c, const char *who, bool blocked)
         return r;
     p->blocked = blocked;
     return contacts_save(c, p);
+}
+
+int contacts_capability(Contacts *c, const char *recipient, const char *kid, char ret[static HASH_TEXT_SIZE])
+{
+    _cleanup_(contact_freep) Contact *p = NULL;
+    int r;
+
+    ret[0] = 0;
+    r = find(c, recipient, &p);
+    if (r == HMSG_ERROR_NOT_FOUND)
+        r = find(c, kid, &p);
+    if (r == HMSG_ERROR_NOT_FOUND)
+        return 0;
+    return r == 0 ? contact_store_capability(c->store, p, ret) : r;
 }
 
 int contacts_forget(Contacts *c, const char *who)

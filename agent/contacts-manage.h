@@ -23,9 +23,11 @@ typedef struct ContactAddition {
     const void *key;     /* a key that the user holds, as recipient_from_key; NULL: ask the directory */
     size_t key_size;
     bool trust_relay;
+    const char *capability; /* code by which we may send there; NULL: none is given */
 } ContactAddition;
 
-/* ALREADY_EXISTS: another contact has this name, or the address with another key. */
+/* A capability takes the place of one that is known. ALREADY_EXISTS: another contact has this name, or the
+ * address with another key. */
 int contacts_add(Contacts *c, const ContactAddition *a, contacts_contact_t done, void *userdata,
                  ContactsRequest **ret);
 

@@ -98,6 +98,11 @@ int contacts_check_sender(Contacts *c, const char *skid, const char *relay, cont
 /* The same from the store alone, at once; for lists. address is valid until the next call of contacts. */
 int contacts_known_sender(Contacts *c, const char *skid, Sender *ret);
 
+/* The code by which we may send to recipient, an address, or to who has the decrypt key kid; "": none is
+ * known.
+ */
+int contacts_capability(Contacts *c, const char *recipient, const char *kid, char ret[static HASH_TEXT_SIZE]);
+
 /* Goes up whenever an answer of contacts_known_sender may have changed: the session cache keeps answers while
  * it stays the same, so that a cached Decrypt asks no database. */
 uint64_t contacts_generation(const Contacts *c);

@@ -154,13 +154,26 @@ static int submit(Outbox *o, Delivery *d)
     _cleanup_(fd_closep) int fd = -1;
     int64_t last = clock_realtime() + (int64_t)(MESSAGE_EXPIRY_MAX - 2 * CLOCK_SKEW_MAX);
     int64_t expires = d->row.expires < last ? d->row.expires : last;
+    char capability[HASH_TEXT_SIZE];
     int r;
 
     r = outbox_store_body(o->store, &d->row, &fd);
     if (r != 0)
         return r;
-    return relays_submit(o->m->relays, d->row.relay, d->row.kid, d->row.message, fd, d->row.size,
-                         (uint64_t)expires, on_submitted, d, &d->request);
+    r = contacts_capability(o->m->contacts, d->row.recipient, d->row.kid, capability);
+    if (r != 0)
+        return r;
+    r = relays_submit(o->m->relays,
+                      &(RelaysMail){.relay = d->row.relay,
+                                    .kid = d->row.kid,
+                                    .id = d->row.message,
+                                    .capability = capability,
+                                    .fd = fd,
+                                    .size = d->row.size,
+                                    .expires = (uint64_t)expires},
+                      on_submitted, d, &d->request);
+    bytes_wipe(capability, sizeof(capability));
+    return r;
 }
 
 static void deliver(Outbox *o, const OutboxRow *row)

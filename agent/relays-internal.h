@@ -100,6 +100,12 @@ struct RelaysRequest {
     size_t n_ids;
     Secret *invite;       /* a text, with its 0 byte */
     char *stored_address; /* of a registration, as it is stored */
+    struct {
+        char code[HASH_TEXT_SIZE]; /* of a submission; "" */
+        CapabilityGrant grant;
+        uint64_t number;
+        char name[CAPABILITY_NAME_SIZE_MAX + 1];
+    } capability;
 
     /* what a rotation holds on its way */
     request_step_t rotated;                     /* ends it; NULL: there was none */

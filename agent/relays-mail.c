@@ -87,30 +87,30 @@ static int submit(RelaysRequest *q)
     r = request_call_new(q, "Submit", &call);
     if (r != 0)
         return r;
-    r = sd_bus_message_append(call, "sshtt", q->kid, q->id, q->fd, q->size, q->expires);
+    r = sd_bus_message_append(call, "sshtts", q->kid, q->id, q->fd, q->size, q->expires, q->capability.code);
     return mail_call(q, call, r, true, on_submitted);
 }
 
-int relays_submit(Relays *r, const char *relay, const char *kid, const char *id, int fd, uint64_t size,
-                  uint64_t expires, relays_done_t done, void *userdata, RelaysRequest **ret)
+int relays_submit(Relays *r, const RelaysMail *mail, relays_done_t done, void *userdata, RelaysRequest **ret)
 {
     RelaysRequest *q;
     int e;
 
-    if (strlen(kid) != HASH_TEXT_SIZE - 1)
+    if (strlen(mail->kid) != HASH_TEXT_SIZE - 1 || strlen(mail->capability) >= HASH_TEXT_SIZE)
         return HMSG_ERROR_INVALID_ARGS;
-    e = mail_alloc(r, relay, id, done, userdata, &q);
+    e = mail_alloc(r, mail->relay, mail->id, done, userdata, &q);
     if (e != 0)
         return e;
-    q->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    q->fd = fcntl(mail->fd, F_DUPFD_CLOEXEC, 3);
     if (q->fd < 0) {
         e = -errno;
         (void)relays_request_free(q);
         return e;
     }
-    memcpy(q->kid, kid, HASH_TEXT_SIZE);
-    q->size = size;
-    q->expires = expires;
+    memcpy(q->kid, mail->kid, HASH_TEXT_SIZE);
+    memcpy(q->capability.code, mail->capability, strlen(mail->capability) + 1);
+    q->size = mail->size;
+    q->expires = mail->expires;
     q->purpose = PURPOSE_ANY;
     q->start = submit;
     return mail_begin(q, ret);

@@ -9,6 +9,7 @@
  * callback. What a callback is given is valid during it. */
 
 #include "agent/manager.h"
+#include "libhmsg/wire/capability.h"
 #include "libhmsg/wire/rotation.h"
 #include "libhmsg/wire/statement.h"
 
@@ -72,15 +73,23 @@ typedef struct RelaysMessage {
     const char *id, *submitter;
 } RelaysMessage;
 
+#define CAPABILITY_NAME_SIZE_MAX 64u /* bytes */
+typedef struct RelaysCapability {
+    uint64_t number, uses, created, expires; /* uses: left */
+    char name[CAPABILITY_NAME_SIZE_MAX + 1]; /* the user's own for it; "" */
+} RelaysCapability;
+
 typedef struct RelaysResult {
-    const char *address, *relay;   /* register */
-    const Receipt *receipt;        /* submit: signed by this relay; the caller compares what it says */
-    const char *state;             /* status: accepted, delivered, expired */
-    const RelaysMessage *messages; /* list */
-    size_t n;                      /* list */
-    bool more;                     /* list */
-    uint64_t size;                 /* fetch */
-    const char *const *ids;        /* acknowledge: NULL-terminated */
+    const char *address, *relay;          /* register */
+    const Receipt *receipt;               /* submit: signed by this relay; the caller compares what it says */
+    const char *state;                    /* status: accepted, delivered, expired */
+    const RelaysMessage *messages;        /* list */
+    size_t n;                             /* list */
+    bool more;                            /* list */
+    uint64_t size;                        /* fetch */
+    const char *const *ids;               /* acknowledge: NULL-terminated */
+    uint64_t number;                      /* grant; its address has the pin */
+    const RelaysCapability *capabilities; /* n of them */
 } RelaysResult;
 
 /* result is NULL unless r is 0. */
@@ -102,8 +111,13 @@ int relays_unregister(Relays *r, const char *address, relays_done_t done, void *
 
 /* These log in when necessary; as a guest where we have no mailbox. LOCKED, NO_IDENTITY and TPM_* when they
  * would have to and cannot. ids and kids are 43 characters. fd is duplicated. */
-int relays_submit(Relays *r, const char *relay, const char *kid, const char *id, int fd, uint64_t size,
-                  uint64_t expires, relays_done_t done, void *userdata, RelaysRequest **ret);
+typedef struct RelaysMail {
+    const char *relay, *kid, *id;
+    const char *capability; /* code by which it comes; "": none */
+    int fd;
+    uint64_t size, expires;
+} RelaysMail;
+int relays_submit(Relays *r, const RelaysMail *mail, relays_done_t done, void *userdata, RelaysRequest **ret);
 int relays_status(Relays *r, const char *relay, const char *id, relays_done_t done, void *userdata,
                   RelaysRequest **ret);
 int relays_list(Relays *r, const char *relay, uint64_t after, relays_done_t done, void *userdata,
@@ -113,6 +127,16 @@ int relays_fetch(Relays *r, const char *relay, const char *id, int fd, relays_do
 /* ids: n of them, 1..ACKNOWLEDGE_IDS_MAX, copied. */
 int relays_acknowledge(Relays *r, const char *relay, const char *const *ids, size_t n, relays_done_t done,
                        void *userdata, RelaysRequest **ret);
+
+/* Sending capabilities of our mailbox at address, which is the only one that there is if "". INVALID_ARGS: no
+ * address, or there are several. NOT_FOUND: not one of ours, or no such capability. g and name (at most
+ * CAPABILITY_NAME_SIZE_MAX) are copied. QUOTA_EXCEEDED: CAPABILITIES_MAX. */
+int relays_grant(Relays *r, const char *address, const CapabilityGrant *g, const char *name,
+                 relays_done_t done, void *userdata, RelaysRequest **ret);
+int relays_capabilities(Relays *r, const char *address, relays_done_t done, void *userdata,
+                        RelaysRequest **ret);
+int relays_revoke(Relays *r, const char *address, uint64_t number, relays_done_t done, void *userdata,
+                  RelaysRequest **ret);
 
 /* Events of relays to which we are connected. Fields may be NULL. */
 typedef struct RelaysWatcher {

@@ -134,6 +134,13 @@ struct Store {
     "CREATE INDEX contact_former_kid ON contact_former(kid);"                                                \
     "CREATE INDEX contacts_nameless ON contacts(statement_sha256) WHERE address IS NULL;"
 
+/* code: by which we may send to a contact. capability_names: what the user calls those that we have given
+ * out; relay and number say which. */
+#define SCHEMA_CAPABILITIES                                                                                  \
+    "CREATE TABLE contact_capabilities(contact INTEGER PRIMARY KEY, code TEXT NOT NULL);"                    \
+    "CREATE TABLE capability_names(relay TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL,"        \
+    " PRIMARY KEY(relay, number)) WITHOUT ROWID;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -144,6 +151,7 @@ static const char *const steps[] = {
     SCHEMA_PINS,
     SCHEMA_TICKS,
     SCHEMA_CONTACT_KEYS,
+    SCHEMA_CAPABILITIES,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

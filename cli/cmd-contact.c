@@ -5,6 +5,7 @@
 
 #include "cli/cmd.h"
 #include "cli/json-util.h"
+#include "cli/pin.h"
 #include "cli/recipients.h"
 
 static const RenderField columns[] = {
@@ -23,6 +24,7 @@ static const RenderField fields[] = {
     {"new_fingerprint", "New fingerprint", RENDER_TEXT},
     {"generation", "Generation", RENDER_NUMBER},
     {"added", "Added", RENDER_TIME},
+    {"capability", "Capability", RENDER_BOOL},
 };
 
 static const char *text_of(const json_t *contact, const char *key)
@@ -36,17 +38,29 @@ int cmd_contact_add(Ctl *ctl)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     const char *file = ctl->options.values[OPTION_KEY], *address = ctl_operand(ctl, 0);
+    const char *card = ctl->options.values[OPTION_CARD];
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(json_unrefp) json_t *contact = NULL;
     _cleanup_(buf_done) Buf key = BUF_MAX(0);
+    _cleanup_(freep) char *on_card = NULL;
+    _cleanup_(pin_done) int capability = -1;
     int r = 0;
 
+    if (card && (address || file))
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS,
+                        "The card says who it is: ADDRESS and --key do not go with it");
+    if (card) {
+        r = card_read(ctl, card, &on_card, &capability);
+        if (r != 0)
+            return r;
+        address = on_card;
+    }
     if (address && !file && strncmp(address, KEY_PREFIX, strlen(KEY_PREFIX)) == 0) {
         file = address + strlen(KEY_PREFIX);
         address = NULL;
     }
     if (!address && !file)
-        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "ADDRESS or --key is missing");
+        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "ADDRESS, --key or --card is missing");
     if (file)
         r = recipients_read_key(ctl, file, &key);
     if (r == 0)
@@ -57,6 +71,7 @@ int cmd_contact_add(Ctl *ctl)
     hmsg_call_option_string(call, "name", ctl->options.values[OPTION_NAME]);
     if (file)
         hmsg_call_option_bytes(call, "key", buf_text(&key), key.size);
+    hmsg_call_option_fd(call, "capability", capability);
     if (ctl_given(ctl, OPTION_TRUST_RELAY))
         hmsg_call_option_bool(call, "trust_relay", true);
     r = ctl_call_run(ctl, call, &reply);

@@ -45,6 +45,12 @@ int cmd_contact_block(Ctl *ctl);
 int cmd_contact_allow(Ctl *ctl);
 int cmd_contact_forget(Ctl *ctl);
 
+/* cmd-capability.c */
+int cmd_contact_capability(Ctl *ctl);
+/* The file of --card: the address on it, to be freed, and its capability as a memfd for pin_done; -1: none.
+ */
+int card_read(Ctl *ctl, const char *path, char **ret_address, int *ret_fd);
+
 /* cmd-encrypt.c */
 int cmd_encrypt(Ctl *ctl);
 

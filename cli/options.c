@@ -15,8 +15,9 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_ALLOW_UNAUTHENTICATED] = {"allow-unauthenticated", NULL,
                                       "Open the seed form without a MAC, which anybody may have changed"},
     [OPTION_ALLOW_UNKNOWN] = {"allow-unknown", NULL, "Open what an unknown or anonymous sender made"},
+    [OPTION_CARD] = {"card", "FILE", "The card that the contact gave you: its address, with a capability"},
     [OPTION_DIRECTION] = {"direction", "in|out", "Only sessions of this direction"},
-    [OPTION_EXPIRES] = {"expires", "TIME", "Give up delivery after TIME (90s, 15min, 12h, 7d), 30d at most"},
+    [OPTION_EXPIRES] = {"expires", "TIME", "Until when: TIME from now (90s, 15min, 12h, 7d)"},
     [OPTION_FINGERPRINT] = {"fingerprint", "TEXT", "The fingerprint that the contact told you"},
     [OPTION_FORCE] = {"force", NULL, "Also when one more wrong PIN would lock the TPM out"},
     [OPTION_FORMAT] = {"format", "FORMAT", "What to write; hmsgctl(1) lists the formats of each command"},
@@ -61,6 +62,7 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_SYNC] = {"sync", NULL, "Fetch from the relays first"},
     [OPTION_TO] = {"to", "hmsg|jwe", "What it becomes; without it, the other one of the two"},
     [OPTION_TRUST_RELAY] = {"trust-relay", NULL, "Accept the key of a relay that is not known yet"},
+    [OPTION_USES] = {"uses", "N", "How many messages may come by the capability, 100 by default"},
     [OPTION_VERSION] = {"version", NULL, "Show the version"},
     [OPTION_YES] = {"yes", NULL, "Do it without asking"},
 };

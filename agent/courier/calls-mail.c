@@ -38,29 +38,32 @@ static bool file_is_good(int fd, int access, uint64_t size)
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= 0 && (uint64_t)st.st_size >= size;
 }
 
-int call_submit(Courier *c, sd_bus_message *m, const char *relay, const char *kid, const char *id, int body,
-                uint64_t size, uint64_t expires, sd_bus_error *error)
+int call_submit(Courier *c, sd_bus_message *m, const char *relay, const CourierMail *mail,
+                sd_bus_error *error)
 {
     _cleanup_(call_freep) Call *call = NULL;
     Request *q;
     int r;
 
-    if (!text_is_id(kid) || !text_is_id(id))
+    if (!text_is_id(mail->kid) || !text_is_id(mail->id))
         return bad_argument(error, BAD_ID);
-    if (size == 0 || size > INT64_MAX || !file_is_good(body, O_RDONLY, size))
+    if (*mail->capability && !text_is_id(mail->capability))
+        return bad_argument(error, "capability is base64url of 32 bytes, or empty");
+    if (mail->size == 0 || mail->size > INT64_MAX || !file_is_good(mail->body, O_RDONLY, mail->size))
         return bad_argument(error, "body is a regular file that holds at least size bytes");
-    if (expires > TIME_MAX)
+    if (mail->expires > TIME_MAX)
         return bad_argument(error, "expires is a time in seconds since 1970");
     r = call_new(c, m, relay, true, &call, error);
     if (r < 0)
         return r;
-    r = request_new("PUT", RELAY_BODY_SIZE_MAX, &q, "/v1/mailboxes/%s/messages/%s", kid, id);
+    r = request_new("PUT", RELAY_BODY_SIZE_MAX, &q, "/v1/mailboxes/%s/messages/%s", mail->kid, mail->id);
     if (r < 0)
         return failed(error, r);
     q->want_type = MEDIA_JSON;
-    q->upload = body;
-    q->upload_size = size;
-    q->expires = expires;
+    q->upload = mail->body;
+    q->upload_size = mail->size;
+    q->expires = mail->expires;
+    memcpy(q->capability, mail->capability, strlen(mail->capability) + 1);
     return call_send(TAKE_PTR(call), q, finish_submit, error);
 }
 

@@ -33,8 +33,13 @@ int call_lookup_kid(Courier *c, sd_bus_message *m, const char *relay, const char
                     sd_bus_error *error);
 
 /* calls-mail.c; body and destination stay the message's */
-int call_submit(Courier *c, sd_bus_message *m, const char *relay, const char *kid, const char *id, int body,
-                uint64_t size, uint64_t expires, sd_bus_error *error);
+typedef struct CourierMail {
+    const char *kid, *id, *capability; /* capability "": none */
+    int body;
+    uint64_t size, expires;
+} CourierMail;
+int call_submit(Courier *c, sd_bus_message *m, const char *relay, const CourierMail *mail,
+                sd_bus_error *error);
 int call_status(Courier *c, sd_bus_message *m, const char *relay, const char *id, sd_bus_error *error);
 int call_list(Courier *c, sd_bus_message *m, const char *relay, uint64_t after, sd_bus_error *error);
 int call_fetch(Courier *c, sd_bus_message *m, const char *relay, const char *id, int destination,
@@ -43,6 +48,17 @@ int call_fetch(Courier *c, sd_bus_message *m, const char *relay, const char *id,
 int call_acknowledge(Courier *c, sd_bus_message *m, const char *relay, const char **ids, size_t n_ids,
                      const void *mac, size_t n, sd_bus_error *error);
 int call_listen(Courier *c, sd_bus_message *m, const char *relay, sd_bus_error *error);
+
+/* calls-capability.c */
+typedef struct CourierGrant {
+    const void *hash, *mac;
+    size_t hash_size, mac_size;
+    uint64_t uses, expires;
+} CourierGrant;
+int call_grant(Courier *c, sd_bus_message *m, const char *relay, const CourierGrant *g, sd_bus_error *error);
+int call_capabilities(Courier *c, sd_bus_message *m, const char *relay, sd_bus_error *error);
+int call_revoke(Courier *c, sd_bus_message *m, const char *relay, uint64_t number, const void *mac, size_t n,
+                sd_bus_error *error);
 
 /* Negative, with *error InvalidArgs saying what is wrong. */
 int bad_argument(sd_bus_error *error, const char *what);

@@ -144,12 +144,48 @@ static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 static int method_submit(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    const char *relay, *kid, *id;
-    uint64_t size, expires;
-    int body, r;
+    const char *relay;
+    CourierMail mail;
+    int r;
 
-    r = sd_bus_message_read(m, "ssshtt", &relay, &kid, &id, &body, &size, &expires);
-    return r < 0 ? r : call_submit(userdata, m, relay, kid, id, body, size, expires, error);
+    r = sd_bus_message_read(m, "ssshtts", &relay, &mail.kid, &mail.id, &mail.body, &mail.size, &mail.expires,
+                            &mail.capability);
+    return r < 0 ? r : call_submit(userdata, m, relay, &mail, error);
+}
+
+static int method_grant(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    const char *relay;
+    CourierGrant g = {0};
+    int r;
+
+    r = sd_bus_message_read_basic(m, 's', &relay);
+    if (r >= 0)
+        r = sd_bus_message_read_array(m, 'y', &g.hash, &g.hash_size);
+    if (r >= 0)
+        r = sd_bus_message_read(m, "tt", &g.uses, &g.expires);
+    if (r >= 0)
+        r = sd_bus_message_read_array(m, 'y', &g.mac, &g.mac_size);
+    return r < 0 ? r : call_grant(userdata, m, relay, &g, error);
+}
+
+static int method_capabilities(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    return with_relay(m, userdata, call_capabilities, error);
+}
+
+static int method_revoke(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    const char *relay;
+    uint64_t number;
+    const void *mac = NULL;
+    size_t n = 0;
+    int r;
+
+    r = sd_bus_message_read(m, "st", &relay, &number);
+    if (r >= 0)
+        r = sd_bus_message_read_array(m, 'y', &mac, &n);
+    return r < 0 ? r : call_revoke(userdata, m, relay, number, mac, n, error);
 }
 
 static int method_status(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -263,9 +299,17 @@ const sd_bus_vtable courier_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Login", SD_BUS_ARGS("s", relay, "s", request),
                             SD_BUS_RESULT("s", response, "s", relay_statement), method_login,
                             SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD_WITH_ARGS(
-        "Submit", SD_BUS_ARGS("s", relay, "s", recipient_kid, "s", id, "h", body, "t", size, "t", expires),
-        SD_BUS_RESULT("s", receipt, "s", relay_statement), method_submit, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Submit",
+                            SD_BUS_ARGS("s", relay, "s", recipient_kid, "s", id, "h", body, "t", size, "t",
+                                        expires, "s", capability),
+                            SD_BUS_RESULT("s", receipt, "s", relay_statement), method_submit,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Grant", SD_BUS_ARGS("s", relay, "ay", hash, "t", uses, "t", expires, "ay", mac),
+                            SD_BUS_RESULT("t", number), method_grant, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Capabilities", SD_BUS_ARGS("s", relay), SD_BUS_RESULT("a(tttt)", capabilities),
+                            method_capabilities, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", relay, "t", number, "ay", mac), SD_BUS_NO_RESULT,
+                            method_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_ARGS("s", relay, "s", id), SD_BUS_RESULT("s", state),
                             method_status, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_ARGS("s", relay, "t", after),

@@ -13,6 +13,7 @@
 
 #define TRANSFER_BUFFER_SIZE (256L * 1024L)
 #define EXPIRES_HEADER "hmsg-expires"
+#define CAPABILITY_HEADER "hmsg-capability"
 
 int request_new(const char *method, size_t answer_max, Request **ret, const char *path, ...)
 {
@@ -182,7 +183,7 @@ static int add_header(Request *q, const char *text)
 /* curl adds none of these by itself */
 static int prepare_headers(Request *q)
 {
-    char expires[64];
+    char expires[64], capability[sizeof(CAPABILITY_HEADER) + HASH_TEXT_SIZE + 2];
     int r;
 
     r = add_header(q, "expect:");
@@ -193,6 +194,10 @@ static int prepare_headers(Request *q)
     if (r == 0 && q->upload >= 0 && q->expires > 0) {
         (void)snprintf(expires, sizeof(expires), EXPIRES_HEADER ": %llu", (unsigned long long)q->expires);
         r = add_header(q, expires);
+    }
+    if (r == 0 && q->capability[0]) {
+        (void)snprintf(capability, sizeof(capability), CAPABILITY_HEADER ": %s", q->capability);
+        r = add_header(q, capability);
     }
     return r;
 }

@@ -27,10 +27,11 @@ struct Request {
     /* what is asked */
     const char *method; /* a constant: GET, POST, PUT */
     char *path;
-    Buf body;             /* JSON, of a POST */
-    int upload;           /* or the file that is the body of a PUT, borrowed; -1 */
-    uint64_t upload_size; /* bytes of it */
-    uint64_t expires;     /* of the message, for its header; 0: none */
+    Buf body;                        /* JSON, of a POST */
+    int upload;                      /* or the file that is the body of a PUT, borrowed; -1 */
+    uint64_t upload_size;            /* bytes of it */
+    uint64_t expires;                /* of the message, for its header; 0: none */
+    char capability[HASH_TEXT_SIZE]; /* to send it, for its header; "" */
     /* what is wanted; answers with another status than 2xx go into answer always */
     const char *want_type;  /* media type; NULL: an answer without body */
     int download;           /* file for the body, borrowed; -1 */

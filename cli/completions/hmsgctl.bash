@@ -55,7 +55,7 @@ _hmsgctl() {
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
         identity) words='create import show rotate recover export pin approve delete' ;;
-        contact) words='add list show verify block allow forget' ;;
+        contact) words='add list show verify block allow forget capability' ;;
         inbox) words='copy open' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
@@ -78,7 +78,8 @@ _hmsgctl() {
     register-*) words+=' --list --remove --trust-relay --invite --invite-fd' ;;
     contact-*)
         case $verb in
-        add) words+=' --name --key --trust-relay' ;;
+        add) words+=' --name --key --card --trust-relay' ;;
+        capability) words+=' create list revoke --name --uses --expires --output' ;;
         verify) words+=" --fingerprint --yes $(_hmsgctl_contacts)" ;;
         show | block | allow | forget) words+=" $(_hmsgctl_contacts)" ;;
         esac

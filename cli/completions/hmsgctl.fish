@@ -43,7 +43,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a doctor -d 'Check the set-up'
 complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
 complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate recover export pin approve delete'
-complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget'
+complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget capability'
 complete -c hmsgctl -n '__hmsgctl_verb inbox' -a 'copy open'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'
@@ -52,7 +52,7 @@ complete -c hmsgctl -n '__hmsgctl_verb access' -a 'list allow ask deny revoke lo
 complete -c hmsgctl -n '__hmsgctl_at identity' -l format -x -a 'identity pem jwk openssh csr' -d Format
 complete -c hmsgctl -n '__hmsgctl_at identity' -l subject -x -d 'Subject of a certificate request'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l format -x -a 'hmsg jwe jwe-compact cms cms-der stream seed' -d Format
-complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read inbox' -s o -l output -r -F -d 'Write to a file'
+complete -c hmsgctl -n '__hmsgctl_at identity encrypt decrypt convert read inbox contact' -s o -l output -r -F -d 'Write to a file'
 complete -c hmsgctl -n '__hmsgctl_at encrypt send' -s r -l recipient -x -a '(__hmsgctl_contacts)' -d 'A recipient'
 complete -c hmsgctl -n '__hmsgctl_at encrypt decrypt convert send' -F
 complete -c hmsgctl -n '__hmsgctl_at convert' -l to -x -a 'hmsg jwe' -d 'What it becomes'
@@ -79,6 +79,8 @@ complete -c hmsgctl -n '__hmsgctl_at register' -l invite-fd -x -d 'Descriptor of
 complete -c hmsgctl -n '__hmsgctl_at register contact send' -l trust-relay -d 'Accept an unknown relay'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l name -x -d 'Your own name for it'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l key -r -F -d 'Key file'
+complete -c hmsgctl -n '__hmsgctl_at contact' -l card -r -F -d 'Card of the contact'
+complete -c hmsgctl -n '__hmsgctl_at contact' -l uses -x -d 'How many messages may come by it'
 complete -c hmsgctl -n '__hmsgctl_at contact' -l fingerprint -x -d 'What the contact told you'
 complete -c hmsgctl -n '__hmsgctl_at contact' -a '(__hmsgctl_contacts)'
 complete -c hmsgctl -n '__hmsgctl_at encrypt' -l no-sign -d 'Do not sign'
@@ -90,6 +92,6 @@ complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-unauthenticated -d 'Open 
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-oaep-sha1 -d 'Open JWE with SHA-1'
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l range -x -d 'Only these bytes'
 complete -c hmsgctl -n '__hmsgctl_at send' -l subject -x -d Subject
-complete -c hmsgctl -n '__hmsgctl_at send' -l expires -x -d 'Give up after'
+complete -c hmsgctl -n '__hmsgctl_at send contact' -l expires -x -d 'Until when'
 complete -c hmsgctl -n '__hmsgctl_at inbox' -l sync -d 'Fetch first'
 complete -c hmsgctl -n '__hmsgctl_at session' -l direction -x -a 'in out' -d Direction

@@ -63,7 +63,8 @@ register)
         '--trust-relay[accept an unknown relay]' '--invite[type the code of an invitation]' '--invite-fd[descriptor of the code]:descriptor:' '1:address:'
     ;;
 contact)
-    _arguments $all '1:verb:(add list show verify block allow forget)' '--name[your name for it]:name:' \
+    _arguments $all $output '1:verb:(add list show verify block allow forget capability)' '--card[card of the contact]:file:_files' \
+        '--uses[how many messages may come]:number:' '--expires[until when]:time:' '--name[your name for it]:name:' \
         '--key[key file]:file:_files' '--trust-relay[accept an unknown relay]' \
         '--fingerprint[what the contact told you]:fingerprint:' '--yes[do it without asking]' \
         '2:contact:_hmsgctl_contact'

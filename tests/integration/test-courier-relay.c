@@ -179,7 +179,7 @@ static void submit(CourierFixture *f, const TestPerson *p, const Login *l, const
 
     g_assert_cmpint(message_id(p->kids[0], body, size, ret_id), ==, 0);
     base64url_encode(ret_id, ID_SIZE, id);
-    reply = courier_call(f, "Submit", "ssshtt", f->name, p->kid, id, fd, (uint64_t)size, (uint64_t)0);
+    reply = courier_call(f, "Submit", "ssshtts", f->name, p->kid, id, fd, (uint64_t)size, (uint64_t)0, "");
     g_autofree char *text = read_string(reply);
     sd_bus_message_unref(reply);
     g_assert_cmpint(
@@ -187,7 +187,8 @@ static void submit(CourierFixture *f, const TestPerson *p, const Login *l, const
         0);
     g_assert_cmpmem(receipt.id, ID_SIZE, ret_id, ID_SIZE);
     /* a body that has another id */
-    courier_fail(f, "Refused ", "Submit", "ssshtt", f->name, p->kid, id, fd, (uint64_t)size - 1, (uint64_t)0);
+    courier_fail(f, "Refused ", "Submit", "ssshtts", f->name, p->kid, id, fd, (uint64_t)size - 1, (uint64_t)0,
+                 "");
     close(fd);
 }
 

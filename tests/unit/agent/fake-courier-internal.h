@@ -6,6 +6,7 @@
 #include <string.h>
 #include <systemd/sd-bus.h>
 
+#include "libhmsg/wire/capability.h"
 #include "libhmsg/wire/proof.h"
 #include "tests/unit/agent/fake-courier.h"
 
@@ -56,6 +57,10 @@ struct FakeCourier {
     int kept_fd;
     Buf submitted;
     char submitted_id[HASH_TEXT_SIZE];
+    char *submitted_capability;
+    char *capability; /* what contacts_capability says; NULL: none */
+    uint64_t granted; /* number of the only capability; 0: none */
+    uint64_t granted_uses, granted_expires;
     unsigned n_submitted;
     GString *emitted;
     const TestPerson *resolved;
@@ -101,5 +106,8 @@ int fake_method_status(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_list(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_fetch(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_grant(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_capabilities(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_revoke(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_listen(sd_bus_message *m, void *userdata, sd_bus_error *e);
 void fake_letter_free(gpointer p);

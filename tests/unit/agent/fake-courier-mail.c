@@ -40,7 +40,7 @@ int fake_method_submit(sd_bus_message *m, void *userdata, sd_bus_error *e)
 {
     g_autofree char *receipt = NULL, *relay = NULL;
     FakeCourier *f = userdata;
-    const char *kid, *id;
+    const char *kid, *id, *capability;
     uint64_t size, expires;
     int fd;
     int r = fake_enter(f, m, true, e);
@@ -51,7 +51,9 @@ int fake_method_submit(sd_bus_message *m, void *userdata, sd_bus_error *e)
         return fake_fail(e, "NotFound", "No such mailbox");
     if (f->fault == FAULT_SUBMIT_BUSY)
         return fake_fail(e, "Busy", "retry=7 Too many");
-    g_assert_cmpint(sd_bus_message_read(m, "sshtt", &kid, &id, &fd, &size, &expires), >, 0);
+    g_assert_cmpint(sd_bus_message_read(m, "sshtts", &kid, &id, &fd, &size, &expires, &capability), >, 0);
+    g_free(f->submitted_capability);
+    f->submitted_capability = g_strdup(capability);
     buf_clear(&f->submitted);
     g_assert_cmpint(lseek(fd, 0, SEEK_SET), ==, 0);
     g_assert_cmpint(file_read_fd(fd, &f->submitted), ==, 0);
@@ -168,6 +170,67 @@ int fake_method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e)
     r = sd_bus_send(NULL, reply, NULL);
     sd_bus_message_unref(reply);
     return r;
+}
+
+/* One at a time. */
+int fake_method_grant(sd_bus_message *m, void *userdata, sd_bus_error *e)
+{
+    FakeCourier *f = userdata;
+    CapabilityGrant g = {0};
+    uint8_t right[SHA256_SIZE];
+    const void *hash, *mac;
+    uint64_t expires;
+    size_t n, n_mac;
+    int r = fake_enter(f, m, true, e);
+
+    if (r < 0)
+        return r;
+    g_assert_cmpint(sd_bus_message_read_array(m, 'y', &hash, &n), >=, 0);
+    g_assert_cmpint(sd_bus_message_read(m, "tt", &g.uses, &expires), >, 0);
+    g_assert_cmpint(sd_bus_message_read_array(m, 'y', &mac, &n_mac), >=, 0);
+    g_assert_cmpuint(n, ==, SHA256_SIZE);
+    memcpy(g.hash, hash, SHA256_SIZE);
+    g.expires = (int64_t)expires;
+    g_assert_cmpint(capability_grant_mac(f->ack, f->pin, &g, right), ==, 0);
+    g_assert_cmpmem(mac, n_mac, right, SHA256_SIZE);
+    f->granted = 5;
+    f->granted_uses = g.uses;
+    f->granted_expires = expires;
+    return sd_bus_reply_method_return(m, "t", f->granted);
+}
+
+int fake_method_capabilities(sd_bus_message *m, void *userdata, sd_bus_error *e)
+{
+    FakeCourier *f = userdata;
+    int r = fake_enter(f, m, true, e);
+
+    if (r < 0)
+        return r;
+    if (f->granted == 0)
+        return sd_bus_reply_method_return(m, "a(tttt)", 0);
+    return sd_bus_reply_method_return(m, "a(tttt)", 1, f->granted, f->granted_uses, UINT64_C(1000),
+                                      f->granted_expires);
+}
+
+int fake_method_revoke(sd_bus_message *m, void *userdata, sd_bus_error *e)
+{
+    FakeCourier *f = userdata;
+    uint8_t right[SHA256_SIZE];
+    uint64_t number;
+    const void *mac;
+    size_t n;
+    int r = fake_enter(f, m, true, e);
+
+    if (r < 0)
+        return r;
+    g_assert_cmpint(sd_bus_message_read(m, "t", &number), >, 0);
+    g_assert_cmpint(sd_bus_message_read_array(m, 'y', &mac, &n), >=, 0);
+    g_assert_cmpint(capability_revoke_mac(f->ack, f->pin, number, right), ==, 0);
+    g_assert_cmpmem(mac, n, right, SHA256_SIZE);
+    if (number != f->granted)
+        return fake_fail(e, "NotFound", "No such capability");
+    f->granted = 0;
+    return sd_bus_reply_method_return(m, "");
 }
 
 static void tell_mail(FakeCourier *f, const Letter *l)

@@ -211,11 +211,14 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("LookupName", "sss", "ssss", fake_method_lookup, 0),
     SD_BUS_METHOD("LookupKid", "sss", "ssss", fake_method_lookup, 0),
     SD_BUS_METHOD("Login", "ss", "ss", method_login, 0),
-    SD_BUS_METHOD("Submit", "ssshtt", "ss", fake_method_submit, 0),
+    SD_BUS_METHOD("Submit", "ssshtts", "ss", fake_method_submit, 0),
     SD_BUS_METHOD("Status", "ss", "s", fake_method_status, 0),
     SD_BUS_METHOD("List", "st", "a(tstst)b", fake_method_list, 0),
     SD_BUS_METHOD("Fetch", "ssh", "t", fake_method_fetch, 0),
     SD_BUS_METHOD("Acknowledge", "sasay", "as", fake_method_acknowledge, 0),
+    SD_BUS_METHOD("Grant", "sayttay", "t", fake_method_grant, 0),
+    SD_BUS_METHOD("Capabilities", "s", "a(tttt)", fake_method_capabilities, 0),
+    SD_BUS_METHOD("Revoke", "stay", "", fake_method_revoke, 0),
     SD_BUS_METHOD("Listen", "s", "", fake_method_listen, 0),
     SD_BUS_METHOD("Forget", "s", "", method_forget, 0),
     SD_BUS_VTABLE_END,
@@ -367,6 +370,8 @@ void fake_courier_free(FakeCourier *f)
     g_free(f->own_name);
     g_string_free(f->emitted, TRUE);
     buf_done(&f->submitted);
+    g_free(f->submitted_capability);
+    g_free(f->capability);
     (void)fd_close(f->kept_fd);
     test_folder_remove(f->folder);
     g_free(f);
@@ -477,4 +482,21 @@ int contacts_resolve(Contacts *c, const char *recipient, const ResolveOptions *o
     g_assert_cmpint(sd_event_add_defer(current->m->event, &source, on_resolve, q), >=, 0);
     *ret = NULL;
     return 0;
+}
+
+int contacts_capability(Contacts *c, const char *recipient, const char *kid, char ret[static HASH_TEXT_SIZE])
+{
+    (void)g_strlcpy(ret, current->capability ? current->capability : "", HASH_TEXT_SIZE);
+    return 0;
+}
+
+void fake_courier_capability(FakeCourier *f, const char *code)
+{
+    g_free(f->capability);
+    f->capability = g_strdup(code);
+}
+
+const char *fake_courier_submitted_capability(const FakeCourier *f)
+{
+    return f->submitted_capability;
 }

@@ -75,6 +75,9 @@ void fake_courier_mail_elsewhere(FakeCourier *f, const char *relay);
 void fake_courier_change_body(FakeCourier *f);
 unsigned fake_courier_waiting(const FakeCourier *f);
 unsigned fake_courier_submitted(const FakeCourier *f);
+/* The code that is known of all recipients; and the one that came with the last submission. */
+void fake_courier_capability(FakeCourier *f, const char *code);
+const char *fake_courier_submitted_capability(const FakeCourier *f);
 /* The body that was submitted last. */
 const Buf *fake_courier_body(const FakeCourier *f);
 /* Tells that the message that was submitted last was delivered. */

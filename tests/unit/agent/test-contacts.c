@@ -115,6 +115,53 @@ static void test_block(Fixture *f, gconstpointer data)
     outcome_clear(&o);
 }
 
+static void expect_capability(Fixture *f, const char *recipient, const char *code)
+{
+    char found[HASH_TEXT_SIZE];
+
+    g_assert_cmpint(contacts_capability(f->m.contacts, recipient, f->bob->kid, found), ==, 0);
+    g_assert_cmpstr(found, ==, code);
+}
+
+static int take_capable(const Contact *p, void *userdata)
+{
+    *(bool *)userdata = p->capable;
+    return 0;
+}
+
+/* It stays with the contact, whatever name it is asked for by, and goes with it. */
+static void test_capability(Fixture *f, gconstpointer data)
+{
+    static const char first[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                      second[] = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+    ContactAddition a = {.address = BOB, .capability = "short"};
+    bool capable = false;
+    Outcome o = {0};
+
+    expect_capability(f, BOB, "");
+    contacts_scene_add(f, &a, &o);
+    g_assert_cmpint(o.r, ==, HMSG_ERROR_INVALID_ARGS);
+    a.capability = first;
+    contacts_scene_add(f, &a, &o);
+    outcome_expect(&o, CONTACT_PINNED, f->bob);
+    expect_capability(f, BOB, first);
+    expect_capability(f, f->bob->kid, first);
+    expect_capability(f, "nobody", first); /* by the key */
+    g_assert_cmpint(contacts_each(f->m.contacts, take_capable, &capable), ==, 0);
+    g_assert_true(capable);
+    a.capability = second;
+    contacts_scene_add(f, &a, &o);
+    expect_capability(f, BOB, second);
+    a.capability = NULL;
+    contacts_scene_add(f, &a, &o);
+    expect_capability(f, BOB, second);
+    g_assert_cmpint(contacts_forget(f->m.contacts, BOB), ==, 0);
+    expect_capability(f, BOB, "");
+    contacts_scene_add(f, &a, &o);
+    expect_capability(f, BOB, "");
+    outcome_clear(&o);
+}
+
 static void test_senders(Fixture *f, gconstpointer data)
 {
     Outcome o = {0};
@@ -331,6 +378,7 @@ int main(int argc, char **argv)
         {"/contacts/changed", test_changed},
         {"/contacts/changed-back", test_changed_back},
         {"/contacts/block", test_block},
+        {"/contacts/capability", test_capability},
         {"/contacts/senders", test_senders},
         {"/contacts/guests", test_guests},
         {"/contacts/two-addresses", test_two_addresses},

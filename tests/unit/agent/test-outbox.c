@@ -80,6 +80,18 @@ static void turn_often(Fixture *f)
         double_turn(f->s.d);
 }
 
+static void test_capability(Fixture *f, gconstpointer data)
+{
+    static const char code[] = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+    Outcome o;
+
+    fake_courier_capability(f->s.courier, code);
+    o = send_text(f);
+    g_assert_cmpint(o.r, ==, 0);
+    await_state(f, &o, OUTBOX_ACCEPTED);
+    g_assert_cmpstr(fake_courier_submitted_capability(f->s.courier), ==, code);
+}
+
 static void test_delivered(Fixture *f, gconstpointer data)
 {
     Outcome o = send_text(f);
@@ -89,6 +101,7 @@ static void test_delivered(Fixture *f, gconstpointer data)
     g_assert_cmpint(row_of(f, &o).state, ==, OUTBOX_QUEUED); /* durable before anything is sent */
     await_state(f, &o, OUTBOX_ACCEPTED);
     g_assert_cmpuint(fake_courier_submitted(f->s.courier), ==, 1);
+    g_assert_cmpstr(fake_courier_submitted_capability(f->s.courier), ==, "");
     g_assert_null(memmem(fake_courier_body(f->s.courier)->data, fake_courier_body(f->s.courier)->size, TEXT,
                          strlen(TEXT)));
     while (!relays_is_listening(f->s.m->relays, fake_courier_relay(f->s.courier)))
@@ -252,6 +265,7 @@ int main(int argc, char **argv)
         void (*f)(Fixture *f, gconstpointer data);
     } tests[] = {
         {"/outbox/delivered", test_delivered},
+        {"/outbox/capability", test_capability},
         {"/outbox/status-early", test_status_early},
         {"/outbox/wrong-receipts", test_wrong_receipts},
         {"/outbox/relay-away", test_relay_away},

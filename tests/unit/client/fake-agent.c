@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
@@ -339,6 +340,19 @@ static bool is(const char *name, const char *other)
     return strcmp(name, other) == 0;
 }
 
+static int append_card(sd_bus_message *reply)
+{
+    static const char card[] = "alice@relay.test#PIN CODE\n";
+    int fd = memfd_create("card", MFD_CLOEXEC), r;
+
+    if (fd < 0 || write(fd, card, sizeof(card) - 1) < 0)
+        return -errno;
+    r = sd_bus_message_append(reply, "ha{sv}", fd, 4, "address", "s", "alice@relay.test#PIN", "number", "t",
+                              UINT64_C(7), "uses", "t", UINT64_C(5), "expires", "t", UINT64_C(1700000000));
+    close(fd);
+    return r;
+}
+
 static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
 {
     if (is(name, ".GetStatus"))
@@ -362,6 +376,11 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
             r = append_contact(reply);
         return r < 0 ? r : sd_bus_message_close_container(reply);
     }
+    if (is(name, "Contacts.CreateCapability"))
+        return append_card(reply);
+    if (is(name, "Contacts.ListCapabilities"))
+        return sd_bus_message_append(reply, "aa{sv}", 1, 3, "number", "t", UINT64_C(7), "name", "s",
+                                     "\033[2J", "uses", "t", UINT64_C(9));
     if (is(name, "Mail.Register"))
         return sd_bus_message_append(reply, "a{sv}", 1, "address", "s", a->first);
     if (is(name, "Mail.Registrations"))

@@ -28,8 +28,8 @@ static void test_submit_refused(CourierFixture *f, gconstpointer data)
 
     courier_log_in(f);
     fake_relay_set(f->relay, request, &full);
-    courier_fail(f, "Full retry=60 The relay says: No room", "Submit", "ssshtt", f->name, ID_A, ID_B, fd,
-                 (uint64_t)BODY_SIZE, (uint64_t)0);
+    courier_fail(f, "Full retry=60 The relay says: No room", "Submit", "ssshtts", f->name, ID_A, ID_B, fd,
+                 (uint64_t)BODY_SIZE, (uint64_t)0, "");
     courier_nonce(f);
     g_assert_cmpuint(fake_relay_connections(f->relay), ==, 1);
     close(fd);

@@ -143,8 +143,8 @@ static void test_submit(CourierFixture *f, gconstpointer data)
 
     courier_log_in(f);
     fake_relay_set_json(f->relay, request, 201, "{\"receipt\":\"r.c.p\",\"relay\":\"r.l.y\"}");
-    courier_check_strings(courier_call(f, "Submit", "ssshtt", f->name, ID_A, ID_B, fd,
-                                       (uint64_t)BODY_SIZE - 1, (uint64_t)1234567890),
+    courier_check_strings(courier_call(f, "Submit", "ssshtts", f->name, ID_A, ID_B, fd,
+                                       (uint64_t)BODY_SIZE - 1, (uint64_t)1234567890, ""),
                           2, receipt);
     b = fake_relay_body(f->relay, request);
     g_assert_cmpmem(g_bytes_get_data(b, NULL), g_bytes_get_size(b), body, BODY_SIZE - 1);
@@ -154,7 +154,8 @@ static void test_submit(CourierFixture *f, gconstpointer data)
 
     g_assert_cmpint(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL), ==, 0);
     courier_check_strings(
-        courier_call(f, "Submit", "ssshtt", f->name, ID_A, ID_B, fd, (uint64_t)3, (uint64_t)0), 2, receipt);
+        courier_call(f, "Submit", "ssshtts", f->name, ID_A, ID_B, fd, (uint64_t)3, (uint64_t)0, ""), 2,
+        receipt);
     b = fake_relay_body(f->relay, request);
     g_assert_cmpmem(g_bytes_get_data(b, NULL), g_bytes_get_size(b), body, 3);
     g_bytes_unref(b);
@@ -367,18 +368,19 @@ static void test_arguments(CourierFixture *f, gconstpointer data)
 
     g_assert_cmpint(pipe2(pipe_fds, O_CLOEXEC), ==, 0);
     read_only = open(path, O_RDONLY | O_CLOEXEC);
-    courier_fail(f, INVALID, "Submit", "ssshtt", f->name, ID_A, ID_B, pipe_fds[0], (uint64_t)1, (uint64_t)0);
-    courier_fail(f, INVALID, "Submit", "ssshtt", f->name, ID_A, ID_B, file, (uint64_t)4, (uint64_t)0);
-    courier_fail(f, INVALID, "Submit", "ssshtt", f->name, ID_A, ID_B, file, UINT64_MAX, (uint64_t)0);
-    courier_fail(f, INVALID, "Submit", "ssshtt", f->name, ID_A, ID_B, file, (uint64_t)0, (uint64_t)0);
-    courier_fail(f, INVALID, "Submit", "ssshtt", f->name, "..", ID_B, file, (uint64_t)3, (uint64_t)0);
-    courier_fail(f, INVALID, "Submit", "ssshtt", f->name, ID_A, ID_B, file, (uint64_t)3, UINT64_MAX);
+    courier_fail(f, INVALID, "Submit", "ssshtts", f->name, ID_A, ID_B, pipe_fds[0], (uint64_t)1, (uint64_t)0,
+                 "");
+    courier_fail(f, INVALID, "Submit", "ssshtts", f->name, ID_A, ID_B, file, (uint64_t)4, (uint64_t)0, "");
+    courier_fail(f, INVALID, "Submit", "ssshtts", f->name, ID_A, ID_B, file, UINT64_MAX, (uint64_t)0, "");
+    courier_fail(f, INVALID, "Submit", "ssshtts", f->name, ID_A, ID_B, file, (uint64_t)0, (uint64_t)0, "");
+    courier_fail(f, INVALID, "Submit", "ssshtts", f->name, "..", ID_B, file, (uint64_t)3, (uint64_t)0, "");
+    courier_fail(f, INVALID, "Submit", "ssshtts", f->name, ID_A, ID_B, file, (uint64_t)3, UINT64_MAX, "");
     courier_fail(f, INVALID, "Fetch", "ssh", f->name, ID_A, pipe_fds[1]);
     courier_fail(f, INVALID, "Fetch", "ssh", f->name, ID_A, read_only);
     courier_fail(f, INVALID, "Fetch", "ssh", f->name, "..", file);
 
-    courier_fail(f, "LoginRequired ", "Submit", "ssshtt", f->name, ID_A, ID_B, file, (uint64_t)3,
-                 (uint64_t)0);
+    courier_fail(f, "LoginRequired ", "Submit", "ssshtts", f->name, ID_A, ID_B, file, (uint64_t)3,
+                 (uint64_t)0, "");
     courier_fail(f, "LoginRequired ", "Fetch", "ssh", f->name, ID_A, file);
     courier_fail(f, "LoginRequired ", "Status", "ss", f->name, ID_A);
     courier_fail(f, "LoginRequired ", "List", "st", f->name, (uint64_t)0);
