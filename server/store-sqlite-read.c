@@ -32,8 +32,9 @@ static const char *const texts[SQL_READ_MAX_] = {
                   "WHERE m.id = ?2 AND i.kid = ?1 AND m.state = 0",
     [SQL_STATUS] = "SELECT state, submitter FROM messages WHERE id = ?1",
     [SQL_ROOM] = "SELECT bytes, count FROM mailboxes WHERE number = " KID_OR_FORMER("?2"),
-    [SQL_COUNTS] = "SELECT (SELECT count(*) FROM identities), count(*), coalesce(sum(count), 0),"
-                   " coalesce(sum(bytes), 0), (SELECT count(*) FROM messages WHERE blob IS NOT NULL),"
+    [SQL_COUNTS] = "SELECT (SELECT count(*) FROM identities), count(*),"
+                   " CAST(coalesce(sum(count), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT),"
+                   " (SELECT count(*) FROM messages WHERE blob IS NOT NULL),"
                    " (SELECT max(number) FROM roots),"
                    " (SELECT created FROM roots ORDER BY number DESC LIMIT 1),"
                    " (SELECT count(*) FROM identities WHERE root < (SELECT max(number) FROM roots))"

@@ -73,16 +73,15 @@ static int find_conflict(SqliteStore *s, const Indexes *x, bool *ret)
 
 static int insert_identity(SqliteStore *s, int64_t number, const StoreIdentity *i, const Indexes *x)
 {
-    DbStatement *sql = s->sql[SQL_ADD_IDENTITY];
+    DbStatement *sql = s->sql[number > 0 ? SQL_ADD_IDENTITY_AS : SQL_ADD_IDENTITY];
+    db_bind_bytes(sql, 1, x->skid, sizeof(x->skid));
+    db_bind_bytes(sql, 2, x->kid, sizeof(x->kid));
+    bind_name(sql, 3, x);
+    db_bind_number(sql, 4, (int64_t)i->generation);
+    db_bind_number(sql, 5, i->created);
+    db_bind_bytes(sql, 6, "", 0);
     if (number > 0)
-        db_bind_number(sql, 1, number);
-    else
-        db_bind_null(sql, 1);
-    db_bind_bytes(sql, 2, x->skid, sizeof(x->skid));
-    db_bind_bytes(sql, 3, x->kid, sizeof(x->kid));
-    bind_name(sql, 4, x);
-    db_bind_number(sql, 5, (int64_t)i->generation);
-    db_bind_number(sql, 6, i->created);
+        db_bind_number(sql, 7, number);
     return db_run(sql);
 }
 

@@ -21,7 +21,7 @@ const char *const store_sqlite_rotate_texts[SQL_WRITE_MAX_] = {
                          " ORDER BY number LIMIT 1"),
     [SQL_RESEAL_FORMER] = "UPDATE former SET sealed = ?2 WHERE number = ?1",
     [SQL_TRIM_FORMER] = ("DELETE FROM former WHERE number IN (SELECT number FROM former WHERE identity = ?1"
-                         " ORDER BY number DESC LIMIT -1 OFFSET ?2)"),
+                         " ORDER BY number DESC LIMIT 9223372036854775807 OFFSET ?2)"),
     [SQL_REPLACE_KEYS] = "UPDATE identities SET skid = ?2, kid = ?3, generation = ?4 WHERE number = ?1",
     [SQL_FIND_SUCCESSOR] = "SELECT identity FROM former WHERE skid = ?1",
     [SQL_DELETE_FORMER] = "DELETE FROM former WHERE identity = ?1",

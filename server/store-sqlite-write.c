@@ -13,15 +13,18 @@ static const char *const texts[SQL_WRITE_MAX_] = {
                           " UNION ALL SELECT 1 FROM identities WHERE skid = ?2"
                           " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)",
     [SQL_ADD_IDENTITY] =
-        "INSERT INTO identities(number, skid, kid, name, generation, created, root, key, since,"
-        " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, x'', x'')",
+        "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
+        " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6)",
+    [SQL_ADD_IDENTITY_AS] =
+        "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
+        " wrapped, sealed, number) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6, ?7)",
     [SQL_UPDATE_IDENTITY] = "UPDATE identities SET generation = ?2, name = ?3 WHERE number = ?1",
     [SQL_ADD_MAILBOX] = "INSERT INTO mailboxes(number, next, bytes, count) VALUES(?1, 1, 0, 0)",
     [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
                          " ON m.number = i.number WHERE i.kid = ?1",
     [SQL_FIND_PARTIES] =
         "SELECT m.number, m.next, m.bytes, m.count, s.name IS NULL, i.root, i.key, i.wrapped,"
-        " i.since, i.kid, s.blocked OR i.blocked, coalesce((SELECT f.skid FROM former AS f"
+        " i.since, i.kid, s.blocked <> 0 OR i.blocked <> 0, coalesce((SELECT f.skid FROM former AS f"
         " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
         " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
             "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE s.skid = ?2",
@@ -36,10 +39,12 @@ static const char *const texts[SQL_WRITE_MAX_] = {
         "UPDATE mailboxes SET next = next + ?2, bytes = bytes + ?3, count = count + ?4 WHERE number = ?1",
     [SQL_COUNT_SHARE] =
         "INSERT INTO shares(mailbox, share, bytes, count) VALUES(?1, ?2, ?3, ?4)"
-        " ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes, count = count + excluded.count",
+        " ON CONFLICT(mailbox, share) DO UPDATE SET bytes = shares.bytes + excluded.bytes,"
+        " count = shares.count + excluded.count",
     [SQL_DROP_SHARE] = "DELETE FROM shares WHERE mailbox = ?1 AND share = ?2 AND count <= 0",
     [SQL_END_MESSAGE] =
-        "UPDATE messages SET state = ?2, expires = max(expires + ?3, accepted + ?4), blob = NULL,"
+        "UPDATE messages SET state = ?2, expires = CASE WHEN expires + ?3 > accepted + ?4"
+        " THEN expires + ?3 ELSE accepted + ?4 END, blob = NULL,"
         " sealed = NULL, body = NULL WHERE number = ?1",
     [SQL_EXPIRED] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
                     " FROM" MESSAGE_KEY_TABLES "WHERE m.expires <= ?1 ORDER BY m.expires LIMIT ?2",
@@ -55,7 +60,7 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_SET_KEY] = "UPDATE identities SET root = ?2, key = ?3, since = ?4, wrapped = ?5, sealed = ?6"
                     " WHERE number = ?1",
     [SQL_ADD_OLD_KEY] = "INSERT INTO old_keys(owner, key, root, wrapped, resealed) VALUES(?1, ?2, ?3, ?4, 0)",
-    [SQL_DELETE_OLD_KEY] = "DELETE FROM old_keys WHERE owner = ?1 AND (?2 IS NULL OR key = ?2)",
+    [SQL_DELETE_OLD_KEY] = "DELETE FROM old_keys WHERE owner = ?1 AND (key = ?2 OR ?2 IS NULL)",
     [SQL_FIND_ROOT] = "SELECT number, created, (SELECT count(*) FROM roots WHERE number > 0) FROM roots"
                       " WHERE number > 0 ORDER BY number DESC LIMIT 1",
     [SQL_ADD_ROOT] = "INSERT INTO roots(number, kept, created) VALUES(?1, ?2, ?3)",
@@ -84,7 +89,7 @@ int store_sqlite_sum(SqliteStore *s)
 {
     _cleanup_(db_statement_freep) DbStatement *sum = NULL;
     bool row = false;
-    int r = db_prepare(s->db, "SELECT coalesce(sum(bytes), 0) FROM mailboxes", &sum);
+    int r = db_prepare(s->db, "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM mailboxes", &sum);
     if (r == 0)
         r = db_step(sum, &row);
     if (r == 0 && row)

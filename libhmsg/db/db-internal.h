@@ -5,10 +5,11 @@
 
 #include <sqlite3.h>
 
-#include "libhmsg/db/db.h"
+#include "libhmsg/db/db-driver.h"
 #include "libhmsg/db/seal-internal.h"
 
 struct Db {
+    DbBase base;
     sqlite3 *handle;
     int lock_fd;
     bool writer, sealed;

@@ -59,6 +59,8 @@ int db_error(sqlite3 *handle, int code)
 
 int db_exec(Db *db, const char *sql)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->exec(db, sql);
     return db_error(db->handle, sqlite3_exec(db->handle, sql, NULL, NULL, NULL));
 }
 
@@ -255,6 +257,8 @@ Db *db_close(Db *db)
 {
     if (!db)
         return NULL;
+    if (db_driver_of(db))
+        return db_driver_of(db)->close(db);
     (void)sqlite3_close_v2(db->handle);
     (void)fd_close(db->lock_fd);
     free(db);
@@ -263,21 +267,36 @@ Db *db_close(Db *db)
 
 int db_begin(Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->begin(db, false);
     return db_exec(db, "BEGIN IMMEDIATE");
+}
+
+int db_begin_shared(Db *db)
+{
+    return db_driver_of(db) ? db_driver_of(db)->begin(db, true) : db_begin(db);
 }
 
 int db_begin_read(Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->begin_read(db);
     return db_exec(db, "BEGIN");
 }
 
 int db_commit(Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->commit(db);
     return db_exec(db, "COMMIT");
 }
 
 void db_rollback(Db *db)
 {
+    if (db_driver_of(db)) {
+        db_driver_of(db)->rollback(db);
+        return;
+    }
     /* Some errors roll back by themselves. */
     if (!sqlite3_get_autocommit(db->handle))
         (void)db_exec(db, "ROLLBACK");
@@ -285,21 +304,29 @@ void db_rollback(Db *db)
 
 int64_t db_changes(const Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->changes(db);
     return sqlite3_changes64(db->handle);
 }
 
 int64_t db_total_changes(const Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->total_changes(db);
     return sqlite3_total_changes64(db->handle);
 }
 
 int64_t db_last_row_id(const Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->last_row_id(db);
     return sqlite3_last_insert_rowid(db->handle);
 }
 
 int db_check(Db *db)
 {
+    if (db_driver_of(db))
+        return db_driver_of(db)->check(db);
     int r = query_text(db, "PRAGMA integrity_check(1)", "ok");
     if (r != 0)
         return r == -EIO ? -EBADMSG : r;
@@ -374,6 +401,8 @@ int db_copy_sealed(Db *db, const char *path, const DbSeal *seal)
 
 int db_checkpoint(Db *db)
 {
+    if (db_driver_of(db))
+        return 0;
     if (!db->writer)
         return -EROFS;
     return db_error(db->handle,
@@ -382,6 +411,8 @@ int db_checkpoint(Db *db)
 
 int db_checkpoint_try(Db *db)
 {
+    if (db_driver_of(db))
+        return 0;
     if (sqlite3_busy_timeout(db->handle, 0) != SQLITE_OK)
         return -EIO;
     int r = db_checkpoint(db);

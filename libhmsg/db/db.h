@@ -4,6 +4,7 @@
 /* SQLite as hmsg uses it: write-ahead log, synchronous=FULL (a commit is on disk when it returns), no memory
  * mapping, deleted content overwritten, files of mode 0600. A store has exactly one connection that writes
  * and checkpoints, held by a lock file beside it; any number of readers may look on, of other processes too.
+ * Another database may stand behind the same functions (db-driver.h): what is said of files is of SQLite.
  * A Db and its statements are used by one thread at a time. Errors: HMSG_ERROR_STORAGE_FULL (no room),
  * HMSG_ERROR_ALREADY_EXISTS (a constraint), -EBADMSG (damaged, or no such store), -EBUSY, -ENOMEM, -EIO. */
 
@@ -50,6 +51,9 @@ int db_exec(Db *db, const char *sql);
 /* One transaction at a time. db_begin takes the write lock at once. A failed commit leaves it open: roll
  * back. db_rollback does nothing when none is open. */
 int db_begin(Db *db);
+/* For changes that others with a shared lock may make at the same time, each in rows that it has locked; with
+ * SQLite as db_begin. */
+int db_begin_shared(Db *db);
 int db_commit(Db *db);
 void db_rollback(Db *db);
 /* A snapshot for several reads that belong together; ended by db_rollback. */
@@ -75,9 +79,13 @@ void db_bind_bytes(DbStatement *s, int index, const void *data, size_t n);
 void db_bind_text(DbStatement *s, int index, const char *text); /* NULL binds NULL */
 void db_bind_null(DbStatement *s, int index);
 
+/* Sends what was bound on its way, so that several statements are; db_step waits for the first row then. All
+ * of it happens in db_step with SQLite. */
+int db_start(DbStatement *s);
 /* Goes to the next row (*ret_row true) or to the end (false; the statement is then reset). */
 int db_step(DbStatement *s, bool *ret_row);
-/* Runs a statement that gives no rows to its end, and resets it. */
+/* Runs a statement that gives no rows to its end, and resets it. With another database it may be on its way
+ * still: then the next db_step, db_changes or db_commit has its error. */
 int db_run(DbStatement *s);
 /* Ends the statement and drops what was bound; so that it can be used again and holds no lock. */
 void db_reset(DbStatement *s);
