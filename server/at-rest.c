@@ -6,11 +6,13 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 
 #define NONCE_BYTES 12u
 #define PLACE_SIZE (1u + 8u + 8u + AT_REST_INDEX_SIZE)
-#define ROOTS_MAX 8u /* the one of now, and those that are being replaced */
+#define RELOAD_PAUSE 1000000u /* microseconds: what is damaged must not load the roots each time */
+#define ROOTS_MAX 8u          /* the one of now, and those that are being replaced */
 
 typedef struct Root {
     int64_t number;
@@ -23,6 +25,11 @@ struct AtRest {
     pthread_mutex_t lock; /* over roots */
     Root roots[ROOTS_MAX];
     size_t n_roots;
+    pthread_mutex_t reloading; /* over what follows */
+    int (*reload)(void *userdata);
+    void (*done)(void *userdata);
+    void *userdata;
+    uint64_t reloaded;
 };
 
 int store_keeper_open(const StoreKeeper *k, const void *wrapped, size_t n, Secret **ret)
@@ -62,6 +69,7 @@ int at_rest_new(AtRest **ret)
         return -ENOMEM;
     atomic_init(&a->refs, 1);
     (void)pthread_mutex_init(&a->lock, NULL);
+    (void)pthread_mutex_init(&a->reloading, NULL);
     *ret = a;
     return 0;
 }
@@ -79,9 +87,20 @@ AtRest *at_rest_unref(AtRest *a)
     for (size_t i = 0; i < a->n_roots; i++)
         (void)secret_free(a->roots[i].key);
     (void)secret_free(a->index);
+    if (a->done)
+        a->done(a->userdata);
+    (void)pthread_mutex_destroy(&a->reloading);
     (void)pthread_mutex_destroy(&a->lock);
     free(a);
     return NULL;
+}
+
+void at_rest_set_reload(AtRest *a, int (*reload)(void *userdata), void (*done)(void *userdata),
+                        void *userdata)
+{
+    a->reload = reload;
+    a->done = done;
+    a->userdata = userdata;
 }
 
 void at_rest_set_index_key(AtRest *a, Secret *key)
@@ -186,8 +205,7 @@ int at_rest_open(const Secret *key, const AtRestPlace *place, const void *in, si
                            ret);
 }
 
-int at_rest_wrap(AtRest *a, int64_t root, const AtRestPlace *place, const Secret *key,
-                 uint8_t ret[static AT_REST_WRAPPED_SIZE])
+static int wrap(AtRest *a, int64_t root, const AtRestPlace *place, const Secret *key, uint8_t *ret)
 {
     (void)pthread_mutex_lock(&a->lock);
     const Root *found = find_root(a, root);
@@ -196,8 +214,7 @@ int at_rest_wrap(AtRest *a, int64_t root, const AtRestPlace *place, const Secret
     return r;
 }
 
-int at_rest_unwrap(AtRest *a, int64_t root, const AtRestPlace *place,
-                   const uint8_t wrapped[static AT_REST_WRAPPED_SIZE], Secret *ret)
+static int unwrap(AtRest *a, int64_t root, const AtRestPlace *place, const uint8_t *wrapped, Secret *ret)
 {
     (void)pthread_mutex_lock(&a->lock);
     const Root *found = find_root(a, root);
@@ -205,4 +222,34 @@ int at_rest_unwrap(AtRest *a, int64_t root, const AtRestPlace *place,
         found ? at_rest_open(found->key, place, wrapped, AT_REST_WRAPPED_SIZE, secret_data(ret)) : -ESTALE;
     (void)pthread_mutex_unlock(&a->lock);
     return r;
+}
+
+/* Whether it is worth another try. */
+static bool reload(AtRest *a, int r)
+{
+    bool again = false;
+    if (!a->reload || (r != -ESTALE && r != HMSG_ERROR_AUTHENTICATION_FAILED))
+        return false;
+    (void)pthread_mutex_lock(&a->reloading);
+    uint64_t now = clock_boottime();
+    if (r == -ESTALE || now >= a->reloaded + RELOAD_PAUSE) {
+        again = a->reload(a->userdata) == 0;
+        a->reloaded = now;
+    }
+    (void)pthread_mutex_unlock(&a->reloading);
+    return again;
+}
+
+int at_rest_wrap(AtRest *a, int64_t root, const AtRestPlace *place, const Secret *key,
+                 uint8_t ret[static AT_REST_WRAPPED_SIZE])
+{
+    int r = wrap(a, root, place, key, ret);
+    return reload(a, r) ? wrap(a, root, place, key, ret) : r;
+}
+
+int at_rest_unwrap(AtRest *a, int64_t root, const AtRestPlace *place,
+                   const uint8_t wrapped[static AT_REST_WRAPPED_SIZE], Secret *ret)
+{
+    int r = unwrap(a, root, place, wrapped, ret);
+    return reload(a, r) ? unwrap(a, root, place, wrapped, ret) : r;
 }

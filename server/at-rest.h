@@ -42,6 +42,12 @@ int at_rest_add_root(AtRest *a, int64_t number, Secret *key);
 /* Forgets the roots with smaller numbers. */
 void at_rest_forget_roots(AtRest *a, int64_t number);
 
+/* Asks reload, which calls at_rest_add_root, when a data key is under a root that is not known, or does not
+ * open, for somebody else may have changed it; then tries again. done(userdata) is called at the end. Before
+ * other threads know a. */
+void at_rest_set_reload(AtRest *a, int (*reload)(void *userdata), void (*done)(void *userdata),
+                        void *userdata);
+
 /* What a value is an index of: the same bytes have another index elsewhere. */
 typedef enum IndexKind {
     INDEX_KEY = 'k',       /* skid or kid */

@@ -11,7 +11,7 @@
 #include "server/admin-socket.h"
 #include "server/cmd.h"
 #include "server/handlers.h"
-#include "server/store-sqlite.h"
+#include "server/store-open.h"
 
 #define DAYS_DEFAULT 7
 #define ERROR_MAX 512u
@@ -138,9 +138,9 @@ static int run(const Options *o, Words *w)
         return CMD_FAILED;
     const StoreKeeper keeper = handlers_keeper(key);
     store_limits_init(&limits);
-    int r = store_sqlite_open(o->data, &limits, &keeper, &store);
+    int r = store_open(o, &limits, &keeper, &store);
     if (r != 0) {
-        fprintf(stderr, "hmsg-relay: %s: %s\n", o->data, store_problem(r));
+        fprintf(stderr, "hmsg-relay: %s: %s\n", store_name(o), store_problem(r));
         return CMD_FAILED;
     }
     Admin a = {.store = store, .relay = &o->relay};

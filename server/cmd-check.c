@@ -7,6 +7,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
+#include "server/postgres.h"
 #include "server/relay-key-next.h"
 
 #define OUTPUT_MAX 4096u
@@ -60,6 +61,20 @@ int cmd_print_json(json_t *j, int r)
     return CMD_DONE;
 }
 
+/* Connects, so that what the server is not told is found as well. */
+static bool check_database(const Options *o)
+{
+    _cleanup_(db_closep) Db *db = NULL;
+    char error[POSTGRES_ERROR_SIZE] = "out of memory";
+
+    if (o->store != STORE_POSTGRES)
+        return true;
+    if (postgres_options_check(&o->postgres, error) == 0 && postgres_open(&o->postgres, &db, error) == 0)
+        return true;
+    fprintf(stderr, "hmsg-relay: the database: %s\n", error);
+    return false;
+}
+
 int cmd_config_check(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
@@ -74,6 +89,8 @@ int cmd_config_check(int argc, char **argv)
         fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, strerror(errno));
         return CMD_FAILED;
     }
+    if (!check_database(&o))
+        return CMD_FAILED;
     printf("%s is good\n", a.config);
     return CMD_DONE;
 }

@@ -11,7 +11,7 @@
 #include "server/cmd.h"
 #include "server/handlers.h"
 #include "server/relay-key-backup.h"
-#include "server/store-sqlite.h"
+#include "server/store-open.h"
 
 typedef struct Backup {
     RsaKey *to[RELAY_KEY_RECIPIENTS_MAX];
@@ -97,7 +97,7 @@ static int check_store(const Options *o, RelayKey *key)
 {
     _cleanup_(store_reader_freep) StoreReader *reader = NULL;
     const StoreKeeper keeper = handlers_keeper(key);
-    int r = store_sqlite_open_reader(o->data, &keeper, &reader);
+    int r = store_open_reader(o, &keeper, &reader);
 
     return r == -ENOENT || r == -ESTALE ? 0 : r;
 }
@@ -119,7 +119,7 @@ static int restore(const Options *o, RelayKey *key)
         return fail(o->key, "there is a key already");
     r = check_store(o, key);
     if (r != 0)
-        return fail(o->data, store_problem(r));
+        return fail(store_name(o), store_problem(r));
     r = write_key(o, key);
     if (r != 0)
         return fail(o->key, relay_key_problem(r));

@@ -11,7 +11,7 @@
 #include "server/cmd.h"
 #include "server/handlers.h"
 #include "server/relay-key-next.h"
-#include "server/store-sqlite.h"
+#include "server/store-open.h"
 
 typedef struct Rotate {
     const char *config;
@@ -68,11 +68,11 @@ static int unwrap_first(void *userdata, const void *wrapped, size_t n, Secret **
 
 static int rewrap(const Options *o, const StoreKeeper *keeper)
 {
-    int r = store_sqlite_rewrap(o->data, keeper);
+    int r = store_rewrap(o, keeper);
 
     if (r == 0 || r == -ENOENT)
         return CMD_DONE;
-    return fail(o->data,
+    return fail(store_name(o),
                 r == -EBUSY ? "the relay runs: stop it, and start it again afterwards" : store_problem(r));
 }
 

@@ -8,11 +8,12 @@
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
 #include "server/handlers.h"
+#include "server/store-open.h"
 #include "server/store-sqlite.h"
 
 static int fail(const Options *o, int r)
 {
-    fprintf(stderr, "hmsg-relay: %s: %s\n", o->data, store_problem(r));
+    fprintf(stderr, "hmsg-relay: %s: %s\n", store_name(o), store_problem(r));
     return CMD_FAILED;
 }
 
@@ -55,9 +56,9 @@ int cmd_store_check(int argc, char **argv)
     if (r != CMD_DONE)
         return r;
     const StoreKeeper keeper = handlers_keeper(key);
-    r = store_sqlite_open_reader(o.data, &keeper, &reader);
+    r = store_open_reader(&o, &keeper, &reader);
     if (r == 0)
-        r = store_sqlite_check(reader);
+        r = store_check(reader);
     if (r == 0)
         r = store_counts(reader, &counts);
     if (r != 0)
@@ -81,7 +82,7 @@ static int rekey(const Options *o, RelayKey *key)
     StoreLimits limits;
     bool more = true;
     store_limits_init(&limits);
-    int r = store_sqlite_open(o->data, &limits, &keeper, &store);
+    int r = store_open(o, &limits, &keeper, &store);
     bool runs = r == -EBUSY;
     if (r == 0 || runs)
         r = store_sqlite_request_rekey(o->data);
@@ -124,6 +125,10 @@ int cmd_store_backup(int argc, char **argv)
     int r = cmd_begin(argc - 1, argv + 1, false, &a, &o, &key);
     if (r != CMD_DONE)
         return r;
+    if (o.store != STORE_SQLITE) {
+        fputs("hmsg-relay: a database is copied with the tools of PostgreSQL (pg_basebackup)\n", stderr);
+        return CMD_FAILED;
+    }
     const StoreKeeper keeper = handlers_keeper(key);
     r = store_sqlite_backup(o.data, &keeper, to);
     if (r == -EEXIST)

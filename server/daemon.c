@@ -23,6 +23,7 @@
 #include "server/monitor.h"
 #include "server/relay-key-next.h"
 #include "server/sandbox.h"
+#include "server/store-open.h"
 #include "server/ticks.h"
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
@@ -255,7 +256,7 @@ static int serve(Daemon *d)
     d->http.loops = d->options->loops > 0 ? d->options->loops : count_cores();
     r = handlers_new(d->options, d->key, d->http.loops, &d->handlers);
     if (r != 0) {
-        log_error("%s: %s", d->options->data, store_problem(r));
+        log_error("%s: %s", store_name(d->options), store_problem(r));
         return r;
     }
     d->http.routes = handlers_routes(&n_routes);

@@ -8,7 +8,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
-#include "server/store-sqlite.h"
+#include "server/store-open.h"
 
 #define NONCE_BURST 1000u /* of one address, and per minute */
 #define NONCE_RATE 1200u
@@ -141,7 +141,7 @@ static int open_store(Handlers *h, unsigned n_loops)
     /* One sender, and all strangers, may fill half of a mailbox at most. */
     limits.sender_bytes = limits.strangers_bytes = (limits.mailbox_bytes + 1) / 2;
     limits.sender_messages = limits.strangers_messages = (limits.mailbox_messages + 1) / 2;
-    int r = store_sqlite_open(h->options->data, &limits, &keeper, &h->store);
+    int r = store_open(h->options, &limits, &keeper, &h->store);
     if (r != 0)
         return r;
     h->readers = calloc(n_loops, sizeof(StoreReader *));

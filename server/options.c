@@ -37,6 +37,11 @@ static const Known known[] = {
     {"relay", "host"},
     {"relay", "listen"},
     {"relay", "data"},
+    {"relay", "store"},
+    {"postgres", "connection"},
+    {"postgres", "passfile"},
+    {"postgres", "certificate"},
+    {"postgres", "quorum"},
     {"identity", "key"},
     {"identity", "passphrase"},
     {"identity", "pin"},
@@ -113,7 +118,31 @@ static int get_paths(const Config *c, const char *path, Options *o)
         r = get_path(c, folder, "identity", "passphrase", "identity.passphrase", &o->passphrase);
     if (r == 0)
         r = get_path(c, folder, "identity", "pin", "identity.pin", &o->pin);
+    if (r == 0)
+        r = get_path(c, folder, "postgres", "passfile", NULL, &o->postgres.passfile);
+    if (r == 0)
+        r = get_path(c, folder, "postgres", "certificate", NULL, &o->postgres.certificate);
     return r;
+}
+
+static int get_store(const Reader *reader, Options *o)
+{
+    const Config *c = reader->config;
+    const char *store = config_get(c, "relay", "store", "sqlite");
+    const char *connection = config_get(c, "postgres", "connection", NULL);
+
+    if (strcmp(store, "sqlite") != 0 && strcmp(store, "postgres") != 0)
+        return wrong(reader, "relay", "store", "is neither sqlite nor postgres");
+    o->store = strcmp(store, "postgres") == 0 ? STORE_POSTGRES : STORE_SQLITE;
+    if (config_get_bool(c, "postgres", "quorum", false, &o->postgres.quorum) != 0)
+        return wrong(reader, "postgres", "quorum", "is neither yes nor no");
+    if (o->store == STORE_POSTGRES && !connection)
+        return wrong(reader, "postgres", "connection", "is missing: where the database is");
+    if (connection) {
+        o->postgres.connection = strdup(connection);
+        return o->postgres.connection ? 0 : -ENOMEM;
+    }
+    return 0;
 }
 
 static int get_mode(const Reader *reader, OptionMode *ret)
@@ -238,6 +267,8 @@ int options_load(const char *path, Options *ret, char error[static OPTIONS_ERROR
     if (r == 0)
         r = get_mode(&reader, &o.registration);
     if (r == 0)
+        r = get_store(&reader, &o);
+    if (r == 0)
         r = get_limits(&reader, &o);
     if (r != 0)
         return r;
@@ -258,5 +289,8 @@ void options_done(Options *o)
     free(o->key);
     free(o->passphrase);
     free(o->pin);
+    free(o->postgres.connection);
+    free(o->postgres.passfile);
+    free(o->postgres.certificate);
     *o = (Options){0};
 }

@@ -5,6 +5,7 @@
 
 #include "libhmsg/base/buf.h"
 #include "libhmsg/wire/address.h"
+#include "server/postgres.h"
 
 #define OPTIONS_ERROR_SIZE 512u
 
@@ -15,12 +16,20 @@ typedef enum OptionMode {
     REGISTRATION_CLOSED, /* nobody */
 } OptionMode;
 
+/* Where messages are. */
+typedef enum OptionStore {
+    STORE_SQLITE,   /* in the data folder */
+    STORE_POSTGRES, /* in a database that other relays may share */
+} OptionStore;
+
 typedef struct Options {
     Relay relay;                  /* [relay] host: the part behind @ of its addresses, without pin */
     bool host_has_port;           /* else the port of its addresses is the one that it listens on */
     char *config;                 /* where it was read from */
     char *listen;                 /* [relay] listen: ADDR:PORT; port 0: a free one */
     char *data;                   /* [relay] data: folder */
+    OptionStore store;            /* [relay] store */
+    PostgresOptions postgres;     /* [postgres] connection, passfile, certificate, quorum */
     char *monitor;                /* [monitor] listen: ADDR:PORT; NULL: none */
     char *key;                    /* [identity] key */
     char *passphrase;             /* [identity] passphrase: file */

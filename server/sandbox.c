@@ -15,13 +15,13 @@ static const char *const system_folders[] = {
     "/proc/self", "/proc/sys", "/dev/urandom", "/dev/null",
 };
 
-#define NAMED_MAX 2u
+#define NAMED_MAX 4u
 
 /* The folders of the configuration and of what is published of the key, which itself is its holder's: a file
  * is replaced by another when it is changed. */
 static int restrict_files(const Options *o)
 {
-    const char *const named[NAMED_MAX] = {o->config, o->key};
+    const char *const named[NAMED_MAX] = {o->config, o->key, o->postgres.passfile, o->postgres.certificate};
     char *copies[NAMED_MAX] = {NULL};
     SandboxPath paths[1 + NAMED_MAX + ELEMENTSOF(system_folders)] = {{o->data, true, true}};
     size_t n = 1;

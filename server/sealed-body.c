@@ -20,6 +20,7 @@ struct BodyWriter {
 struct BodyReader {
     Gcm *gcm;
     int fd;
+    BodySource source; /* instead of fd */
     uint64_t size;
     uint64_t chunk; /* number of the one in plain; UINT64_MAX: none */
     uint8_t plain[BODY_CHUNK_SIZE], sealed[BODY_SEALED_CHUNK_SIZE];
@@ -156,22 +157,41 @@ int body_reader_new(const uint8_t key[static BODY_KEY_SIZE], int fd, uint64_t si
     return 0;
 }
 
-static int read_chunk(BodyReader *r, uint64_t chunk)
+int body_reader_new_from(const uint8_t key[static BODY_KEY_SIZE], const BodySource *source, uint64_t size,
+                         BodyReader **ret)
 {
-    uint8_t nonce[NONCE_BYTES];
-    size_t want = chunk_size(r->size, chunk) + BODY_TAG_SIZE, have = 0;
-    r->chunk = UINT64_MAX;
-    while (have < want) {
-        ssize_t k =
-            pread(r->fd, r->sealed + have, want - have, (off_t)(chunk * BODY_SEALED_CHUNK_SIZE + have));
+    int e = body_reader_new(key, -1, size, ret);
+    if (e == 0)
+        (*ret)->source = *source;
+    return e;
+}
+
+/* n bytes of the sealed form. */
+static int read_file(int fd, uint64_t offset, uint8_t *to, size_t n)
+{
+    for (size_t have = 0; have < n;) {
+        ssize_t k = pread(fd, to + have, n - have, (off_t)(offset + have));
         if (k < 0 && errno == EINTR)
             continue;
         if (k <= 0)
             return k < 0 ? -errno : -EBADMSG;
         have += (size_t)k;
     }
+    return 0;
+}
+
+static int read_chunk(BodyReader *r, uint64_t chunk)
+{
+    uint8_t nonce[NONCE_BYTES];
+    size_t want = chunk_size(r->size, chunk) + BODY_TAG_SIZE;
+    uint64_t at = chunk * BODY_SEALED_CHUNK_SIZE;
+    r->chunk = UINT64_MAX;
+    int e = r->source.read ? r->source.read(r->source.userdata, at, r->sealed, want)
+                           : read_file(r->fd, at, r->sealed, want);
+    if (e != 0)
+        return e;
     chunk_nonce(chunk, nonce);
-    int e = gcm_open(r->gcm, nonce, r->sealed, want, r->plain);
+    e = gcm_open(r->gcm, nonce, r->sealed, want, r->plain);
     if (e != 0)
         return e < 0 ? e : -EBADMSG;
     r->chunk = chunk;
@@ -199,6 +219,8 @@ BodyReader *body_reader_free(BodyReader *r)
         return NULL;
     (void)gcm_free(r->gcm);
     (void)fd_close(r->fd);
+    if (r->source.done)
+        r->source.done(r->source.userdata);
     bytes_wipe(r->plain, sizeof(r->plain));
     free(r);
     return NULL;

@@ -35,6 +35,15 @@ DEFINE_CLEANUP(BodyWriter *, body_writer_free)
 /* Of a file with a body of size bytes; takes fd when it succeeds. */
 typedef struct BodyReader BodyReader;
 int body_reader_new(const uint8_t key[static BODY_KEY_SIZE], int fd, uint64_t size, BodyReader **ret);
+/* The same of what read gives: n bytes of the sealed form from offset, all of them (else -EBADMSG or another
+ * error). userdata is freed with done, unless this fails. */
+typedef struct BodySource {
+    int (*read)(void *userdata, uint64_t offset, void *to, size_t n);
+    void (*done)(void *userdata);
+    void *userdata;
+} BodySource;
+int body_reader_new_from(const uint8_t key[static BODY_KEY_SIZE], const BodySource *source, uint64_t size,
+                         BodyReader **ret);
 /* At least 1 and at most n bytes of the body from offset; fast when offsets grow. 0 at its end. -EBADMSG: the
  * file is not what was written. */
 ssize_t body_reader_read(BodyReader *r, uint64_t offset, void *to, size_t n);

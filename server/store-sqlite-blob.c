@@ -51,12 +51,14 @@ int blob_new(Store *store, StoreBlob **ret)
         return r;
     part_text(b, name);
     _cleanup_(fd_closep) int fd =
-        openat(s->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        s->remote ? openat(s->blobs, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600)
+                  : openat(s->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return full_or(errno);
     r = body_writer_new(secret_bytes(key), fd, &b->writer);
     if (r != 0) {
-        (void)unlinkat(s->blobs, name, 0);
+        if (!s->remote)
+            (void)unlinkat(s->blobs, name, 0);
         return r;
     }
     b->fd = TAKE_FD(fd);
@@ -80,6 +82,25 @@ int blob_append(StoreBlob *blob, const void *data, size_t n)
     return 0;
 }
 
+static int run_named(SqliteStore *s, SqlWrite which, const uint8_t name[static BLOB_NAME_SIZE])
+{
+    db_bind_bytes(s->sql[which], 1, name, BLOB_NAME_SIZE);
+    return db_run(s->sql[which]);
+}
+
+/* On the writer's thread, after its transaction; what fails is forgotten later with other uploads. */
+static void drop_upload(const SqliteBlob *b)
+{
+    _cleanup_(db_rollbackp) Db *transaction = b->store->db;
+    int r = db_begin_shared(transaction);
+    if (r == 0)
+        r = run_named(b->store, SQL_DELETE_BODY, b->name);
+    if (r == 0)
+        r = run_named(b->store, SQL_KEEP_BODY, b->name);
+    if (r == 0)
+        (void)db_commit(transaction);
+}
+
 StoreBlob *blob_free(StoreBlob *blob)
 {
     SqliteBlob *b = (SqliteBlob *)blob;
@@ -91,7 +112,9 @@ StoreBlob *blob_free(StoreBlob *blob)
         blob_text(b->name, name);
     else
         part_text(b, name);
-    if (!b->kept)
+    if (b->store->remote && b->durable && !b->kept)
+        drop_upload(b);
+    else if (!b->store->remote && !b->kept)
         (void)unlinkat(b->store->blobs, name, 0);
     free(b);
     return NULL;
@@ -105,6 +128,13 @@ int blob_make_durable(SqliteBlob *b)
     int r = body_writer_finish(b->writer);
     if (r != 0)
         return r < 0 ? full_or(-r) : r;
+    if (b->store->remote) {
+        r = b->store->uploads ? 0 : remote_uploads_new(b->store->remote, &b->store->uploads);
+        if (r == 0)
+            r = remote_upload(b->store->uploads, b->name, BLOB_NAME_SIZE, b->fd);
+        b->durable = r == 0;
+        return r;
+    }
     if (fsync(b->fd) < 0)
         return full_or(errno);
     if (renameat(b->store->blobs, part, b->store->blobs, name) < 0)
@@ -113,8 +143,30 @@ int blob_make_durable(SqliteBlob *b)
     return fsync(b->store->blobs) < 0 ? full_or(errno) : 0;
 }
 
+int blob_keep(SqliteStore *s, const SqliteBlob *b)
+{
+    return s->remote ? run_named(s, SQL_KEEP_BODY, b->name) : 0;
+}
+
+int blob_delete_dead(SqliteStore *s)
+{
+    int r = 0;
+    for (size_t at = 0; s->remote && r == 0 && at + BLOB_NAME_SIZE <= s->dead.size; at += BLOB_NAME_SIZE)
+        r = run_named(s, SQL_DELETE_BODY, s->dead.data + at);
+    return r;
+}
+
+int blob_forget_uploads(SqliteStore *s, int64_t now)
+{
+    int64_t before = now - REMOTE_UPLOAD_MAX;
+    int r = s->remote ? store_sqlite_run_number(s, SQL_FORGET_UPLOADED, before) : 0;
+    return r == 0 && s->remote ? store_sqlite_run_number(s, SQL_FORGET_UPLOADS, before) : r;
+}
+
 void blob_remove_dead(SqliteStore *s)
 {
+    if (s->remote)
+        buf_clear(&s->dead);
     /* A file that stays because of an error is an orphan, which the next start removes. */
     for (size_t at = 0; at + BLOB_NAME_SIZE <= s->dead.size; at += BLOB_NAME_SIZE) {
         char name[BLOB_TEXT_SIZE];

@@ -7,6 +7,7 @@
 
 #include "libhmsg/db/db.h"
 #include "server/sealed-body.h"
+#include "server/store-remote.h"
 #include "server/store-sqlite.h"
 
 #define BLOB_NAME_SIZE 16u                      /* random bytes; in hex the name of the file */
@@ -92,6 +93,11 @@ typedef enum SqlWrite {
     SQL_END_CAPABILITY,
     SQL_DROP_CAPABILITIES,
     SQL_DELETE_CAPABILITIES,
+    SQL_REMOTE_MIN_, /* those of a remote database alone */
+    SQL_KEEP_BODY = SQL_REMOTE_MIN_,
+    SQL_DELETE_BODY,
+    SQL_FORGET_UPLOADS,
+    SQL_FORGET_UPLOADED,
     SQL_WRITE_MAX_,
 } SqlWrite;
 
@@ -154,10 +160,12 @@ typedef struct SqliteStore {
     StoreLimits limits;
     StoreKeeper keeper;
     AtRest *at_rest;
-    char *path;    /* of the database */
-    char *request; /* file whose presence asks for new keys */
-    int blobs;     /* folder */
-    Db *db;        /* of the writer thread, as all down to lock */
+    StoreRemote *remote;    /* NULL: the database is a file of the folder */
+    RemoteUploads *uploads; /* of the syncer thread */
+    char *path;             /* of the database */
+    char *request;          /* file whose presence asks for new keys */
+    int blobs;              /* folder */
+    Db *db;                 /* of the writer thread, as all down to lock */
     DbStatement *sql[SQL_WRITE_MAX_];
     DataKey key;
     Secret *plain;      /* MESSAGE_PLAIN_SIZE of the message at hand */
@@ -173,6 +181,7 @@ typedef struct SqliteStore {
     WriteQueue writes, syncs; /* to be committed; with a blob to be made durable before */
     pthread_t writer, syncer;
     bool writer_runs, syncer_runs;
+    atomic_bool given_up; /* a remote database was waited for long enough: what is left fails */
 } SqliteStore;
 
 typedef struct SqliteBlob {
@@ -183,7 +192,7 @@ typedef struct SqliteBlob {
     BodyWriter *writer;
     int fd;
     uint64_t size;
-    bool durable; /* under its own name, on disk */
+    bool durable; /* under its own name, on disk or in the remote database */
     bool kept;    /* a row has it, or may */
 } SqliteBlob;
 
@@ -191,6 +200,15 @@ typedef struct SqliteBlob {
 #define KID_OR_FORMER(time)                                                                                  \
     "coalesce((SELECT number FROM identities WHERE kid = ?1),"                                               \
     " (SELECT identity FROM former WHERE kid = ?1 AND retired >= " time "))"
+
+/* store-sqlite.c: remote may be NULL. */
+int store_sqlite_open_with(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper,
+                           StoreRemote *remote, Store **ret);
+/* store-sqlite-read.c */
+int store_sqlite_open_remote_reader(StoreRemote *remote, const StoreKeeper *keeper, StoreReader **ret);
+
+/* store-sqlite-rewrap.c */
+int store_sqlite_rewrap_in(Db *db, const StoreKeeper *keeper);
 
 extern const DbSchema store_sqlite_schema;
 extern const StoreOps store_sqlite_ops;
@@ -210,6 +228,8 @@ void store_sqlite_unprepare(StoreWrite *w);
 int keys_open(SqliteStore *s, int64_t now);
 /* Of a reader. */
 int keys_load(Db *db, const StoreKeeper *keeper, AtRest *a);
+/* The root keys again, of a store that others use as well. */
+int keys_watch(AtRest *a, StoreRemote *remote, const StoreKeeper *keeper);
 int keys_add_root(SqliteStore *s, int64_t number, int64_t now);
 /* The one of now. */
 typedef struct RootState {
@@ -304,13 +324,36 @@ int blob_new(Store *store, StoreBlob **ret);
 int blob_append(StoreBlob *blob, const void *data, size_t n);
 StoreBlob *blob_free(StoreBlob *blob);
 int blob_make_durable(SqliteBlob *b);
+/* Within the running transaction: a message has taken the body; those in s->dead go. Nothing without a remote
+ * database. */
+int blob_keep(SqliteStore *s, const SqliteBlob *b);
+int blob_delete_dead(SqliteStore *s);
+int blob_forget_uploads(SqliteStore *s, int64_t now);
 void blob_text(const uint8_t name[static BLOB_NAME_SIZE], char ret[static BLOB_TEXT_SIZE]);
 /* Removes the files named in s->dead. */
 void blob_remove_dead(SqliteStore *s);
 /* Removes the files that no row names; no request may run. */
 int blob_remove_orphans(SqliteStore *s);
 
+typedef struct SqliteReader {
+    StoreReader base;
+    StoreLimits limits;
+    AtRest *at_rest;
+    const StoreKeeper *keeper; /* NULL: the keys are the store's */
+    DataKey key;
+    Secret *plain; /* MESSAGE_PLAIN_SIZE of the message at hand */
+    int blobs;     /* folder */
+    StoreRemote *remote;
+    RemoteBodies *bodies; /* of remote, once there was one */
+    Db *db;
+    DbStatement *sql[SQL_READ_MAX_];
+} SqliteReader;
+
 /* store-sqlite-read.c */
+/* ret points into packed. */
+int reader_read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *ret);
+/* Into ret, or as *ret_file. */
+int reader_read_body(SqliteReader *s, DbStatement *sql, Buf *ret, StoreFile **ret_file);
 int reader_new(Store *store, StoreReader **ret);
 StoreReader *reader_free(StoreReader *reader);
 int reader_find_name(StoreReader *reader, const char *name, StoreIdentity *ret);

@@ -7,12 +7,14 @@
 
 #define INDEX_KEY_NUMBER 0 /* in the table of roots */
 
-/* One row of the table of roots. */
-static int load_row(DbStatement *sql, const StoreKeeper *keeper, AtRest *a)
+/* One row of the table of roots. The index key is the same for ever. */
+static int load_row(DbStatement *sql, const StoreKeeper *keeper, bool again, AtRest *a)
 {
     Secret *key = NULL;
     size_t n = 0;
     int64_t number = db_column_number(sql, 0);
+    if (again && number == INDEX_KEY_NUMBER)
+        return 0;
     const void *kept = db_column_bytes(sql, 1, &n);
     int r = store_keeper_open(keeper, kept ? kept : "", n, &key);
     if (r != 0)
@@ -23,7 +25,7 @@ static int load_row(DbStatement *sql, const StoreKeeper *keeper, AtRest *a)
     return 0;
 }
 
-static int load(Db *db, const StoreKeeper *keeper, AtRest *a, size_t *ret_n)
+static int load(Db *db, const StoreKeeper *keeper, bool again, AtRest *a, size_t *ret_n)
 {
     _cleanup_(db_statement_freep) DbStatement *sql = NULL;
     bool row = false;
@@ -34,7 +36,7 @@ static int load(Db *db, const StoreKeeper *keeper, AtRest *a, size_t *ret_n)
     while (r == 0 && row) {
         if (n++ == 0 && db_column_number(sql, 0) != INDEX_KEY_NUMBER)
             return -EBADMSG;
-        r = load_row(sql, keeper, a);
+        r = load_row(sql, keeper, again, a);
         if (r == 0)
             r = db_step(sql, &row);
     }
@@ -46,8 +48,41 @@ static int load(Db *db, const StoreKeeper *keeper, AtRest *a, size_t *ret_n)
 int keys_load(Db *db, const StoreKeeper *keeper, AtRest *a)
 {
     size_t n = 0;
-    int r = load(db, keeper, a, &n);
+    int r = load(db, keeper, false, a, &n);
     return r == 0 && n < 2 ? -ESTALE : r;
+}
+
+typedef struct Watch {
+    AtRest *at_rest; /* whose it is */
+    StoreRemote *remote;
+    StoreKeeper keeper;
+} Watch;
+
+/* With a connection of its own: it happens in the middle of whatever runs on the others. */
+static int reload(void *userdata)
+{
+    const Watch *w = userdata;
+    _cleanup_(db_closep) Db *db = NULL;
+    size_t n = 0;
+    int r = w->remote->connect(w->remote, &db);
+    return r == 0 ? load(db, &w->keeper, true, w->at_rest, &n) : r;
+}
+
+static void watch_done(void *userdata)
+{
+    Watch *w = userdata;
+    (void)store_remote_unref(w->remote);
+    free(w);
+}
+
+int keys_watch(AtRest *a, StoreRemote *remote, const StoreKeeper *keeper)
+{
+    Watch *w = calloc(1, sizeof(*w));
+    if (!w)
+        return -ENOMEM;
+    *w = (Watch){a, store_remote_ref(remote), *keeper};
+    at_rest_set_reload(a, reload, watch_done, w);
+    return 0;
 }
 
 static int add_row(SqliteStore *s, int64_t number, int64_t now, Secret **ret)
@@ -94,7 +129,7 @@ int keys_open(SqliteStore *s, int64_t now)
     _cleanup_(db_statement_freep) DbStatement *sql = NULL;
     bool used = true;
     size_t n = 0;
-    int r = load(s->db, &s->keeper, s->at_rest, &n);
+    int r = load(s->db, &s->keeper, false, s->at_rest, &n);
     if (r != 0 || n >= 2)
         return r;
     if (n == 0)

@@ -57,18 +57,6 @@ static const char *const texts[SQL_READ_MAX_] = {
                             " AND expires > ?3 ORDER BY number LIMIT 1",
 };
 
-typedef struct SqliteReader {
-    StoreReader base;
-    StoreLimits limits;
-    AtRest *at_rest;
-    const StoreKeeper *keeper; /* NULL: the keys are the store's */
-    DataKey key;
-    Secret *plain; /* MESSAGE_PLAIN_SIZE of the message at hand */
-    int blobs;     /* folder */
-    Db *db;
-    DbStatement *sql[SQL_READ_MAX_];
-} SqliteReader;
-
 typedef struct SqliteFile {
     StoreFile base;
     BodyReader *reader;
@@ -84,7 +72,9 @@ static int open_keys(SqliteReader *r, AtRest *a, const StoreKeeper *keeper)
         r->at_rest = at_rest_ref(a);
     else
         e = at_rest_new(&r->at_rest);
-    if (e == 0 && !a)
+    if (e == 0 && !a && r->remote)
+        e = keys_watch(r->at_rest, r->remote, keeper);
+    if (e == 0 && !a && !r->remote)
         e = store_sqlite_is_clear(r->db, &clear);
     if (e == 0 && clear)
         e = -ESTALE;
@@ -95,7 +85,8 @@ static int open_keys(SqliteReader *r, AtRest *a, const StoreKeeper *keeper)
     return e == 0 ? secret_new(MESSAGE_PLAIN_SIZE, &r->plain) : e;
 }
 
-static int reader_open(const char *path, int blobs, const StoreLimits *limits, AtRest *a,
+/* path and blobs, or remote. */
+static int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLimits *limits, AtRest *a,
                        const StoreKeeper *keeper, StoreReader **ret)
 {
     SqliteReader *r = calloc(1, sizeof(*r));
@@ -104,10 +95,11 @@ static int reader_open(const char *path, int blobs, const StoreLimits *limits, A
     r->base.ops = &store_sqlite_ops;
     r->limits = *limits;
     _cleanup_(store_reader_freep) StoreReader *reader = &r->base;
-    r->blobs = fcntl(blobs, F_DUPFD_CLOEXEC, 0);
-    if (r->blobs < 0)
+    r->remote = remote ? store_remote_ref(remote) : NULL;
+    r->blobs = remote ? -1 : fcntl(blobs, F_DUPFD_CLOEXEC, 0);
+    if (!remote && r->blobs < 0)
         return -errno;
-    int e = db_open_reader(path, &store_sqlite_schema, &r->db);
+    int e = remote ? remote->connect(remote, &r->db) : db_open_reader(path, &store_sqlite_schema, &r->db);
     for (size_t i = 0; e == 0 && i < SQL_READ_MAX_; i++)
         e = db_prepare(r->db, texts[i], &r->sql[i]);
     if (e == 0)
@@ -120,7 +112,14 @@ static int reader_open(const char *path, int blobs, const StoreLimits *limits, A
 int reader_new(Store *store, StoreReader **ret)
 {
     const SqliteStore *s = (const SqliteStore *)store;
-    return reader_open(s->path, s->blobs, &s->limits, s->at_rest, NULL, ret);
+    return reader_open(s->path, s->blobs, s->remote, &s->limits, s->at_rest, NULL, ret);
+}
+
+int store_sqlite_open_remote_reader(StoreRemote *remote, const StoreKeeper *keeper, StoreReader **ret)
+{
+    StoreLimits limits;
+    store_limits_init(&limits);
+    return reader_open(NULL, -1, remote, &limits, NULL, keeper, ret);
 }
 
 int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, StoreReader **ret)
@@ -134,7 +133,7 @@ int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, Stor
     if (r != 0)
         return r;
     _cleanup_(fd_closep) int fd = open(blobs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : reader_open(path, fd, &limits, NULL, keeper, ret);
+    return fd < 0 ? -errno : reader_open(path, fd, NULL, &limits, NULL, keeper, ret);
 }
 
 StoreReader *reader_free(StoreReader *reader)
@@ -146,6 +145,8 @@ StoreReader *reader_free(StoreReader *reader)
     data_key_done(&r->key);
     r->plain = secret_free(r->plain);
     r->at_rest = at_rest_unref(r->at_rest);
+    r->bodies = remote_bodies_unref(r->bodies);
+    r->remote = store_remote_unref(r->remote);
     (void)fd_close(r->blobs);
     free(r);
     return NULL;
@@ -237,8 +238,7 @@ int reader_bind_index(StoreReader *reader, DbStatement *sql, int at, IndexKind k
     return bind_index((SqliteReader *)reader, sql, at, kind, value, KID_SIZE, room);
 }
 
-/* ret points into packed. */
-static int read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *ret)
+int reader_read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *ret)
 {
     uint8_t index[AT_REST_INDEX_SIZE];
     size_t n = 0;
@@ -266,7 +266,7 @@ int reader_chain(StoreReader *reader, const uint8_t *skid, const uint8_t *from,
     while (r == 0 && row) {
         _cleanup_(buf_done) Buf packed = BUF_MAX(FORMER_PACKED_MAX);
         StoreLink link;
-        r = read_link(s, sql, &packed, &link);
+        r = reader_read_link(s, sql, &packed, &link);
         if (r == 0)
             r = f(&link, userdata);
         if (r == 0)
@@ -328,7 +328,23 @@ int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size
 }
 
 /* Of the message in s->plain. */
-static int open_blob(const SqliteReader *s, DbStatement *sql, int column, uint64_t size, StoreFile **ret)
+static int open_remote(SqliteReader *s, const uint8_t name[static BLOB_NAME_SIZE], uint64_t size,
+                       StoreFile **ret)
+{
+    _cleanup_(freep) SqliteFile *f = calloc(1, sizeof(*f));
+    if (!f)
+        return -ENOMEM;
+    f->base.ops = &store_sqlite_ops;
+    int e = s->bodies ? 0 : remote_bodies_new(s->remote, &s->bodies);
+    if (e == 0)
+        e = remote_body_open(s->bodies, name, BLOB_NAME_SIZE, secret_bytes(s->plain) + MESSAGE_AT_KEY, size,
+                             &f->reader);
+    if (e == 0)
+        *ret = &TAKE_PTR(f)->base;
+    return e;
+}
+
+static int open_blob(SqliteReader *s, DbStatement *sql, int column, uint64_t size, StoreFile **ret)
 {
     uint8_t name[BLOB_NAME_SIZE];
     char text[BLOB_TEXT_SIZE];
@@ -336,6 +352,8 @@ static int open_blob(const SqliteReader *s, DbStatement *sql, int column, uint64
     int e = db_column_exact(sql, column, name, sizeof(name));
     if (e != 0)
         return e;
+    if (s->remote)
+        return open_remote(s, name, size, ret);
     blob_text(name, text);
     _cleanup_(fd_closep) int fd = openat(s->blobs, text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
     if (fd < 0)
@@ -356,8 +374,7 @@ static int open_blob(const SqliteReader *s, DbStatement *sql, int column, uint64
     return 0;
 }
 
-/* Into ret, or as *ret_file. */
-static int read_body(SqliteReader *s, DbStatement *sql, Buf *ret, StoreFile **ret_file)
+int reader_read_body(SqliteReader *s, DbStatement *sql, Buf *ret, StoreFile **ret_file)
 {
     uint64_t size = (uint64_t)db_column_number(sql, 5);
     size_t n = 0;
@@ -401,7 +418,7 @@ int reader_fetch(StoreReader *reader, const uint8_t *mailbox, const uint8_t *id,
         r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
-    r = read_body(s, sql, ret, &file);
+    r = reader_read_body(s, sql, ret, &file);
     if (r == 0) {
         *ret_file = file;
         *ret_size = (uint64_t)db_column_number(sql, 5);
@@ -497,89 +514,4 @@ int reader_counts(StoreReader *reader, StoreCounts *ret)
                          (uint64_t)db_column_number(sql, 4), (uint64_t)db_column_number(sql, 5),
                          db_column_number(sql, 6),           (uint64_t)db_column_number(sql, 7)};
     return 0;
-}
-
-/* One look at a time, so that the relay is not kept from cleaning its log for as long as all takes. Each gets
- * the number of what it looked at, of which it looks at the next, and says that there is none with NOT_FOUND.
- */
-static int check_identity(SqliteReader *s, int64_t *number)
-{
-    _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
-    return i ? reader_next_identity(&s->base, number, i) : -ENOMEM;
-}
-
-static int check_former(SqliteReader *s, int64_t *number)
-{
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_FORMER];
-    _cleanup_(buf_done) Buf packed = BUF_MAX(FORMER_PACKED_MAX);
-    StoreLink link;
-    bool row = false;
-    db_bind_number(sql, 1, *number);
-    int r = db_step(sql, &row);
-    if (r != 0 || !row)
-        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
-    r = read_link(s, sql, &packed, &link);
-    if (r == 0)
-        *number = db_column_number(sql, 6);
-    return r;
-}
-
-static int check_file(StoreFile *file)
-{
-    _cleanup_(store_file_freep) StoreFile *f = file;
-    uint8_t piece[BODY_CHUNK_SIZE];
-    ssize_t n = 1;
-    for (uint64_t at = 0; n > 0; at += (uint64_t)n) {
-        n = store_file_read(f, at, piece, sizeof(piece));
-        if (n < 0)
-            return (int)n;
-    }
-    return 0;
-}
-
-static int check_message(SqliteReader *s, int64_t *number)
-{
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_MESSAGE];
-    _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
-    StoreFile *file = NULL;
-    bool row = false;
-    db_bind_number(sql, 1, *number);
-    int r = db_step(sql, &row);
-    if (r != 0 || !row)
-        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
-    r = read_body(s, sql, &body, &file);
-    if (r == 0 && file)
-        r = check_file(file);
-    if (r == 0)
-        *number = db_column_number(sql, 9);
-    return r > 0 ? -EBADMSG : r;
-}
-
-/* While the relay runs a message may go between the look at its row and the look at its file: then the second
- * look finds another row. The same with a root key that came or went. */
-static int check_each(SqliteReader *s, const StoreKeeper *keeper,
-                      int (*check)(SqliteReader *s, int64_t *number))
-{
-    int64_t number = 0;
-    int r = 0;
-    while (r == 0) {
-        int first = check(s, &number);
-        r = first == -ESTALE && keeper ? keys_load(s->db, keeper, s->at_rest) : 0;
-        if (r == 0)
-            r = first == -EBADMSG || first == -ESTALE ? check(s, &number) : first;
-    }
-    return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
-}
-
-int store_sqlite_check(StoreReader *reader)
-{
-    SqliteReader *s = (SqliteReader *)reader;
-    int r = db_check(s->db);
-    if (r == 0)
-        r = check_each(s, s->keeper, check_identity);
-    if (r == 0)
-        r = check_each(s, s->keeper, check_former);
-    if (r == 0)
-        r = check_each(s, s->keeper, check_message);
-    return r == -ESTALE ? -EBADMSG : r;
 }

@@ -46,6 +46,15 @@ static int rewrap_all(Db *db, const StoreKeeper *keeper)
     return r;
 }
 
+int store_sqlite_rewrap_in(Db *db, const StoreKeeper *keeper)
+{
+    _cleanup_(db_rollbackp) Db *transaction = db;
+    int r = db_begin(transaction);
+    if (r == 0)
+        r = rewrap_all(db, keeper);
+    return r == 0 ? db_commit(transaction) : r;
+}
+
 int store_sqlite_rewrap(const char *folder, const StoreKeeper *keeper)
 {
     _cleanup_(freep) char *path = NULL;
@@ -58,11 +67,6 @@ int store_sqlite_rewrap(const char *folder, const StoreKeeper *keeper)
         r = db_open(path, &store_sqlite_schema, &options, &db);
     if (r != 0)
         return r;
-    _cleanup_(db_rollbackp) Db *transaction = db;
-    r = db_begin(transaction);
-    if (r == 0)
-        r = rewrap_all(db, keeper);
-    if (r == 0)
-        r = db_commit(transaction);
+    r = store_sqlite_rewrap_in(db, keeper);
     return r == 0 ? db_checkpoint(db) : r; /* what was there before is in the log too */
 }

@@ -12,12 +12,10 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_FIND_CONFLICT] = "SELECT 1 FROM identities WHERE skid <> ?1 AND (kid IN (?1, ?2) OR name = ?3)"
                           " UNION ALL SELECT 1 FROM identities WHERE skid = ?2"
                           " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)",
-    [SQL_ADD_IDENTITY] =
-        "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
-        " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6)",
-    [SQL_ADD_IDENTITY_AS] =
-        "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
-        " wrapped, sealed, number) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6, ?7)",
+    [SQL_ADD_IDENTITY] = "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
+                         " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6)",
+    [SQL_ADD_IDENTITY_AS] = "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
+                            " wrapped, sealed, number) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6, ?7)",
     [SQL_UPDATE_IDENTITY] = "UPDATE identities SET generation = ?2, name = ?3 WHERE number = ?1",
     [SQL_ADD_MAILBOX] = "INSERT INTO mailboxes(number, next, bytes, count) VALUES(?1, 1, 0, 0)",
     [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
@@ -37,15 +35,13 @@ static const char *const texts[SQL_WRITE_MAX_] = {
         " ON CONFLICT DO NOTHING",
     [SQL_COUNT_MAILBOX] =
         "UPDATE mailboxes SET next = next + ?2, bytes = bytes + ?3, count = count + ?4 WHERE number = ?1",
-    [SQL_COUNT_SHARE] =
-        "INSERT INTO shares(mailbox, share, bytes, count) VALUES(?1, ?2, ?3, ?4)"
-        " ON CONFLICT(mailbox, share) DO UPDATE SET bytes = shares.bytes + excluded.bytes,"
-        " count = shares.count + excluded.count",
+    [SQL_COUNT_SHARE] = "INSERT INTO shares(mailbox, share, bytes, count) VALUES(?1, ?2, ?3, ?4)"
+                        " ON CONFLICT(mailbox, share) DO UPDATE SET bytes = shares.bytes + excluded.bytes,"
+                        " count = shares.count + excluded.count",
     [SQL_DROP_SHARE] = "DELETE FROM shares WHERE mailbox = ?1 AND share = ?2 AND count <= 0",
-    [SQL_END_MESSAGE] =
-        "UPDATE messages SET state = ?2, expires = CASE WHEN expires + ?3 > accepted + ?4"
-        " THEN expires + ?3 ELSE accepted + ?4 END, blob = NULL,"
-        " sealed = NULL, body = NULL WHERE number = ?1",
+    [SQL_END_MESSAGE] = "UPDATE messages SET state = ?2, expires = CASE WHEN expires + ?3 > accepted + ?4"
+                        " THEN expires + ?3 ELSE accepted + ?4 END, blob = NULL,"
+                        " sealed = NULL, body = NULL WHERE number = ?1",
     [SQL_EXPIRED] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
                     " FROM" MESSAGE_KEY_TABLES "WHERE m.expires <= ?1 ORDER BY m.expires LIMIT ?2",
     [SQL_FORGET_MESSAGE] = "DELETE FROM messages WHERE number = ?1",
@@ -70,6 +66,10 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_FIND_RESEAL] = "SELECT number, size, seq, id, sealed FROM messages WHERE mailbox = ?1 AND state = 0"
                         " AND seq > ?2 AND key = ?3 ORDER BY seq LIMIT ?4",
     [SQL_RESEAL] = "UPDATE messages SET key = ?2, sealed = ?3 WHERE number = ?1",
+    [SQL_KEEP_BODY] = "DELETE FROM uploads WHERE blob = ?1",
+    [SQL_DELETE_BODY] = "DELETE FROM bodies WHERE blob = ?1",
+    [SQL_FORGET_UPLOADED] = "DELETE FROM bodies WHERE blob IN (SELECT blob FROM uploads WHERE created < ?1)",
+    [SQL_FORGET_UPLOADS] = "DELETE FROM uploads WHERE created < ?1",
     [SQL_RESEALED] = "UPDATE old_keys SET resealed = ?3 WHERE owner = ?1 AND key = ?2",
 };
 
@@ -78,7 +78,8 @@ int store_sqlite_prepare(SqliteStore *s)
     const char *const *const tables[] = {texts, store_sqlite_rotate_texts, store_sqlite_admin_texts,
                                          store_sqlite_capability_texts};
     int r = 0;
-    for (size_t i = 0; r == 0 && i < SQL_WRITE_MAX_; i++)
+    size_t n = s->remote ? SQL_WRITE_MAX_ : SQL_REMOTE_MIN_;
+    for (size_t i = 0; r == 0 && i < n; i++)
         for (size_t t = 0; r == 0 && t < ELEMENTSOF(tables); t++)
             if (tables[t][i])
                 r = db_prepare(s->db, tables[t][i], &s->sql[i]);
@@ -353,6 +354,8 @@ static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, co
     w->put.created = true;
     w->put.seq = mailbox->next;
     r = mailbox->capability != 0 ? store_sqlite_use_capability(s, mailbox->number, mailbox->capability) : 0;
+    if (r == 0 && w->put.blob)
+        r = blob_keep(s, (const SqliteBlob *)w->put.blob);
     return r != 0 ? r : count(s, mailbox->number, share, (int64_t)w->put.size, 1, 1);
 }
 
@@ -488,6 +491,8 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         r = rows[i].state == STORE_ACCEPTED ? end_message(s, w, &rows[i], STORE_EXPIRED)
                                             : store_sqlite_run_number(s, SQL_FORGET_MESSAGE, rows[i].number);
     w->sweep.more = n == STORE_SWEEP_MAX;
+    if (r == 0)
+        r = blob_forget_uploads(s, w->sweep.now);
     s->erase = s->erase || s->erased;
     s->erased = false;
     *ret_rollback = r != 0;

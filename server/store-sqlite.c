@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
@@ -12,6 +13,7 @@
 
 #define CACHE_KIB 16384u
 #define CHECKPOINT_PAGES 4000u
+#define STOP_SECONDS 5 /* then what a remote database is busy with is given up */
 
 /* A message's id is the hash of its mailbox and its body, so that the index by id alone is an index by
  * mailbox and id as well, and answers a submitter's question too. Rows of messages that are no longer waiting
@@ -126,7 +128,7 @@ static size_t take_batch(SqliteStore *s, StoreWrite *batch[static STORE_BATCH_MA
 bool store_sqlite_space_low(const SqliteStore *s)
 {
     struct statvfs v;
-    if (s->limits.space_reserve == 0 || fstatvfs(s->blobs, &v) < 0)
+    if (s->remote || s->limits.space_reserve == 0 || fstatvfs(s->blobs, &v) < 0)
         return false;
     return (uint64_t)v.f_bavail * v.f_frsize < s->limits.space_reserve;
 }
@@ -148,7 +150,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     int64_t changes = db_total_changes(s->db);
     uint64_t total = s->total;
     buf_clear(&s->dead);
-    int r = db_begin(transaction);
+    int r = atomic_load(&s->given_up) ? -EIO : db_begin(transaction);
     for (size_t i = 0; r == 0 && i < n; i++) {
         store_write_done(batch[i]);
         if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER ||
@@ -160,6 +162,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
         if (rollback)
             r = batch[i]->result;
     }
+    if (r == 0)
+        r = blob_delete_dead(s);
     if (r == 0) {
         r = db_commit(transaction);
         s->in_doubt = s->in_doubt || r != 0;
@@ -189,7 +193,7 @@ static void answer(SqliteStore *s, StoreWrite *w, bool doubt)
     if (w->kind == STORE_PUT && w->put.blob) {
         SqliteBlob *b = (SqliteBlob *)w->put.blob;
         b->kept = (w->result == 0 && w->put.created) || doubt;
-        if (doubt)
+        if (doubt && !s->remote)
             (void)buf_append(&s->doubtful, b->name, BLOB_NAME_SIZE);
         w->put.blob = blob_free(&b->base);
     }
@@ -201,6 +205,8 @@ static void answer(SqliteStore *s, StoreWrite *w, bool doubt)
  * reads it cannot be: the next batch tries again, and the sweeper has one each minute. */
 static void erase_log(SqliteStore *s)
 {
+    if (s->remote)
+        s->erase = false;
     if (s->erase && db_checkpoint_try(s->db) == 0)
         s->erase = false;
 }
@@ -269,6 +275,15 @@ static int sqlite_write(Store *store, StoreWrite *w)
     return full ? -EAGAIN : 0;
 }
 
+/* Whether it has ended within some time: without standbys a commit may wait for ever. */
+static bool ends(pthread_t thread)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_SECONDS;
+    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
 static void stop(SqliteStore *s, WriteQueue *q, pthread_t thread, bool runs)
 {
     if (!runs)
@@ -277,7 +292,12 @@ static void stop(SqliteStore *s, WriteQueue *q, pthread_t thread, bool runs)
     q->stop = true;
     (void)pthread_cond_signal(&q->some);
     (void)pthread_mutex_unlock(&s->lock);
-    (void)pthread_join(thread, NULL);
+    while (s->remote && !ends(thread)) {
+        atomic_store(&s->given_up, true);
+        s->remote->interrupt(s->db);
+    }
+    if (!s->remote)
+        (void)pthread_join(thread, NULL);
 }
 
 static Store *sqlite_free(Store *store)
@@ -288,6 +308,7 @@ static Store *sqlite_free(Store *store)
     for (size_t i = 0; i < SQL_WRITE_MAX_; i++)
         s->sql[i] = db_statement_free(s->sql[i]);
     s->db = db_close(s->db);
+    s->uploads = remote_uploads_free(s->uploads);
     (void)fd_close(s->blobs);
     (void)pthread_cond_destroy(&s->writes.some);
     (void)pthread_cond_destroy(&s->syncs.some);
@@ -299,6 +320,7 @@ static Store *sqlite_free(Store *store)
     (void)at_rest_unref(s->at_rest);
     free(s->path);
     free(s->request);
+    s->remote = store_remote_unref(s->remote);
     free(s);
     return NULL;
 }
@@ -355,16 +377,19 @@ static int open_files(SqliteStore *s, const char *folder)
     s->blobs = open(blobs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->blobs < 0)
         return -errno;
-    r = db_open(s->path, &store_sqlite_schema, &options, &s->db);
+    if (s->remote)
+        r = s->remote->connect(s->remote, &s->db);
+    else
+        r = db_open(s->path, &store_sqlite_schema, &options, &s->db);
     if (r == 0)
         r = store_sqlite_prepare(s);
     if (r == 0)
         r = keys_open(s, clock_realtime());
-    if (r == 0)
+    if (r == 0 && !s->remote)
         r = store_sqlite_upgrade(s);
     if (r == 0)
         r = store_sqlite_sum(s);
-    if (r == 0)
+    if (r == 0 && !s->remote)
         r = blob_remove_orphans(s);
     return r == 0 ? sync_folder(folder) : r;
 }
@@ -372,12 +397,15 @@ static int open_files(SqliteStore *s, const char *folder)
 static int init_keys(SqliteStore *s)
 {
     int r = at_rest_new(&s->at_rest);
+    if (r == 0 && s->remote)
+        r = keys_watch(s->at_rest, s->remote, &s->keeper);
     if (r == 0)
         r = data_key_init(&s->key, s->at_rest);
     return r == 0 ? secret_new(MESSAGE_PLAIN_SIZE, &s->plain) : r;
 }
 
-int store_sqlite_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
+int store_sqlite_open_with(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper,
+                           StoreRemote *remote, Store **ret)
 {
     SqliteStore *s = calloc(1, sizeof(*s));
     if (!s)
@@ -385,6 +413,7 @@ int store_sqlite_open(const char *folder, const StoreLimits *limits, const Store
     s->base.ops = &store_sqlite_ops;
     s->limits = *limits;
     s->keeper = *keeper;
+    s->remote = remote ? store_remote_ref(remote) : NULL;
     s->blobs = -1;
     s->dead = s->doubtful = BUF_MAX(DEAD_BLOBS_SIZE_MAX);
     s->writes.tail = &s->writes.head;
@@ -407,4 +436,9 @@ int store_sqlite_open(const char *folder, const StoreLimits *limits, const Store
     if (r == 0)
         *ret = TAKE_PTR(store);
     return r;
+}
+
+int store_sqlite_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
+{
+    return store_sqlite_open_with(folder, limits, keeper, NULL, ret);
 }

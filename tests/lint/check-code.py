@@ -25,6 +25,7 @@ LAYERS = {
 # Header of another project: the layers that use it.
 FOREIGN = {
     'tss2/': ('libhmsg/tpm',),
+    'libpq-fe.h': ('server',),
     'sqlite3.h': ('libhmsg/db', 'agent', 'server'),
     'curl/': ('agent/courier',),
     'nghttp2/': ('server',),

@@ -6,7 +6,9 @@
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/proof.h"
-#include "server/store-sqlite.h"
+#include "libhmsg/db/db.h"
+#include "server/store-postgres.h"
+#include "server/store-sqlite-internal.h"
 
 #define BODIES 512
 #define USERS 100
@@ -195,9 +197,65 @@ static void stand_still(StoreWrite *w)
         continue;
 }
 
+bool test_store_remote(void)
+{
+    return g_strcmp0(g_getenv("HMSG_TEST_STORE"), "postgres") == 0;
+}
+
+/* lint: global: one server for all tests of the program, which ends with it */
+static TestPostgres *server;
+
+static void end_server(void)
+{
+    test_postgres_free(server);
+    server = NULL;
+}
+
+const TestPostgres *test_store_server(void)
+{
+    if (!server) {
+        server = test_postgres_new(NULL);
+        (void)atexit(end_server);
+    }
+    return server;
+}
+
+int test_store_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
+{
+    if (!test_store_remote())
+        return store_sqlite_open(folder, limits, keeper, ret);
+    (void)test_store_server();
+    TestPostgres *const servers[] = {server, NULL};
+    char error[POSTGRES_ERROR_SIZE];
+    PostgresOptions o = {.connection = test_postgres_connection(servers)};
+    int r = store_postgres_open(&o, folder, limits, keeper, ret, error);
+    if (r != 0)
+        g_test_message("%s", error);
+    postgres_options_done(&o);
+    return r;
+}
+
+char *test_store_ask(const char *folder, const char *sql)
+{
+    if (test_store_remote())
+        return test_postgres_ask(test_store_server(), sql);
+    g_autofree char *path = g_build_filename(folder, "relay.sqlite", NULL);
+    Db *db = NULL;
+    DbStatement *statement = NULL;
+    bool row = false;
+    g_assert_cmpint(db_open_reader(path, &store_sqlite_schema, &db), ==, 0);
+    g_assert_cmpint(db_prepare(db, sql, &statement), ==, 0);
+    g_assert_cmpint(db_step(statement, &row), ==, 0);
+    g_assert_true(row);
+    char *text = g_strdup(db_column_text(statement, 0, NULL));
+    (void)db_statement_free(statement);
+    (void)db_close(db);
+    return text;
+}
+
 void store_fixture_open(StoreFixture *f)
 {
-    g_assert_cmpint(store_sqlite_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
+    g_assert_cmpint(test_store_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);
     g_assert_cmpint(store_reader_new(f->store, &f->reader), ==, 0);
 }
 
@@ -213,6 +271,8 @@ void store_fixture_set_up(StoreFixture *f)
     f->path = g_build_filename(f->folder, "relay.sqlite", NULL);
     store_limits_init(&f->limits);
     f->limits.space_reserve = 0;
+    if (test_store_remote())
+        test_postgres_do(test_store_server(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
     store_fixture_open(f);
 }
 

@@ -7,6 +7,7 @@
 
 #include "server/at-rest.h"
 #include "server/store.h"
+#include "tests/lib/postgres.h"
 #include "tests/lib/process.h"
 
 const uint8_t *test_skid(uint8_t user);
@@ -33,6 +34,14 @@ void test_put_init(StoreWrite *w, uint8_t to, uint8_t from, int64_t now, const c
 int test_put(Store *s, uint8_t to, uint8_t from, int64_t now, const char *body, size_t n, int64_t expires,
              StoreWrite *ret);
 int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, StoreWrite *ret);
+
+/* Whether this run is of the store in PostgreSQL (HMSG_TEST_STORE=postgres); what is of SQLite's files alone
+ * is left out then. All stores of a test are in one database, which each fixture empties. */
+bool test_store_remote(void);
+const TestPostgres *test_store_server(void);
+int test_store_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret);
+/* One value of the database, as text; g_free. */
+char *test_store_ask(const char *folder, const char *sql);
 
 /* A store in a folder of its own, that fills what disk there is, and one reader of it. */
 typedef struct StoreFixture {

@@ -45,6 +45,8 @@ static void test_defaults(void)
     g_assert_cmpuint(o.rotation_grace, ==, 30 * 86400);
     g_assert_cmpuint(o.key_age, ==, 90 * 86400);
     g_assert_cmpuint(o.identity_age, ==, 90 * 86400);
+    g_assert_cmpint(o.store, ==, STORE_SQLITE);
+    g_assert_false(o.postgres.quorum);
     options_done(&o);
     g_assert_null(o.data);
 }
@@ -100,6 +102,23 @@ static void test_port_of_listen(void)
     g_assert_false(options_host_has_port("a"));
 }
 
+static void test_postgres(void)
+{
+    Options o = {0};
+
+    g_assert_true(g_setenv("CREDENTIALS_DIRECTORY", "/run/credentials/relay", TRUE));
+    g_assert_null(load("[relay]\nhost = a\nstore = postgres\n[postgres]\n"
+                       "connection = host=db1,db2 dbname=hmsg\npassfile = credential:pass\n"
+                       "certificate = ca.pem\nquorum = yes\n",
+                       &o));
+    g_assert_cmpint(o.store, ==, STORE_POSTGRES);
+    g_assert_cmpstr(o.postgres.connection, ==, "host=db1,db2 dbname=hmsg");
+    g_assert_cmpstr(o.postgres.passfile, ==, "/run/credentials/relay/pass");
+    g_assert_true(g_str_has_suffix(o.postgres.certificate, "/ca.pem"));
+    g_assert_true(o.postgres.quorum);
+    options_done(&o);
+}
+
 static void expect_error(const char *text, const char *part)
 {
     Options o = {0};
@@ -131,6 +150,9 @@ static void test_errors(void)
                  "line 4: [limits] connections: is not a number from 1 to 1000000");
     expect_error("[relay]\nhost = a\n[limits]\nmessage-lifetime = 31d\n", "message-lifetime");
     expect_error("[relay]\nhost = a\n[limits]\nrotation-grace = 367d\n", "rotation-grace");
+    expect_error("[relay]\nhost = a\nstore = mysql\n", "line 3: [relay] store");
+    expect_error("[relay]\nhost = a\nstore = postgres\n", "[postgres] connection: is missing");
+    expect_error("[relay]\nhost = a\n[postgres]\nquorum = 2\n", "line 4: [postgres] quorum");
     expect_error("[relay]\nhost = a\n[registration]\nguests = maybe\n", "line 4: [registration] guests");
 }
 
@@ -149,6 +171,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/options/defaults", test_defaults);
     g_test_add_func("/server/options/all", test_all);
     g_test_add_func("/server/options/port-of-listen", test_port_of_listen);
+    g_test_add_func("/server/options/postgres", test_postgres);
     g_test_add_func("/server/options/errors", test_errors);
     g_test_add_func("/server/options/no-file", test_no_file);
     return g_test_run();

@@ -249,8 +249,9 @@ static void test_bound(Fixture *f, gconstpointer data)
     store_fixture_open(&f->s);
     for (unsigned i = 400; i < 410; i++)
         g_assert_cmpint(test_put(f->s.store, 3, 2, NOW, test_body(i, 64), 64, LATER, &w), ==, 0);
-    g_autoptr(GBytes) keys = look(f, "SELECT count(DISTINCT key) FROM messages WHERE mailbox = 3");
-    g_assert_cmpmem(g_bytes_get_data(keys, NULL), g_bytes_get_size(keys), "4", 1);
+    g_autofree char *keys =
+        test_store_ask(f->s.folder, "SELECT count(DISTINCT key) FROM messages WHERE mailbox = 3");
+    g_assert_cmpstr(keys, ==, "4");
     g_assert_cmpuint(counts(f).key_pending, ==, 3);
     g_assert_cmpint(store_sqlite_check(f->s.reader), ==, 0);
     g_assert_cmpint(test_acknowledge(f->s.store, 3, w.put.id, 1, &w), ==, 0);
@@ -281,7 +282,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, f) g_test_add("/store/rekey/" name, Fixture, NULL, set_up, f, tear_down)
-    ADD("change", test_change);
+    if (!test_store_remote())
+        ADD("change", test_change);
     ADD("resumed", test_resumed);
     ADD("due", test_due);
     ADD("bound", test_bound);

@@ -283,6 +283,7 @@ int main(int argc, char **argv)
     ADD("/store-rotate/mailbox", test_mailbox);
     ADD("/store-rotate/sender", test_sender);
     ADD("/store-rotate/unregister", test_unregister);
-    ADD("/store-rotate/migration", test_migration);
+    if (!test_store_remote())
+        ADD("/store-rotate/migration", test_migration);
     return g_test_run();
 }

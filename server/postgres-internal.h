@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Private to server/postgres*.c. */
+
+#include <libpq-fe.h>
+#include <pthread.h>
+
+#include "libhmsg/db/db-driver.h"
+#include "server/postgres.h"
+
+#define POSTGRES_PARAMETERS_MAX 16u
+#define POSTGRES_NAME_SIZE 16u
+
+/* One text, prepared once on a connection, whatever number of statements have it. */
+typedef struct PgText {
+    char *sql, *translated;
+    char name[POSTGRES_NAME_SIZE];
+    int n_parameters;
+    uint64_t prepared; /* on which connection, by its number */
+    struct PgText *next;
+} PgText;
+
+typedef struct PgStatement {
+    DbBase base;
+    struct PgDb *db;
+    PgText *text;
+    const char *values[POSTGRES_PARAMETERS_MAX];
+    int lengths[POSTGRES_PARAMETERS_MAX];
+    Oid types[POSTGRES_PARAMETERS_MAX];
+    uint8_t numbers[POSTGRES_PARAMETERS_MAX][8];
+    bool started, received;
+    int error;
+    PGresult *result;
+    int row; /* -1: before the first */
+} PgStatement;
+
+/* What was sent, in the order in which the answers come. */
+typedef enum PgSentKind { PG_COMMAND, PG_STATEMENT, PG_PREPARE, PG_COMMIT, PG_SYNC } PgSentKind;
+typedef struct PgSent {
+    PgSentKind kind;
+    PgStatement *statement; /* who wants the rows; NULL: nobody */
+    PgText *text;           /* of PG_PREPARE */
+} PgSent;
+
+typedef struct PgDb {
+    DbBase base;
+    PostgresOptions options;
+    PGconn *c;
+    pthread_mutex_t lock; /* over cancel */
+    PGcancel *cancel;
+    uint64_t connection; /* its number */
+    uint64_t retry;      /* when to connect again, microseconds of CLOCK_BOOTTIME */
+    bool transaction, warned, committed;
+    int error; /* the first of what was sent since the last synchronisation */
+    int64_t changes, total_changes;
+    PgSent *sent;
+    size_t n_sent, first_sent, room;
+    PgText *texts;
+    unsigned n_texts;
+} PgDb;
+
+extern const DbDriver postgres_driver;
+
+/* postgres.c */
+/* Makes the connection when there is none. */
+int postgres_ensure(PgDb *db);
+/* Says in the log what result tells, without what was bound, and returns its error. */
+int postgres_result_error(const PgDb *db, const PGresult *result);
+
+/* postgres-pipeline.c. Errors of what is sent are those of later calls, until postgres_settle. */
+int postgres_send_command(PgDb *db, PgSentKind kind, const char *sql);
+int postgres_send_statement(PgDb *db, PgStatement *s, bool rows);
+int postgres_send_sync(PgDb *db);
+/* Until the answer of s is there; NULL: all. */
+int postgres_receive(PgDb *db, const PgStatement *s);
+/* All answers, the error that there was is returned and forgotten. */
+int postgres_settle(PgDb *db);
+/* Nobody waits for what was sent any more. */
+void postgres_forget_sent(PgDb *db);

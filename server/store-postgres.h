@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The store in a PostgreSQL database, which several relays may share; the same statements as for SQLite.
+ * Large bodies are in the database as well. FOLDER/blobs/ has files without a name for what is on its way. */
+
+#include "server/at-rest.h"
+#include "server/postgres.h"
+#include "server/store.h"
+
+/* Makes the tables when they are missing. Errors as of postgres_open and store_sqlite_open; error: what
+ * people should know, or "". -EOPNOTSUPP: the program was built without PostgreSQL. */
+int store_postgres_open(const PostgresOptions *o, const char *folder, const StoreLimits *limits,
+                        const StoreKeeper *keeper, Store **ret, char error[static POSTGRES_ERROR_SIZE]);
+/* As store_sqlite_rewrap. -EBUSY: somebody else is connected to the store. */
+int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
+                          char error[static POSTGRES_ERROR_SIZE]);
+/* A reader without a Store. keeper must outlive it. */
+int store_postgres_open_reader(const PostgresOptions *o, const StoreKeeper *keeper, StoreReader **ret,
+                               char error[static POSTGRES_ERROR_SIZE]);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/store-remote.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/error.h"
+
+#define PARTS_PER_COMMIT 16u
+#define NAME_SIZE 16u
+
+struct RemoteUploads {
+    Db *db;
+    DbStatement *begin, *part;
+    uint8_t piece[REMOTE_PART_SIZE];
+};
+
+struct RemoteBodies {
+    unsigned refs; /* of one thread */
+    Db *db;
+    DbStatement *part;
+};
+
+/* One body that is read. */
+typedef struct RemoteBody {
+    RemoteBodies *from;
+    uint8_t name[NAME_SIZE];
+    int64_t part; /* in piece; -1: none */
+    size_t size;
+    uint8_t piece[REMOTE_PART_SIZE];
+} RemoteBody;
+
+StoreRemote *store_remote_ref(StoreRemote *r)
+{
+    (void)atomic_fetch_add(&r->refs, 1);
+    return r;
+}
+
+StoreRemote *store_remote_unref(StoreRemote *r)
+{
+    if (r && atomic_fetch_sub(&r->refs, 1) == 1)
+        r->free(r);
+    return NULL;
+}
+
+int remote_uploads_new(StoreRemote *remote, RemoteUploads **ret)
+{
+    RemoteUploads *u = calloc(1, sizeof(*u));
+    if (!u)
+        return -ENOMEM;
+    int r = remote->connect(remote, &u->db);
+    if (r == 0)
+        r = db_prepare(u->db, "INSERT INTO uploads(blob, created) VALUES(?1, ?2)", &u->begin);
+    if (r == 0)
+        r = db_prepare(u->db, "INSERT INTO bodies(blob, part, data) VALUES(?1, ?2, ?3)", &u->part);
+    if (r == 0)
+        *ret = u;
+    else
+        (void)remote_uploads_free(u);
+    return r;
+}
+
+RemoteUploads *remote_uploads_free(RemoteUploads *u)
+{
+    if (!u)
+        return NULL;
+    (void)db_statement_free(u->begin);
+    (void)db_statement_free(u->part);
+    (void)db_close(u->db);
+    free(u);
+    return NULL;
+}
+
+/* As much as there is, up to a part. */
+static int read_part(RemoteUploads *u, int fd, int64_t part, size_t *ret_n)
+{
+    size_t have = 0;
+    while (have < sizeof(u->piece)) {
+        ssize_t n = pread(fd, u->piece + have, sizeof(u->piece) - have,
+                          (off_t)((uint64_t)part * REMOTE_PART_SIZE + have));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        have += (size_t)n;
+    }
+    *ret_n = have;
+    return 0;
+}
+
+static int upload_some(RemoteUploads *u, const void *name, size_t n, int fd, int64_t *part, bool *ret_more)
+{
+    _cleanup_(db_rollbackp) Db *transaction = u->db;
+    size_t size = REMOTE_PART_SIZE;
+    int r = db_begin_shared(transaction);
+    if (r == 0 && *part == 0) {
+        db_bind_bytes(u->begin, 1, name, n);
+        db_bind_number(u->begin, 2, clock_realtime());
+        r = db_run(u->begin);
+    }
+    for (unsigned i = 0; r == 0 && i < PARTS_PER_COMMIT && size == REMOTE_PART_SIZE; i++) {
+        r = read_part(u, fd, *part, &size);
+        if (r != 0 || size == 0)
+            break;
+        db_bind_bytes(u->part, 1, name, n);
+        db_bind_number(u->part, 2, (*part)++);
+        db_bind_bytes(u->part, 3, u->piece, size);
+        r = db_run(u->part);
+    }
+    *ret_more = size == REMOTE_PART_SIZE;
+    return r == 0 ? db_commit(transaction) : r;
+}
+
+int remote_upload(RemoteUploads *u, const void *name, size_t n, int fd)
+{
+    int64_t part = 0;
+    bool more = true;
+    int r = 0;
+    while (r == 0 && more)
+        r = upload_some(u, name, n, fd, &part, &more);
+    return r;
+}
+
+int remote_bodies_new(StoreRemote *remote, RemoteBodies **ret)
+{
+    RemoteBodies *b = calloc(1, sizeof(*b));
+    if (!b)
+        return -ENOMEM;
+    b->refs = 1;
+    int r = remote->connect(remote, &b->db);
+    if (r == 0)
+        r = db_prepare(b->db, "SELECT data FROM bodies WHERE blob = ?1 AND part = ?2", &b->part);
+    if (r == 0)
+        *ret = b;
+    else
+        (void)remote_bodies_unref(b);
+    return r;
+}
+
+RemoteBodies *remote_bodies_unref(RemoteBodies *b)
+{
+    if (!b || --b->refs > 0)
+        return NULL;
+    (void)db_statement_free(b->part);
+    (void)db_close(b->db);
+    free(b);
+    return NULL;
+}
+
+static int fetch_part(RemoteBody *b, int64_t part)
+{
+    _cleanup_(db_resetp) DbStatement *sql = b->from->part;
+    bool row = false;
+    size_t n = 0;
+    b->part = -1;
+    db_bind_bytes(sql, 1, b->name, sizeof(b->name));
+    db_bind_number(sql, 2, part);
+    int r = db_step(sql, &row);
+    if (r != 0 || !row)
+        return r != 0 ? r : -EBADMSG; /* or it was acknowledged meanwhile */
+    const void *data = db_column_bytes(sql, 0, &n);
+    if (n > sizeof(b->piece))
+        return -EBADMSG;
+    if (n > 0)
+        memcpy(b->piece, data, n);
+    b->size = n;
+    b->part = part;
+    return 0;
+}
+
+/* Whole chunks, of which none reaches over a part's end. */
+static int read_body(void *userdata, uint64_t offset, void *to, size_t n)
+{
+    RemoteBody *b = userdata;
+    int64_t part = (int64_t)(offset / REMOTE_PART_SIZE);
+    size_t at = (size_t)(offset % REMOTE_PART_SIZE);
+    int r = b->part == part ? 0 : fetch_part(b, part);
+    if (r != 0)
+        return r;
+    if (at > b->size || n > b->size - at)
+        return -EBADMSG;
+    memcpy(to, b->piece + at, n);
+    return 0;
+}
+
+static void body_done(void *userdata)
+{
+    RemoteBody *b = userdata;
+    (void)remote_bodies_unref(b->from);
+    free(b);
+}
+
+int remote_body_open(RemoteBodies *from, const void *name, size_t n, const uint8_t key[static BODY_KEY_SIZE],
+                     uint64_t size, BodyReader **ret)
+{
+    RemoteBody *b = n == NAME_SIZE ? calloc(1, sizeof(*b)) : NULL;
+    if (!b)
+        return n == NAME_SIZE ? -ENOMEM : -EBADMSG;
+    memcpy(b->name, name, NAME_SIZE);
+    b->part = -1;
+    b->from = from;
+    from->refs++;
+    int r = body_reader_new_from(key, &(BodySource){read_body, body_done, b}, size, ret);
+    if (r != 0)
+        body_done(b);
+    return r;
+}

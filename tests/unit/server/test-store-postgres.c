@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is of PostgreSQL alone: when a commit counts, and which servers are taken. */
+
+#include "server/store-postgres.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "server/postgres.h"
+#include "server/store-open.h"
+#include "server/store-remote.h"
+#include "tests/unit/server/store-util.h"
+
+#define NOW 1000
+#define LATER 5000
+#define ALONE "ALTER SYSTEM RESET synchronous_standby_names"
+#define IN_VAIN "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'"
+#define WAITS "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+static void set_up(StoreFixture *f, gconstpointer data)
+{
+    store_fixture_set_up(f);
+    g_assert_cmpint(test_register(f->store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(f->store, 2, "bob"), ==, 0);
+}
+
+static void tear_down(StoreFixture *f, gconstpointer data)
+{
+    store_fixture_tear_down(f);
+}
+
+static bool answer_is(const char *sql, const char *expected)
+{
+    g_autofree char *answer = test_postgres_ask(test_store_server(), sql);
+    return g_strcmp0(answer, expected) == 0;
+}
+
+/* Has the server take over a setting; new connections have it then, and those that are there. */
+static void set(const char *sql, const char *name, const char *value)
+{
+    g_autofree char *show = g_strdup_printf("SHOW %s", name);
+    test_postgres_do(test_store_server(), sql);
+    test_postgres_do(test_store_server(), "SELECT pg_reload_conf()");
+    TEST_AWAIT(answer_is(show, value));
+}
+
+static void wait_in_vain(void)
+{
+    set(IN_VAIN, "synchronous_standby_names", "ANY 1 (nobody)");
+    TEST_AWAIT(test_postgres_waits(test_store_server()));
+}
+
+static void wait_for_nobody(void)
+{
+    set(ALONE, "synchronous_standby_names", "");
+    TEST_AWAIT(!test_postgres_waits(test_store_server()));
+}
+
+static PostgresOptions options(void)
+{
+    g_autofree char *connection = g_strdup_printf("host=%s port=5432 user=hmsg dbname=postgres",
+                                                  test_postgres_folder(test_store_server()));
+    return (PostgresOptions){.connection = g_steal_pointer(&connection)};
+}
+
+static void expect_wrong(const char *connection, const char *part)
+{
+    char error[POSTGRES_ERROR_SIZE] = "";
+    PostgresOptions o = {.connection = g_strdup(connection)};
+    g_assert_cmpint(postgres_options_check(&o, error), ==, HMSG_ERROR_INVALID_ARGS);
+    if (!strstr(error, part))
+        g_error("\"%s\" does not say %s", error, part);
+    postgres_options_done(&o);
+}
+
+static void test_options(void)
+{
+    char error[POSTGRES_ERROR_SIZE] = "";
+    PostgresOptions o = {.connection = g_strdup("host=db.example dbname=hmsg")};
+    expect_wrong("host=db.example password=secret", "holds a password");
+    expect_wrong("postgresql://hmsg:secret@db.example/hmsg", "holds a password");
+    expect_wrong("host=db.example sslpassword=secret", "holds a password");
+    expect_wrong("service=hmsg", "service");
+    expect_wrong("hots=db.example", "hots");
+    g_assert_cmpint(postgres_options_check(&o, error), ==, 0);
+    g_assert_true(g_setenv("PGPASSWORD", "secret", TRUE));
+    expect_wrong("host=db.example", "PGPASSWORD");
+    g_unsetenv("PGPASSWORD");
+    postgres_options_done(&o);
+}
+
+static void expect_refused(PostgresOptions *o, int result, const char *part)
+{
+    char error[POSTGRES_ERROR_SIZE] = "";
+    Db *db = NULL;
+    g_assert_cmpint(postgres_open(o, &db, error), ==, result);
+    if (!strstr(error, part))
+        g_error("\"%s\" does not say %s", error, part);
+}
+
+static void test_servers(StoreFixture *f, gconstpointer data)
+{
+    PostgresOptions o = options();
+    Db *db = NULL;
+    char error[POSTGRES_ERROR_SIZE];
+    o.quorum = true;
+    expect_refused(&o, -EROFS, "synchronous_standby_names");
+    wait_in_vain();
+    g_assert_cmpint(postgres_open(&o, &db, error), ==, 0);
+    db = db_close(db);
+    wait_for_nobody();
+    o.quorum = false;
+    set("ALTER SYSTEM SET full_page_writes = off", "full_page_writes", "off");
+    expect_refused(&o, -EROFS, "full_page_writes");
+    set("ALTER SYSTEM RESET full_page_writes", "full_page_writes", "on");
+    set("ALTER SYSTEM SET fsync = off", "fsync", "off");
+    expect_refused(&o, -EROFS, "fsync");
+    set("ALTER SYSTEM SET fsync = on", "fsync", "on");
+    postgres_options_done(&o);
+    o.connection = g_strdup("host=/nonexistent user=hmsg");
+    expect_refused(&o, -ECONNREFUSED, "/nonexistent");
+    postgres_options_done(&o);
+}
+
+/* The wait is given up by an administrator: the row is there, but nobody was told that it is. */
+static void test_cancelled(StoreFixture *f, gconstpointer how)
+{
+    StoreWrite w;
+    g_autofree char *stop = g_strdup_printf(
+        "SELECT count(%s(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", (const char *)how);
+    wait_in_vain();
+    test_put_init(&w, 1, 2, NOW, "wait", 4, LATER);
+    test_write_begin(f->store, &w);
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    TEST_AWAIT(answer_is(stop, "1"));
+    g_assert_cmpint(test_write_end(&w), <, 0);
+    TEST_AWAIT(answer_is("SELECT count(*) FROM messages", "1"));
+    /* It may be lost still: that it is there is no answer, but the commit of who says so. */
+    test_put_init(&w, 1, 2, NOW + 1, "wait", 4, LATER);
+    test_write_begin(f->store, &w);
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    wait_for_nobody();
+    g_assert_cmpint(test_write_end(&w), ==, 0);
+    g_assert_false(w.put.created);
+    g_assert_cmpint(w.put.accepted, ==, NOW);
+    g_assert_cmpint(w.put.seq, ==, 1);
+}
+
+/* So of what is acknowledged again. */
+static void test_acknowledged(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite w, again;
+    uint8_t id[ID_SIZE];
+    g_assert_cmpint(test_put(f->store, 1, 2, NOW, "once", 4, LATER, &w), ==, 0);
+    memcpy(id, w.put.id, ID_SIZE);
+    g_assert_cmpint(test_acknowledge(f->store, 1, id, 1, &w), ==, 0);
+    g_assert_cmpuint(w.n_changes, ==, 1);
+    store_write_done(&w);
+    wait_in_vain();
+    again = (StoreWrite){.kind = STORE_ACKNOWLEDGE, .acknowledge = {.ids = id, .n = 1}};
+    memcpy(again.acknowledge.mailbox, test_kid(1), KID_SIZE);
+    test_write_begin(f->store, &again);
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    wait_for_nobody();
+    g_assert_cmpint(test_write_end(&again), ==, 0);
+    g_assert_cmpuint(again.n_changes, ==, 0);
+    store_write_done(&again);
+}
+
+/* A store that waits for a standby which does not come can be closed all the same. */
+static void test_closed(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite many[3];
+    wait_in_vain();
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++) {
+        test_put_init(&many[i], 1, 2, NOW, test_body(i, 100), 100, LATER);
+        test_write_begin(f->store, &many[i]);
+    }
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    store_fixture_close(f);
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
+        g_assert_cmpint(test_write_end(&many[i]), <, 0);
+    wait_for_nobody();
+    store_fixture_open(f);
+}
+
+/* All connections go: nothing that was accepted is lost, and work goes on by itself. */
+static void test_reconnects(StoreFixture *f, gconstpointer data)
+{
+    g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1);
+    StoreWrite w;
+    StoreMessage list[4];
+    size_t n = 0;
+    g_assert_cmpint(test_put(f->store, 1, 2, NOW, "before", 6, LATER, &w), ==, 0);
+    test_postgres_do(
+        test_store_server(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'");
+    TEST_AWAIT(test_put(f->store, 1, 2, NOW, "after", 5, LATER, &w) == 0);
+    TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
+    g_assert_cmpuint(n, ==, 2);
+    g_assert_cmpint(store_find_name(f->reader, "bob", i), ==, 0);
+    g_assert_cmpint(store_snapshot(f->reader), ==, 0);
+    test_postgres_do(
+        test_store_server(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'");
+    g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), <, 0);
+    store_snapshot_end(f->reader);
+    TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
+}
+
+/* A row that does not fit in fails alone. */
+static void test_failure(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite many[6];
+    test_postgres_do(test_store_server(), "ALTER TABLE messages ADD CHECK (size <> 77)");
+    test_block(f->store);
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++) {
+        size_t n = i == 3 ? 77 : 100 + i;
+        test_put_init(&many[i], 1, 2, NOW, test_body(i, n), n, LATER);
+        test_write_begin(f->store, &many[i]);
+    }
+    test_unblock();
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
+        g_assert_true((test_write_end(&many[i]) == 0) == (i != 3));
+    g_assert_true(answer_is("SELECT count FROM mailboxes WHERE number = 1", "5"));
+    g_assert_true(answer_is("SELECT count(*) FROM messages", "5"));
+}
+
+/* What another relay leaves behind when it dies in the middle of a large body. */
+static void test_uploads(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite w = {.kind = STORE_SWEEP, .sweep.now = 100 + REMOTE_UPLOAD_MAX};
+    test_postgres_do(test_store_server(), "INSERT INTO uploads VALUES('left', 100), ('new', 101);"
+                                          "INSERT INTO bodies VALUES('left', 0, ''), ('new', 0, '')");
+    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+    store_write_done(&w);
+    g_assert_true(answer_is("SELECT count(*) FROM bodies", "2"));
+    w.sweep.now++;
+    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+    store_write_done(&w);
+    g_assert_true(answer_is("SELECT blob FROM bodies", "\\x6e6577"));
+    g_assert_true(answer_is("SELECT blob FROM uploads", "\\x6e6577"));
+}
+
+static void test_rewrap(StoreFixture *f, gconstpointer data)
+{
+    char error[POSTGRES_ERROR_SIZE];
+    PostgresOptions o = options();
+    StoreReader *reader = NULL;
+    g_assert_cmpint(store_postgres_rewrap(&o, test_store_keeper(), error), ==, -EBUSY);
+    store_fixture_close(f);
+    TEST_AWAIT(store_postgres_rewrap(&o, test_store_keeper(), error) == 0);
+    g_assert_cmpint(store_postgres_rewrap(&o, test_other_keeper(), error), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(store_postgres_open_reader(&o, test_other_keeper(), &reader, error), ==,
+                    HMSG_ERROR_AUTHENTICATION_FAILED);
+    g_assert_cmpint(store_postgres_open_reader(&o, test_store_keeper(), &reader, error), ==, 0);
+    g_assert_cmpint(store_check(reader), ==, 0);
+    reader = store_reader_free(reader);
+    test_postgres_do(test_store_server(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    g_assert_cmpint(store_postgres_open_reader(&o, test_store_keeper(), &reader, error), ==, -ENOENT);
+    postgres_options_done(&o);
+    store_fixture_open(f);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(name, data, f) g_test_add("/store-postgres/" name, StoreFixture, data, set_up, f, tear_down)
+    g_test_add_func("/store-postgres/options", test_options);
+    ADD("servers", NULL, test_servers);
+    ADD("cancelled", "pg_cancel_backend", test_cancelled);
+    ADD("terminated", "pg_terminate_backend", test_cancelled);
+    ADD("acknowledged", NULL, test_acknowledged);
+    ADD("closed", NULL, test_closed);
+    ADD("reconnects", NULL, test_reconnects);
+    ADD("failure", NULL, test_failure);
+    ADD("uploads", NULL, test_uploads);
+    ADD("rewrap", NULL, test_rewrap);
+    return g_test_run();
+}
