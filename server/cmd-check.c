@@ -24,7 +24,7 @@ bool cmd_load_options(const char *path, Options *ret)
 
 KeyFiles cmd_key_files(const Options *o)
 {
-    return (KeyFiles){o->key, o->passphrase, o->pin};
+    return (KeyFiles){o->key, o->passphrase, o->pin, o->tcti};
 }
 
 bool cmd_load_key(const Options *o, RelayKey **ret)

@@ -17,20 +17,19 @@
 #include "server/token.h"
 
 #define LISTEN_DEFAULT "[::]:7443"
+#define IN_TPM "tpm2"
 
 typedef struct Init {
-    const char *host, *listen, *folder, *key, *pin_fd;
+    const char *host, *listen, *folder, *key, *pin_fd, *tcti;
     char own_host[HOST_SIZE_MAX + 1];
 } Init;
 
 static bool parse_arguments(int argc, char **argv, Init *ret)
 {
     static const struct option options[] = {
-        {"host", required_argument, NULL, 'h'},
-        {"listen", required_argument, NULL, 'l'},
-        {"key", required_argument, NULL, 'k'},
-        {"pin-fd", required_argument, NULL, 'p'},
-        {NULL, 0, NULL, 0},
+        {"host", required_argument, NULL, 'h'}, {"listen", required_argument, NULL, 'l'},
+        {"key", required_argument, NULL, 'k'},  {"pin-fd", required_argument, NULL, 'p'},
+        {"tcti", required_argument, NULL, 't'}, {NULL, 0, NULL, 0},
     };
     int c;
 
@@ -45,6 +44,8 @@ static bool parse_arguments(int argc, char **argv, Init *ret)
             ret->key = optarg;
         else if (c == 'p')
             ret->pin_fd = optarg;
+        else if (c == 't')
+            ret->tcti = optarg;
         else
             return false;
     }
@@ -57,6 +58,25 @@ static bool parse_arguments(int argc, char **argv, Init *ret)
 static bool take_number(const char *text)
 {
     return text[0] != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 6;
+}
+
+static bool check_key(const Init *i)
+{
+    const bool in_token = i->key && token_is_uri(i->key), in_tpm = i->key && strcmp(i->key, IN_TPM) == 0;
+
+    if (i->key && !in_token && !in_tpm) {
+        fprintf(stderr, "hmsg-relay: --key: neither a pkcs11: URI nor " IN_TPM ": %s\n", i->key);
+        return false;
+    }
+    if (i->pin_fd && (!in_token || !take_number(i->pin_fd))) {
+        fputs("hmsg-relay: --pin-fd: a number, and of use with a token alone\n", stderr);
+        return false;
+    }
+    if (i->tcti && (!in_tpm || strpbrk(i->tcti, "\r\n"))) {
+        fputs("hmsg-relay: --tcti: one line, and of use with --key " IN_TPM " alone\n", stderr);
+        return false;
+    }
+    return true;
 }
 
 static bool check_arguments(Init *i)
@@ -77,15 +97,22 @@ static bool check_arguments(Init *i)
                 i->listen);
         return false;
     }
-    if (i->key && !token_is_uri(i->key)) {
-        fprintf(stderr, "hmsg-relay: --key: not a pkcs11: URI: %s\n", i->key);
-        return false;
-    }
-    if (i->pin_fd && (!i->key || !take_number(i->pin_fd))) {
-        fputs("hmsg-relay: --pin-fd: a number, and of use with --key alone\n", stderr);
-        return false;
-    }
-    return true;
+    return check_key(i);
+}
+
+static int append_identity(const Init *i, Buf *ret)
+{
+    if (!i->key)
+        return buf_append_string(
+            ret, "# keep copies of both, apart from each other: clients know the relay by this key\n"
+                 "key = identity.pem\n"
+                 "passphrase = identity.passphrase\n");
+    if (strcmp(i->key, IN_TPM) != 0)
+        return buf_append_string(ret, "# names the key in the token; the PIN that opens it\n"
+                                      "key = identity.pem\n"
+                                      "pin = identity.pin\n");
+    return buf_printf(ret, "# of use with the TPM of this machine alone\nkey = identity.pem\n%s%s%s",
+                      i->tcti ? "tcti = " : "", i->tcti ? i->tcti : "", i->tcti ? "\n" : "");
 }
 
 static int write_config(const Init *i, const char *path)
@@ -100,18 +127,12 @@ static int write_config(const Init *i, const char *path)
                    "host = %s\n"
                    "listen = %s\n"
                    "data = data\n\n"
-                   "[identity]\n"
-                   "%s\n"
-                   "[registration]\n"
-                   "guests = yes\n",
-                   i->host, i->listen,
-                   i->key
-                       ? "# names the key in the token; the PIN that opens it\n"
-                         "key = identity.pem\n"
-                         "pin = identity.pin\n"
-                       : "# keep copies of both, apart from each other: clients know the relay by this key\n"
-                         "key = identity.pem\n"
-                         "passphrase = identity.passphrase\n");
+                   "[identity]\n",
+                   i->host, i->listen);
+    if (r == 0)
+        r = append_identity(i, &text);
+    if (r == 0)
+        r = buf_append_string(&text, "\n[registration]\nguests = yes\n");
     if (r == 0)
         r = file_write_atomic(AT_FDCWD, path, text.data, text.size, 0600, true);
     return r;
@@ -131,6 +152,8 @@ static int make_key(const Init *i, const KeyFiles *files, RelayKey **ret)
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     int r = 0;
 
+    if (i->key && strcmp(i->key, IN_TPM) == 0)
+        return relay_key_init_tpm(files, ret);
     if (i->key) {
         if (i->pin_fd)
             r = write_pin(i->pin_fd, files->pin);
@@ -173,7 +196,7 @@ static int get_paths(const char *folder, Paths *p)
 static int init(const Init *i, const Paths *p)
 {
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
-    const KeyFiles files = {p->key, p->passphrase, p->pin};
+    const KeyFiles files = {p->key, p->passphrase, p->pin, i->tcti};
     char pin[HASH_TEXT_SIZE];
     int r = file_make_folders(p->data, 0700);
 
@@ -197,7 +220,8 @@ int cmd_init(int argc, char **argv)
     int r;
 
     if (!parse_arguments(argc, argv, &i)) {
-        fputs("Usage: hmsg-relay init [--host HOST] [--listen ADDRESS:PORT] [--key pkcs11:URI [--pin-fd FD]] "
+        fputs("Usage: hmsg-relay init [--host HOST] [--listen ADDRESS:PORT] [--key pkcs11:URI [--pin-fd FD] "
+              "| --key tpm2 [--tcti TCTI]] "
               "DIR\n",
               stderr);
         return CMD_USAGE;

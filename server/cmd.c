@@ -38,6 +38,7 @@ static void usage(FILE *f)
           "Keeps messages for people whose agents are away, and publishes their keys.\n\n"
           "  init [--host HOST] [--listen ADDRESS:PORT] DIR   make a configuration and a key in DIR\n"
           "  init --key pkcs11:URI [--pin-fd FD] ... DIR      the same, with the key in a token\n"
+          "  init --key tpm2 [--tcti TCTI] ... DIR            the same, with the key in the TPM\n"
           "  serve [--config FILE]                            run\n"
           "  config check [--config FILE]                     read the configuration, say what is wrong\n"
           "  key show [--config FILE] [--json]                the relay's pin, which clients know it by\n"

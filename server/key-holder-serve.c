@@ -14,25 +14,29 @@
 #include "server/key-holder-internal.h"
 #include "server/relay-key-internal.h"
 
-/* A key in memory needs nothing but its files. What a token's module needs nobody knows but who made it: it
- * is left to the unit, and starts no program with more rights. */
-static int enter_sandbox(const KeyFiles *f)
+#define TPM_DEVICE "/dev/tpmrm0"
+
+/* A key in memory needs nothing but its files, one in a TPM its device, or the socket of one that is
+ * emulated. What a token's module needs nobody knows but who made it: it is left to the unit, and starts no
+ * program with more rights. */
+static int enter_sandbox(const KeyFiles *f, KeyPlace place)
 {
     _cleanup_(freep) char *key = strdup(f->key), *passphrase = strdup(f->passphrase);
     SandboxPath paths[] = {{NULL, false, false},         {NULL, false, false},
                            {"/etc", false, false},       {"/usr", false, false},
                            {"/proc/self", false, false}, {"/dev/urandom", false, false},
-                           {"/dev/null", false, false}};
+                           {"/dev/null", false, false},  {TPM_DEVICE, true, false}};
+    const size_t n = place == KEY_IN_TPM ? ELEMENTSOF(paths) : ELEMENTSOF(paths) - 1;
     int r;
 
     if (!key || !passphrase)
         return -ENOMEM;
     paths[0].path = dirname(key);
     paths[1].path = dirname(passphrase);
-    r = sandbox_files(paths, ELEMENTSOF(paths));
+    r = sandbox_files(paths, n);
     if (r == 0)
         r = sandbox_capabilities(1u << CAP_DAC_OVERRIDE);
-    return r == 0 ? sandbox_calls(0) : r;
+    return r == 0 ? sandbox_calls(place == KEY_IN_TPM ? SANDBOX_WRITE_FILES | SANDBOX_UNIX : 0) : r;
 }
 
 typedef struct Holder {
@@ -96,8 +100,9 @@ int key_holder_serve(int fd, const KeyFiles *f)
     ssize_t n;
     int r = secret_init();
 
-    if (r == 0 && !relay_key_is_in_token(f))
-        r = enter_sandbox(f);
+    const KeyPlace place = relay_key_place(f);
+    if (r == 0 && place != KEY_IN_TOKEN)
+        r = enter_sandbox(f, place);
     while (r == 0 && (n = read(fd, &m, sizeof(m))) != 0) {
         _cleanup_(buf_done) Buf answer = BUF_MAX(HOLDER_DATA_MAX);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/tpm/runner.h"
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
 
@@ -8,6 +9,8 @@ int main(int argc, char **argv)
 {
     json_end_without_memory();
     log_init("hmsg-relay", LOG_INFO);
+    if (tpm_silence_logs() < 0)
+        return CMD_FAILED;
     /* before anything reads a key */
     if (process_harden() < 0) {
         log_error("Cannot keep keys out of dumps");

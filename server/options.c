@@ -45,6 +45,7 @@ static const Known known[] = {
     {"identity", "key"},
     {"identity", "passphrase"},
     {"identity", "pin"},
+    {"identity", "tcti"},
     {"identity", "rotate-days"},
     {"registration", "mode"},
     {"registration", "guests"},
@@ -116,6 +117,8 @@ static int get_paths(const Config *c, const char *path, Options *o)
         r = get_path(c, folder, "identity", "key", "identity.pem", &o->key);
     if (r == 0)
         r = get_path(c, folder, "identity", "passphrase", "identity.passphrase", &o->passphrase);
+    if (r == 0 && config_get(c, "identity", "tcti", NULL))
+        r = string_printf(&o->tcti, "%s", config_get(c, "identity", "tcti", NULL));
     if (r == 0)
         r = get_path(c, folder, "identity", "pin", "identity.pin", &o->pin);
     if (r == 0)
@@ -292,5 +295,6 @@ void options_done(Options *o)
     free(o->postgres.connection);
     free(o->postgres.passfile);
     free(o->postgres.certificate);
+    free(o->tcti);
     *o = (Options){0};
 }

@@ -34,6 +34,7 @@ typedef struct Options {
     char *key;                    /* [identity] key */
     char *passphrase;             /* [identity] passphrase: file */
     char *pin;                    /* [identity] pin: file */
+    char *tcti;                   /* [identity] tcti; NULL: of the TPM's usual device */
     uint64_t identity_age;        /* [identity] rotate-days, in seconds; 0: for ever */
     OptionMode registration;      /* [registration] mode: of names */
     bool guests;                  /* [registration] guests */

@@ -123,6 +123,8 @@ const char *relay_key_problem(int r)
         return "the passphrase or the PIN does not open it";
     case HMSG_ERROR_LOCKED:
         return "the token takes no PIN any more: it is locked";
+    case HMSG_ERROR_TPM_UNAVAILABLE:
+        return "the TPM that the key is in cannot be used, or is another one";
     case HMSG_ERROR_NOT_FOUND:
         return "the token has no such key";
     case HMSG_ERROR_DENIED:
@@ -130,7 +132,7 @@ const char *relay_key_problem(int r)
     case HMSG_ERROR_INVALID_ARGS:
         return "no passphrase, PIN or pkcs11: URI is in it";
     case HMSG_ERROR_BAD_PACKAGE:
-        return "not an RSA key of 2048, 3072 or 4096 bits, in PKCS#8 under AES-256 or in a token";
+        return "not an RSA key of 2048, 3072 or 4096 bits, in PKCS#8 under AES-256, in a token or a TPM";
     case -EBADMSG:
         return "the key is damaged: take it from a copy";
     case -ENODEV:

@@ -32,6 +32,11 @@ int relay_key_from_pkcs8(const struct pkcs8_priv_key_info_st *info, RelayKey **r
 int relay_key_token_open(const char *uri, const Secret *pin, Buf *ret_uri, RelayKey **ret);
 int relay_key_token_make(const char *uri, const Secret *pin, unsigned bits, RelayKey **ret);
 
+/* Keys in a TPM: RSA-2048. Does the key's file begin as theirs do? What it has, appended to ret_text. */
+bool relay_key_is_tpm_text(const Buf *text);
+int relay_key_tpm_open(const Buf *text, const char *tcti, RelayKey **ret);
+int relay_key_tpm_make(const char *tcti, Buf *ret_text, RelayKey **ret);
+
 /* Reads a file that is for its owner, us or root, alone; errors as relay_key_load has them. */
 int relay_key_read_private(const char *path, Buf *ret);
 /* The same, of which the line ends are left out; HMSG_ERROR_INVALID_ARGS: nothing is in it. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
@@ -56,14 +57,20 @@ int relay_key_open(const KeyFiles *f, const char **ret_file, RelayKey **ret)
         return r;
     if (take_uri(&text))
         return open_token(f, buf_text(&text), ret_file, ret);
+    if (relay_key_is_tpm_text(&text))
+        return relay_key_tpm_open(&text, f->tcti, ret);
     return relay_key_load(f->key, f->passphrase, ret_file, ret);
 }
 
-bool relay_key_is_in_token(const KeyFiles *f)
+KeyPlace relay_key_place(const KeyFiles *f)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(KEY_FILE_SIZE_MAX);
 
-    return relay_key_read_private(f->key, &text) == 0 && take_uri(&text);
+    if (relay_key_read_private(f->key, &text) != 0)
+        return KEY_IN_FILE;
+    if (take_uri(&text))
+        return KEY_IN_TOKEN;
+    return relay_key_is_tpm_text(&text) ? KEY_IN_TPM : KEY_IN_FILE;
 }
 
 static int write_uri(const char *path, const Buf *uri)
@@ -93,6 +100,24 @@ static int make_in_token(const KeyFiles *f, const char *uri, const char *path, u
     return r == 0 ? relay_key_token_make(buf_text(&next), pin, bits, ret) : r;
 }
 
+static int make_in_tpm(const KeyFiles *f, const char *path, RelayKey **ret)
+{
+    _cleanup_(relay_key_freep) RelayKey *k = NULL;
+    _cleanup_(buf_done) Buf text = BUF_MAX(KEY_FILE_SIZE_MAX);
+    int r = access(path, F_OK) == 0 ? -EEXIST : relay_key_tpm_make(f->tcti, &text, &k);
+
+    if (r == 0)
+        r = file_write_atomic(AT_FDCWD, path, text.data, text.size, 0600, true);
+    if (r == 0)
+        *ret = TAKE_PTR(k);
+    return r;
+}
+
+int relay_key_init_tpm(const KeyFiles *f, RelayKey **ret)
+{
+    return make_in_tpm(f, f->key, ret);
+}
+
 int relay_key_make_beside(const KeyFiles *f, const char *path, unsigned bits, RelayKey **ret)
 {
     _cleanup_(relay_key_freep) RelayKey *k = NULL;
@@ -103,6 +128,8 @@ int relay_key_make_beside(const KeyFiles *f, const char *path, unsigned bits, Re
         return r;
     if (take_uri(&text))
         return make_in_token(f, buf_text(&text), path, bits, ret);
+    if (relay_key_is_tpm_text(&text))
+        return make_in_tpm(f, path, ret);
     r = relay_key_generate(bits, &k);
     if (r == 0)
         r = relay_key_save_under(k, path, f->passphrase);

@@ -14,19 +14,27 @@
 typedef struct RelayKey RelayKey;
 
 /* Where the key is: what the file key has tells who holds it. It is the key itself, encrypted, which
- * passphrase opens; or the pkcs11: URI (server/token.h) of one in a token, which pin opens. */
+ * passphrase opens; or the pkcs11: URI (server/token.h) of one in a token, which pin opens; or a pair of keys
+ * that the TPM alone can use, which tcti reaches (NULL: as libhmsg/tpm/runner.h has it). */
 typedef struct KeyFiles {
-    const char *key, *passphrase, *pin;
+    const char *key, *passphrase, *pin, *tcti;
 } KeyFiles;
 
-/* The key of any driver. Errors as relay_key_load and server/token.h have them; *ret_file (may be NULL): the
- * file that an error is about. */
+typedef enum KeyPlace {
+    KEY_IN_FILE, /* also when the file cannot be read */
+    KEY_IN_TOKEN,
+    KEY_IN_TPM,
+} KeyPlace;
+
+/* The key of any driver. Errors as relay_key_load, server/token.h and libhmsg/tpm/problem.h have them;
+ * *ret_file (may be NULL): the file that an error is about. */
 int relay_key_open(const KeyFiles *f, const char **ret_file, RelayKey **ret);
-/* Is it a token that holds it? Also when that cannot be read: then it is not. */
-bool relay_key_is_in_token(const KeyFiles *f);
+KeyPlace relay_key_place(const KeyFiles *f);
 /* Makes a new key where f->key has its own, and writes the file path that names it. One that stands there
- * already, but is not in the token, is made as it says. */
+ * already, but is not in the token, is made as it says. A TPM's has 2048 bits, whatever bits is. */
 int relay_key_make_beside(const KeyFiles *f, const char *path, unsigned bits, RelayKey **ret);
+/* Has the TPM make the key, RSA-2048, and writes f->key, mode 0600; -EEXIST when that is there. */
+int relay_key_init_tpm(const KeyFiles *f, RelayKey **ret);
 /* Takes the key that uri names in a token, or makes it when there is none, and writes f->key, mode 0600;
  * -EEXIST when that is there. */
 int relay_key_init_token(const KeyFiles *f, const char *uri, unsigned bits, RelayKey **ret);

@@ -16,7 +16,7 @@ _hmsg_relay() {
         mapfile -t COMPREPLY < <(compgen -A hostname -- "$current")
         return
         ;;
-    --listen | --uses | --days | --pin-fd)
+    --listen | --uses | --days | --pin-fd | --tcti)
         return
         ;;
     esac
@@ -34,7 +34,7 @@ _hmsg_relay() {
     fi
     if [[ $current == -* ]] && [ "$COMP_CWORD" -gt 1 ]; then
         case $command-$verb in
-        init-*) words='--host --listen --key --pin-fd' ;;
+        init-*) words='--host --listen --key --pin-fd --tcti' ;;
         key-show | store-check | client-* | invite-list) words='--config --json' ;;
         key-backup) words='--config --to' ;;
         key-rotate) words='--config --now' ;;

@@ -26,7 +26,7 @@ shift words
 (( CURRENT-- ))
 
 case $command in
-init) _arguments '--host[the part behind the @]:host:_hosts' '--listen[where it listens]:address:' '--key[the key in a PKCS#11 token]:pkcs11 URI:' '--pin-fd[descriptor with its PIN]:number:' '1:folder:_directories' ;;
+init) _arguments '--host[the part behind the @]:host:_hosts' '--listen[where it listens]:address:' '--key[the key in a PKCS#11 token or the TPM]:pkcs11 URI or tpm2:(tpm2)' '--pin-fd[descriptor with its PIN]:number:' '--tcti[how the TPM is reached]:TCTI:' '1:folder:_directories' ;;
 serve) _arguments $config ;;
 config) _arguments $config '1:verb:(check)' ;;
 key)

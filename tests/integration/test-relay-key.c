@@ -9,6 +9,7 @@
 
 #include "tests/integration/mail.h"
 #include "tests/lib/softhsm.h"
+#include "tests/lib/swtpm.h"
 
 #define KILLS 8
 #define UNTRUSTED 8
@@ -236,17 +237,39 @@ static void test_by_hand(MailPair *p, gconstpointer data)
     g_assert_cmpstr(text, ==, "At the new one");
 }
 
-/* The key is in a token: all goes on as it does with a file, through a change as well. */
+/* A new relay in the place of the first, with a key that a device holds: all goes on as it does with one in a
+ * file, through a change as well. what: more words of init. */
+static void with_device(MailPair *p, const char *const *what, const char *input, const char *setting)
+{
+    g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, "without"),
+                    *config = relay_file(p, "relay.conf"), *settings = NULL, *all = NULL,
+                    *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *const argv[] = {relay,   "init",  "--host", "127.0.0.1", folder,
+                                what[0], what[1], what[2],  what[3],     NULL};
+
+    scene_relay_stop(p->scene);
+    g_assert_true(g_file_get_contents(config, &settings, NULL, NULL));
+    g_assert_cmpint(g_rename(folder, kept), ==, 0);
+    g_assert_cmpint(test_run(argv, NULL, input, NULL, NULL), ==, 0);
+    all = g_strconcat(settings, setting, NULL);
+    g_assert_true(g_file_set_contents(config, all, -1, NULL));
+    scene_relay_start_rekeyed(p->scene);
+    trust_anew(p);
+    g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
+    g_free(mail_send(p->alice, bob, "Out of a device"));
+    TEST_AWAIT(mail_has(p->bob, "Out of a device"));
+    change_key(p);
+    g_free(mail_send(p->alice, bob, "And of the next key"));
+    TEST_AWAIT(mail_has(p->bob, "And of the next key"));
+    scene_relay_stop(p->scene);
+}
+
 static void test_token(MailPair *p, gconstpointer data)
 {
     static const char *const tokens[] = {"relay", NULL};
-    g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, "without"),
-                    *hsm = scene_path(p->scene, "hsm"), *config = relay_file(p, "relay.conf"),
-                    *settings = NULL, *pin = relay_file(p, "identity.pin"),
-                    *uri = test_softhsm_uri("token=relay"),
-                    *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
-    const char *const argv[] = {relay, "init",     "--host", "127.0.0.1", "--key",
-                                uri,   "--pin-fd", "0",      folder,      NULL};
+    g_autofree char *hsm = scene_path(p->scene, "hsm"), *pin = relay_file(p, "identity.pin"),
+                    *uri = test_softhsm_uri("token=relay");
+    const char *const what[] = {"--key", uri, "--pin-fd", "0"};
 
     if (!test_softhsm_available()) {
         g_test_skip("SoftHSM 2 is not installed");
@@ -254,23 +277,19 @@ static void test_token(MailPair *p, gconstpointer data)
     }
     g_assert_cmpint(g_mkdir(hsm, 0700), ==, 0);
     test_softhsm_set_up(hsm, tokens);
-    scene_relay_stop(p->scene);
-    g_assert_true(g_file_get_contents(config, &settings, NULL, NULL));
-    g_assert_cmpint(g_rename(folder, kept), ==, 0);
-    g_assert_cmpint(test_run(argv, NULL, TEST_SOFTHSM_PIN, NULL, NULL), ==, 0);
-    g_assert_true(g_file_set_contents(config, settings, -1, NULL));
-    scene_relay_start_rekeyed(p->scene);
-    trust_anew(p);
-    g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
-    g_free(mail_send(p->alice, bob, "Out of a token"));
-    TEST_AWAIT(mail_has(p->bob, "Out of a token"));
-    change_key(p);
-    g_free(mail_send(p->alice, bob, "And of the next key"));
-    TEST_AWAIT(mail_has(p->bob, "And of the next key"));
+    with_device(p, what, TEST_SOFTHSM_PIN, "");
     /* without the PIN it does not open */
-    scene_relay_stop(p->scene);
     g_assert_true(g_file_set_contents_full(pin, "000000", -1, 0, 0600, NULL));
     g_free(administer(p, 1, "key", "show", NULL));
+}
+
+static void test_tpm(MailPair *p, gconstpointer data)
+{
+    g_autoptr(TestSwtpm) tpm = test_swtpm_new(NULL);
+    const char *const what[] = {"--key", "tpm2", "--tcti", test_swtpm_tcti(tpm)};
+    g_autofree char *setting = g_strdup_printf("\n[identity]\ntcti = %s\n", test_swtpm_tcti(tpm));
+
+    with_device(p, what, NULL, setting);
 }
 
 static void copy_folder(const char *from, const char *to)
@@ -376,8 +395,8 @@ int main(int argc, char **argv)
     } tests[] = {
         {"/relay-key/announced", test_announced}, {"/relay-key/missed", test_missed},
         {"/relay-key/thief", test_thief},         {"/relay-key/by-hand", test_by_hand},
-        {"/relay-key/token", test_token},         {"/relay-key/restored", test_restored},
-        {"/relay-key/killed", test_killed},
+        {"/relay-key/token", test_token},         {"/relay-key/tpm", test_tpm},
+        {"/relay-key/restored", test_restored},   {"/relay-key/killed", test_killed},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -19,7 +19,7 @@ LAYERS = {
     'libhmsg/client': ('libhmsg/base',),
     'agent/courier': ('libhmsg/base', 'libhmsg/sandbox', 'libhmsg/wire'),
     'agent': ('libhmsg/base', 'libhmsg/sandbox', 'libhmsg/wire', 'libhmsg/db', 'libhmsg/tpm'),
-    'server': ('libhmsg/base', 'libhmsg/sandbox', 'libhmsg/wire', 'libhmsg/db'),
+    'server': ('libhmsg/base', 'libhmsg/sandbox', 'libhmsg/wire', 'libhmsg/db', 'libhmsg/tpm'),
     'cli': ('libhmsg/base', 'libhmsg/client'),
 }
 # Header of another project: the layers that use it.

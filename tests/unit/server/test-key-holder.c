@@ -17,6 +17,7 @@
 #include "server/key-holder.h"
 #include "tests/lib/process.h"
 #include "tests/lib/softhsm.h"
+#include "tests/lib/swtpm.h"
 
 #define NOW 1800000000
 #define BITS 2048
@@ -33,7 +34,7 @@ static void set_up(Fixture *f, gconstpointer data)
     f->key = g_build_filename(f->folder, "key", NULL);
     f->passphrase = g_build_filename(f->folder, "passphrase", NULL);
     f->pin = g_build_filename(f->folder, "pin", NULL);
-    f->files = (KeyFiles){f->key, f->passphrase, f->pin};
+    f->files = (KeyFiles){f->key, f->passphrase, f->pin, NULL};
     g_assert_cmpint(relay_key_generate(BITS, &f->made), ==, 0);
     g_assert_cmpint(relay_key_save(f->made, f->key, f->passphrase), ==, 0);
 }
@@ -235,6 +236,26 @@ static void test_token(Fixture *f, gconstpointer data)
     expect_works(k, made);
 }
 
+/* In its sandbox. */
+static void test_tpm(Fixture *f, gconstpointer data)
+{
+    _cleanup_(key_holder_freep) KeyHolder *h = NULL;
+    _cleanup_(relay_key_freep) RelayKey *k = NULL, *made = NULL;
+
+    if (!test_swtpm_available()) {
+        g_test_skip("swtpm is not installed");
+        return;
+    }
+    g_autoptr(TestSwtpm) tpm = test_swtpm_new(NULL);
+    g_assert_cmpint(g_unlink(f->key), ==, 0);
+    f->files.tcti = test_swtpm_tcti(tpm);
+    g_assert_cmpint(relay_key_init_tpm(&f->files, &made), ==, 0);
+    made = relay_key_free(made);
+    g_assert_cmpint(key_holder_start(&f->files, &h), ==, 0);
+    g_assert_cmpint(key_holder_open(h, NULL, &k), ==, 0);
+    expect_works(k, k);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -243,7 +264,7 @@ int main(int argc, char **argv)
     } tests[] = {{"/server/key-holder/held", test_held},   {"/server/key-holder/not-opened", test_not_opened},
                  {"/server/key-holder/apart", test_apart}, {"/server/key-holder/killed", test_killed},
                  {"/server/key-holder/ends", test_ends},   {"/server/key-holder/hostile", test_hostile},
-                 {"/server/key-holder/token", test_token}};
+                 {"/server/key-holder/token", test_token}, {"/server/key-holder/tpm", test_tpm}};
 
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)

@@ -47,7 +47,7 @@ static void tear_down(Files *f, gconstpointer data)
 
 static RelayKey *make_next(Files *f, RelayKey *k, int64_t now, NextKey *ret)
 {
-    const KeyFiles files = {f->key, f->passphrase, NULL};
+    const KeyFiles files = {f->key, f->passphrase, NULL, NULL};
     RelayKey *next = NULL;
 
     g_assert_cmpint(relay_key_make_next(k, &files, BITS, now, &next, ret), ==, 0);

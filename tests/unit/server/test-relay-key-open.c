@@ -13,6 +13,7 @@
 #include "server/relay-key-next.h"
 #include "tests/lib/process.h"
 #include "tests/lib/softhsm.h"
+#include "tests/lib/swtpm.h"
 
 #define NOW 1800000000
 #define BITS 2048
@@ -32,13 +33,14 @@ static void set_up(Fixture *f, gconstpointer data)
     static const char *const tokens[] = {"relay", NULL};
 
     f->folder = test_folder_new();
-    test_softhsm_set_up(f->folder, tokens);
+    if (test_softhsm_available())
+        test_softhsm_set_up(f->folder, tokens);
     f->uri = test_softhsm_uri("token=relay;object=mine");
     f->key = g_build_filename(f->folder, "key", NULL);
     f->next = g_build_filename(f->folder, "key.next", NULL);
     f->passphrase = g_build_filename(f->folder, "passphrase", NULL);
     f->pin = g_build_filename(f->folder, "pin", NULL);
-    f->files = (KeyFiles){f->key, f->passphrase, f->pin};
+    f->files = (KeyFiles){f->key, f->passphrase, f->pin, NULL};
     write_private(f->pin, TEST_SOFTHSM_PIN "\n");
 }
 
@@ -92,7 +94,7 @@ static void test_token(Fixture *f, gconstpointer data)
     GStatBuf st;
 
     expect_works(made);
-    g_assert_true(relay_key_is_in_token(&f->files));
+    g_assert_cmpint(relay_key_place(&f->files), ==, KEY_IN_TOKEN);
     g_assert_cmpint(g_stat(f->key, &st), ==, 0);
     g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
     found = open_key(f);
@@ -112,7 +114,7 @@ static void test_file(Fixture *f, gconstpointer data)
 
     g_assert_cmpint(relay_key_generate(BITS, &k), ==, 0);
     g_assert_cmpint(relay_key_save(k, f->key, f->passphrase), ==, 0);
-    g_assert_false(relay_key_is_in_token(&f->files));
+    g_assert_cmpint(relay_key_place(&f->files), ==, KEY_IN_FILE);
     got = open_key(f);
     g_assert_cmpmem(relay_key_pin(got), PIN_SIZE, relay_key_pin(k), PIN_SIZE);
     g_assert_cmpint(relay_key_make_beside(&f->files, f->next, BITS, &next), ==, 0);
@@ -205,23 +207,158 @@ static void test_changed(Fixture *f, gconstpointer data)
     expect_works(now);
 }
 
+static RelayKey *init_tpm(Fixture *f, const TestSwtpm *tpm)
+{
+    RelayKey *k = NULL;
+
+    f->files.tcti = test_swtpm_tcti(tpm);
+    g_assert_cmpint(relay_key_init_tpm(&f->files, &k), ==, 0);
+    return k;
+}
+
+static char *read_key(const Fixture *f)
+{
+    char *text = NULL;
+
+    g_assert_true(g_file_get_contents(f->key, &text, NULL, NULL));
+    return text;
+}
+
+static void test_tpm(Fixture *f, gconstpointer data)
+{
+    g_autoptr(TestSwtpm) tpm = test_swtpm_new(f->folder);
+    _cleanup_(relay_key_freep) RelayKey *made = init_tpm(f, tpm), *again = NULL;
+    g_autofree char *pin = g_base64_encode(relay_key_pin(made), PIN_SIZE);
+    GStatBuf st;
+
+    g_assert_cmpuint(rsa_key_bits(relay_key_public(made)), ==, 2048);
+    expect_works(made);
+    made = relay_key_free(made); /* one connection at a time */
+    g_assert_cmpint(relay_key_place(&f->files), ==, KEY_IN_TPM);
+    g_assert_cmpint(g_stat(f->key, &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+    g_assert_cmpint(relay_key_init_tpm(&f->files, &again), ==, -EEXIST);
+    made = open_key(f);
+    expect_works(made);
+    g_autofree char *same = g_base64_encode(relay_key_pin(made), PIN_SIZE);
+    g_assert_cmpstr(same, ==, pin);
+    made = relay_key_free(made);
+    /* the machine was off */
+    test_swtpm_stop(tpm);
+    test_swtpm_start(tpm);
+    made = open_key(f);
+    expect_works(made);
+    g_assert_cmpint(relay_key_save(made, f->next, f->passphrase), ==, -EOPNOTSUPP);
+}
+
+/* Another TPM, or one that was cleared, is never taken for the relay's; nor is there a new key by itself. */
+static void test_other_tpm(Fixture *f, gconstpointer data)
+{
+    g_autoptr(TestSwtpm) tpm = test_swtpm_new(f->folder);
+    g_autoptr(TestSwtpm) other = test_swtpm_new(NULL);
+    RelayKey *k = init_tpm(f, tpm);
+    g_autofree char *text = read_key(f), *after = NULL;
+    _cleanup_(secret_freep) Secret *secret = NULL, *got = NULL;
+    _cleanup_(buf_done) Buf wrapped = BUF_MAX(1024);
+
+    g_assert_cmpint(secret_new_random(32, &secret), ==, 0);
+    g_assert_cmpint(relay_key_wrap(k, secret, &wrapped), ==, 0);
+    k = relay_key_free(k);
+    f->files.tcti = test_swtpm_tcti(other);
+    k = open_key(f); /* reads the file only */
+    g_assert_cmpint(relay_key_renew(k, NOW), ==, HMSG_ERROR_TPM_UNAVAILABLE);
+    g_assert_cmpint(relay_key_unwrap(k, wrapped.data, wrapped.size, &got), ==, HMSG_ERROR_TPM_UNAVAILABLE);
+    g_assert_null(got);
+    k = relay_key_free(k);
+    after = read_key(f);
+    g_assert_cmpstr(after, ==, text);
+    f->files.tcti = "swtpm:path=/nonexistent";
+    k = open_key(f);
+    g_assert_cmpint(relay_key_renew(k, NOW), ==, HMSG_ERROR_TPM_UNAVAILABLE);
+    (void)relay_key_free(k);
+}
+
+static void test_tpm_file(Fixture *f, gconstpointer data)
+{
+    g_autoptr(TestSwtpm) tpm = test_swtpm_new(f->folder);
+    RelayKey *k = init_tpm(f, tpm), *got = NULL;
+    g_autofree char *text = read_key(f), *swapped = NULL, *once = NULL;
+    char *sign = strstr(text, "-----BEGIN"), *decrypt = strstr(sign + 1, "-----BEGIN");
+    g_autofree char *first = g_strndup(text, (gsize)(sign - text)),
+                    *a = g_strndup(sign, (gsize)(decrypt - sign));
+
+    swapped = g_strconcat(first, decrypt, a, NULL);
+    once = g_strconcat(first, a, NULL);
+    const char *const bad[] = {"hmsg relay TPM 2.0 ", "hmsg relay TPM 2.0 AAAA\n", first, once, swapped};
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        write_private(f->key, bad[i]);
+        g_assert_cmpint(relay_key_open(&f->files, NULL, &got), ==, HMSG_ERROR_BAD_PACKAGE);
+    }
+    for (size_t n = strlen(text) - 2; n > 97 + 20; n -= 97) {
+        g_autofree char *cut = g_strndup(text, n);
+
+        write_private(f->key, cut);
+        g_assert_cmpint(relay_key_open(&f->files, NULL, &got), ==, HMSG_ERROR_BAD_PACKAGE);
+    }
+    g_assert_null(got);
+    write_private(f->key, text);
+    k = relay_key_free(k);
+    k = open_key(f);
+    expect_works(k);
+    (void)relay_key_free(k);
+}
+
+/* With a TPM of one connection: the next key is made while the one of now is closed. */
+static void test_tpm_changed(Fixture *f, gconstpointer data)
+{
+    g_autoptr(TestSwtpm) tpm = test_swtpm_new(f->folder);
+    _cleanup_(relay_key_freep) RelayKey *k = init_tpm(f, tpm), *next = NULL;
+    KeyFiles beside = f->files;
+
+    k = relay_key_free(k);
+    g_assert_cmpint(relay_key_make_beside(&f->files, f->next, 3072, &next), ==, 0);
+    expect_works(next);
+    g_assert_cmpint(relay_key_make_beside(&f->files, f->next, 3072, &k), ==, -EEXIST);
+    g_assert_cmpint(relay_key_switch(f->key), ==, 0);
+    beside.key = f->next;
+    g_assert_cmpint(relay_key_open(&beside, NULL, &k), ==, -ENOENT);
+    uint8_t pin[PIN_SIZE];
+    memcpy(pin, relay_key_pin(next), PIN_SIZE);
+    next = relay_key_free(next);
+    k = open_key(f);
+    g_assert_cmpmem(relay_key_pin(k), PIN_SIZE, pin, PIN_SIZE);
+    expect_works(k);
+}
+
+static bool test_always(void)
+{
+    return true;
+}
+
+static void test_skipped(Fixture *f, gconstpointer data)
+{
+    g_test_skip("SoftHSM 2 or swtpm is not installed");
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *path;
         void (*test)(Fixture *, gconstpointer);
-    } tests[] = {{"/server/relay-key-open/token", test_token},
-                 {"/server/relay-key-open/file", test_file},
-                 {"/server/relay-key-open/not-copied", test_not_copied},
-                 {"/server/relay-key-open/refused", test_refused},
-                 {"/server/relay-key-open/changed", test_changed}};
+        bool (*possible)(void);
+    } tests[] = {{"/server/relay-key-open/file", test_file, test_always},
+                 {"/server/relay-key-open/token", test_token, test_softhsm_available},
+                 {"/server/relay-key-open/not-copied", test_not_copied, test_softhsm_available},
+                 {"/server/relay-key-open/refused", test_refused, test_softhsm_available},
+                 {"/server/relay-key-open/changed", test_changed, test_softhsm_available},
+                 {"/server/relay-key-open/tpm", test_tpm, test_swtpm_available},
+                 {"/server/relay-key-open/other-tpm", test_other_tpm, test_swtpm_available},
+                 {"/server/relay-key-open/tpm-file", test_tpm_file, test_swtpm_available},
+                 {"/server/relay-key-open/tpm-changed", test_tpm_changed, test_swtpm_available}};
 
     g_test_init(&argc, &argv, NULL);
-    if (!test_softhsm_available()) {
-        g_print("1..0 # SKIP SoftHSM 2 is not installed\n");
-        return 0;
-    }
     for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
-        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].test, tear_down);
+        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].possible() ? tests[i].test : test_skipped,
+                   tear_down);
     return g_test_run();
 }
