@@ -5,6 +5,7 @@
 #include <glib.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -36,6 +37,24 @@ typedef struct Item {
     unsigned number;
     bool worked;
 } Item;
+
+/* lint: global: what the wrapped function sees */
+static _Atomic unsigned threads_left = LANES_MAX;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                          void *userdata);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                          void *userdata);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                          void *userdata)
+{
+    if (atomic_load(&threads_left) == 0)
+        return EAGAIN;
+    if (atomic_load(&threads_left) < LANES_MAX)
+        atomic_fetch_sub(&threads_left, 1);
+    return __real_pthread_create(thread, attributes, start, userdata);
+}
 
 /* One thread at a time. */
 static void enter(Scene *s, Stage stage)
@@ -197,6 +216,21 @@ static void test_wake(void)
     }
 }
 
+/* Without a second thread, or a third, the work is done by those that there are. */
+static void test_no_threads(void)
+{
+    for (unsigned n = 1; n <= LANES_MAX; n++) {
+        Scene s = {.n = BLOCKS, .wait_for = n};
+
+        atomic_store(&threads_left, n - 1);
+        g_assert_cmpint(run(&s, LANES_MAX), ==, 0);
+        atomic_store(&threads_left, LANES_MAX);
+        g_assert_cmpuint(s.given, ==, BLOCKS);
+        for (unsigned i = 0; i < LANES_MAX; i++)
+            g_assert_true((s.of_lane[i] > 0) == (i < n));
+    }
+}
+
 static void test_bounds(void)
 {
     Scene s = {.n = 1, .together = true};
@@ -213,6 +247,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lanes/at-once", test_at_once);
     g_test_add_func("/lanes/errors", test_errors);
     g_test_add_func("/lanes/wake", test_wake);
+    g_test_add_func("/lanes/no-threads", test_no_threads);
     g_test_add_func("/lanes/bounds", test_bounds);
     return g_test_run();
 }
