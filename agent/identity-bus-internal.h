@@ -14,7 +14,8 @@ typedef struct IdentityCall {
     Request *request;
     IdentityWork *work;
     UnlockWait *wait;
-    bool force; /* of Unlock and SetPin */
+    bool force;             /* of Unlock and SetPin */
+    IdentityToSign to_sign; /* of ToApprove */
 } IdentityCall;
 
 int identity_call_new(Manager *m, sd_bus_message *message, IdentityCall **ret);
@@ -45,6 +46,8 @@ int identity_policy_options_read(const PolicyOptions *o, PolicySecrets *ret, sd_
 int identity_policy_key_read(int key, int password, PolicySecrets *ret, sd_bus_error *error);
 void identity_policy_secrets_done(PolicySecrets *s);
 int identity_method_approve(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int identity_method_to_approve(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int identity_method_approve_signed(sd_bus_message *message, void *userdata, sd_bus_error *error);
 #define IDENTITY_PCRS_SIZE 72u
 void identity_pcrs_text(uint32_t mask, char ret[static IDENTITY_PCRS_SIZE]);
 

@@ -59,11 +59,20 @@ typedef struct IdentitySource {
     TpmPrivateKey decrypt, sign; /* sign.prime NULL: none */
 } IdentitySource;
 
-/* PCRs that are to be approved. */
+/* PCRs that are to be approved: for keys that are being made, or those that are there. */
+typedef enum MeasureFor {
+    MEASURE_CREATE,
+    MEASURE_APPROVE,
+    MEASURE_TO_SIGN, /* says what to sign elsewhere */
+    MEASURE_SIGNED,  /* has been signed elsewhere */
+} MeasureFor;
 typedef struct IdentityMeasure {
+    MeasureFor what;
     Secret *key, *password;
     uint32_t mask;
-    bool approve; /* for the keys that are there */
+    IdentityPcrs predicted;          /* take the place of those that are read */
+    IdentityToSign *ret;             /* to_sign */
+    uint8_t signature[TPM_RSA_SIZE]; /* signed */
 } IdentityMeasure;
 
 struct IdentityWork {

@@ -107,10 +107,27 @@ typedef struct IdentityPolicyKey {
  * key has approved, which it does now. INVALID_ARGS: mask. */
 int identity_create_measured(Identity *i, const IdentityPolicyKey *key, uint32_t mask, const Secret *pin,
                              identity_done_t done, void *userdata, IdentityWork **ret);
-/* Approves the PCRs as they are now, besides what was approved before; the newest 8 count. INVALID_ARGS: the
- * keys are bound to none. Later: DENIED: another policy key; INVALID_ARGS, LOCKED: as identity_import. */
-int identity_approve(Identity *i, const IdentityPolicyKey *key, identity_done_t done, void *userdata,
-                     IdentityWork **ret);
+/* Values of the PCRs of mask, the lowest first. */
+typedef struct IdentityPcrs {
+    uint32_t mask;
+    TpmPcrValues values;
+} IdentityPcrs;
+/* Approves the PCRs as they are now, but those that are predicted (NULL: none) as they will be, besides what
+ * was approved before; the newest 8 count. INVALID_ARGS: the keys are bound to none, or not to one that is
+ * predicted. Later: DENIED: another policy key; INVALID_ARGS, LOCKED: as identity_import. */
+int identity_approve(Identity *i, const IdentityPolicyKey *key, const IdentityPcrs *predicted,
+                     identity_done_t done, void *userdata, IdentityWork **ret);
+/* The same in two steps, for a policy key on another machine: the message that it must sign, PS256 with a
+ * salt of 32 bytes; and its signature. *ret_later is filled when done is called with 0. */
+typedef struct IdentityToSign {
+    IdentityPcrs pcrs; /* of all that the keys are bound to */
+    uint8_t message[SHA256_SIZE];
+} IdentityToSign;
+int identity_to_approve(Identity *i, const IdentityPcrs *predicted, IdentityToSign *ret_later,
+                        identity_done_t done, void *userdata, IdentityWork **ret);
+/* Later: DENIED: it is not by the policy key, or of other values. INVALID_ARGS: n. */
+int identity_approve_signed(Identity *i, const IdentityPcrs *predicted, const void *signature, size_t n,
+                            identity_done_t done, void *userdata, IdentityWork **ret);
 /* What the keys are bound to; 0: none. */
 uint32_t identity_pcrs(const Identity *i);
 

@@ -13,7 +13,7 @@ _hmsgctl() {
     COMPREPLY=()
 
     case $before in
-    -o | --output | --key)
+    -o | --output | --key | --signature)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -43,7 +43,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --range | --fingerprint | --invite-fd | --name | --pin-fd | --new-pin-fd | --password-fd | --pcrs |
+    --subject | --expires | --range | --fingerprint | --invite-fd | --name | --pin-fd | --new-pin-fd | --password-fd | --pcrs | --values |
         --grace)
         return
         ;;
@@ -67,7 +67,7 @@ _hmsgctl() {
     case $command-$current in
     identity-*)
         [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection --pcrs --policy-key --password-fd --recovery-key --recovery-sign-key'
-        [ "$verb" = approve ] && words+=' --password-fd'
+        [ "$verb" = approve ] && words+=' --password-fd --values --to-sign --signature --output'
         [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation'
         [ "$verb" = rotate ] && words+=' --grace --generation --recovery-key --recovery-sign-key --no-recovery'
         [ "$verb" = recover ] && words+=' --trust-relay --recovery-key --recovery-sign-key'

@@ -31,6 +31,7 @@ static const uint8_t spki_head[] = {0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x
                                     0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00, 0x03, 0x82, 0x01,
                                     0x0f, 0x00, 0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00};
 static const uint8_t spki_tail[] = {0x02, 0x03, 0x01, 0x00, 0x01};
+_Static_assert(sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail) == TPM_SPKI_SIZE, "all of it");
 
 struct TpmKeyFile {
     atomic_uint references;
@@ -39,7 +40,7 @@ struct TpmKeyFile {
     TpmKeyPolicy policy;
     size_t public_size, private_size;
     uint8_t name[TPM_NAME_SIZE];
-    uint8_t spki[sizeof(spki_head) + TPM_RSA_SIZE + sizeof(spki_tail)];
+    uint8_t spki[TPM_SPKI_SIZE];
     uint8_t public[sizeof(TPM2B_PUBLIC)];
     uint8_t private[sizeof(TPM2B_PRIVATE) > SOFTWARE_SIZE_MAX ? sizeof(TPM2B_PRIVATE) : SOFTWARE_SIZE_MAX];
 };
@@ -57,11 +58,16 @@ TpmKeyFile *tpm_keyfile_free(TpmKeyFile *k)
     return NULL;
 }
 
+void tpm_spki_from_modulus(const uint8_t modulus[static TPM_RSA_SIZE], uint8_t ret[static TPM_SPKI_SIZE])
+{
+    memcpy(ret, spki_head, sizeof(spki_head));
+    memcpy(ret + sizeof(spki_head), modulus, TPM_RSA_SIZE);
+    memcpy(ret + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail));
+}
+
 static void set_spki(TpmKeyFile *k, const uint8_t *modulus)
 {
-    memcpy(k->spki, spki_head, sizeof(spki_head));
-    memcpy(k->spki + sizeof(spki_head), modulus, TPM_RSA_SIZE);
-    memcpy(k->spki + sizeof(spki_head) + TPM_RSA_SIZE, spki_tail, sizeof(spki_tail));
+    tpm_spki_from_modulus(modulus, k->spki);
 }
 
 static int set_name(TpmKeyFile *k)

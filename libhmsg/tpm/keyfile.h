@@ -82,6 +82,8 @@ const uint8_t *tpm_keyfile_name(const TpmKeyFile *k);
 const uint8_t *tpm_keyfile_spki(const TpmKeyFile *k, size_t *ret_size);
 /* The modulus in such a thing; -EBADMSG: it is another one. */
 int tpm_modulus_from_spki(const void *spki, size_t n, uint8_t ret[static TPM_RSA_SIZE]);
+#define TPM_SPKI_SIZE 294u
+void tpm_spki_from_modulus(const uint8_t modulus[static TPM_RSA_SIZE], uint8_t ret[static TPM_SPKI_SIZE]);
 /* Marshalled TPM2B_PUBLIC and TPM2B_PRIVATE, owned by k. */
 const uint8_t *tpm_keyfile_public(const TpmKeyFile *k, size_t *ret_size);
 const uint8_t *tpm_keyfile_private(const TpmKeyFile *k, size_t *ret_size);

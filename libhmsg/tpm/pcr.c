@@ -69,10 +69,15 @@ int tpm_pcr_policy_digest(uint32_t mask, const TpmPcrValues *v, uint8_t ret[stat
     return r == 0 ? sha256(input.data, input.size, ret) : r;
 }
 
+int tpm_pcr_message(uint32_t mask, const TpmPcrValues *v, uint8_t ret[static 32])
+{
+    return tpm_pcr_mask_is_valid(mask) ? tpm_pcr_policy_digest(mask, v, ret) : -EINVAL;
+}
+
 int tpm_pcr_to_sign(uint32_t mask, const TpmPcrValues *v, uint8_t ret[static 32])
 {
     uint8_t policy[TPM_DIGEST_SIZE];
-    int r = tpm_pcr_mask_is_valid(mask) ? tpm_pcr_policy_digest(mask, v, policy) : -EINVAL;
+    int r = tpm_pcr_message(mask, v, policy);
 
     return r == 0 ? sha256(policy, sizeof(policy), ret) : r; /* the policyRef behind it is empty */
 }

@@ -35,6 +35,9 @@ bool tpm_pcr_mask_is_valid(uint32_t mask);
 unsigned tpm_pcr_count(uint32_t mask);
 /* What the policy key signs: the digest itself, with no hash over it any more. */
 int tpm_pcr_to_sign(uint32_t mask, const TpmPcrValues *v, uint8_t ret[static 32]);
+/* The same before the last hash: the message whose PS256 signature is that approval, for who signs elsewhere.
+ */
+int tpm_pcr_message(uint32_t mask, const TpmPcrValues *v, uint8_t ret[static 32]);
 /* The Name of the policy key, for TpmKeyPolicy. */
 int tpm_pcr_signer(const uint8_t modulus[static TPM_RSA_SIZE], uint8_t ret[static TPM_NAME_SIZE]);
 /* "PCR 4, 7": those that differ. ret_size: TPM_PCR_TEXT_SIZE. */

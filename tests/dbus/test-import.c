@@ -16,18 +16,10 @@
 #define KILLS 6u
 #define KILL_STEP 25000u /* µs; an import takes about a tenth of a second with a TPM in software */
 
-static char *public_pem(EVP_PKEY *key)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-
-    g_assert_true(PEM_write_bio_PUBKEY(bio, key) == 1);
-    return test_bio_text(bio);
-}
-
 /* "text", unsigned, encrypted to a key that nobody here has yet. */
 static GByteArray *package_to(TestAgent *a, EVP_PKEY *key)
 {
-    g_autofree char *pem = public_pem(key);
+    g_autofree char *pem = test_public_pem(key);
     GVariant *keys[] = {cipher_bytes(pem, strlen(pem))};
     GVariantDict options;
 
@@ -124,7 +116,7 @@ static void expect_fact(TestAgent *a, const char *key, const char *expected)
 
 static void expect_key(TestAgent *a, EVP_PKEY *key)
 {
-    g_autofree char *pem = public_pem(key);
+    g_autofree char *pem = test_public_pem(key);
     g_autoptr(GByteArray) got = cipher_public_key(a);
 
     g_assert_cmpmem(got->data, got->len, pem, strlen(pem));

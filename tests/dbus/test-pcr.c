@@ -60,6 +60,16 @@ static char *create(TestAgent *a, const char *pcrs, const char *key, const char 
     return call(a, "Create", g_variant_new("(@a{sv})", g_variant_dict_end(&options)), fds, NULL);
 }
 
+static char *approve_values(TestAgent *a, const char *key, const char *values)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+
+    add_fd(fds, key);
+    return call(a, "Approve",
+                g_variant_new("(h@a{sv})", 0, agent_option("values", g_variant_new_string(values))), fds,
+                NULL);
+}
+
 static char *approve(TestAgent *a, const char *key, const char *password, char **ret_why)
 {
     g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
@@ -82,6 +92,7 @@ static char *decrypt(TestAgent *a, const GByteArray *p, char **ret_why)
     GVariantDict options;
 
     g_variant_dict_init(&options, NULL);
+    g_variant_dict_insert(&options, "allow_unknown", "b", TRUE);
     g_autoptr(GVariant) reply =
         cipher_call(a, "Decrypt",
                     g_variant_new("(@ay@a{sv})", cipher_bytes(p->data, p->len), g_variant_dict_end(&options)),
@@ -91,6 +102,22 @@ static char *decrypt(TestAgent *a, const GByteArray *p, char **ret_why)
     if (ret_why)
         *ret_why = g_strdup(why);
     return name;
+}
+
+/* By keys that cannot sign yet. */
+static GByteArray *unsigned_package(TestAgent *a)
+{
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    g_variant_dict_insert(&options, "sign", "b", FALSE);
+    g_autoptr(GVariant) reply = cipher_call(
+        a, "Encrypt",
+        g_variant_new("(as@ay@a{sv})", NULL, cipher_bytes("text", 4), cipher_to_self(a, &options)), NULL,
+        NULL, NULL);
+    g_autoptr(GVariant) packages = g_variant_get_child_value(reply, 0);
+    g_autoptr(GVariant) package = g_variant_get_child_value(packages, 0);
+    return cipher_array(package);
 }
 
 static void expect_refused(TestAgent *a, const GByteArray *p, const char *why)
@@ -153,6 +180,159 @@ static void test_approve(TestAgent *a, gconstpointer data)
     agent_stop(a);
     EVP_PKEY_free(key);
     EVP_PKEY_free(other);
+}
+
+/* What the policy key on another machine has to sign; *ret_values to be freed. */
+static GBytes *to_approve(TestAgent *a, const char *values, char **ret_values)
+{
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    if (values)
+        g_variant_dict_insert(&options, "values", "s", values);
+    g_autoptr(GVariant) reply =
+        g_dbus_connection_call_sync(a->client, AGENT_NAME, AGENT_PATH, IDENTITY, "ToApprove",
+                                    g_variant_new("(@a{sv})", g_variant_dict_end(&options)), NULL,
+                                    G_DBUS_CALL_FLAGS_NONE, TEST_AWAIT_SECONDS * 1000, NULL, NULL);
+    g_assert_nonnull(reply);
+    g_autoptr(GVariant) message = g_variant_get_child_value(reply, 0);
+    g_autoptr(GVariant) info = g_variant_get_child_value(reply, 1);
+    g_assert_true(g_variant_lookup(info, "values", "s", ret_values));
+    return g_variant_get_data_as_bytes(message);
+}
+
+/* As the man page says it: by openssl(1). To be freed. */
+static GBytes *sign_elsewhere(TestAgent *a, const char *pem, GBytes *message, const char *salt)
+{
+    g_autofree char *key = g_build_filename(a->folder, "policy.pem", NULL);
+    g_autofree char *file = g_build_filename(a->folder, "to-sign", NULL);
+    g_autofree char *signature = g_build_filename(a->folder, "signature", NULL);
+    g_autofree char *salt_option = g_strconcat("rsa_pss_saltlen:", salt, NULL), *err = NULL, *bytes = NULL;
+    const char *const words[] = {"openssl", "dgst",      "-sha256", "-sigopt", "rsa_padding_mode:pss",
+                                 "-sigopt", salt_option, "-sign",   key,       "-out",
+                                 signature, file,        NULL};
+    gsize size = 0;
+
+    g_assert_true(g_file_set_contents(key, pem, -1, NULL));
+    g_assert_true(
+        g_file_set_contents(file, g_bytes_get_data(message, NULL), (gssize)g_bytes_get_size(message), NULL));
+    if (test_run(words, NULL, NULL, NULL, &err) != 0)
+        g_error("openssl: %s", err);
+    g_assert_true(g_file_get_contents(signature, &bytes, &size, NULL));
+    return g_bytes_new(bytes, size);
+}
+
+static char *approve_signed(TestAgent *a, GBytes *signature, const char *values)
+{
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    if (values)
+        g_variant_dict_insert(&options, "values", "s", values);
+    g_autoptr(GVariant) bytes = g_variant_ref_sink(
+        cipher_bytes(g_bytes_get_data(signature, NULL), (guint)g_bytes_get_size(signature)));
+    return call(a, "ApproveSigned", g_variant_new("(@ay@a{sv})", bytes, g_variant_dict_end(&options)), NULL,
+                NULL);
+}
+
+/* What PCR 7 is after "x" was extended into value, in place. */
+static void extend(uint8_t value[static 32])
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    uint8_t x[32];
+    gsize size = 32;
+
+    memset(x, 'x', sizeof(x));
+    g_checksum_update(sum, value, 32);
+    g_checksum_update(sum, x, sizeof(x));
+    g_checksum_get_digest(sum, value, &size);
+}
+
+static char *hex_of(const uint8_t value[static 32])
+{
+    GString *s = g_string_new("7=");
+
+    for (unsigned i = 0; i < 32; i++)
+        g_string_append_printf(s, i % 2 == 0 ? "%02x" : "%02X", value[i]);
+    return g_string_free(s, FALSE);
+}
+
+/* Before the machine starts otherwise: by the policy key here, for one PCR of two. */
+static void test_predicted(TestAgent *a, gconstpointer data)
+{
+    static const char *const wrong[] = {"", "7", "7=", "7=00", "=00", "24=00", "7=00,", "x"};
+    EVP_PKEY *key = EVP_RSA_gen(2048);
+    g_autofree char *pem = test_private_pem(key, NULL);
+    uint8_t value[32] = {0};
+
+    agent_start(a, NULL);
+    agent_expect_named(create(a, "7,11", pem, NULL, NULL), NULL);
+    g_autoptr(GByteArray) p = cipher_package(a);
+    extend(value);
+    g_autofree char *next = hex_of(value), *twice = g_strconcat(next, ",", next, NULL);
+    g_autofree char *more = g_strconcat(next, "0", NULL);
+    g_autofree char *order = g_strdup_printf("11%s,%s", next + 1, next),
+                    *other = g_strdup_printf("8%s", next + 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
+        agent_expect_named(approve_values(a, pem, wrong[i]), INVALID_ARGS);
+    agent_expect_named(approve_values(a, pem, twice), INVALID_ARGS);
+    agent_expect_named(approve_values(a, pem, more), INVALID_ARGS);
+    agent_expect_named(approve_values(a, pem, order), INVALID_ARGS);
+    agent_expect_named(approve_values(a, pem, other), INVALID_ARGS); /* they are not bound to it */
+    agent_expect_named(approve_values(a, pem, next), NULL);
+    agent_expect_named(decrypt(a, p, NULL), NULL); /* what was approved before stays */
+    boot_otherwise(a, ESYS_TR_PCR7);
+    agent_expect_named(decrypt(a, p, NULL), NULL);
+    boot_otherwise(a, ESYS_TR_PCR7);
+    expect_refused(a, p, "PCR 7");
+    agent_stop(a);
+    EVP_PKEY_free(key);
+}
+
+/* The policy key never comes here, not even when the keys are made. */
+static void test_elsewhere(TestAgent *a, gconstpointer data)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048), *other = EVP_RSA_gen(2048), *small = EVP_RSA_gen(3072);
+    g_autofree char *pem = test_private_pem(key, NULL), *wrong = test_private_pem(other, NULL);
+    g_autofree char *public = test_public_pem(key), *too_large = test_public_pem(small);
+    g_autofree char *now = NULL, *then = NULL, *said = NULL, *again = NULL;
+    uint8_t value[32] = {0};
+
+    agent_start(a, NULL);
+    agent_expect_named(create(a, "7", too_large, NULL, NULL), INVALID_ARGS);
+    agent_expect_named(create(a, "7", public, NULL, NULL), NULL);
+    agent_expect_named(approve(a, public, NULL, NULL), INVALID_ARGS);
+    g_autoptr(GByteArray) p = unsigned_package(a);
+    expect_refused(a, p, "nothing was approved");
+    g_autoptr(GBytes) message = to_approve(a, NULL, &now);
+    g_assert_cmpuint(g_bytes_get_size(message), ==, 32);
+    g_autoptr(GBytes) signature = sign_elsewhere(a, pem, message, "32");
+    g_autoptr(GBytes) forged = sign_elsewhere(a, wrong, message, "32");
+    g_autoptr(GBytes) salted = sign_elsewhere(a, pem, message, "20");
+    agent_expect_named(approve_signed(a, forged, NULL), ERROR("Denied"));
+    agent_expect_named(approve_signed(a, salted, NULL), ERROR("Denied"));
+    agent_expect_named(approve_signed(a, message, NULL), INVALID_ARGS);
+    expect_refused(a, p, "nothing was approved");
+    agent_expect_named(approve_signed(a, signature, NULL), NULL);
+    agent_expect_named(decrypt(a, p, NULL), NULL);
+    /* for the next start, and when the PCRs are others than they were for what was signed */
+    extend(value);
+    g_autofree char *next = hex_of(value);
+    g_autoptr(GBytes) message_next = to_approve(a, next, &then);
+    g_assert_cmpint(g_ascii_strcasecmp(then, next), ==, 0);
+    g_autoptr(GBytes) signature_next = sign_elsewhere(a, pem, message_next, "32");
+    agent_expect_named(approve_signed(a, signature_next, NULL), ERROR("Denied"));
+    boot_otherwise(a, ESYS_TR_PCR7);
+    expect_refused(a, p, "PCR 7");
+    agent_expect_named(approve_signed(a, signature, NULL), ERROR("Denied"));
+    agent_expect_named(approve_signed(a, signature, now), NULL);
+    expect_refused(a, p, "PCR 7");
+    agent_expect_named(approve_signed(a, signature_next, then), NULL);
+    agent_expect_named(decrypt(a, p, NULL), NULL);
+    agent_stop(a);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(other);
+    EVP_PKEY_free(small);
 }
 
 /* With a PIN the TPM counts no try while the PCRs are wrong. */
@@ -237,6 +417,8 @@ int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/dbus/pcr/approve", TestAgent, NULL, agent_set_up, test_approve, agent_tear_down);
+    g_test_add("/dbus/pcr/predicted", TestAgent, NULL, agent_set_up, test_predicted, agent_tear_down);
+    g_test_add("/dbus/pcr/elsewhere", TestAgent, NULL, agent_set_up, test_elsewhere, agent_tear_down);
     g_test_add("/dbus/pcr/pin", TestAgent, NULL, agent_set_up, test_pin, agent_tear_down);
     g_test_add("/dbus/pcr/forged", TestAgent, NULL, agent_set_up, test_forged, agent_tear_down);
     g_test_add("/dbus/pcr/arguments", TestAgent, NULL, agent_set_up, test_arguments, agent_tear_down);

@@ -28,3 +28,12 @@ static inline char *test_private_pem(EVP_PKEY *key, const char *password)
                                                 password ? (int)strlen(password) : 0, NULL, NULL) == 1);
     return test_bio_text(bio);
 }
+
+/* SPKI; to be freed. */
+static inline char *test_public_pem(EVP_PKEY *key)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+
+    g_assert_true(PEM_write_bio_PUBKEY(bio, key) == 1);
+    return test_bio_text(bio);
+}

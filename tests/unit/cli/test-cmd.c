@@ -79,6 +79,8 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"register|alice@relay.test#PIN", "Mail.Register alice@relay.test#PIN {}"},
         {"register|a@b|--trust-relay|--invite-fd|0",
          "Mail.Register a@b {invite_fd=memfd:hello,trust_relay=true}"},
+        {"identity|approve|--to-sign|--values|7=00", "Identity.ToApprove {values=7=00}"},
+        {"identity|approve|--signature|-|--values|7=00", "Identity.ApproveSigned <5> {values=7=00}"},
         {"register|--list", "Mail.Registrations {}"},
         {"register|--remove|a@b", "Mail.Unregister a@b {}"},
         {"contact|add|bob@relay.test|--name|bob", "Contacts.Add bob@relay.test {name=bob}"},
@@ -151,6 +153,7 @@ static void test_json(Fixture *f, gconstpointer data)
         "identity|show",
         "identity|rotate",
         "identity|export",
+        "identity|approve|--to-sign",
         "identity|delete|--yes",
         "register|a@b",
         "register|--list",
@@ -281,6 +284,9 @@ static void test_usage(Fixture *f, gconstpointer data)
         "decrypt|-o|/tmp",
         "help|nonsense",
         "status|--help=x",
+        "identity|approve",
+        "identity|approve|key|--to-sign",
+        "identity|approve|--to-sign|--signature|x",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {

@@ -365,6 +365,11 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
                                      "wait");
     if (is(name, "Identity.Create") || is(name, "Identity.Rotate") || is(name, "Identity.Show"))
         return append_identity(reply);
+    if (is(name, "Identity.ToApprove")) {
+        int r = sd_bus_message_append_array(reply, 'y', "0123456789abcdef0123456789abcdef", 32);
+
+        return r < 0 ? r : sd_bus_message_append(reply, "a{sv}", 1, "values", "s", "7=00");
+    }
     if (is(name, "Identity.ExportPublic") || is(name, "Cipher.Convert"))
         return sd_bus_message_append_array(reply, 'y', "-----KEY-----\n", 14);
     if (is(name, "Contacts.Add") || is(name, "Contacts.Verify"))
