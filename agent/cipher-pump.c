@@ -70,6 +70,7 @@ static int read_some(Pump *p, uint8_t *data, size_t *have, size_t size, bool *en
 /* What one thread has in its hands. */
 typedef struct Block {
     uint8_t *in, *out; /* SLOT_SIZE each */
+    size_t touched;    /* so much of both, at the most */
     StreamPart part;
     size_t size; /* of what is in out */
 } Block;
@@ -80,6 +81,12 @@ typedef struct Flow {
     size_t carried;
     uint8_t carry[STREAM_HOLD_MAX]; /* what was read, and belongs to the next block */
 } Flow;
+
+static void touch(Block *b, size_t n)
+{
+    if (b->touched < n)
+        b->touched = n;
+}
 
 /* At least a whole chunk, or what is left at the end. */
 static int take_some(Flow *f, Block *b, size_t room, size_t (*ready)(const Flow *f, size_t have, bool end),
@@ -95,6 +102,7 @@ static int take_some(Flow *f, Block *b, size_t room, size_t (*ready)(const Flow 
         if (r == 0)
             n = ready(f, have, end);
     }
+    touch(b, have);
     if (r != 0)
         return r;
     f->carried = have - n;
@@ -180,6 +188,7 @@ static int range_take(void *context, void *block, bool *ret_end, int stop_fd)
 
     while (r == 0 && have < n && !end)
         r = read_some(f->pump, b->in, &have, n, &end, stop_fd);
+    touch(b, have);
     if (r == 0 && end)
         r = HMSG_ERROR_AUTHENTICATION_FAILED; /* it became shorter */
     if (r != 0)
@@ -230,8 +239,7 @@ static unsigned count_lanes(void)
 static int pump_all(Pump *p, const LanesTask *task, const StreamSpan *span, int stop_fd)
 {
     unsigned n = count_lanes();
-    size_t memory_size = (size_t)n * 2 * SLOT_SIZE;
-    uint8_t *memory = malloc(memory_size);
+    uint8_t *memory = malloc((size_t)n * 2 * SLOT_SIZE);
     Flow *f = calloc(1, sizeof(*f));
     void *blocks[STREAM_LANES];
     Block b[STREAM_LANES];
@@ -247,7 +255,10 @@ static int pump_all(Pump *p, const LanesTask *task, const StreamSpan *span, int 
             blocks[i] = &b[i];
         }
         r = lanes_run(task, f, blocks, n, stop_fd);
-        bytes_wipe(memory, memory_size);
+        for (unsigned i = 0; i < n; i++) {
+            bytes_wipe(b[i].in, b[i].touched);
+            bytes_wipe(b[i].out, b[i].touched); /* plaintext is never longer than ciphertext */
+        }
         bytes_wipe(f, sizeof(*f));
     }
     free(memory);
