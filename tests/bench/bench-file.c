@@ -2,7 +2,8 @@
 
 /* A large file by hmsgctl (EncryptFd, DecryptFd) against age, turn by turn, from and to memory, so that no
  * disk is measured. HMSG_BENCH_MIB: the file's size; HMSG_BENCH_DIR: where it is. Of each the best of some
- * rounds is taken: what else goes on in the machine only adds. */
+ * rounds is taken: what else goes on in the machine only adds. Root measures with real-time priority, both
+ * programs alike. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -171,6 +172,8 @@ int main(void)
         g_print("swtpm is not installed\n");
         return 77;
     }
+    g_print(bench_go_ahead() ? "with real-time priority: other programs hardly count\n"
+                             : "without the right to real-time priority: other programs count as well\n");
     files_make(&files, mib);
     g_autoptr(Age) age = age_new(files.folder);
     if (!age) {

@@ -30,3 +30,5 @@ unsigned bench_setting(const char *name, unsigned otherwise);
 
 /* Runs argv to its end, which must be well, and returns how long that took in microseconds. */
 double bench_run(const char *const argv[], const char *const environment[]);
+/* From now on we, and what we start, come before other programs (SCHED_RR), when we may: else false. */
+bool bench_go_ahead(void);
