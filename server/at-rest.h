@@ -55,6 +55,7 @@ typedef enum IndexKind {
     INDEX_MESSAGE = 'm',   /* id */
     INDEX_SUBMITTER = 's', /* id, index of skid: tells nobody which messages have the same submitter */
     INDEX_SHARE = 'h',     /* number of the mailbox, index of skid */
+    INDEX_NEWS = 'w',      /* what hides an id from who reads the table of news: nonce, place */
     INDEX_INVITE = 'v',    /* code */
     INDEX_CAPABILITY = 'c' /* hash of the code */
 } IndexKind;

@@ -24,6 +24,7 @@
 #include "server/relay-key-next.h"
 #include "server/sandbox.h"
 #include "server/store-open.h"
+#include "server/store-postgres.h"
 #include "server/ticks.h"
 
 #define RENEW_CHECK_INTERVAL 60000000u /* microseconds; also finds out that the clock was set */
@@ -125,11 +126,30 @@ static void look_at_age(Daemon *d, int64_t now)
                     age / SECONDS_PER_DAY);
 }
 
+/* Relays that share a store tick together; the first begins with what it has in its folder. */
+static int next_tick(const Options *o, Ticks *ret)
+{
+    char error[POSTGRES_ERROR_SIZE] = "";
+    Ticks first;
+    int r;
+
+    if (o->store == STORE_SQLITE)
+        return ticks_advance(o->data, ret);
+    r = store_postgres_tick(&o->postgres, NULL, ret, error);
+    if (r == -ENOENT)
+        r = ticks_advance(o->data, &first);
+    if (r == 0 && ret->number == 0)
+        r = store_postgres_tick(&o->postgres, &first, ret, error);
+    if (error[0])
+        log_error("The database: %s", error);
+    return r;
+}
+
 /* Without a new one the last is told again. */
 static void tick(Daemon *d)
 {
-    Ticks t;
-    int r = ticks_advance(d->options->data, &t);
+    Ticks t = {0};
+    int r = next_tick(d->options, &t);
 
     if (r == 0)
         relay_key_set_ticks(d->key, &t);

@@ -82,6 +82,16 @@ static void closed(HttpEvents *e, void *userdata)
     (void)stream_free(userdata);
 }
 
+/* What other relays that share the store have for this client. Without it he hears of it when he is here
+ * again. */
+static void know(Stream *s, HttpRequest *r, const Client *c)
+{
+    uint8_t skid[KID_SIZE], kid[KID_SIZE];
+    StoreReader *reader = handlers_reader(r);
+    if (store_index(reader, c->skid, skid) == 0 && store_index(reader, c->kid, kid) == 0)
+        hub_know(s->place, skid, s->mailbox ? kid : NULL);
+}
+
 /* GET /v1/events */
 int handle_events(HttpRequest *r)
 {
@@ -107,6 +117,7 @@ int handle_events(HttpRequest *r)
         http_events_end(events);
         return 0;
     }
+    know(s, r, c);
     /* After joining, so that what comes in between is not missed. */
     pump(s);
     return 0;

@@ -13,6 +13,7 @@
 #include "server/store.h"
 #include "server/sweeper.h"
 #include "server/transfers.h"
+#include "server/watcher.h"
 
 #define OCTETS "application/octet-stream"
 
@@ -32,6 +33,7 @@ struct Handlers {
     Limiter *limiter;
     Transfers *transfers;
     Sweeper *sweeper;
+    Watcher *watcher; /* NULL: the store is of this relay alone */
 };
 Handlers *handlers_ref(Handlers *h);
 void handlers_unref(Handlers *h);

@@ -108,6 +108,7 @@ Handlers *handlers_free(Handlers *h)
     if (!h)
         return NULL;
     h->sweeper = sweeper_stop(h->sweeper);
+    h->watcher = watcher_stop(h->watcher);
     h->store = store_free(h->store);
     handlers_unref(h);
     return NULL;
@@ -189,6 +190,8 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
         r = limiter_new(rates, &h->limiter);
     if (r == 0)
         r = transfers_new(&h->transfers);
+    if (r == 0)
+        r = watcher_start(h->store, h->hub, WATCH_INTERVAL_MS, &h->watcher);
     if (r == 0)
         r = sweeper_start(h->store, h->hub, SWEEP_INTERVAL_MS, o->key_age, &h->sweeper);
     if (r == 0)

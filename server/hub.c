@@ -11,8 +11,8 @@
 #define BUCKETS 4096u
 #define EVENT_SIZE_MAX 256u
 
-/* Of the user's two keys: skid for states, kid for mail. */
-typedef enum Key { KEY_SKID, KEY_KID, KEY_MAX_ } Key;
+/* Of the user's two keys: skid for states, kid for mail; and as other relays name them. */
+typedef enum Key { KEY_SKID, KEY_KID, KEY_SKID_INDEX, KEY_KID_INDEX, KEY_MAX_ } Key;
 
 struct HubStream {
     atomic_uint refs; /* the owner's and one for each wake-up on its way */
@@ -91,25 +91,30 @@ static bool matches(const HubStream *s, Key key, const uint8_t *kid)
     return memcmp(s->keys[key], kid, KID_SIZE) == 0; /* public */
 }
 
-/* References of the streams of a user; the caller frees the array. Streams are used without the lock, since
- * they may call back. */
-static HubStream **find(Hub *h, Key key, const uint8_t *kid, size_t *ret_n)
+/* References of the streams of a user, or of all in a bucket (kid NULL); the caller frees the array. Streams
+ * are used without the lock, since they may call back. */
+static HubStream **collect(Hub *h, Key key, HubStream *const *head, const uint8_t *kid, size_t *ret_n)
 {
     HubStream **found = NULL;
     size_t n = 0;
     (void)pthread_mutex_lock(&h->lock);
-    for (HubStream *s = *bucket(h, key, kid); s; s = s->next[key])
-        n += matches(s, key, kid);
+    for (const HubStream *s = *head; s; s = s->next[key])
+        n += !kid || matches(s, key, kid);
     if (n > 0)
         found = calloc(n, sizeof(HubStream *));
     *ret_n = 0;
-    for (HubStream *s = *bucket(h, key, kid); s && found; s = s->next[key])
-        if (matches(s, key, kid)) {
+    for (HubStream *s = *head; s && found; s = s->next[key])
+        if (!kid || matches(s, key, kid)) {
             (void)atomic_fetch_add(&s->refs, 1);
             found[(*ret_n)++] = s;
         }
     (void)pthread_mutex_unlock(&h->lock);
     return found;
+}
+
+static HubStream **find(Hub *h, Key key, const uint8_t *kid, size_t *ret_n)
+{
+    return collect(h, key, bucket(h, key, kid), kid, ret_n);
 }
 
 /* With the lock. */
@@ -165,12 +170,25 @@ HubStream *hub_leave(HubStream *s)
     if (!s)
         return NULL;
     (void)pthread_mutex_lock(&s->hub->lock);
-    unlink_stream(s, KEY_SKID);
-    unlink_stream(s, KEY_KID);
+    for (Key key = 0; key < KEY_MAX_; key++)
+        unlink_stream(s, key);
     (void)pthread_mutex_unlock(&s->hub->lock);
     s->left = true;
     stream_unref(s);
     return NULL;
+}
+
+void hub_know(HubStream *s, const uint8_t skid[static KID_SIZE], const uint8_t *kid)
+{
+    Hub *h = s->hub;
+    (void)pthread_mutex_lock(&h->lock);
+    memcpy(s->keys[KEY_SKID_INDEX], skid, KID_SIZE);
+    link_stream(h, s, KEY_SKID_INDEX);
+    if (kid) {
+        memcpy(s->keys[KEY_KID_INDEX], kid, KID_SIZE);
+        link_stream(h, s, KEY_KID_INDEX);
+    }
+    (void)pthread_mutex_unlock(&h->lock);
 }
 
 /* Takes the reference that was made for it. */
@@ -183,14 +201,19 @@ static void woken(HttpRequest *r, void *userdata)
     stream_unref(s);
 }
 
-void hub_mail(Hub *h, const uint8_t kid[static KID_SIZE])
+static void tell_mail(Hub *h, Key key, const uint8_t *kid)
 {
     size_t n = 0;
-    _cleanup_(freep) HubStream **found = find(h, KEY_KID, kid, &n);
+    _cleanup_(freep) HubStream **found = find(h, key, kid, &n);
     for (size_t i = 0; i < n; i++)
         if (atomic_exchange(&found[i]->posted, true) ||
             http_request_post(http_events_request(found[i]->events), woken, found[i]) < 0)
             stream_unref(found[i]);
+}
+
+void hub_mail(Hub *h, const uint8_t kid[static KID_SIZE])
+{
+    tell_mail(h, KEY_KID, kid);
 }
 
 static int write_change(const StoreChange *c, Buf *ret)
@@ -202,28 +225,72 @@ static int write_change(const StoreChange *c, Buf *ret)
     return r == 0 ? json_write(j, ret) : r;
 }
 
+static void tell_change(Hub *h, Key key, const StoreChange *c)
+{
+    size_t n = 0;
+    _cleanup_(freep) HubStream **found = find(h, key, c->submitter, &n);
+    _cleanup_(buf_done) Buf text = BUF_MAX(EVENT_SIZE_MAX);
+    int r = n > 0 ? write_change(c, &text) : 0;
+    for (size_t i = 0; i < n; i++) {
+        /* A client that misses one has to know: it asks for the states when it is here again. */
+        if (r != 0 || http_events_push(found[i]->events, "status", buf_text(&text)) == -ENOBUFS)
+            http_events_end(found[i]->events);
+        stream_unref(found[i]);
+    }
+}
+
 void hub_changes(Hub *h, const StoreChange *changes, size_t n_changes)
 {
-    for (size_t c = 0; c < n_changes; c++) {
-        size_t n = 0;
-        _cleanup_(freep) HubStream **found = find(h, KEY_SKID, changes[c].submitter, &n);
-        _cleanup_(buf_done) Buf text = BUF_MAX(EVENT_SIZE_MAX);
-        int r = n > 0 ? write_change(&changes[c], &text) : 0;
-        for (size_t i = 0; i < n; i++) {
-            /* A client that misses one has to know: it asks for the states when it is here again. */
-            if (r != 0 || http_events_push(found[i]->events, "status", buf_text(&text)) == -ENOBUFS)
-                http_events_end(found[i]->events);
-            stream_unref(found[i]);
-        }
+    for (size_t c = 0; c < n_changes; c++)
+        tell_change(h, KEY_SKID, &changes[c]);
+}
+
+static void end_all(HubStream **found, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        http_events_end(found[i]->events);
+        stream_unref(found[i]);
     }
+    free(found);
+}
+
+static void end_streams(Hub *h, Key key, const uint8_t *skid)
+{
+    size_t n = 0;
+    HubStream **found = find(h, key, skid, &n);
+    end_all(found, n);
 }
 
 void hub_end(Hub *h, const uint8_t skid[static KID_SIZE])
 {
+    end_streams(h, KEY_SKID, skid);
+}
+
+static void end_bucket(Hub *h, unsigned number)
+{
     size_t n = 0;
-    _cleanup_(freep) HubStream **found = find(h, KEY_SKID, skid, &n);
-    for (size_t i = 0; i < n; i++) {
-        http_events_end(found[i]->events);
-        stream_unref(found[i]);
+    HubStream **found = collect(h, KEY_SKID, &h->buckets[KEY_SKID][number], NULL, &n);
+    end_all(found, n);
+}
+
+void hub_news(Hub *h, const StoreNews *news)
+{
+    StoreChange change = {.state = news->state};
+    switch (news->kind) {
+    case STORE_NEWS_MAIL:
+        tell_mail(h, KEY_KID_INDEX, news->key);
+        break;
+    case STORE_NEWS_STATE:
+        memcpy(change.submitter, news->key, KID_SIZE);
+        memcpy(change.id, news->id, ID_SIZE);
+        tell_change(h, KEY_SKID_INDEX, &change);
+        break;
+    case STORE_NEWS_GONE:
+        end_streams(h, KEY_SKID_INDEX, news->key);
+        break;
+    case STORE_NEWS_LOST:
+        for (unsigned i = 0; i < BUCKETS; i++)
+            end_bucket(h, i);
+        break;
     }
 }

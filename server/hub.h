@@ -27,6 +27,11 @@ HubStream *hub_leave(HubStream *s);
 /* Whether this user has all streams that he may have. */
 bool hub_full(Hub *h, const uint8_t skid[static KID_SIZE]);
 
+/* The same keys as the news of other relays name them (store_index); kid as in hub_join. On the loop. */
+void hub_know(HubStream *s, const uint8_t skid[static KID_SIZE], const uint8_t *kid);
+/* Any thread. */
+void hub_news(Hub *h, const StoreNews *news);
+
 /* Any thread: there is mail; messages changed; the user is gone. */
 void hub_mail(Hub *h, const uint8_t kid[static KID_SIZE]);
 void hub_changes(Hub *h, const StoreChange *changes, size_t n);

@@ -30,6 +30,12 @@ int store_postgres_open(const PostgresOptions *o, const char *folder, const Stor
     return refuse(error);
 }
 
+int store_postgres_tick(const PostgresOptions *o, const Ticks *first, Ticks *ret,
+                        char error[static POSTGRES_ERROR_SIZE])
+{
+    return refuse(error);
+}
+
 int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
                           char error[static POSTGRES_ERROR_SIZE])
 {

@@ -4,6 +4,7 @@
 /* The store in a PostgreSQL database, which several relays may share; the same statements as for SQLite.
  * Large bodies are in the database as well. FOLDER/blobs/ has files without a name for what is on its way. */
 
+#include "libhmsg/wire/statement.h"
 #include "server/at-rest.h"
 #include "server/postgres.h"
 #include "server/store.h"
@@ -12,6 +13,10 @@
  * people should know, or "". -EOPNOTSUPP: the program was built without PostgreSQL. */
 int store_postgres_open(const PostgresOptions *o, const char *folder, const StoreLimits *limits,
                         const StoreKeeper *keeper, Store **ret, char error[static POSTGRES_ERROR_SIZE]);
+/* The next tick (ticks.h) of all relays that share the store, or the one that another has made less than a
+ * minute ago: it is theirs together. first: what to begin with; NULL: -ENOENT when there is none. */
+int store_postgres_tick(const PostgresOptions *o, const Ticks *first, Ticks *ret,
+                        char error[static POSTGRES_ERROR_SIZE]);
 /* As store_sqlite_rewrap. -EBUSY: somebody else is connected to the store. */
 int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
                           char error[static POSTGRES_ERROR_SIZE]);

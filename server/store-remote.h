@@ -15,7 +15,8 @@
 typedef struct StoreRemote {
     atomic_uint refs;
     int (*connect)(const struct StoreRemote *r, Db **ret);
-    void (*interrupt)(Db *db); /* any thread */
+    void (*interrupt)(Db *db);            /* any thread */
+    uint64_t (*connection)(const Db *db); /* grows when it was made again */
     void (*free)(struct StoreRemote *r);
 } StoreRemote;
 

@@ -13,8 +13,11 @@
 #define BLOB_NAME_SIZE 16u                      /* random bytes; in hex the name of the file */
 #define BLOB_TEXT_SIZE (BLOB_NAME_SIZE * 2 + 1) /* with the final 0 */
 #define DEAD_BLOBS_SIZE_MAX (16u << 20)         /* bytes of the names that one transaction frees */
-#define REKEY_REQUEST "rekey"                   /* file in the folder that asks for new keys */
-#define SPACE_CHECK_SIZE (1u << 20)             /* bytes of a blob between looks at the room on the disk */
+#define STORE_TAG_SIZE 16u
+#define NEWS_KEPT 600               /* seconds */
+#define NEWS_ROWS_MAX 65536u        /* that one look may find */
+#define REKEY_REQUEST "rekey"       /* file in the folder that asks for new keys */
+#define SPACE_CHECK_SIZE (1u << 20) /* bytes of a blob between looks at the room on the disk */
 
 /* What is sealed of a message: id, submitter, key of the body, and the share that it counts to, if it is not
  * the one of all guests. */
@@ -98,6 +101,9 @@ typedef enum SqlWrite {
     SQL_DELETE_BODY,
     SQL_FORGET_UPLOADS,
     SQL_FORGET_UPLOADED,
+    SQL_LOCK_MAILBOXES,
+    SQL_ADD_NEWS,
+    SQL_FORGET_NEWS,
     SQL_WRITE_MAX_,
 } SqlWrite;
 
@@ -119,6 +125,7 @@ typedef enum SqlRead {
     SQL_USE,
     SQL_CAPABILITY,
     SQL_NEXT_CAPABILITY,
+    SQL_NEWS, /* of a remote database alone */
     SQL_READ_MAX_,
 } SqlRead;
 
@@ -160,12 +167,13 @@ typedef struct SqliteStore {
     StoreLimits limits;
     StoreKeeper keeper;
     AtRest *at_rest;
-    StoreRemote *remote;    /* NULL: the database is a file of the folder */
-    RemoteUploads *uploads; /* of the syncer thread */
-    char *path;             /* of the database */
-    char *request;          /* file whose presence asks for new keys */
-    int blobs;              /* folder */
-    Db *db;                 /* of the writer thread, as all down to lock */
+    StoreRemote *remote;         /* NULL: the database is a file of the folder */
+    RemoteUploads *uploads;      /* of the syncer thread */
+    uint8_t tag[STORE_TAG_SIZE]; /* by which it knows its own news */
+    char *path;                  /* of the database */
+    char *request;               /* file whose presence asks for new keys */
+    int blobs;                   /* folder */
+    Db *db;                      /* of the writer thread, as all down to lock */
     DbStatement *sql[SQL_WRITE_MAX_];
     DataKey key;
     Secret *plain;      /* MESSAGE_PLAIN_SIZE of the message at hand */
@@ -345,9 +353,23 @@ typedef struct SqliteReader {
     int blobs;     /* folder */
     StoreRemote *remote;
     RemoteBodies *bodies; /* of remote, once there was one */
+    uint8_t tag[STORE_TAG_SIZE];
+    int64_t news_since; /* the transaction that news are read from */
+    Buf news;           /* numbers of those that were read the last time */
+    uint64_t news_connection;
     Db *db;
     DbStatement *sql[SQL_READ_MAX_];
 } SqliteReader;
+
+/* store-news.c: of a remote database. */
+extern const char *const store_news_texts[SQL_WRITE_MAX_]; /* of its own statements */
+/* Puts and acknowledgements alone: their mailboxes are nobody else's until the transaction ends. In one
+ * order, so that no two relays wait for each other. */
+int store_lock_mailboxes(SqliteStore *s, StoreWrite **batch, size_t n);
+int store_add_news(SqliteStore *s, StoreWrite **batch, size_t n);
+int store_forget_news(SqliteStore *s, int64_t now);
+int reader_index(StoreReader *reader, const uint8_t *kid, uint8_t *ret);
+int reader_news(StoreReader *reader, void (*f)(const StoreNews *news, void *userdata), void *userdata);
 
 /* store-sqlite-read.c */
 /* ret points into packed. */

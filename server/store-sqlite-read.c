@@ -49,6 +49,9 @@ static const char *const texts[SQL_READ_MAX_] = {
         " ORDER BY number LIMIT 1",
     [SQL_USE] =
         "SELECT count, bytes FROM mailboxes WHERE number = (SELECT number FROM identities WHERE kid = ?1)",
+    [SQL_NEWS] = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT), n.number,"
+                 " n.nonce, n.entries FROM (SELECT 1) AS one LEFT JOIN news AS n ON n.tx >= ?1"
+                 " AND n.relay <> ?2 ORDER BY n.number",
     [SQL_CAPABILITY] =
         "SELECT 1 FROM capabilities WHERE mailbox = " KID_OR_FORMER("?2") " AND code = ?3"
                                                                           " AND uses > 0 AND expires > ?4",
@@ -96,11 +99,13 @@ static int reader_open(const char *path, int blobs, StoreRemote *remote, const S
     r->limits = *limits;
     _cleanup_(store_reader_freep) StoreReader *reader = &r->base;
     r->remote = remote ? store_remote_ref(remote) : NULL;
+    r->news = BUF_MAX(0);
+    r->news_since = INT64_MAX;
     r->blobs = remote ? -1 : fcntl(blobs, F_DUPFD_CLOEXEC, 0);
     if (!remote && r->blobs < 0)
         return -errno;
     int e = remote ? remote->connect(remote, &r->db) : db_open_reader(path, &store_sqlite_schema, &r->db);
-    for (size_t i = 0; e == 0 && i < SQL_READ_MAX_; i++)
+    for (size_t i = 0; e == 0 && i < (remote ? SQL_READ_MAX_ : SQL_NEWS); i++)
         e = db_prepare(r->db, texts[i], &r->sql[i]);
     if (e == 0)
         e = open_keys(r, a, keeper);
@@ -112,7 +117,10 @@ static int reader_open(const char *path, int blobs, StoreRemote *remote, const S
 int reader_new(Store *store, StoreReader **ret)
 {
     const SqliteStore *s = (const SqliteStore *)store;
-    return reader_open(s->path, s->blobs, s->remote, &s->limits, s->at_rest, NULL, ret);
+    int r = reader_open(s->path, s->blobs, s->remote, &s->limits, s->at_rest, NULL, ret);
+    if (r == 0)
+        memcpy(((SqliteReader *)*ret)->tag, s->tag, sizeof(s->tag));
+    return r;
 }
 
 int store_sqlite_open_remote_reader(StoreRemote *remote, const StoreKeeper *keeper, StoreReader **ret)
@@ -146,6 +154,7 @@ StoreReader *reader_free(StoreReader *reader)
     r->plain = secret_free(r->plain);
     r->at_rest = at_rest_unref(r->at_rest);
     r->bodies = remote_bodies_unref(r->bodies);
+    buf_done(&r->news);
     r->remote = store_remote_unref(r->remote);
     (void)fd_close(r->blobs);
     free(r);

@@ -76,7 +76,7 @@ static const char *const texts[SQL_WRITE_MAX_] = {
 int store_sqlite_prepare(SqliteStore *s)
 {
     const char *const *const tables[] = {texts, store_sqlite_rotate_texts, store_sqlite_admin_texts,
-                                         store_sqlite_capability_texts};
+                                         store_sqlite_capability_texts, store_news_texts};
     int r = 0;
     size_t n = s->remote ? SQL_WRITE_MAX_ : SQL_REMOTE_MIN_;
     for (size_t i = 0; r == 0 && i < n; i++)
@@ -493,6 +493,10 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     w->sweep.more = n == STORE_SWEEP_MAX;
     if (r == 0)
         r = blob_forget_uploads(s, w->sweep.now);
+    if (r == 0)
+        r = store_forget_news(s, w->sweep.now);
+    if (r == 0 && s->remote && s->limits.total_bytes > 0)
+        r = store_sqlite_sum(s); /* others have taken of it */
     s->erase = s->erase || s->erased;
     s->erased = false;
     *ret_rollback = r != 0;

@@ -142,6 +142,25 @@ static void end_doubt(SqliteStore *s)
     s->in_doubt = false;
 }
 
+/* What is counted and stored in mailboxes alone needs no more than these. */
+static bool is_shared(const SqliteStore *s, StoreWrite **batch, size_t n)
+{
+    for (size_t i = 0; s->remote && i < n; i++)
+        if (batch[i]->kind != STORE_PUT && batch[i]->kind != STORE_ACKNOWLEDGE)
+            return false;
+    return s->remote != NULL;
+}
+
+static int begin(SqliteStore *s, StoreWrite **batch, size_t n)
+{
+    if (atomic_load(&s->given_up))
+        return -EIO;
+    if (!is_shared(s, batch, n))
+        return db_begin(s->db);
+    int r = db_begin_shared(s->db);
+    return r == 0 ? store_lock_mailboxes(s, batch, n) : r;
+}
+
 /* All or nothing. */
 static int run(SqliteStore *s, StoreWrite **batch, size_t n)
 {
@@ -150,7 +169,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     int64_t changes = db_total_changes(s->db);
     uint64_t total = s->total;
     buf_clear(&s->dead);
-    int r = atomic_load(&s->given_up) ? -EIO : db_begin(transaction);
+    int r = begin(s, batch, n);
     for (size_t i = 0; r == 0 && i < n; i++) {
         store_write_done(batch[i]);
         if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER ||
@@ -164,6 +183,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     }
     if (r == 0)
         r = blob_delete_dead(s);
+    if (r == 0 && s->remote)
+        r = store_add_news(s, batch, n);
     if (r == 0) {
         r = db_commit(transaction);
         s->in_doubt = s->in_doubt || r != 0;
@@ -349,6 +370,8 @@ const StoreOps store_sqlite_ops = {
     .next_identity = reader_next_identity,
     .next_invite = reader_next_invite,
     .use = reader_use,
+    .index = reader_index,
+    .news = reader_news,
     .capability = reader_capability,
     .next_capability = reader_next_capability,
 };
@@ -397,6 +420,8 @@ static int open_files(SqliteStore *s, const char *folder)
 static int init_keys(SqliteStore *s)
 {
     int r = at_rest_new(&s->at_rest);
+    if (r == 0)
+        r = crypto_random(s->tag, sizeof(s->tag));
     if (r == 0 && s->remote)
         r = keys_watch(s->at_rest, s->remote, &s->keeper);
     if (r == 0)

@@ -106,6 +106,20 @@ typedef struct StoreChange {
     StoreState state;
 } StoreChange;
 
+/* What another relay that shares the store has changed. */
+typedef enum StoreNewsKind {
+    STORE_NEWS_MAIL,  /* for the mailbox of the decrypt key */
+    STORE_NEWS_STATE, /* of a message, for who submitted it by the sign key */
+    STORE_NEWS_GONE,  /* the sign key is no longer somebody's, or he is blocked */
+    STORE_NEWS_LOST,  /* something may be missing: anything may have changed for anybody */
+} StoreNewsKind;
+typedef struct StoreNews {
+    StoreNewsKind kind;
+    uint8_t key[KID_SIZE]; /* store_index of it */
+    StoreState state;
+    uint8_t id[ID_SIZE];
+} StoreNews;
+
 typedef struct StoreCounts {
     uint64_t identities, mailboxes, messages, bytes, blobs;
     uint64_t key;         /* number of the root key, which grows with each change of keys */
@@ -268,6 +282,8 @@ typedef struct StoreOps {
     int (*counts)(StoreReader *r, StoreCounts *ret);
     int (*next_identity)(StoreReader *r, int64_t *number, StoreIdentity *ret);
     int (*next_invite)(StoreReader *r, StoreInvite *i);
+    int (*index)(StoreReader *r, const uint8_t *kid, uint8_t *ret);
+    int (*news)(StoreReader *r, void (*f)(const StoreNews *news, void *userdata), void *userdata);
     int (*use)(StoreReader *r, const uint8_t *mailbox, StoreUse *ret);
     int (*capability)(StoreReader *r, const uint8_t *mailbox, const uint8_t *hash);
     int (*next_capability)(StoreReader *r, const uint8_t *mailbox, StoreCapability *c);
@@ -407,6 +423,18 @@ static inline int store_next_identity(StoreReader *r, int64_t *number, StoreIden
 static inline int store_next_invite(StoreReader *r, StoreInvite *i)
 {
     return r->ops->next_invite ? r->ops->next_invite(r, i) : -EOPNOTSUPP;
+}
+/* As what a key is named in news; -EOPNOTSUPP: the store is of one relay alone. */
+static inline int store_index(StoreReader *r, const uint8_t kid[static KID_SIZE],
+                              uint8_t ret[static KID_SIZE])
+{
+    return r->ops->index ? r->ops->index(r, kid, ret) : -EOPNOTSUPP;
+}
+/* What other relays have changed since the last call with this reader, or since the first. STORE_NEWS_LOST
+ * comes with the first. */
+static inline int store_news(StoreReader *r, void (*f)(const StoreNews *news, void *userdata), void *userdata)
+{
+    return r->ops->news ? r->ops->news(r, f, userdata) : -EOPNOTSUPP;
 }
 static inline int store_use(StoreReader *r, const uint8_t mailbox[static KID_SIZE], StoreUse *ret)
 {

@@ -48,12 +48,7 @@ int ticks_advance(const char *folder, Ticks *ret)
         r = read_ticks(path, &t);
     if (r != 0)
         return r;
-    if (t.n == TICKS_MAX)
-        t.n--;
-    memmove(t.ids[1], t.ids[0], t.n * TICK_SIZE);
-    t.n++;
-    t.number++;
-    r = crypto_random(t.ids[0], TICK_SIZE);
+    r = ticks_next(&t);
     if (r == 0)
         r = write_ticks(path, &t);
     if (r == 0)

@@ -5,6 +5,16 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/statement-internal.h"
 
+int ticks_next(Ticks *t)
+{
+    if (t->n == TICKS_MAX)
+        t->n--;
+    memmove(t->ids[1], t->ids[0], t->n * TICK_SIZE);
+    t->n++;
+    t->number++;
+    return crypto_random(t->ids[0], TICK_SIZE);
+}
+
 int ticks_put(json_t *j, const Ticks *t)
 {
     if (t->number == 0)

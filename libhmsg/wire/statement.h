@@ -134,6 +134,8 @@ typedef struct Ticks {
     uint8_t ids[TICKS_MAX][TICK_SIZE];
     size_t n; /* ids[0] is the last one's, and so on backwards */
 } Ticks;
+/* The one after t, with an id of its own; the oldest goes when there are TICKS_MAX. */
+int ticks_next(Ticks *t);
 /* The members "tick" and "ticks" of an object; none when number is 0. */
 int ticks_put(json_t *j, const Ticks *t);
 int ticks_get(const json_t *j, Ticks *ret);

@@ -220,14 +220,19 @@ const TestPostgres *test_store_server(void)
     return server;
 }
 
+char *test_store_connection(void)
+{
+    (void)test_store_server();
+    TestPostgres *const servers[] = {server, NULL};
+    return test_postgres_connection(servers);
+}
+
 int test_store_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
 {
     if (!test_store_remote())
         return store_sqlite_open(folder, limits, keeper, ret);
-    (void)test_store_server();
-    TestPostgres *const servers[] = {server, NULL};
     char error[POSTGRES_ERROR_SIZE];
-    PostgresOptions o = {.connection = test_postgres_connection(servers)};
+    PostgresOptions o = {.connection = test_store_connection()};
     int r = store_postgres_open(&o, folder, limits, keeper, ret, error);
     if (r != 0)
         g_test_message("%s", error);

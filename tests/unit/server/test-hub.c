@@ -6,6 +6,7 @@
 #include "libhmsg/base/clock.h"
 #include "server/store-sqlite.h"
 #include "server/sweeper.h"
+#include "server/watcher.h"
 #include "tests/unit/server/http-double.h"
 #include "tests/unit/server/store-util.h"
 
@@ -107,6 +108,80 @@ static void test_changes(void)
     double_events_close(in_b);
 }
 
+static const uint8_t *index_of(StoreReader *reader, const uint8_t *kid, uint8_t ret[static KID_SIZE])
+{
+    g_assert_cmpint(store_index(reader, kid, ret), ==, 0);
+    return ret;
+}
+
+/* Of another relay: here of the one that is known by such names. */
+static void test_news(void)
+{
+    _cleanup_(hub_freep) Hub *hub = NULL;
+    Listener a, b;
+    DoubleEvents *in_a, *in_b;
+    StoreNews news = {.kind = STORE_NEWS_MAIL};
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_autoptr(DoubleConnection) of_a = start(&a, hub, 1, 10, &in_a);
+    g_autoptr(DoubleConnection) of_b = start(&b, hub, 2, 10, &in_b);
+    hub_know(a.place, test_skid(31), test_kid(31));
+    memcpy(news.key, test_kid(31), KID_SIZE);
+    hub_news(hub, &news);
+    hub_mail(hub, test_kid(31));
+    double_run();
+    g_assert_cmpuint(a.wakes, ==, 1);
+    g_assert_cmpuint(b.wakes, ==, 0);
+    news = (StoreNews){.kind = STORE_NEWS_STATE, .state = STORE_DELIVERED};
+    memcpy(news.key, test_skid(31), KID_SIZE);
+    hub_news(hub, &news);
+    g_autofree char *told = double_events_take(in_a);
+    g_assert_nonnull(strstr(told, "delivered"));
+    news.kind = STORE_NEWS_GONE;
+    hub_news(hub, &news);
+    g_assert_null(double_events_take(in_a));
+    hub_news(hub, &(StoreNews){.kind = STORE_NEWS_LOST});
+    g_assert_null(double_events_take(in_b)); /* ended, though nothing is known of it */
+    double_events_close(in_a);
+    double_events_close(in_b);
+    hub_news(hub, &news);
+}
+
+/* Mail that comes to one relay wakes who waits at the other. */
+static void test_watcher(void)
+{
+    StoreFixture one = {}, other = {.folder = test_folder_new()};
+    Hub *hub = NULL;
+    Watcher *watcher = NULL;
+    Listener owner;
+    DoubleEvents *in;
+    StoreWrite w;
+    uint8_t skid[KID_SIZE], kid[KID_SIZE];
+    store_fixture_set_up(&one);
+    other.limits = one.limits;
+    store_fixture_open(&other);
+    g_assert_cmpint(test_register(one.store, 1, "alice"), ==, 0);
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_assert_cmpint(watcher_start(other.store, hub, 10, &watcher), ==, 0);
+    g_assert_nonnull(watcher);
+    DoubleConnection *c = start(&owner, hub, 1, 10, &in);
+    hub_know(owner.place, index_of(other.reader, test_skid(1), skid),
+             index_of(other.reader, test_kid(1), kid));
+    /* it begins with what comes after its start */
+    for (unsigned i = 0; owner.wakes == 0; i++) {
+        g_assert_cmpint(test_put(one.store, 1, 1, 3, test_body(i, 10), 10, clock_realtime() + 1000, &w), ==,
+                        0);
+        g_usleep(TEST_AWAIT_PAUSE);
+        double_run();
+    }
+    watcher = watcher_stop(watcher);
+    double_events_close(in);
+    double_close(c);
+    store_fixture_close(&other);
+    test_folder_remove(other.folder);
+    hub = hub_free(hub);
+    store_fixture_tear_down(&one);
+}
+
 static void test_sweeper(void)
 {
     char *folder = test_folder_new();
@@ -155,6 +230,9 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hub/wakes", test_wakes);
     g_test_add_func("/hub/changes", test_changes);
+    g_test_add_func("/hub/news", test_news);
     g_test_add_func("/hub/sweeper", test_sweeper);
+    if (test_store_remote())
+        g_test_add_func("/hub/watcher", test_watcher);
     return g_test_run();
 }

@@ -60,9 +60,7 @@ static void wait_for_nobody(void)
 
 static PostgresOptions options(void)
 {
-    g_autofree char *connection = g_strdup_printf("host=%s port=5432 user=hmsg dbname=postgres",
-                                                  test_postgres_folder(test_store_server()));
-    return (PostgresOptions){.connection = g_steal_pointer(&connection)};
+    return (PostgresOptions){.connection = test_store_connection()};
 }
 
 static void expect_wrong(const char *connection, const char *part)

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Two relays with one database: here two stores of one process. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "server/store-open.h"
+#include "server/store-postgres.h"
+#include "server/store-sqlite.h"
+#include "tests/unit/server/store-util.h"
+
+#define NOW 1000
+#define LATER 5000
+#define MANY 150u
+#define USERS 6u
+
+typedef struct Fixture {
+    StoreFixture a, b;
+} Fixture;
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    store_fixture_set_up(&f->a);
+    f->b.folder = test_folder_new();
+    f->b.limits = f->a.limits;
+    store_fixture_open(&f->b);
+    for (unsigned i = 1; i <= USERS; i++) {
+        g_autofree char *name = g_strdup_printf("user%u", i);
+        g_assert_cmpint(test_register(i % 2 ? f->a.store : f->b.store, (uint8_t)i, name), ==, 0);
+    }
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    store_fixture_close(&f->b);
+    test_folder_remove(f->b.folder);
+    store_fixture_tear_down(&f->a);
+}
+
+static StoreCounts counts(const Fixture *f)
+{
+    StoreCounts c = {};
+    g_assert_cmpint(store_counts(f->b.reader, &c), ==, 0);
+    return c;
+}
+
+/* Both write to all mailboxes at once, in opposite order: nobody waits for the other for ever, and each
+ * number is given once. */
+static void test_together(Fixture *f, gconstpointer data)
+{
+    g_autofree StoreWrite *all = g_new0(StoreWrite, (gsize)2 * MANY);
+    g_autofree StoreMessage *list = g_new0(StoreMessage, (gsize)2 * MANY);
+    size_t n = 0, total = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        uint8_t to = (uint8_t)(1 + i % USERS);
+        test_put_init(&all[2 * i], to, 1, NOW, test_body(i, 200), 200, LATER);
+        test_put_init(&all[2 * i + 1], (uint8_t)(1 + USERS - to), 2, NOW, test_body(MANY + i, 200), 200,
+                      LATER);
+        test_write_begin(f->a.store, &all[2 * i]);
+        test_write_begin(f->b.store, &all[2 * i + 1]);
+    }
+    for (unsigned i = 0; i < 2 * MANY; i++)
+        g_assert_cmpint(test_write_end(&all[i]), ==, 0);
+    for (unsigned u = 1; u <= USERS; u++) {
+        g_assert_cmpint(store_list(f->a.reader, test_kid((uint8_t)u), 0, (size_t)2 * MANY, list, &n), ==, 0);
+        for (size_t i = 0; i < n; i++)
+            g_assert_cmpint(list[i].seq, ==, (gint64)i + 1);
+        total += n;
+    }
+    g_assert_cmpuint(total, ==, 2 * MANY);
+    g_assert_cmpuint(counts(f).messages, ==, 2 * MANY);
+    g_assert_cmpint(store_check(f->b.reader), ==, 0);
+}
+
+/* The same message by both is one. */
+static void test_same(Fixture *f, gconstpointer data)
+{
+    StoreWrite a, b;
+    for (unsigned i = 0; i < 20; i++) {
+        test_put_init(&a, 1, 2, NOW, test_body(i, 50), 50, LATER);
+        test_put_init(&b, 1, 2, NOW + 1, test_body(i, 50), 50, LATER);
+        test_write_begin(f->a.store, &a);
+        test_write_begin(f->b.store, &b);
+        g_assert_cmpint(test_write_end(&a), ==, 0);
+        g_assert_cmpint(test_write_end(&b), ==, 0);
+        g_assert_true(a.put.created != b.put.created);
+        g_assert_cmpint(a.put.seq, ==, b.put.seq);
+        g_assert_cmpint(a.put.accepted, ==, b.put.accepted);
+    }
+    g_assert_cmpuint(counts(f).messages, ==, 20);
+}
+
+static void test_limit(Fixture *f, gconstpointer data)
+{
+    g_autofree StoreWrite *all = g_new0(StoreWrite, 40);
+    unsigned taken = 0;
+    Fixture g = *f;
+    store_fixture_close(&g.a);
+    store_fixture_close(&g.b);
+    g.a.limits.mailbox_messages = g.b.limits.mailbox_messages = 15;
+    store_fixture_open(&g.a);
+    store_fixture_open(&g.b);
+    *f = g;
+    for (unsigned i = 0; i < 40; i++) {
+        test_put_init(&all[i], 1, 2, NOW, test_body(i, 50), 50, LATER);
+        test_write_begin(i % 2 ? f->a.store : f->b.store, &all[i]);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        taken += test_write_end(&all[i]) == 0;
+    g_assert_cmpuint(taken, ==, 15);
+    g_assert_cmpuint(counts(f).messages, ==, 15);
+}
+
+typedef struct Heard {
+    unsigned n[STORE_NEWS_LOST + 1];
+    StoreNews last;
+} Heard;
+
+static void hear(const StoreNews *news, void *userdata)
+{
+    Heard *h = userdata;
+    h->n[news->kind]++;
+    h->last = *news;
+}
+
+static void expect_key(StoreReader *reader, const Heard *h, const uint8_t *kid)
+{
+    uint8_t index[KID_SIZE];
+    g_assert_cmpint(store_index(reader, kid, index), ==, 0);
+    g_assert_cmpmem(h->last.key, KID_SIZE, index, KID_SIZE);
+    g_assert_true(memcmp(index, kid, KID_SIZE) != 0);
+}
+
+static void test_news(Fixture *f, gconstpointer data)
+{
+    Heard a = {}, b = {};
+    StoreWrite w, leave = {.kind = STORE_UNREGISTER, .unregister.name = "user3"};
+    uint8_t id[ID_SIZE];
+    g_assert_cmpint(store_news(f->a.reader, hear, &a), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_LOST], ==, 1); /* whatever was before */
+    g_assert_cmpint(test_put(f->a.store, 1, 2, NOW, "new", 3, LATER, &w), ==, 0);
+    memcpy(id, w.put.id, ID_SIZE);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 1);
+    expect_key(f->b.reader, &b, test_kid(1));
+    /* once, not what one has written oneself, and not what changed nothing */
+    g_assert_cmpint(test_put(f->a.store, 1, 2, NOW, "new", 3, LATER, &w), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpint(store_news(f->a.reader, hear, &a), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 1);
+    g_assert_cmpuint(a.n[STORE_NEWS_MAIL], ==, 0);
+    g_assert_cmpint(test_acknowledge(f->b.store, 1, id, 1, &w), ==, 0);
+    store_write_done(&w);
+    g_assert_cmpint(store_news(f->a.reader, hear, &a), ==, 0);
+    g_assert_cmpuint(a.n[STORE_NEWS_STATE], ==, 1);
+    expect_key(f->a.reader, &a, test_skid(2));
+    g_assert_cmpint(a.last.state, ==, STORE_DELIVERED);
+    g_assert_cmpmem(a.last.id, ID_SIZE, id, ID_SIZE);
+    memcpy(leave.unregister.skid, test_skid(3), KID_SIZE);
+    g_assert_cmpint(test_write(f->a.store, &leave), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_GONE], ==, 1);
+    expect_key(f->b.reader, &b, test_skid(3));
+    /* no id stands there */
+    g_autofree char *hex = g_strdup_printf("%02x%02x%02x%02x%02x%02x%02x%02x", id[0], id[1], id[2], id[3],
+                                           id[4], id[5], id[6], id[7]);
+    g_autofree char *rows = test_store_ask(NULL, "SELECT string_agg(encode(entries, 'hex'), ' ') FROM news");
+    g_assert_cmpuint(strlen(rows), >, 100);
+    g_assert_null(strstr(rows, hex));
+    /* a connection that was lost may have missed something */
+    test_postgres_do(
+        test_store_server(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'");
+    TEST_AWAIT(store_news(f->b.reader, hear, &b) == 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_LOST], ==, 2);
+    TEST_AWAIT(test_put(f->a.store, 1, 2, NOW, "newer", 5, LATER, &w) == 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 2);
+    StoreWrite sweep = {.kind = STORE_SWEEP, .sweep.now = INT64_MAX / 4};
+    g_assert_cmpint(test_write(f->a.store, &sweep), ==, 0);
+    store_write_done(&sweep);
+    g_autofree char *left = test_store_ask(NULL, "SELECT count(*) FROM news");
+    g_assert_cmpstr(left, ==, "1"); /* of the sweep itself */
+}
+
+/* What commits late is heard of, though its number is smaller than that of what was heard before; and what
+ * was heard before is not heard again, though the position stays where it was meanwhile. */
+static void test_late(Fixture *f, gconstpointer data)
+{
+    static const char insert[] =
+        "INSERT INTO news(relay, created, nonce, entries)"
+        " VALUES('other', 1, decode(repeat('00', 16), 'hex'), decode(repeat('00', 50), 'hex'))";
+    Heard b = {};
+    StoreWrite w;
+    Db *late = NULL;
+    char error[POSTGRES_ERROR_SIZE];
+    PostgresOptions o = {.connection = test_store_connection()};
+    g_assert_cmpint(postgres_open(&o, &late, error), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpint(db_begin_shared(late), ==, 0);
+    g_assert_cmpint(db_exec(late, insert), ==, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(test_put(f->a.store, 1, 2, NOW, test_body(i, 10), 10, LATER, &w), ==, 0);
+        g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+        g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, i + 1);
+    }
+    g_assert_cmpint(db_commit(late), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 4);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 4);
+    late = db_close(late);
+    postgres_options_done(&o);
+}
+
+/* All have the same tick; one that is made soon after another is no other. */
+static void test_ticks(Fixture *f, gconstpointer data)
+{
+    Ticks first = {.number = 7, .n = 1}, t = {}, again = {};
+    char error[POSTGRES_ERROR_SIZE];
+    PostgresOptions o = {.connection = test_store_connection()};
+    memset(first.ids[0], 7, TICK_SIZE);
+    g_assert_cmpint(store_postgres_tick(&o, NULL, &t, error), ==, -ENOENT);
+    g_assert_cmpint(store_postgres_tick(&o, &first, &t, error), ==, 0);
+    g_assert_cmpuint(t.number, ==, 7);
+    g_assert_cmpint(store_postgres_tick(&o, NULL, &again, error), ==, 0);
+    g_assert_cmpmem(&t, sizeof(t), &again, sizeof(again));
+    for (unsigned i = 0; i < TICKS_MAX + 3; i++) {
+        Ticks before = t;
+        test_postgres_do(test_store_server(), "UPDATE ticks SET made = made - 1000");
+        g_assert_cmpint(store_postgres_tick(&o, NULL, &t, error), ==, 0);
+        g_assert_cmpuint(t.number, ==, before.number + 1);
+        g_assert_cmpmem(t.ids[1], TICK_SIZE, before.ids[0], TICK_SIZE);
+        g_assert_true(memcmp(t.ids[0], before.ids[0], TICK_SIZE) != 0);
+    }
+    g_assert_cmpuint(t.n, ==, TICKS_MAX);
+    test_postgres_do(test_store_server(), "UPDATE ticks SET ids = ''");
+    g_assert_cmpint(store_postgres_tick(&o, NULL, &t, error), ==, -EBADMSG);
+    postgres_options_done(&o);
+}
+
+static bool step(Store *s)
+{
+    StoreWrite w = {.kind = STORE_REKEY, .rekey = {.now = NOW}};
+    g_assert_cmpint(test_write(s, &w), ==, 0);
+    return w.rekey.more;
+}
+
+static void fetch(StoreReader *reader, const uint8_t *id, const char *expected)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
+    StoreFile *file = NULL;
+    uint64_t size = 0;
+    g_assert_cmpint(store_fetch(reader, test_kid(1), id, &body, &file, &size), ==, 0);
+    g_assert_cmpstr(buf_text(&body), ==, expected);
+}
+
+/* One changes the keys while the other goes on. */
+static void test_rekey(Fixture *f, gconstpointer data)
+{
+    StoreWrite before, after;
+    g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1);
+    g_assert_cmpint(test_put(f->b.store, 1, 2, NOW, "before", 6, LATER, &before), ==, 0);
+    g_assert_cmpint(store_sqlite_request_rekey(f->a.folder), ==, 0);
+    while (step(f->a.store))
+        continue;
+    g_assert_cmpuint(counts(f).key, ==, 2);
+    fetch(f->b.reader, before.put.id, "before");
+    g_assert_cmpint(store_find_name(f->b.reader, "user2", i), ==, 0);
+    g_assert_cmpint(test_put(f->b.store, 1, 2, NOW, "after", 5, LATER, &after), ==, 0);
+    g_assert_cmpint(test_register(f->b.store, 9, "user9"), ==, 0);
+    fetch(f->a.reader, after.put.id, "after");
+    while (step(f->b.store) || step(f->a.store))
+        continue;
+    g_assert_cmpuint(counts(f).key_pending, ==, 0);
+    g_assert_cmpint(store_check(f->a.reader), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(name, f) g_test_add("/store-shared/" name, Fixture, NULL, set_up, f, tear_down)
+    ADD("together", test_together);
+    ADD("same", test_same);
+    ADD("limit", test_limit);
+    ADD("news", test_news);
+    ADD("late", test_late);
+    ADD("rekey", test_rekey);
+    ADD("ticks", test_ticks);
+    return g_test_run();
+}
