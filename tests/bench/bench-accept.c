@@ -2,7 +2,8 @@
 
 /* Durable accepts: clients that submit 4 KiB messages, each the next one when the last is answered, to a real
  * relay over TLS and HTTP/2; against the same bodies in bare SQLite transactions of as many messages, in the
- * same folder. Then what a connected agent that waits for events costs the relay in memory. */
+ * same folder. Then the same messages fetched and acknowledged by as many clients. Before it, what a
+ * connected agent that waits for events costs the relay in memory. */
 
 #include <errno.h>
 #include <poll.h>
@@ -12,15 +13,19 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/db/db.h"
 #include "libhmsg/wire/proof.h"
+#include "tests/bench/measure.h"
 #include "tests/bench/relay-client.h"
 
 #define CLIENTS 64u
 #define SENDERS 4u /* identities; each has as many connections */
+#define RECIPIENTS 16u
+#define ACKNOWLEDGED_AT_ONCE 8u
 #define MESSAGES 12800u
 #define BODY_SIZE 4096u
 #define ROUNDS 3u
 #define IDLE_CLIENTS 512u
 #define BAR_RATIO 0.60
+#define BAR_FETCH 1.0
 #define BAR_IDLE_KIB 40.0
 #define CONFIG_TAIL "\n[limits]\nsender-rate = 100000000\nmailbox-messages = 1000000\nmailbox-size = 16G\n"
 
@@ -30,18 +35,20 @@ typedef struct Submitter {
     bool busy;
 } Submitter;
 
-/* All bodies and their paths, made before the clock runs. */
+/* All bodies, their ids and paths, made before the clock runs. Message i is for recipient i % RECIPIENTS. */
 typedef struct Mail {
-    uint8_t *bodies;
+    uint8_t *bodies, *ids;
     char **paths;
 } Mail;
 
-static Mail make_mail(const TestPerson *to)
+static Mail make_mail(TestPerson *const recipients[])
 {
-    Mail m = {g_malloc((size_t)MESSAGES * BODY_SIZE), g_new0(char *, MESSAGES + 1)};
+    Mail m = {g_malloc((size_t)MESSAGES * BODY_SIZE), g_malloc((size_t)MESSAGES * ID_SIZE),
+              g_new0(char *, MESSAGES + 1)};
     g_assert_cmpint(crypto_random(m.bodies, (size_t)MESSAGES * BODY_SIZE), ==, 0);
     for (unsigned i = 0; i < MESSAGES; i++) {
-        uint8_t id[ID_SIZE];
+        const TestPerson *to = recipients[i % RECIPIENTS];
+        uint8_t *id = m.ids + (size_t)i * ID_SIZE;
         char text[HASH_TEXT_SIZE];
         g_assert_cmpint(
             message_id(rsa_key_thumbprint(to->decrypt), m.bodies + (size_t)i * BODY_SIZE, BODY_SIZE, id), ==,
@@ -55,6 +62,7 @@ static Mail make_mail(const TestPerson *to)
 static void free_mail(Mail *m)
 {
     g_free(m->bodies);
+    g_free(m->ids);
     g_strfreev(m->paths);
 }
 
@@ -131,6 +139,76 @@ static Cost run_relay(const BenchRelay *b, Submitter *all, const Mail *m)
     return cost_since(b, begin);
 }
 
+/* One that takes the messages i, i + CLIENTS, ... of its recipient. */
+typedef struct Fetcher {
+    H2 *h;
+    Secret *ack;
+    unsigned next;
+    uint8_t ids[ACKNOWLEDGED_AT_ONCE * ID_SIZE]; /* fetched, to be acknowledged */
+    unsigned held;
+    bool acknowledging, busy;
+    Buf text;
+    char path[64 + HASH_TEXT_SIZE];
+    H2Answer answer;
+} Fetcher;
+
+static void fetch_next(const BenchRelay *b, Fetcher *f, const Mail *m)
+{
+    f->acknowledging = f->held == ACKNOWLEDGED_AT_ONCE || (f->held > 0 && f->next >= MESSAGES);
+    f->busy = f->acknowledging || f->next < MESSAGES;
+    buf_clear(&f->text);
+    if (f->acknowledging) {
+        bench_relay_acknowledge(b, f->h, f->ack, f->ids, f->held, &f->text, &f->answer);
+    } else if (f->busy) {
+        (void)g_snprintf(f->path, sizeof(f->path), "/v1/mailbox/messages%s", strrchr(m->paths[f->next], '/'));
+        h2_start(f->h, "GET", f->path, NULL, NULL, 0, &f->answer);
+    }
+}
+
+/* Returns how many were acknowledged. */
+static unsigned fetch(const BenchRelay *b, Fetcher *f, const Mail *m)
+{
+    unsigned done = 0;
+    for (;;) {
+        h2_work(f->h);
+        if (!f->busy || !f->answer.done)
+            return done;
+        if (f->answer.status != 200)
+            g_error("%d %s", f->answer.status, buf_text(&f->answer.body));
+        if (f->acknowledging) {
+            done += f->held;
+            f->held = 0;
+        } else {
+            g_assert_cmpuint(f->answer.body.size, ==, BODY_SIZE);
+            memcpy(f->ids + f->held++ * ID_SIZE, m->ids + (size_t)f->next * ID_SIZE, ID_SIZE);
+            f->next += CLIENTS;
+        }
+        fetch_next(b, f, m);
+    }
+}
+
+static Cost run_fetch(const BenchRelay *b, Fetcher *all, const Mail *m)
+{
+    struct pollfd polls[CLIENTS];
+    unsigned done = 0;
+    for (unsigned i = 0; i < CLIENTS; i++)
+        polls[i] = (struct pollfd){.fd = h2_fd(all[i].h), .events = POLLIN};
+    Cost begin = cost_now(b);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        all[i].next = i;
+        fetch_next(b, &all[i], m);
+        done += fetch(b, &all[i], m);
+    }
+    while (done < MESSAGES) {
+        if (poll(polls, CLIENTS, -1) < 0 && errno != EINTR)
+            g_error("poll: %s", g_strerror(errno));
+        for (unsigned i = 0; i < CLIENTS; i++)
+            if (polls[i].revents)
+                done += fetch(b, &all[i], m);
+    }
+    return cost_since(b, begin);
+}
+
 static Cost run_bare(const BenchRelay *b, const Mail *m, unsigned round)
 {
     static const char *const steps[] = {
@@ -159,12 +237,7 @@ static Cost run_bare(const BenchRelay *b, const Mail *m, unsigned round)
 
 static double resident_kib(const BenchRelay *b)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/status", test_process_pid(b->process));
-    g_autofree char *text = NULL;
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    const char *line = strstr(text, "VmRSS:");
-    g_assert_nonnull(line);
-    return (double)g_ascii_strtoull(line + strlen("VmRSS:"), NULL, 10);
+    return (double)bench_status_kib(test_process_pid(b->process), "VmRSS");
 }
 
 /* Agents that wait for events, and nothing comes. */
@@ -187,26 +260,48 @@ static double measure_idle(const BenchRelay *b, TestPerson *const people[])
     return each;
 }
 
-static double measure_ratio(const BenchRelay *b, TestPerson *const people[], const TestPerson *to)
+typedef struct Ratios {
+    double accept, fetch; /* the best of all rounds: accepts against bare, fetches against accepts */
+} Ratios;
+
+static Ratios run_rounds(const BenchRelay *b, Submitter *submitters, Fetcher *fetchers,
+                         TestPerson *const recipients[])
 {
-    Submitter all[CLIENTS] = {};
-    double best = 0;
-    for (unsigned i = 0; i < CLIENTS; i++)
-        all[i].h = bench_relay_log_in(b, people[i % SENDERS], NULL);
+    Ratios best = {};
     for (unsigned i = 0; i < ROUNDS; i++) {
-        Mail m = make_mail(to);
-        Cost relay = run_relay(b, all, &m), bare = run_bare(b, &m, i);
-        double ratio = bare.wall / relay.wall;
+        Mail m = make_mail(recipients);
+        Cost relay = run_relay(b, submitters, &m), bare = run_bare(b, &m, i),
+             out = run_fetch(b, fetchers, &m);
+        Ratios now = {bare.wall / relay.wall, relay.wall / out.wall};
         g_print("accepts of %u B by %u clients: %.0f/s, bare SQLite in batches of %u: %.0f/s, ratio %.2f\n",
-                BODY_SIZE, CLIENTS, 1e6 / relay.wall, CLIENTS, 1e6 / bare.wall, ratio);
-        g_print("processor for each: relay %.0f us, clients %.0f us, bare %.0f us\n", relay.relay, relay.own,
-                bare.own);
-        best = MAX(best, ratio);
+                BODY_SIZE, CLIENTS, 1e6 / relay.wall, CLIENTS, 1e6 / bare.wall, now.accept);
+        g_print("fetched and acknowledged: %.0f/s, %.2f of the accepts\n", 1e6 / out.wall, now.fetch);
+        g_print("processor for each: relay %.0f us, clients %.0f us, bare %.0f us; fetch: relay %.0f us, "
+                "clients %.0f us\n",
+                relay.relay, relay.own, bare.own, out.relay, out.own);
+        best = (Ratios){MAX(best.accept, now.accept), MAX(best.fetch, now.fetch)};
         free_mail(&m);
     }
+    return best;
+}
+
+static Ratios measure_ratios(const BenchRelay *b, TestPerson *const senders[], TestPerson *const recipients[])
+{
+    Submitter submitters[CLIENTS] = {};
+    g_autofree Fetcher *fetchers = g_new0(Fetcher, CLIENTS);
     for (unsigned i = 0; i < CLIENTS; i++) {
-        h2_close(all[i].h);
-        buf_done(&all[i].answer.body);
+        submitters[i].h = bench_relay_log_in(b, senders[i % SENDERS], NULL);
+        fetchers[i].h = bench_relay_log_in(b, recipients[i % RECIPIENTS], &fetchers[i].ack);
+        fetchers[i].text = BUF_MAX(MESSAGE_SIZE_MAX);
+    }
+    Ratios best = run_rounds(b, submitters, fetchers, recipients);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        h2_close(submitters[i].h);
+        h2_close(fetchers[i].h);
+        buf_done(&submitters[i].answer.body);
+        buf_done(&fetchers[i].answer.body);
+        buf_done(&fetchers[i].text);
+        (void)secret_free(fetchers[i].ack);
     }
     return best;
 }
@@ -224,14 +319,13 @@ int main(void)
     }
     h2_close(h);
     double each = measure_idle(&b, people);
-    g_print("idle agent: %.1f KiB resident, bar %.0f KiB, %s\n", each, BAR_IDLE_KIB,
-            each <= BAR_IDLE_KIB ? "met" : "MISSED");
-    double ratio = measure_ratio(&b, people, people[G_N_ELEMENTS(people) - 1]);
-    bool met = ratio >= BAR_RATIO && each <= BAR_IDLE_KIB;
-    g_print("accepts: ratio %.2f, bar %.2f, %s\n", ratio, BAR_RATIO, ratio >= BAR_RATIO ? "met" : "MISSED");
+    bench_at_most("idle agent, resident", each, BAR_IDLE_KIB, "KiB");
+    Ratios best = measure_ratios(&b, people, people + SENDERS);
+    bench_at_least("accepts against bare SQLite", best.accept, BAR_RATIO, "");
+    bench_at_least("fetched and acknowledged against accepts", best.fetch, BAR_FETCH, "");
     bench_relay_stop(&b);
     for (unsigned i = 0; i < G_N_ELEMENTS(people); i++)
         test_person_free(people[i]);
     test_folder_remove(b.folder);
-    return met ? 0 : 1;
+    return 0;
 }
