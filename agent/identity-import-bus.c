@@ -13,6 +13,7 @@
 typedef struct ImportOptions {
     const char *generation;
     int key, sign_key, password, pin;
+    PolicyOptions policy;
 } ImportOptions;
 
 typedef struct ImportSecrets {
@@ -56,9 +57,17 @@ int identity_method_import(sd_bus_message *message, void *userdata, sd_bus_error
         {"sign_key", 'h', offsetof(ImportOptions, sign_key)},
         {"password", 'h', offsetof(ImportOptions, password)},
         {"pin", 'h', offsetof(ImportOptions, pin)},
+        {"pcrs", 's', offsetof(ImportOptions, policy.pcrs)},
+        {"policy_key", 'h', offsetof(ImportOptions, policy.key)},
+        {"policy_password", 'h', offsetof(ImportOptions, policy.password)},
     };
-    ImportOptions o = {
-        .generation = GENERATION_COUNTER, .key = -1, .sign_key = -1, .password = -1, .pin = -1};
+    ImportOptions o = {.generation = GENERATION_COUNTER,
+                       .key = -1,
+                       .sign_key = -1,
+                       .password = -1,
+                       .pin = -1,
+                       .policy = {NULL, -1, -1}};
+    _cleanup_(identity_policy_secrets_done) PolicySecrets policy = {0};
     _cleanup_(import_secrets_done) ImportSecrets s = {NULL};
     Manager *m = userdata;
     IdentityCall *c = NULL;
@@ -68,13 +77,22 @@ int identity_method_import(sd_bus_message *message, void *userdata, sd_bus_error
         r = bus_read_options(message, options, ELEMENTSOF(options), &o, error);
     if (r == 0 && !identity_is_generation(o.generation))
         return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "The generation is \"counter\" or \"none\"");
+    if (r == 0 && o.policy.pcrs && strcmp(o.generation, GENERATION_COUNTER) != 0)
+        return bus_fail(error, HMSG_ERROR_INVALID_ARGS, "Keys that are bound to PCRs have a counter");
     if (r == 0)
         r = read_secrets(&o, &s, error);
+    if (r == 0 && o.policy.pcrs)
+        r = identity_policy_options_read(&o.policy, &policy, error);
     if (r == 0)
         r = identity_call_new(m, message, &c);
     if (r != 0)
         return bus_fail(error, r, NULL);
-    IdentityImport import = {.decrypt = s.key, .sign = s.sign_key, .password = s.password};
+    IdentityPolicyKey policy_key = {.pem = policy.key, .password = policy.password};
+    IdentityImport import = {.decrypt = s.key,
+                             .sign = s.sign_key,
+                             .password = s.password,
+                             .policy_key = o.policy.pcrs ? &policy_key : NULL,
+                             .pcrs = policy.mask};
     r = identity_import(m->identity, &import, s.pin, strcmp(o.generation, GENERATION_COUNTER) == 0,
                         identity_call_created, c, &c->work);
     return identity_call_begun(c, r, NULL);

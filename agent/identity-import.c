@@ -112,7 +112,7 @@ static void reading_done(int r, void *context, void *userdata)
         r = HMSG_ERROR_INVALID_ARGS;
     }
     if (r == 0)
-        r = identity_create_begin(w);
+        r = w->measure ? identity_measure_begin(w) : identity_create_begin(w);
     if (r == 0)
         identity_arm(w->i);
     else
@@ -154,5 +154,7 @@ int identity_import(Identity *i, const IdentityImport *o, const Secret *pin, boo
     if (r != 0)
         return r;
     r = copy(pin, &w->pin);
+    if (r == 0 && o->policy_key)
+        r = identity_measure_prepare(w, o->pcrs, o->policy_key);
     return identity_work_begun(w, r == 0 ? begin_reading(w, o) : r, ret);
 }

@@ -176,6 +176,10 @@ int identity_software_wait(const Identity *i, char detail[static IDENTITY_DETAIL
 void identity_software_tried(Identity *i, const TpmAnswer *a);
 
 /* identity-pcr.c */
+/* The keys that w makes will be bound to PCRs: what is needed for that; and, later, what comes before
+ * identity_create_begin, with which it goes on. INVALID_ARGS: mask. */
+int identity_measure_prepare(IdentityWork *w, uint32_t mask, const IdentityPolicyKey *key);
+int identity_measure_begin(IdentityWork *w);
 IdentityMeasure *identity_measure_free(IdentityMeasure *m);
 
 /* identity-import.c */

@@ -277,7 +277,7 @@ static int copy(const Secret *from, Secret **ret)
     return from ? secret_new_copy(secret_bytes(from), secret_size(from), ret) : 0;
 }
 
-static int begin(IdentityWork *w, MeasureFor what, uint32_t mask, const IdentityPolicyKey *key)
+static int prepare(IdentityWork *w, MeasureFor what, uint32_t mask, const IdentityPolicyKey *key)
 {
     IdentityMeasure *m = w->measure = calloc(1, sizeof(*m));
 
@@ -286,9 +286,17 @@ static int begin(IdentityWork *w, MeasureFor what, uint32_t mask, const Identity
     m->what = what;
     m->mask = mask;
     int r = key ? copy(key->pem, &m->key) : 0;
-    if (r == 0 && key)
-        r = copy(key->password, &m->password);
-    return r == 0 ? tpm_runner_read_pcrs(w->i->runner, mask, on_values, w, &w->job) : r;
+    return r == 0 && key ? copy(key->password, &m->password) : r;
+}
+
+int identity_measure_prepare(IdentityWork *w, uint32_t mask, const IdentityPolicyKey *key)
+{
+    return tpm_pcr_mask_is_valid(mask) ? prepare(w, MEASURE_CREATE, mask, key) : HMSG_ERROR_INVALID_ARGS;
+}
+
+int identity_measure_begin(IdentityWork *w)
+{
+    return tpm_runner_read_pcrs(w->i->runner, w->measure->mask, on_values, w, &w->job);
 }
 
 int identity_create_measured(Identity *i, const IdentityPolicyKey *key, uint32_t mask, const Secret *pin,
@@ -301,7 +309,9 @@ int identity_create_measured(Identity *i, const IdentityPolicyKey *key, uint32_t
     if (r != 0)
         return r;
     r = copy(pin, &w->pin);
-    return identity_work_begun(w, r == 0 ? begin(w, MEASURE_CREATE, mask, key) : r, ret);
+    if (r == 0)
+        r = identity_measure_prepare(w, mask, key);
+    return identity_work_begun(w, r == 0 ? identity_measure_begin(w) : r, ret);
 }
 
 /* Of the keys that are there. Nothing is answered before this returns. */
@@ -319,10 +329,10 @@ static int begin_for_ours(Identity *i, MeasureFor what, const IdentityPolicyKey 
     if (r != 0)
         return r;
     w->done = done;
-    r = begin(w, what, i->keys->pcrs->mask, key);
+    r = prepare(w, what, i->keys->pcrs->mask, key);
     if (r == 0 && predicted)
         w->measure->predicted = *predicted;
-    return identity_work_begun(w, r, ret);
+    return identity_work_begun(w, r == 0 ? identity_measure_begin(w) : r, ret);
 }
 
 int identity_approve(Identity *i, const IdentityPolicyKey *key, const IdentityPcrs *predicted,

@@ -84,13 +84,19 @@ int identity_watch(Identity *i, identity_changed_t changed, void *userdata);
 int identity_create(Identity *i, const Secret *pin, bool bind, identity_done_t done, void *userdata,
                     IdentityWork **ret);
 
+/* An RSA-2048 key of the owner's, kept elsewhere, that signs which PCRs are right. */
+typedef struct IdentityPolicyKey {
+    const Secret *pem, *password; /* as libhmsg/wire/key-import.h takes them; password NULL: none */
+} IdentityPolicyKey;
 /* Keys that the user has already, as libhmsg/wire/key-import.h takes them. */
 typedef struct IdentityImport {
-    const Secret *decrypt, *sign; /* sign NULL: the TPM makes it */
-    const Secret *password;       /* of both; NULL: none */
+    const Secret *decrypt, *sign;        /* sign NULL: the TPM makes it */
+    const Secret *password;              /* of both; NULL: none */
+    const IdentityPolicyKey *policy_key; /* NULL: bound to no PCRs; else as identity_create_measured */
+    uint32_t pcrs;
 } IdentityImport;
-/* As identity_create, with these keys, which never reach the TPM in clear. Later: INVALID_ARGS: a key that is
- * not taken; LOCKED: its password is missing or wrong. */
+/* As identity_create, with these keys, which never reach the TPM in clear. INVALID_ARGS: pcrs. Later:
+ * INVALID_ARGS: a key that is not taken; LOCKED: its password is missing or wrong. */
 int identity_import(Identity *i, const IdentityImport *o, const Secret *pin, bool bind, identity_done_t done,
                     void *userdata, IdentityWork **ret);
 
@@ -99,10 +105,6 @@ int identity_import(Identity *i, const IdentityImport *o, const Secret *pin, boo
 int identity_create_software(Identity *i, const Secret *password, identity_done_t done, void *userdata,
                              IdentityWork **ret);
 
-/* An RSA-2048 key of the owner's, kept elsewhere, that signs which PCRs are right. */
-typedef struct IdentityPolicyKey {
-    const Secret *pem, *password; /* as libhmsg/wire/key-import.h takes them; password NULL: none */
-} IdentityPolicyKey;
 /* As identity_create with a counter; and the keys work only while these PCRs (bit n: PCR n) are as the policy
  * key has approved, which it does now. INVALID_ARGS: mask. */
 int identity_create_measured(Identity *i, const IdentityPolicyKey *key, uint32_t mask, const Secret *pin,

@@ -13,15 +13,15 @@ void policy_key_done(PolicyKey *k)
     pin_done(&k->password);
 }
 
-int policy_key_get(Ctl *ctl, const char *path, PolicyKey *ret)
+int policy_key_get(Ctl *ctl, const char *path, OptionId password, PolicyKey *ret)
 {
     bool encrypted = false;
     int r = process_harden(); /* neither a core nor a debugger of the same user */
 
     r = r == 0 ? key_file_read(ctl, path, &ret->key, &encrypted)
                : ctl_fail(ctl, r, "Hardening: %s", error_message(r));
-    if (r == 0 && (encrypted || ctl_given(ctl, OPTION_PASSWORD_FD)))
-        r = pin_get(ctl, OPTION_PASSWORD_FD, "Password of the policy key: ", false, &ret->password);
+    if (r == 0 && (encrypted || ctl_given(ctl, password)))
+        r = pin_get(ctl, password, "Password of the policy key: ", false, &ret->password);
     return r;
 }
 
@@ -37,7 +37,7 @@ static int approve(Ctl *ctl, const char *path)
 {
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(policy_key_done) PolicyKey key = POLICY_KEY_NONE;
-    int r = policy_key_get(ctl, path, &key);
+    int r = policy_key_get(ctl, path, OPTION_PASSWORD_FD, &key);
 
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Approve", &call);

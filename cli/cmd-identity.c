@@ -52,7 +52,7 @@ int cmd_identity_create(Ctl *ctl)
     if (ctl_given(ctl, OPTION_PIN) || ctl_given(ctl, OPTION_PIN_FD) || is_software(ctl))
         r = pin_get(ctl, OPTION_PIN_FD, is_software(ctl) ? "New password: " : "New PIN: ", true, &pin);
     if (r == 0 && ctl_given(ctl, OPTION_POLICY_KEY))
-        r = policy_key_get(ctl, ctl->options.values[OPTION_POLICY_KEY], &key);
+        r = policy_key_get(ctl, ctl->options.values[OPTION_POLICY_KEY], OPTION_PASSWORD_FD, &key);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Create", &call);
     if (r == 0)

@@ -66,9 +66,12 @@ int cmd_identity_import(Ctl *ctl)
     _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
     _cleanup_(json_unrefp) json_t *identity = NULL;
     _cleanup_(import_fds_done) ImportFds fds = {-1, -1, -1, -1};
+    _cleanup_(policy_key_done) PolicyKey policy = POLICY_KEY_NONE;
     int r = process_harden(); /* neither a core nor a debugger of the same user */
 
     r = r == 0 ? get_all(ctl, &fds) : ctl_fail(ctl, r, "Hardening: %s", error_message(r));
+    if (r == 0 && ctl_given(ctl, OPTION_POLICY_KEY))
+        r = policy_key_get(ctl, ctl->options.values[OPTION_POLICY_KEY], OPTION_POLICY_PASSWORD_FD, &policy);
     if (r == 0)
         r = ctl_call_new(ctl, "Identity", "Import", &call);
     if (r != 0)
@@ -77,6 +80,9 @@ int cmd_identity_import(Ctl *ctl)
     hmsg_call_option_fd(call, "sign_key", fds.sign_key);
     hmsg_call_option_fd(call, "password", fds.password);
     hmsg_call_option_fd(call, "pin", fds.pin);
+    hmsg_call_option_string(call, "pcrs", ctl->options.values[OPTION_PCRS]);
+    hmsg_call_option_fd(call, "policy_key", policy.key);
+    hmsg_call_option_fd(call, "policy_password", policy.password);
     hmsg_call_option_string(call, "generation", ctl->options.values[OPTION_GENERATION]);
     r = ctl_call_run(ctl, call, &reply);
     if (r == 0)

@@ -30,7 +30,7 @@ typedef struct PolicyKey {
     int key, password;
 } PolicyKey;
 #define POLICY_KEY_NONE ((PolicyKey){-1, -1})
-int policy_key_get(Ctl *ctl, const char *path, PolicyKey *ret);
+int policy_key_get(Ctl *ctl, const char *path, OptionId password, PolicyKey *ret);
 void policy_key_done(PolicyKey *k);
 
 /* cmd-register.c */

@@ -17,7 +17,9 @@ const Command commands[] = {
      BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION) | BIT(PROTECTION) | BIT(PCRS) | BIT(POLICY_KEY) |
          BIT(PASSWORD_FD) | BIT(RECOVERY_KEY) | BIT(RECOVERY_SIGN_KEY)},
     {"identity", "import", "FILE", "Move a private key that you have into the TPM", cmd_identity_import,
-     BIT(SIGN_KEY) | BIT(PASSWORD_FD) | BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION), 1, 1},
+     BIT(SIGN_KEY) | BIT(PASSWORD_FD) | BIT(PIN) | BIT(PIN_FD) | BIT(GENERATION) | BIT(PCRS) |
+         BIT(POLICY_KEY) | BIT(POLICY_PASSWORD_FD),
+     1, 1},
     {"identity", "show", "", "Show your addresses, keys and fingerprint", cmd_identity_show},
     {"identity", "rotate", "", "Make new keys that take the place of yours", cmd_identity_rotate,
      BIT(GRACE) | BIT(GENERATION) | BIT(RECOVERY_KEY) | BIT(RECOVERY_SIGN_KEY) | BIT(NO_RECOVERY)},

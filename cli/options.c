@@ -42,6 +42,8 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_PIN] = {"pin", NULL, "Protect the keys with a PIN as well"},
     [OPTION_PIN_FD] = {"pin-fd", "N", "Read the PIN from the descriptor N instead of the terminal"},
     [OPTION_POLICY_KEY] = {"policy-key", "FILE", "The key that approves the PCRs"},
+    [OPTION_POLICY_PASSWORD_FD] = {"policy-password-fd", "N",
+                                   "Read the password of the policy key from the descriptor N"},
     [OPTION_PROTECTION] = {"protection", "WHERE",
                            "What protects the keys: tpm, or software where there is no TPM"},
     [OPTION_RANGE] = {"range", "OFFSET:LENGTH", "Only these bytes of the content, from a file"},

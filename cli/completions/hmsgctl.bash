@@ -43,7 +43,7 @@ _hmsgctl() {
         mapfile -t COMPREPLY < <(compgen -W 'in out' -- "$current")
         return
         ;;
-    --subject | --expires | --range | --fingerprint | --invite-fd | --name | --pin-fd | --new-pin-fd | --password-fd | --pcrs | --values |
+    --subject | --expires | --range | --fingerprint | --invite-fd | --name | --pin-fd | --new-pin-fd | --password-fd | --policy-password-fd | --pcrs | --values |
         --grace)
         return
         ;;
@@ -68,7 +68,7 @@ _hmsgctl() {
     identity-*)
         [ "$verb" = create ] && words+=' --pin --pin-fd --generation --protection --pcrs --policy-key --password-fd --recovery-key --recovery-sign-key'
         [ "$verb" = approve ] && words+=' --password-fd --values --to-sign --signature --output'
-        [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation'
+        [ "$verb" = import ] && words+=' --sign-key --password-fd --pin --pin-fd --generation --pcrs --policy-key --policy-password-fd'
         [ "$verb" = rotate ] && words+=' --grace --generation --recovery-key --recovery-sign-key --no-recovery'
         [ "$verb" = recover ] && words+=' --trust-relay --recovery-key --recovery-sign-key'
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'

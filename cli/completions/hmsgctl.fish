@@ -62,6 +62,7 @@ complete -c hmsgctl -n '__hmsgctl_at identity unlock' -l pin-fd -x -d 'Descripto
 complete -c hmsgctl -n '__hmsgctl_at identity' -l new-pin-fd -x -d 'Descriptor of the new PIN'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l pcrs -x -d 'Bind the keys to these PCRs'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l policy-key -r -F -d 'Key that approves the PCRs'
+complete -c hmsgctl -n '__hmsgctl_at identity' -l policy-password-fd -x -d 'Descriptor of its password'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l values -x -d 'What PCRs will be'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l to-sign -d 'Write what the policy key is to sign'
 complete -c hmsgctl -n '__hmsgctl_at identity' -l signature -r -F -d 'What it has signed'

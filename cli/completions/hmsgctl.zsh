@@ -52,7 +52,7 @@ identity)
     _arguments $all $output '1:verb:(create import show rotate recover export pin approve delete)' '*:file:_files' '--format[format]:format:(identity pem jwk openssh csr)' '--subject[subject of a certificate request]:name:' \
         '--pin[protect the keys with a PIN]' '--pin-fd[descriptor of the PIN]:descriptor:' \
         '--pcrs[bind the keys to these PCRs]:list:' '*--recovery-key[public key that reads as well]:file:_files' '*--recovery-sign-key[public sign key that may take over]:file:_files' '--no-recovery[name no recovery key any more]' \
-        '--policy-key[key that approves the PCRs]:file:_files' '--values[what PCRs will be]:list:' \
+        '--policy-key[key that approves the PCRs]:file:_files' '--policy-password-fd[descriptor of its password]:descriptor:' '--values[what PCRs will be]:list:' \
         '--to-sign[write what the policy key is to sign]' '--signature[what it has signed]:file:_files' \
         '--sign-key[import the key to sign as well]:file:_files' '--password-fd[descriptor of the password]:descriptor:' \
         '--new-pin-fd[descriptor of the new PIN]:descriptor:' '--keep-key[keep the keys]' '--grace[how long former keys decrypt]:time:' \

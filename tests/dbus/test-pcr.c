@@ -60,6 +60,27 @@ static char *create(TestAgent *a, const char *pcrs, const char *key, const char 
     return call(a, "Create", g_variant_new("(@a{sv})", g_variant_dict_end(&options)), fds, NULL);
 }
 
+/* policy: NULL for none. */
+static char *import(TestAgent *a, const char *key, const char *pcrs, const char *policy, const char *password,
+                    const char *generation)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+    GVariantDict options;
+
+    g_variant_dict_init(&options, NULL);
+    add_fd(fds, key);
+    g_variant_dict_insert(&options, "pcrs", "s", pcrs);
+    if (policy) {
+        add_fd(fds, policy);
+        add_fd(fds, password);
+        g_variant_dict_insert(&options, "policy_key", "h", 1);
+        g_variant_dict_insert(&options, "policy_password", "h", 2);
+    }
+    if (generation)
+        g_variant_dict_insert(&options, "generation", "s", generation);
+    return call(a, "Import", g_variant_new("(h@a{sv})", 0, g_variant_dict_end(&options)), fds, NULL);
+}
+
 static char *approve_values(TestAgent *a, const char *key, const char *values)
 {
     g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
@@ -394,6 +415,39 @@ static void test_forged(TestAgent *a, gconstpointer data)
     EVP_PKEY_free(key);
 }
 
+/* A key from elsewhere is bound as one that the TPM makes. */
+static void test_import(TestAgent *a, gconstpointer data)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048), *policy = EVP_RSA_gen(2048);
+    g_autofree char *pem = test_private_pem(key, NULL), *policy_pem = test_private_pem(policy, PASSWORD);
+
+    agent_start(a, NULL);
+    agent_expect_named(import(a, pem, "7", NULL, NULL, NULL), INVALID_ARGS);
+    agent_expect_named(import(a, pem, "7,7", policy_pem, PASSWORD, NULL), INVALID_ARGS);
+    agent_expect_named(import(a, pem, "7", policy_pem, PASSWORD, "none"), INVALID_ARGS);
+    agent_expect_named(import(a, pem, "7", policy_pem, "another", NULL), ERROR("Locked"));
+    agent_expect_named(import(a, "no key", "7", policy_pem, PASSWORD, NULL), INVALID_ARGS);
+    agent_expect_state(a, "none");
+    agent_expect_named(import(a, pem, "7", policy_pem, PASSWORD, NULL), NULL);
+    g_autofree char *pcrs = agent_fact(a, IDENTITY, "Show", "pcrs");
+    g_autofree char *protection = agent_fact(a, IDENTITY, "Show", "protection");
+    g_assert_cmpstr(pcrs, ==, "7");
+    g_assert_cmpstr(protection, ==, "imported");
+    g_autoptr(GByteArray) p = cipher_package(a);
+    agent_expect_named(decrypt(a, p, NULL), NULL);
+    boot_otherwise(a, ESYS_TR_PCR7);
+    expect_refused(a, p, "PCR 7");
+    agent_expect_named(approve(a, policy_pem, PASSWORD, NULL), NULL);
+    agent_expect_named(decrypt(a, p, NULL), NULL);
+    /* and so are those that follow it */
+    g_variant_unref(agent_call(a, IDENTITY, "Rotate", NULL));
+    boot_otherwise(a, ESYS_TR_PCR7);
+    expect_refused(a, p, "PCR 7");
+    agent_stop(a);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(policy);
+}
+
 static void test_arguments(TestAgent *a, gconstpointer data)
 {
     static const char *const wrong[] = {"", "24", "7,", ",7", "7,7", "0,1,2,3,4,5,6,7,8", "7;11", "007"};
@@ -419,6 +473,7 @@ int main(int argc, char *argv[])
     g_test_add("/dbus/pcr/approve", TestAgent, NULL, agent_set_up, test_approve, agent_tear_down);
     g_test_add("/dbus/pcr/predicted", TestAgent, NULL, agent_set_up, test_predicted, agent_tear_down);
     g_test_add("/dbus/pcr/elsewhere", TestAgent, NULL, agent_set_up, test_elsewhere, agent_tear_down);
+    g_test_add("/dbus/pcr/import", TestAgent, NULL, agent_set_up, test_import, agent_tear_down);
     g_test_add("/dbus/pcr/pin", TestAgent, NULL, agent_set_up, test_pin, agent_tear_down);
     g_test_add("/dbus/pcr/forged", TestAgent, NULL, agent_set_up, test_forged, agent_tear_down);
     g_test_add("/dbus/pcr/arguments", TestAgent, NULL, agent_set_up, test_arguments, agent_tear_down);
