@@ -23,6 +23,7 @@ struct Client {
     App app;                      /* kind APP_NOT_ASKED until somebody wants to know */
     GateLook *look;               /* while that is being found out */
     struct GateReturn *returning; /* calls that waited for it, and are queued to come anew */
+    struct GateReturn *passed; /* calls that were let pass, and are queued to come anew for another reason */
     Request *requests;
     unsigned n_requests;
 };

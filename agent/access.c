@@ -20,9 +20,10 @@ struct Access {
     Manager *m;
     uid_t uid; /* ours */
     Confinement *confinement;
-    uint64_t last_call; /* CLOCK_BOOTTIME */
-    Client *names;      /* by name */
-    Client *channels;   /* by channel */
+    uint64_t last_call;            /* CLOCK_BOOTTIME */
+    const sd_bus_message *counted; /* what comes anew, while it is looked at; only compared */
+    Client *names;                 /* by name */
+    Client *channels;              /* by channel */
     sd_bus_slot *filter_slot;
     sd_bus_slot *gone_slot;
 };
@@ -78,7 +79,7 @@ static int check_store(const Access *a, sd_bus_error *error)
 }
 
 /* 0: it may; 1: that is being found out, and the call comes again; else a negative errno, with *error set. */
-static int client_check(const Access *a, Client *c, sd_bus_message *call, sd_bus_error *error)
+static int client_check(Access *a, Client *c, sd_bus_message *call, sd_bus_error *error)
 {
     const char *interface = sd_bus_message_get_interface(call);
     const char *member = sd_bus_message_get_member(call);
@@ -89,6 +90,8 @@ static int client_check(const Access *a, Client *c, sd_bus_message *call, sd_bus
         return bus_fail(error, HMSG_ERROR_DENIED, "Only the user whose agent this is may call it");
     r = gate_keep_order(c, call);
     if (r == 0)
+        a->counted = gate_take_passed(c, call) ? call : NULL;
+    if (r == 0)
         r = client_check_permission(a, c, permission, error);
     if (r == 0 && !vault_is_open(a->m->vault) && needs_store(interface, member, permission))
         r = check_store(a, error);
@@ -97,7 +100,7 @@ static int client_check(const Access *a, Client *c, sd_bus_message *call, sd_bus
     /* a channel has its caller's rights for as long as it is open: they must be known first */
     if (interface && member && strcmp(interface, AGENT_INTERFACE) == 0 && strcmp(member, "OpenChannel") == 0)
         return gate_know(a->m->gate, c, call, error);
-    return gate_check(a->m->gate, c, call, permission, error);
+    return gate_check(a->m->gate, c, call, permission, a->counted == call, error);
 }
 
 static int copy_context(const Access *a, const char *context, char **ret)
@@ -186,7 +189,15 @@ int access_may_sign(Access *a, sd_bus_message *call, sd_bus_error *error)
     if (access_client(a, call, &c) < 0)
         return bus_fail(error, HMSG_ERROR_DENIED, "The caller cannot be identified");
     r = client_check_permission(a, c, "sign", error);
-    return r == 0 && a->m->gate ? gate_check(a->m->gate, c, call, "sign", error) : r;
+    return r == 0 && a->m->gate ? gate_check(a->m->gate, c, call, "sign", a->counted == call, error) : r;
+}
+
+void access_passed(Access *a, sd_bus_message *call)
+{
+    Client *c;
+
+    if (a->m->gate && access_client(a, call, &c) == 0)
+        (void)gate_pass(c, call); /* it would count as two */
 }
 
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)

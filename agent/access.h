@@ -30,5 +30,8 @@ uint64_t access_last_call(const Access *a);
  * the user is being asked, the method ends here and is called anew; or a negative errno with *error set. */
 int access_may_sign(Access *a, sd_bus_message *call, sd_bus_error *error);
 
+/* The call has passed all this, and comes anew after something else that it waited for: it counts as one. */
+void access_passed(Access *a, sd_bus_message *call);
+
 /* The client of a call; -ENXIO: it has left. */
 int access_client(Access *a, sd_bus_message *call, Client **ret);

@@ -29,8 +29,10 @@ typedef struct Held {
     struct Held *prev, *next;
     Gate *g;
     Request *request;
+    Client *client;
     GateLook *look;
     struct Question *question;
+    bool counted;
 } Held;
 
 /* A call that is in the queue of its connection again. */
@@ -54,7 +56,8 @@ typedef struct Question {
     Gate *g;
     char key[RULES_KEY_SIZE];
     char text[PINENTRY_TEXT_MAX + 1];
-    Prompt *prompt; /* of the first in the list */
+    const char *permission; /* static */
+    Prompt *prompt;         /* of the first in the list */
 } Question;
 
 /* What the user said. */
@@ -111,40 +114,56 @@ static void on_client_left(void *userdata)
     }
 }
 
-static void return_free(Client *c, GateReturn *r)
+static void return_free(GateReturn **list, GateReturn *r)
 {
-    DL_DELETE(c->returning, r);
+    DL_DELETE(*list, r);
     sd_bus_message_unref(r->call);
     free(r);
 }
 
-static int return_new(Client *c, sd_bus_message *call)
+static int return_new(GateReturn **list, sd_bus_message *call)
 {
     GateReturn *r = calloc(1, sizeof(*r));
 
     if (!r)
         return -ENOMEM;
     r->call = sd_bus_message_ref(call);
-    DL_APPEND(c->returning, r);
+    DL_APPEND(*list, r);
     return 0;
+}
+
+/* Is call there? It is taken off the list. */
+static bool return_take(GateReturn **list, sd_bus_message *call)
+{
+    GateReturn *r;
+
+    DL_SEARCH_SCALAR(*list, r, call, call);
+    if (!r)
+        return false;
+    return_free(list, r);
+    return true;
+}
+
+int gate_pass(Client *c, sd_bus_message *call)
+{
+    return return_new(&c->passed, call);
+}
+
+bool gate_take_passed(Client *c, sd_bus_message *call)
+{
+    return return_take(&c->passed, call);
 }
 
 /* What the bus has already read when a call is queued again comes before that call. */
 int gate_keep_order(Client *c, sd_bus_message *call)
 {
-    GateReturn *own;
     int r;
 
-    if (!c->returning)
+    if (!c->returning || return_take(&c->returning, call))
         return 0;
-    DL_SEARCH_SCALAR(c->returning, own, call, call);
-    if (own) {
-        return_free(c, own);
-        return 0;
-    }
     r = call_again(call);
     if (r == 0)
-        r = return_new(c, call);
+        r = return_new(&c->returning, call);
     return r == 0 ? 1 : r;
 }
 
@@ -158,13 +177,17 @@ static void release(Gate *g, const GateLook *look, const Question *question, int
             continue;
         if (r != 0)
             (void)request_fail(h->request, r, detail);
-        else if (request_again(h->request) == 0 && look)
-            (void)return_new(look->client, request_message(h->request));
+        else {
+            if (h->counted)
+                (void)gate_pass(h->client, request_message(h->request));
+            if (request_again(h->request) == 0 && look)
+                (void)return_new(&look->client->returning, request_message(h->request));
+        }
         held_free(h);
     }
 }
 
-static int hold(Gate *g, sd_bus_message *call, GateLook *look, Question *question)
+static int hold(Gate *g, Client *c, sd_bus_message *call, GateLook *look, Question *question, bool counted)
 {
     Held *h = calloc(1, sizeof(*h));
     int r;
@@ -177,8 +200,10 @@ static int hold(Gate *g, sd_bus_message *call, GateLook *look, Question *questio
         return r;
     }
     h->g = g;
+    h->client = c; /* while it is there: else the request is cancelled */
     h->look = look;
     h->question = question;
+    h->counted = counted;
     DL_APPEND(g->held, h);
     return 0;
 }
@@ -255,7 +280,7 @@ int gate_know(Gate *g, Client *c, sd_bus_message *call, sd_bus_error *error)
     if (!c->look)
         r = look_start(g, c);
     if (r == 0)
-        r = hold(g, call, c->look, NULL);
+        r = hold(g, c, call, c->look, NULL, false);
     return r == 0 ? 1 : bus_fail(error, r, NULL);
 }
 
@@ -265,7 +290,9 @@ void gate_client_leaves(Client *c)
         look_free(c->look);
     c->look = NULL;
     while (c->returning)
-        return_free(c, c->returning);
+        return_free(&c->returning, c->returning);
+    while (c->passed)
+        return_free(&c->passed, c->passed);
 }
 
 static void forget_answer(Gate *g, Answer *a)
@@ -318,11 +345,32 @@ static Verdict find_answer(Gate *g, const char *key)
     return a->allowed ? VERDICT_ALLOW : VERDICT_DENY;
 }
 
+static void note(Gate *g, const App *app, const char *permission, bool allowed)
+{
+    char id[APP_ID_SIZE];
+
+    app_id(app, id);
+    if (g->m->rules)
+        rules_note(g->m->rules, id, app->program, permission, allowed);
+}
+
+/* Those that are allowed are counted when they come anew. */
+static void note_refused(Gate *g, const Question *q)
+{
+    Held *h;
+
+    DL_FOREACH (g->held, h)
+        if (h->question == q && !h->counted)
+            note(g, &h->client->app, q->permission, false);
+}
+
 static void on_answered(int r, void *userdata)
 {
     Question *q = userdata;
     Gate *g = q->g;
 
+    if (r != 0)
+        note_refused(g, q);
     if (r == 0 || r == HMSG_ERROR_CANCELLED) {
         remember(g, q->key, r == 0);
         release(g, NULL, q, r == 0 ? 0 : HMSG_ERROR_DENIED, "The user does not let this program do that");
@@ -364,6 +412,7 @@ static int question_new(Gate *g, const App *app, const char *key, const char *pe
     if (!q)
         return -ENOMEM;
     q->g = g;
+    q->permission = strcmp(permission, "sign") == 0 ? "sign" : "decrypt";
     (void)snprintf(q->key, sizeof(q->key), "%s", key);
     (void)snprintf(q->text, sizeof(q->text), "%s%s wants to %s. May it, until your keys are locked?", kind,
                    app->name, wish);
@@ -373,7 +422,8 @@ static int question_new(Gate *g, const App *app, const char *key, const char *pe
 }
 
 /* Waits for the answer to the question, which is put when nobody has yet. */
-static int ask(Gate *g, const App *app, const char *key, const char *permission, sd_bus_message *call)
+static int ask(Gate *g, Client *c, const char *key, const char *permission, sd_bus_message *call,
+               bool counted)
 {
     Question *q;
     int r = 0;
@@ -382,10 +432,10 @@ static int ask(Gate *g, const App *app, const char *key, const char *permission,
         if (strcmp(q->key, key) == 0)
             break;
     if (!q)
-        r = question_new(g, app, key, permission, &q);
+        r = question_new(g, &c->app, key, permission, &q);
     if (r != 0)
         return r;
-    r = hold(g, call, NULL, q);
+    r = hold(g, c, call, NULL, q, counted);
     if (r != 0 && !question_is_open(q))
         question_free(q);
     if (r == 0)
@@ -419,7 +469,8 @@ static int refuse(const char *id, const char *permission, sd_bus_error *error)
     return bus_fail(error, HMSG_ERROR_DENIED, text);
 }
 
-int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission, sd_bus_error *error)
+int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission, bool counted,
+               sd_bus_error *error)
 {
     char id[APP_ID_SIZE], key[RULES_KEY_SIZE];
     uint64_t epoch = g->m->identity ? identity_epoch(g->m->identity) : 0;
@@ -438,11 +489,11 @@ int gate_check(Gate *g, Client *c, sd_bus_message *call, const char *permission,
     rules_key(id, permission, key);
     v = judge(g, &c->app, key, permission);
     if (v == VERDICT_ASK && sd_bus_message_get_allow_interactive_authorization(call) > 0) {
-        r = ask(g, &c->app, key, permission, call);
+        r = ask(g, c, key, permission, call, counted);
         return r == 0 ? 1 : bus_fail(error, r, NULL);
     }
-    if (g->m->rules)
-        rules_note(g->m->rules, id, c->app.program, permission, v == VERDICT_ALLOW);
+    if (!counted)
+        note(g, &c->app, permission, v == VERDICT_ALLOW);
     return v == VERDICT_ALLOW ? 0 : refuse(id, permission, error);
 }
 

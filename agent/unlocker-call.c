@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdlib.h>
 
+#include "agent/access.h"
 #include "agent/request.h"
 #include "agent/unlocker.h"
 #include "libhmsg/base/error.h"
 
 /* A call that waits for the user. */
 typedef struct UnlockCall {
+    Manager *m;
     Request *request;
     UnlockWait *wait;
 } UnlockCall;
@@ -31,8 +33,10 @@ static void on_unlocked(int r, const char *detail, void *userdata)
 {
     _cleanup_(unlock_call_freep) UnlockCall *c = userdata;
 
-    if (r == 0)
+    if (r == 0) {
+        access_passed(c->m->access, request_message(c->request));
         r = request_again(c->request);
+    }
     if (r != 0)
         (void)request_fail(c->request, r, detail);
 }
@@ -47,6 +51,7 @@ bool unlock_first(Manager *m, sd_bus_message *message)
     c = calloc(1, sizeof(*c));
     if (!c)
         return false;
+    c->m = m;
     if (unlocker_wait(m->unlocker, false, on_unlocked, c, &c->wait) == 0 &&
         request_new(m->access, message, on_client_left, c, &c->request) == 0)
         return true;

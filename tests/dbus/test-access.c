@@ -29,6 +29,9 @@ static const char script[] = "#!/bin/sh\n"
                              "echo CONFIRM >>\"$folder/asked\"\n"
                              "while [ ! -e \"$folder/user\" ]; do sleep 0.01; done\n"
                              "cat \"$folder/user\" ;;\n"
+                             "GETPIN) echo GETPIN >>\"$folder/asked\"\n"
+                             "echo \"D 2580\"\n"
+                             "echo OK ;;\n"
                              "*) echo \"$line\" >>\"$folder/asked\"\n"
                              "echo OK ;;\n"
                              "esac\n"
@@ -269,6 +272,58 @@ static void test_log(TestAgent *a, gconstpointer data)
     g_assert_nonnull(strstr(text, "'uses': <uint64 2>"));
 }
 
+/* How often the log has this use by a program of the host. */
+static guint64 uses(TestAgent *a, const char *permission, bool allowed)
+{
+    g_autoptr(GVariant) reply = agent_call(a, ACCESS, "Log", NULL);
+    g_autoptr(GVariantIter) entries = NULL;
+    GVariant *entry;
+    guint64 n = 0;
+
+    g_variant_get(reply, "(aa{sv})", &entries);
+    while ((entry = g_variant_iter_next_value(entries))) {
+        const char *app = "", *what = "";
+        gboolean was = FALSE;
+        guint64 more = 0;
+
+        if (g_variant_lookup(entry, "app", "&s", &app) && strcmp(app, "host") == 0 &&
+            g_variant_lookup(entry, "permission", "&s", &what) && strcmp(what, permission) == 0 &&
+            g_variant_lookup(entry, "allowed", "b", &was) && !was == !allowed &&
+            g_variant_lookup(entry, "uses", "t", &more))
+            n += more;
+        g_variant_unref(entry);
+    }
+    return n;
+}
+
+/* A call that waits for the user, for the PIN, or for both, comes anew, and is one use all the same; so is
+ * one that the user refuses. */
+static void test_counted_once(TestAgent *a, gconstpointer data)
+{
+    start(a, "[access]\nhost = ask\n");
+    agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
+    put(a, "user", ALLOWS);
+    expect(a, NULL, IDENTITY ".ExportPublic!", "*=ok*");
+    g_assert_cmpuint(times_asked(a), ==, 1);
+    g_assert_cmpuint(uses(a, "sign", true), ==, 1);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL)); /* ends the user's answer too */
+    expect(a, NULL, IDENTITY ".ExportPublic!", "*=ok*");
+    agent_expect_state(a, "ready");
+    g_assert_cmpuint(uses(a, "sign", true), ==, 2);
+    g_variant_unref(agent_call(a, IDENTITY, "Lock", NULL));
+    set_rule(a, "host", "allow");
+    expect(a, NULL, IDENTITY ".ExportPublic!", "*=ok*");
+    g_assert_cmpuint(uses(a, "sign", true), ==, 3);
+    expect(a, NULL, IDENTITY ".ExportPublic! channel " IDENTITY ".ExportPublic!", "*=ok*=ok*");
+    g_assert_cmpuint(uses(a, "sign", true), ==, 5);
+    g_assert_cmpuint(uses(a, "sign", false), ==, 0);
+    set_rule(a, "host", "ask");
+    put(a, "user", DENIES);
+    expect(a, NULL, IDENTITY ".ExportPublic!", "*=Denied*");
+    g_assert_cmpuint(uses(a, "sign", false), ==, 1);
+    g_assert_cmpuint(uses(a, "sign", true), ==, 5);
+}
+
 /* It leaves while the user is asked: the question leaves the screen, and the next one comes. */
 static void test_leaves(TestAgent *a, gconstpointer data)
 {
@@ -298,10 +353,15 @@ int main(int argc, char **argv)
         void (*test)(TestAgent *a, gconstpointer data);
         bool root; /* chroot(2) */
     } tests[] = {
-        {"/dbus/access/host", test_host, false},    {"/dbus/access/asked", test_asked, true},
-        {"/dbus/access/nobody", test_nobody, true}, {"/dbus/access/rules", test_rules, true},
-        {"/dbus/access/manage", test_manage, true}, {"/dbus/access/settings", test_settings, true},
-        {"/dbus/access/log", test_log, true},       {"/dbus/access/leaves", test_leaves, false},
+        {"/dbus/access/host", test_host, false},
+        {"/dbus/access/asked", test_asked, true},
+        {"/dbus/access/nobody", test_nobody, true},
+        {"/dbus/access/rules", test_rules, true},
+        {"/dbus/access/manage", test_manage, true},
+        {"/dbus/access/settings", test_settings, true},
+        {"/dbus/access/log", test_log, true},
+        {"/dbus/access/leaves", test_leaves, false},
+        {"/dbus/access/counted-once", test_counted_once, false},
     };
 
     g_test_init(&argc, &argv, NULL);
