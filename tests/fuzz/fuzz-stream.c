@@ -35,6 +35,8 @@ static Sample *sample_new(void)
     memcpy(s->kids[0], rsa_key_thumbprint(s->recipient), KID_SIZE);
     fuzz_check(wire_session_new(s->recipient, NULL, NOW, 60, &s->session) == 0, "a session");
     const StreamRecipient to = {s->session, 0};
+    for (size_t i = 0; i < CONTENT; i++)
+        s->content[i] = (uint8_t)(i % 251 + 1);
     s->stream = BUF_MAX(1u << 20);
     fuzz_check(stream_writer_new(&to, 1, NOW, 0, &w, &s->stream) == 0, "a writer");
     s->header = s->stream.size - STREAM_PREFIX_SIZE;
