@@ -45,6 +45,7 @@ typedef enum Query {
     Q_NEXT_EXPIRED,
     Q_POSTPONE,
     Q_HURRY,
+    Q_MOVE,
     Q_WHEN,
     Q_PENDING,
     Q_FINISHED,
@@ -74,6 +75,8 @@ static const char *const queries[Q_MAX_] = {
     [Q_POSTPONE] = "UPDATE outbox SET next_attempt = max(next_attempt, ?2)"
                    " WHERE state = 0 AND (?1 IS NULL OR relay = ?1)",
     [Q_HURRY] = "UPDATE outbox SET next_attempt = 0 WHERE state = 0 AND (?1 IS NULL OR relay = ?1)",
+    [Q_MOVE] = "UPDATE outbox SET relay = ?1, next_attempt = 0, attempts = 0"
+               " WHERE state = 0 AND relay != ?1 AND substr(relay, 1, ?2) = substr(?1, 1, ?2)",
     [Q_WHEN] = "SELECT min(iif(state = 0, min(next_attempt, expires), expires + ?1)) FROM outbox"
                " WHERE state IN (0, 1)",
     [Q_PENDING] = "SELECT count(*), total(size) FROM outbox WHERE state = 0",
@@ -357,6 +360,13 @@ int outbox_store_hurry(OutboxStore *o, const char *relay)
 {
     db_bind_text(o->q[Q_HURRY], 1, relay);
     return db_run(o->q[Q_HURRY]);
+}
+
+int outbox_store_move(OutboxStore *o, const char *relay)
+{
+    db_bind_text(o->q[Q_MOVE], 1, relay);
+    db_bind_number(o->q[Q_MOVE], 2, (int64_t)strcspn(relay, "#") + 1);
+    return db_run(o->q[Q_MOVE]);
 }
 
 int outbox_store_when(OutboxStore *o, int64_t *ret)

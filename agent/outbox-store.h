@@ -67,6 +67,8 @@ int outbox_store_next_expired(OutboxStore *o, int64_t now, OutboxRow *ret);
 /* All that are queued for relay (NULL: for all) is not tried before then; or at once. */
 int outbox_store_postpone(OutboxStore *o, const char *relay, int64_t then);
 int outbox_store_hurry(OutboxStore *o, const char *relay);
+/* All that are queued for another relay of the same host and port are for this one, at once. */
+int outbox_store_move(OutboxStore *o, const char *relay);
 /* When something is to be done next; INT64_MAX: nothing. */
 int outbox_store_when(OutboxStore *o, int64_t *ret);
 int outbox_store_pending(OutboxStore *o, uint64_t *ret_n, uint64_t *ret_bytes);

@@ -91,11 +91,12 @@ static int64_t pause_seconds(unsigned attempts, unsigned retry_after)
     return (int64_t)(pause > retry_after ? pause : retry_after);
 }
 
-/* Nothing that time would mend. */
+/* Nothing that time would mend. A relay that is not trusted may be one day: its user says so, or its former
+ * key comes back. */
 static bool is_final(int r)
 {
-    return r == HMSG_ERROR_NOT_FOUND || r == HMSG_ERROR_TOO_LARGE || r == HMSG_ERROR_UNTRUSTED ||
-           r == HMSG_ERROR_DENIED || r == HMSG_ERROR_INVALID_ARGS || r == HMSG_ERROR_AUTHENTICATION_FAILED;
+    return r == HMSG_ERROR_NOT_FOUND || r == HMSG_ERROR_TOO_LARGE || r == HMSG_ERROR_DENIED ||
+           r == HMSG_ERROR_INVALID_ARGS || r == HMSG_ERROR_AUTHENTICATION_FAILED;
 }
 
 static void not_submitted(Outbox *o, OutboxRow *row, int r, const char *detail, unsigned retry_after)
@@ -108,7 +109,8 @@ static void not_submitted(Outbox *o, OutboxRow *row, int r, const char *detail, 
     row->attempts++;
     (void)outbox_set_state(o, row, OUTBOX_QUEUED, detail);
     /* the others for this relay would meet the same */
-    if (r == HMSG_ERROR_RELAY_UNAVAILABLE || r == HMSG_ERROR_LOCKED || r == HMSG_ERROR_NO_IDENTITY)
+    if (r == HMSG_ERROR_RELAY_UNAVAILABLE || r == HMSG_ERROR_UNTRUSTED || r == HMSG_ERROR_LOCKED ||
+        r == HMSG_ERROR_NO_IDENTITY)
         (void)outbox_store_postpone(o->store, row->relay, row->next_attempt);
 }
 
@@ -267,6 +269,15 @@ static void on_status(const char *relay, const char *id, const char *state, void
     outbox_status_told(userdata, relay, id, state);
 }
 
+static void on_trusted(const char *relay, void *userdata)
+{
+    Outbox *o = userdata;
+
+    if (outbox_store_move(o->store, relay) != 0)
+        log_error("The outbox cannot be written");
+    arm(o); /* from the loop: we are in the middle of a request */
+}
+
 static int on_begin(sd_event_source *source, uint64_t usec, void *userdata)
 {
     Outbox *o = userdata;
@@ -281,7 +292,8 @@ static int on_begin(sd_event_source *source, uint64_t usec, void *userdata)
 
 int outbox_new(Manager *m, Outbox **ret)
 {
-    static const RelaysWatcher watcher = {.listening = on_listening, .status = on_status};
+    static const RelaysWatcher watcher = {
+        .listening = on_listening, .status = on_status, .trusted = on_trusted};
     _cleanup_(outbox_freep) Outbox *o = calloc(1, sizeof(*o));
     int r;
 

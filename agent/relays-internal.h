@@ -213,6 +213,8 @@ bool ticks_went_back(const Relays *r, const char *relay);
 
 /* relays-known.c: finds q->connection for q->asked, at once or after a probe; then request_proceed. */
 int known_resolve(RelaysRequest *q);
+/* The pin of now of what is known at this host and port, whatever pin relay has. */
+int known_by(Relays *r, const Relay *relay, uint8_t ret[static PIN_SIZE], bool *ret_known);
 /* Asks the relay of q which key it has, on a connection of its own on which nothing else is said. */
 int known_probe(RelaysRequest *q, request_reply_t reply);
 /* The relay has answered with its pinned key: a pin that an address named is stored. */

@@ -93,26 +93,47 @@ static int known_pin(Relays *r, const Relay *relay, Search *ret, bool *ret_fixed
     return e == 0 && ret->found ? pin_of_now(r, relay, ret->pin) : e;
 }
 
-bool relays_knows(Relays *r, const Relay *relay)
+int known_by(Relays *r, const Relay *relay, uint8_t ret[static PIN_SIZE], bool *ret_known)
 {
     Relay asked = *relay;
     bool fixed = false;
     Search s;
+    int e;
 
     asked.has_pin = false;
-    return known_pin(r, &asked, &s, &fixed) == 0 && s.found;
+    e = known_pin(r, &asked, &s, &fixed);
+    *ret_known = e == 0 && s.found;
+    if (*ret_known)
+        memcpy(ret, s.pin, PIN_SIZE);
+    return e;
+}
+
+bool relays_knows(Relays *r, const Relay *relay)
+{
+    uint8_t pin[PIN_SIZE];
+    bool known = false;
+
+    return known_by(r, relay, pin, &known) == 0 && known;
 }
 
 static int store_pin(Relays *r, const Relay *relay)
 {
+    _cleanup_(buf_done) Buf name = BUF_MAX(RELAY_TEXT_SIZE - 1);
     char key[RELAYS_HOST_PORT_SIZE], pin[HASH_TEXT_SIZE];
+    int e;
 
     relays_host_port(relay, key);
     base64url_encode(relay->pin, PIN_SIZE, pin);
     db_bind_text(r->sql.pin_put, 1, key);
     db_bind_text(r->sql.pin_put, 2, pin);
     db_bind_number(r->sql.pin_put, 3, clock_realtime());
-    return db_run(r->sql.pin_put);
+    e = db_run(r->sql.pin_put);
+    if (e == 0)
+        e = relay_format_full(relay, &name);
+    for (size_t i = 0; e == 0 && i < r->n_watchers; i++)
+        if (r->watchers[i].f.trusted)
+            r->watchers[i].f.trusted(buf_text(&name), r->watchers[i].userdata);
+    return e;
 }
 
 int known_confirm(RelaysRequest *q)

@@ -184,6 +184,26 @@ int pins_refuse(RelaysRequest *q)
                          q->asked.host, q->asked.port);
 }
 
+/* We go on calling it what we called it first: with this pin when that is new to us, else as it is called by
+ * the pin that it has. */
+static bool keeps_root(const RelaysRequest *q, const uint8_t *pin)
+{
+    return q->connection || bytes_equal(q->asked.pin, pin, PIN_SIZE);
+}
+
+/* What we know of the relay that has answered with pin: of the key that it was asked for, or, when that is
+ * the one that it has, of the one that we know at this place. */
+static int find_known(RelaysRequest *q, const uint8_t *pin, RelayPins *ret)
+{
+    Relay here = q->asked;
+    bool is_known = false;
+    int r = pins_find(q->owner, &q->asked, ret);
+
+    if (r == 0 && bytes_equal(ret->now, pin, PIN_SIZE))
+        r = known_by(q->owner, &q->asked, here.pin, &is_known);
+    return r == 0 && is_known ? pins_find(q->owner, &here, ret) : r;
+}
+
 static int on_probed(RelaysRequest *q, sd_bus_message *reply)
 {
     _cleanup_(relay_statement_done) RelayStatement statement = {0};
@@ -201,7 +221,7 @@ static int on_probed(RelaysRequest *q, sd_bus_message *reply)
     if (r < 0 || n != PIN_SIZE || strlen(successions) > SUCCESSIONS_SIZE_MAX)
         return -EBADMSG;
     memcpy(answered.pin, pin, PIN_SIZE);
-    r = pins_find(q->owner, &q->asked, &known);
+    r = find_known(q, pin, &known);
     if (r == 0)
         r = pins_find(q->owner, &answered, &found);
     if (r == 0)
@@ -209,7 +229,7 @@ static int on_probed(RelaysRequest *q, sd_bus_message *reply)
     if (r == 0 && !bytes_equal(known.now, pin, PIN_SIZE)) {
         r = check_way(&known, pin, successions);
         if (r == 0)
-            r = follow(q->owner, &q->asked, known.now, pin, q->connection ? known.root : found.root);
+            r = follow(q->owner, &q->asked, known.now, pin, keeps_root(q, pin) ? known.root : found.root);
     }
     if (r > 0)
         return pins_refuse(q);

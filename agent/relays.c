@@ -171,7 +171,7 @@ static int on_refused(RelaysRequest *q, const sd_bus_error *error)
         return request_proceed(q);
     }
     q->retry_after = e.retry_after;
-    if (q->following)
+    if (q->following && !e.unreachable)
         return pins_refuse(q);
     if (e.error == HMSG_ERROR_UNTRUSTED && q->connection && !q->followed)
         return pins_follow(q);

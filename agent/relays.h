@@ -143,6 +143,8 @@ typedef struct RelaysWatcher {
     void (*listening)(const char *relay, void *userdata); /* connected, logged in, told of what happens */
     void (*mail)(const char *relay, const RelaysMessage *message, void *userdata);
     void (*status)(const char *relay, const char *id, const char *state, void *userdata);
+    /* the user says that what is at this host and port has this pin, whatever it had before */
+    void (*trusted)(const char *relay, void *userdata);
 } RelaysWatcher;
 /* At most 2; of all relays. */
 int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata);

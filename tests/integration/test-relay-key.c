@@ -182,6 +182,39 @@ static void replace_relay(const MailPair *p, const char *name)
     g_assert_true(g_file_set_contents(config, settings, -1, NULL));
 }
 
+static bool queued_because(SceneUser *u, const char *why)
+{
+    json_t *rows = scene_ctl_json(u, "outbox", NULL);
+    bool so = strstr(mail_fact(json_array_get(rows, json_array_size(rows) - 1), "error"), why) != NULL;
+
+    json_decref(rows);
+    return so;
+}
+
+/* What was sent while the relay was away waits on when another one comes back, and arrives when that is gone;
+ * and an address with the pin of now is good for who has only met the former key. */
+static void test_waiting(MailPair *p, gconstpointer data)
+{
+    g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, "kept");
+
+    expect_mail(p->alice, p->bob, "Before");
+    scene_relay_stop(p->scene);
+    g_free(mail_send(p->alice, scene_address(p->bob), "While nobody answers"));
+    replace_relay(p, "kept");
+    scene_relay_start_rekeyed(p->scene);
+    TEST_AWAIT(mail_states_are(p->alice, "delivered,queued") && queued_because(p->alice, "pinned key"));
+    scene_relay_stop(p->scene);
+    test_folder_remove(g_strdup(folder));
+    g_assert_cmpint(g_rename(kept, folder), ==, 0);
+    scene_agent_stop(p->alice);
+    g_free(administer(p, 0, "key", "rotate", "--now"));
+    scene_relay_start_rekeyed(p->scene);
+    g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
+    scene_agent_start(p->alice);
+    scene_ctl_expect(p->alice, 0, "contact", "add", bob, NULL);
+    TEST_AWAIT(mail_has(p->bob, "While nobody answers"));
+}
+
 /* Another relay in the place of the first, with a key of its own and a statement that is not by the key that
  * is known. */
 static void test_thief(MailPair *p, gconstpointer data)
@@ -393,10 +426,15 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(MailPair *, gconstpointer);
     } tests[] = {
-        {"/relay-key/announced", test_announced}, {"/relay-key/missed", test_missed},
-        {"/relay-key/thief", test_thief},         {"/relay-key/by-hand", test_by_hand},
-        {"/relay-key/token", test_token},         {"/relay-key/tpm", test_tpm},
-        {"/relay-key/restored", test_restored},   {"/relay-key/killed", test_killed},
+        {"/relay-key/announced", test_announced},
+        {"/relay-key/missed", test_missed},
+        {"/relay-key/thief", test_thief},
+        {"/relay-key/by-hand", test_by_hand},
+        {"/relay-key/waiting", test_waiting},
+        {"/relay-key/token", test_token},
+        {"/relay-key/tpm", test_tpm},
+        {"/relay-key/restored", test_restored},
+        {"/relay-key/killed", test_killed},
     };
 
     g_test_init(&argc, &argv, NULL);

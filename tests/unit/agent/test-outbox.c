@@ -186,6 +186,47 @@ static void test_no_mailbox(Fixture *f, gconstpointer data)
     await_state(f, &o, OUTBOX_ACCEPTED);
 }
 
+static void on_trusted(int r, const char *detail, const DirectoryEntry *entry, void *userdata)
+{
+    Outcome *o = userdata;
+
+    o->done = true;
+    o->r = r;
+}
+
+/* What waits for a relay that has turned out to be another one goes on waiting, and says why; it goes there
+ * when the user says that it is the one. */
+static void test_untrusted(Fixture *f, gconstpointer data)
+{
+    _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
+    Outcome trusted = {0};
+    Relay relay;
+
+    fake_courier_fault(f->s.courier, FAULT_UNREACHABLE);
+    Outcome o = send_text(f), other = send_text(f);
+    while (!*row_of(f, &o).error)
+        double_turn(f->s.d);
+    fake_courier_change_key(f->s.courier, SIGNER_NONE);
+    fake_courier_fault(f->s.courier, FAULT_NONE);
+    outbox_hurry(f->s.m->outbox);
+    while (!strstr(row_of(f, &o).error, "pinned key"))
+        double_turn(f->s.d);
+    turn_often(f);
+    g_assert_cmpint(row_of(f, &o).state, ==, OUTBOX_QUEUED);
+    g_assert_cmpint(row_of(f, &other).state, ==, OUTBOX_QUEUED);
+    g_assert_cmpint(row_of(f, &o).next_attempt, >, clock_realtime() - 1);
+    g_assert_cmpuint(fake_courier_submitted(f->s.courier), ==, 0);
+
+    g_assert_cmpint(relay_parse(fake_courier_relay(f->s.courier), &relay), ==, 0);
+    fake_courier_know(f->s.courier, f->s.alice, "alice");
+    g_assert_cmpint(relays_lookup_name(f->s.m->relays, &relay, "alice", NULL, true, on_trusted, &trusted, &q),
+                    ==, 0);
+    double_run(f->s.d, &trusted.done);
+    await_state(f, &o, OUTBOX_ACCEPTED);
+    await_state(f, &other, OUTBOX_ACCEPTED);
+    g_assert_cmpstr(row_of(f, &o).relay, ==, fake_courier_relay(f->s.courier));
+}
+
 static void test_cancel(Fixture *f, gconstpointer data)
 {
     OutboxRow row;
@@ -269,6 +310,7 @@ int main(int argc, char **argv)
         {"/outbox/status-early", test_status_early},
         {"/outbox/wrong-receipts", test_wrong_receipts},
         {"/outbox/relay-away", test_relay_away},
+        {"/outbox/untrusted", test_untrusted},
         {"/outbox/busy", test_busy},
         {"/outbox/no-mailbox", test_no_mailbox},
         {"/outbox/cancel", test_cancel},

@@ -163,6 +163,40 @@ static void test_old_address(Fixture *f, gconstpointer data)
     g_assert_cmpstr(o.relay, ==, fake_courier_relay(f->courier));
 }
 
+/* Its former pin is known, then somebody gives out an address with the new one. */
+static void test_new_address(Fixture *f, gconstpointer data)
+{
+    Relay now;
+
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    fake_courier_change_key(f->courier, SIGNER_FORMER);
+    g_assert_cmpint(relay_parse(fake_courier_relay(f->courier), &now), ==, 0);
+    restart(f);
+    Outcome o = look_up(f, &now);
+    g_assert_cmpint(o.r, ==, 0);
+    g_assert_cmpstr(o.relay, ==, f->first);
+    expect_followed(f);
+}
+
+/* An address with the pin of somebody else who is there now does not make them the relay that we know. */
+static void test_strange_address(Fixture *f, gconstpointer data)
+{
+    static const Signer signers[] = {SIGNER_NONE, SIGNER_THIEF};
+    Relay now;
+
+    g_assert_cmpint(look_up(f, &f->relay).r, ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(signers); i++) {
+        fake_courier_change_key(f->courier, signers[i]);
+        g_assert_cmpint(relay_parse(fake_courier_relay(f->courier), &now), ==, 0);
+        expect_refused(f, &now);
+        if (i == 0) /* the courier of the test knows of one former key */
+            expect_refused(f, &f->bare);
+    }
+    /* that nobody answers says nothing of keys */
+    fake_courier_fault(f->courier, FAULT_UNREACHABLE);
+    g_assert_cmpint(look_up(f, &now).r, ==, HMSG_ERROR_RELAY_UNAVAILABLE);
+}
+
 /* How often was it told that a relay has gone back? */
 static unsigned times_told(Fixture *f)
 {
@@ -217,10 +251,16 @@ int main(int argc, char **argv)
         const char *name;
         void (*f)(Fixture *, gconstpointer);
     } tests[] = {
-        {"/relays-pins/announced", test_announced}, {"/relays-pins/signed", test_signed},
-        {"/relays-pins/refused", test_refused},     {"/relays-pins/thief", test_thief},
-        {"/relays-pins/stolen", test_stolen},       {"/relays-pins/old-address", test_old_address},
-        {"/relays-pins/ticks", test_ticks},         {"/relays-pins/other-tick", test_other_tick},
+        {"/relays-pins/announced", test_announced},
+        {"/relays-pins/signed", test_signed},
+        {"/relays-pins/refused", test_refused},
+        {"/relays-pins/thief", test_thief},
+        {"/relays-pins/stolen", test_stolen},
+        {"/relays-pins/old-address", test_old_address},
+        {"/relays-pins/new-address", test_new_address},
+        {"/relays-pins/strange-address", test_strange_address},
+        {"/relays-pins/ticks", test_ticks},
+        {"/relays-pins/other-tick", test_other_tick},
     };
 
     g_test_init(&argc, &argv, NULL);
