@@ -170,21 +170,32 @@ TestPostgres *test_postgres_standby(const TestPostgres *primary, const char *nam
     return p;
 }
 
-void test_postgres_kill(TestPostgres *p)
+static void signal_children(TestPostgres *p, int signal)
 {
     g_autofree char *children = NULL, *err = NULL;
     g_autofree char *pid = g_strdup_printf("%d", test_process_pid(p->process));
     const char *const argv[] = {"pgrep", "-P", pid, NULL};
-    /* so that no child writes what nobody waits for */
-    test_process_signal(p->process, SIGSTOP);
     (void)test_run(argv, NULL, NULL, &children, &err);
     g_auto(GStrv) pids = g_strsplit(children, "\n", 0);
     for (size_t i = 0; pids[i]; i++)
         if (pids[i][0])
-            (void)kill((pid_t)g_ascii_strtoll(pids[i], NULL, 10), SIGKILL);
+            (void)kill((pid_t)g_ascii_strtoll(pids[i], NULL, 10), signal);
+}
+
+void test_postgres_kill(TestPostgres *p)
+{
+    /* first the one that would start others, or tell somebody */
+    test_process_signal(p->process, SIGSTOP);
+    signal_children(p, SIGKILL);
     test_process_signal(p->process, SIGKILL);
     (void)test_process_wait(p->process);
     p->process = NULL;
+}
+
+void test_postgres_freeze(TestPostgres *p, bool frozen)
+{
+    test_process_signal(p->process, frozen ? SIGSTOP : SIGCONT);
+    signal_children(p, frozen ? SIGSTOP : SIGCONT);
 }
 
 void test_postgres_promote(TestPostgres *p)

@@ -18,6 +18,8 @@ void test_postgres_free(TestPostgres *p); /* with its folder; takes NULL */
 /* SIGKILL to all of its processes; and again, as it was left. */
 void test_postgres_kill(TestPostgres *p);
 void test_postgres_start(TestPostgres *p);
+/* SIGSTOP or SIGCONT to all of its processes. */
+void test_postgres_freeze(TestPostgres *p, bool frozen);
 /* A standby becomes a primary, and is one when this returns. */
 void test_postgres_promote(TestPostgres *p);
 
