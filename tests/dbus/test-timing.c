@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The time of the answer does not tell why a package does not open. */
+/* The time of the answer does not tell why a package or a stream does not open. */
 
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/wire/json.h"
-#include "libhmsg/wire/package.h"
+#include "libhmsg/wire/package-internal.h"
+#include "libhmsg/wire/stream.h"
 #include "tests/dbus/timing.h"
 
 #define LATER_SAMPLES 600u
@@ -15,10 +16,13 @@
 #define LATER_SIZE 128000u /* so that the answer is not only the way through the bus */
 #define BLOCK 16u
 
-enum { LENGTH, OAEP, COMMITMENT, MAC, PADDING, EARLY, KINDS };
+enum { LENGTH, OAEP, COMMITMENT, MAC, PADDING, FILE_KEY, PREFIX, EARLY, KINDS };
 _Static_assert(KINDS <= TIMING_KINDS_MAX, "all are measured");
 
-static const char *const names[] = {"OAEP of 63 bytes", "OAEP", "commitment", "MAC", "padding", "early end"};
+static const char *const names[] = {
+    "OAEP of 63 bytes",         "OAEP",      "commitment", "MAC", "padding", "file key of 31 bytes",
+    "commitment of the stream", "early end",
+};
 
 typedef struct Bench {
     Timing timing;
@@ -90,9 +94,9 @@ static char *build(Bench *b, WireSession *s, int kind)
 }
 
 /* In a session of its own: its keys must be asked of the TPM. */
-static char *first_package(Bench *b, int kind)
+static WireSession *first_session(Bench *b, int kind)
 {
-    _cleanup_(wire_session_freep) WireSession *s = session_new(b);
+    WireSession *s = session_new(b);
 
     if (kind == LENGTH) {
         buf_clear(&s->encrypted_key);
@@ -106,7 +110,57 @@ static char *first_package(Bench *b, int kind)
     }
     if (kind == COMMITMENT)
         g_assert_cmpint(crypto_random(s->statement.kc, sizeof(s->statement.kc)), ==, 0);
+    return s;
+}
+
+static char *first_package(Bench *b, int kind)
+{
+    _cleanup_(wire_session_freep) WireSession *s = first_session(b, kind);
+
     return build(b, s, kind);
+}
+
+/* A header with a file key that is too short; what should follow from it is random. */
+static void short_head(const WireSession *s, Buf *ret)
+{
+    static const uint8_t key[FILE_KEY_SIZE];
+    _cleanup_(buf_done) Buf package = BUF_MAX(PACKAGE_SIZE_MAX);
+    uint8_t prefix[STREAM_PREFIX_SIZE];
+
+    g_assert_cmpint(
+        package_write(s, PACKAGE_STREAM, 1, 0, clock_realtime(), 0, key, sizeof(key) - 1, &package), ==, 0);
+    g_assert_cmpint(crypto_random(prefix, sizeof(prefix)), ==, 0);
+    g_assert_cmpint(buf_append_string(ret, STREAM_MAGIC), ==, 0);
+    g_assert_cmpint(buf_append_u32(ret, (uint32_t)package.size), ==, 0);
+    g_assert_cmpint(buf_append_u32(ret, 0), ==, 0);
+    g_assert_cmpint(buf_append(ret, package.data, package.size), ==, 0);
+    g_assert_cmpint(buf_append(ret, prefix, sizeof(prefix)), ==, 0);
+}
+
+/* Of one chunk. */
+static void first_stream(Bench *b, int kind, Buf *ret)
+{
+    _cleanup_(wire_session_freep) WireSession *s = first_session(b, kind);
+    const StreamRecipient to = {s, 0};
+    _cleanup_(stream_writer_freep) StreamWriter *w = NULL;
+    uint8_t content[FIRST_SIZE] = {0}, sealed[STREAM_SEALED_SIZE(FIRST_SIZE)];
+    size_t n = sizeof(sealed);
+
+    if (kind == FILE_KEY) {
+        short_head(s, ret);
+        g_assert_cmpint(crypto_random(sealed, sizeof(sealed)), ==, 0);
+    } else {
+        g_assert_cmpint(stream_writer_new(&to, 1, clock_realtime(), 0, &w, ret), ==, 0);
+        g_assert_cmpint(stream_seal(w, content, sizeof(content), true, sealed, &n), ==, 0);
+    }
+    if (kind == MAC) {
+        char *mac = memmem(ret->data, ret->size, "\"mac\":\"", 7);
+        g_assert_nonnull(mac);
+        mac[7] = mac[7] == 'A' ? 'B' : 'A';
+    }
+    if (kind == PREFIX)
+        ret->data[ret->size - 1] ^= 1;
+    g_assert_cmpint(buf_append(ret, sealed, n), ==, 0);
 }
 
 static double ask(Bench *b, const char *package, bool allow_unknown, const char *expected)
@@ -122,6 +176,19 @@ static double sample_first(void *context, int kind)
     /* an anonymous sender is refused before the TPM, unless allowed */
     return kind == EARLY ? ask(b, package, false, ERROR("Untrusted"))
                          : ask(b, package, true, ERROR("AuthenticationFailed"));
+}
+
+static double sample_stream(void *context, int kind)
+{
+    Bench *b = context;
+    const Timing *t = &b->timing;
+    _cleanup_(buf_done) Buf stream = BUF_MAX(PACKAGE_SIZE_MAX);
+
+    first_stream(b, kind, &stream);
+    if (kind == EARLY)
+        return timing_ask_fd(t, stream.data, stream.size, NULL, ERROR("Untrusted"));
+    return timing_ask_fd(t, stream.data, stream.size, "allow_unknown",
+                         kind == KINDS ? NULL : ERROR("AuthenticationFailed"));
 }
 
 static double sample_later(void *context, int kind)
@@ -142,6 +209,17 @@ static void test_first(TestAgent *a, gconstpointer data)
 
     timing_begin(&b.timing, a, data, names, TIMING_FIRST_SAMPLES);
     timing_expect_same(&b.timing, kinds, G_N_ELEMENTS(kinds), TIMING_FIRST_SAMPLES, sample_first, &b);
+    timing_end(&b.timing);
+}
+
+static void test_stream(TestAgent *a, gconstpointer data)
+{
+    static const int kinds[] = {LENGTH, OAEP, COMMITMENT, MAC, FILE_KEY, PREFIX, EARLY};
+    Bench b = {.size = FIRST_SIZE};
+
+    timing_begin(&b.timing, a, data, names, TIMING_FIRST_SAMPLES);
+    (void)sample_stream(&b, KINDS); /* which opens */
+    timing_expect_same(&b.timing, kinds, G_N_ELEMENTS(kinds), TIMING_FIRST_SAMPLES, sample_stream, &b);
     timing_end(&b.timing);
 }
 
@@ -168,6 +246,7 @@ int main(int argc, char **argv)
     g_test_add("/dbus/timing/first", TestAgent, NULL, agent_set_up, test_first, agent_tear_down);
     g_test_add("/dbus/timing/first-in-software", TestAgent, "correct horse battery staple", agent_set_up,
                test_first, agent_tear_down);
+    g_test_add("/dbus/timing/stream", TestAgent, NULL, agent_set_up, test_stream, agent_tear_down);
     g_test_add("/dbus/timing/later", TestAgent, NULL, agent_set_up, test_later, agent_tear_down);
     return g_test_run();
 }

@@ -3,6 +3,8 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define ROUNDS 3
 #define T_GROSS 10.0    /* dudect's bound for "certainly leaks" */
@@ -42,26 +44,52 @@ static double now(const Timing *t)
     return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
 }
 
-double timing_ask(const Timing *t, const void *data, size_t n, const char *option, const char *expected)
+/* content: the arguments before the options. */
+static double ask(const Timing *t, const char *method, GVariant *const *content, size_t n_content,
+                  GUnixFDList *fds, const char *option, const char *expected)
 {
     GVariantDict options;
+    GVariant *members[3] = {NULL};
     g_autofree char *name = NULL;
-    GVariant *arguments;
     double before, after;
 
     g_variant_dict_init(&options, NULL);
     if (option)
         g_variant_dict_insert(&options, option, "b", TRUE);
-    arguments =
-        g_variant_ref_sink(g_variant_new("(@ay@a{sv})", cipher_bytes(data, n), g_variant_dict_end(&options)));
+    memcpy(members, content, n_content * sizeof(*content));
+    members[n_content] = g_variant_dict_end(&options);
+    g_autoptr(GVariant) arguments = g_variant_ref_sink(g_variant_new_tuple(members, n_content + 1));
     before = now(t);
-    GVariant *reply = cipher_call(t->agent, "Decrypt", arguments, NULL, expected ? &name : NULL, NULL);
+    g_autoptr(GVariant) reply = cipher_call(t->agent, method, arguments, fds, expected ? &name : NULL, NULL);
     after = now(t);
-    g_variant_unref(arguments);
     g_assert_cmpstr(name, ==, expected);
-    if (reply)
-        g_variant_unref(reply);
     return after - before;
+}
+
+double timing_ask(const Timing *t, const void *data, size_t n, const char *option, const char *expected)
+{
+    GVariant *content[] = {cipher_bytes(data, n)};
+
+    return ask(t, "Decrypt", content, G_N_ELEMENTS(content), NULL, option, expected);
+}
+
+static int memory(const void *data, size_t n)
+{
+    int fd = memfd_create("timing", MFD_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, data, n, 0), ==, (ssize_t)n);
+    return fd;
+}
+
+double timing_ask_fd(const Timing *t, const void *data, size_t n, const char *option, const char *expected)
+{
+    GVariant *content[] = {g_variant_new_handle(0), g_variant_new_handle(1)};
+    const int ends[] = {memory(data, n), memory("", 0)};
+    g_autoptr(GUnixFDList) fds =
+        g_unix_fd_list_new_from_array(ends, G_N_ELEMENTS(ends)); /* they are its own */
+
+    return ask(t, "DecryptFd", content, G_N_ELEMENTS(content), fds, option, expected);
 }
 
 static int compare(const void *a, const void *b)

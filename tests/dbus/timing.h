@@ -33,6 +33,9 @@ void timing_end(Timing *t);
  * of the error that it must be; NULL: none. */
 double timing_ask(const Timing *t, const void *data, size_t n, const char *option, const char *expected);
 
+/* The same of DecryptFd, from and to memory. */
+double timing_ask_fd(const Timing *t, const void *data, size_t n, const char *option, const char *expected);
+
 /* kinds: the last one ends early, and is the control. sample: one measurement, in microseconds. */
 void timing_expect_same(Timing *t, const int *kinds, size_t n_kinds, size_t n,
                         double (*sample)(void *context, int kind), void *context);
