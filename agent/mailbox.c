@@ -386,6 +386,8 @@ Mailbox *mailbox_free(Mailbox *b)
 
     if (!b)
         return NULL;
+    if (b->m->relays)
+        relays_unwatch(b->m->relays, b);
     identity_hold(b->m->identity, NULL, NULL);
     b->keeping = keeping_free(b->keeping);
     b->keep_turn = sd_event_source_disable_unref(b->keep_turn);

@@ -318,6 +318,8 @@ Outbox *outbox_free(Outbox *o)
 {
     if (!o)
         return NULL;
+    if (o->m->relays)
+        relays_unwatch(o->m->relays, o);
     while (o->requests)
         outbox_request_detach(o->requests);
     while (o->deliveries) {

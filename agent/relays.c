@@ -545,6 +545,16 @@ int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata)
     return 0;
 }
 
+void relays_unwatch(Relays *r, const void *userdata)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->n_watchers; i++)
+        if (r->watchers[i].userdata != userdata)
+            r->watchers[n++] = r->watchers[i];
+    r->n_watchers = n;
+}
+
 bool relays_is_listening(const Relays *r, const char *relay)
 {
     const Connection *c = connection_find(r, relay);

@@ -148,6 +148,8 @@ typedef struct RelaysWatcher {
 } RelaysWatcher;
 /* At most 2; of all relays. */
 int relays_watch(Relays *r, const RelaysWatcher *watcher, void *userdata);
+/* Whoever watches with userdata is told no more; not from within a watcher. */
+void relays_unwatch(Relays *r, const void *userdata);
 
 /* Stay connected to a relay where we have no mailbox, to be told what becomes of messages. */
 int relays_keep(Relays *r, const char *relay, bool keep);
