@@ -157,6 +157,15 @@ int contact_keys_recovery(const ContactKeys *k, RecoveryKeys *ret)
                : 0;
 }
 
+int contact_keys_devices(const ContactKeys *k, Devices *ret, int64_t *ret_iat)
+{
+    *ret = (Devices){0};
+    *ret_iat = 0;
+    return k->statement.size > 0
+               ? identity_statement_devices(buf_text(&k->statement), k->statement.size, ret, ret_iat)
+               : 0;
+}
+
 bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b)
 {
     return strcmp(a->kid, b->kid) == 0 && strcmp(a->skid, b->skid) == 0;

@@ -53,6 +53,8 @@ int contact_keys_from_statement(const IdentityStatement *s, const char *statemen
 const char *contact_keys_protection(const ContactKeys *k);
 /* The recovery keys that its owner names; none when there is no statement. */
 int contact_keys_recovery(const ContactKeys *k, RecoveryKeys *ret);
+/* The devices that its owner names, and when; none, and 0, when there is no statement. */
+int contact_keys_devices(const ContactKeys *k, Devices *ret, int64_t *ret_iat);
 bool contact_keys_equal(const ContactKeys *a, const ContactKeys *b);
 
 typedef struct ContactStore ContactStore;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/contacts-internal.h"
+#include "agent/identity.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
@@ -301,6 +302,26 @@ int contacts_verify(Contacts *c, const char *who, const char *fingerprint, Conta
     if (r == 0)
         *ret = TAKE_PTR(p);
     return r;
+}
+
+int contacts_names_us(Contacts *c, const char *address, bool *ret)
+{
+    _cleanup_(contact_freep) Contact *p = NULL;
+    uint8_t kids[IDENTITY_KIDS_MAX][KID_SIZE];
+    const Identity *identity = c->m->identity;
+    Devices devices = {0};
+    int64_t iat = 0;
+    int r;
+
+    *ret = false;
+    r = find(c, address, &p);
+    if (r == 0)
+        r = contact_keys_devices(&p->keys, &devices, &iat);
+    if (r != 0 || !identity || !identity_public(identity))
+        return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
+    for (size_t i = 0, n = identity_kids(identity, kids); i < n; i++)
+        *ret = *ret || devices_have(&devices, kids[i]);
+    return 0;
 }
 
 int contacts_block(Contacts *c, const char *who, bool blocked)

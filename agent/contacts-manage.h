@@ -35,5 +35,7 @@ int contacts_each(Contacts *c, int (*f)(const Contact *p, void *userdata), void 
 /* The user has compared this fingerprint, spaces do not matter. UNTRUSTED: it is not the one that the contact
  * has, or, when that changed, the one that it presented. */
 int contacts_verify(Contacts *c, const char *who, const char *fingerprint, Contact **ret);
+/* Does the statement that is pinned for this address name our keys, of now or former ones, as a device? */
+int contacts_names_us(Contacts *c, const char *address, bool *ret);
 int contacts_block(Contacts *c, const char *who, bool blocked);
 int contacts_forget(Contacts *c, const char *who);

@@ -32,6 +32,7 @@ static int recipient_new(const char *address, const char *relay, const ContactKe
                          Recipient **ret)
 {
     _cleanup_(recipient_freep) Recipient *p = calloc(1, sizeof(*p));
+    int64_t iat = 0;
     int r;
 
     if (!p)
@@ -51,6 +52,8 @@ static int recipient_new(const char *address, const char *relay, const ContactKe
         r = buf_append(&p->sign_spki, keys->sign_spki.data, keys->sign_spki.size);
     if (r == 0)
         r = contact_keys_recovery(keys, &p->recovery);
+    if (r == 0)
+        r = contact_keys_devices(keys, &p->devices, &iat);
     if (r == 0)
         *ret = TAKE_PTR(p);
     return r;
@@ -166,6 +169,18 @@ static int find_known(ContactsRequest *q, Contact **ret)
                                      : r;
 }
 
+static int resolve_contact(ContactsRequest *q, Contact *p);
+
+/* Of a device the statement counts that the directory has now. */
+static int resolve_device(ContactsRequest *q, Contact *p)
+{
+    int r = p->address ? address_parse(p->address, &q->address) : 0;
+
+    if (r != 0)
+        (void)contact_free(p);
+    return r == 0 ? resolve_contact(q, p) : r;
+}
+
 static int resolve_kid(ContactsRequest *q, const char *kid)
 {
     uint8_t bytes[KID_SIZE];
@@ -178,13 +193,31 @@ static int resolve_kid(ContactsRequest *q, const char *kid)
     }
     memcpy(q->kid, kid, CONTACT_KID_TEXT);
     r = find_known(q, &p);
+    if (r == 0 && q->options.relay)
+        return resolve_device(q, p);
     if (r == 0) {
         contacts_finish_trusted(q, p);
         return 0;
     }
     if (r == HMSG_ERROR_NOT_FOUND)
-        r = contacts_request_set_relays(q, NULL);
+        r = contacts_request_set_relays(q, q->options.relay);
     return r == 0 ? ask_next_directory(q) : r;
+}
+
+bool contacts_device_agrees(Contacts *c, const char *owner_kid, const Recipient *device)
+{
+    bool agrees = false;
+
+    for (size_t i = 0; !agrees && i < device->devices.n; i++) {
+        _cleanup_(contact_freep) Contact *p = NULL;
+        char kid[CONTACT_KID_TEXT];
+
+        base64url_encode(device->devices.list[i].kid, KID_SIZE, kid);
+        agrees = strcmp(kid, owner_kid) == 0 ||
+                 (contact_store_find(c->store, CONTACT_BY_FORMER_KID, kid, &p) == 0 &&
+                  strcmp(p->keys.kid, owner_kid) == 0);
+    }
+    return agrees;
 }
 
 /* Must the directory be asked before this contact serves? */

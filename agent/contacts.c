@@ -262,6 +262,17 @@ static int may_follow(Contacts *c, const Contact *p, const ContactKeys *keys, co
     return r;
 }
 
+/* A statement of the same keys that its owner has replaced: what it named then counts no more. */
+static bool is_replaced(const ContactKeys *keys, const ContactKeys *pinned)
+{
+    int64_t iat = 0, pinned_iat = 0;
+    Devices devices;
+
+    return keys->statement.size > 0 && pinned->statement.size > 0 &&
+           contact_keys_devices(keys, &devices, &iat) == 0 &&
+           contact_keys_devices(pinned, &devices, &pinned_iat) == 0 && iat < pinned_iat;
+}
+
 /* Takes over keys. *ret_changed: the contact had others, which did not lead to these. */
 static int apply_keys(Contacts *c, Contact *p, ContactKeys *keys, const Rotation *rotation, bool *ret_changed)
 {
@@ -278,9 +289,11 @@ static int apply_keys(Contacts *c, Contact *p, ContactKeys *keys, const Rotation
     } else {
         /* the directory is at what we have pinned, or the pinned key has signed for what it has */
         contact_keys_done(&p->presented);
+        p->confirmed = clock_realtime();
+        if (same && p->row && is_replaced(keys, &p->keys))
+            return 0;
         contact_keys_done(&p->keys);
         p->keys = *keys;
-        p->confirmed = clock_realtime();
     }
     *keys = (ContactKeys){0};
     return 0;

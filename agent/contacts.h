@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "libhmsg/base/buf.h"
+#include "libhmsg/wire/devices.h"
 #include "libhmsg/wire/limits.h"
 #include "libhmsg/wire/recovery.h"
 
@@ -43,6 +44,7 @@ typedef struct Recipient {
     Buf sign_spki;               /* DER; empty for a bare decrypt key */
     Buf issuer_serial;           /* DER, when the key came in a certificate; else empty */
     RecoveryKeys recovery;       /* that its statement names: to be encrypted to as well */
+    Devices devices;             /* that it names: to be asked for, and sent to if they agree */
     ContactTrust trust;
 } Recipient;
 
@@ -58,6 +60,7 @@ typedef struct ResolveOptions {
     bool trust_relay;     /* store the pin of a relay that is not known */
     bool fresh;           /* ask the directory even when the pinned key was confirmed a moment ago (Send) */
     bool allow_untrusted; /* hand out changed and blocked contacts too, with their trust */
+    const char *relay;    /* of key:<kid>, a device: host:port#PIN whose directory is asked; must stay */
 } ResolveOptions;
 
 /* recipient belongs to the callback's caller and is NULL unless r is 0; take what you need out of it. */
@@ -68,6 +71,9 @@ typedef void (*contacts_resolve_t)(int r, const char *detail, const Recipient *r
  * and could not. INVALID_ARGS: none of the forms. */
 int contacts_resolve(Contacts *c, const char *recipient, const ResolveOptions *options,
                      contacts_resolve_t done, void *userdata, ContactsRequest **ret);
+
+/* Does the device name the one with the decrypt key owner_kid in turn, by that key or one given up for it? */
+bool contacts_device_agrees(Contacts *c, const char *owner_kid, const Recipient *device);
 
 /* What is known of the owner of a sign key. */
 typedef struct Sender {

@@ -75,6 +75,11 @@ int identity_method_recover(sd_bus_message *message, void *userdata, sd_bus_erro
 /* Why a rotation was not begun, where the error alone does not say it. */
 const char *identity_rotation_detail(int r);
 
+/* identity-device-bus.c */
+int identity_method_add_device(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int identity_method_remove_device(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int identity_method_list_devices(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
 /* identity-import-bus.c: Import. */
 int identity_method_import(sd_bus_message *message, void *userdata, sd_bus_error *error);
 /* identity-export-bus.c: ExportPublic. */

@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "agent/outbox-internal.h"
+#include "agent/outbox-targets.h"
 #include "agent/seal-keys.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
@@ -19,27 +20,15 @@
 
 #define DETAIL_SIZE 512u
 
-/* One recipient: what is needed to encrypt and to deliver. */
-typedef struct Target {
-    char kid[HASH_TEXT_SIZE];
-    char recipient[ADDRESS_SIZE_MAX + 1];
-    char relay[RELAY_TEXT_SIZE];
-    Buf spki;
-    RecoveryKeys recovery;
-    size_t n_packages; /* one for each key */
-} Target;
-
 struct OutboxRequest {
     OutboxRequest *prev, *next;
     Outbox *owner; /* NULL: finished */
     char id[HASH_TEXT_SIZE];
-    char **asked;
-    size_t n_asked, resolved;
-    Target *targets;
+    OutboxTargets *resolution;
+    OutboxTarget *targets; /* of it */
     OutboxRow *rows;
     StoreBody *bodies;
     size_t n;
-    ResolveOptions resolve;
     SealOptions seal;
     Buf plaintext; /* head and content; all of it, or what comes before the rest of source */
     int source;    /* -1: none, or at its end */
@@ -50,7 +39,6 @@ struct OutboxRequest {
     uint64_t expected;
     size_t hashed;
     sd_event_source *later;
-    ContactsRequest *ask;
     CipherJob *job;
     MailPump *pump;
     BodyHash *hash;
@@ -70,7 +58,7 @@ void outbox_request_detach(OutboxRequest *q)
     DL_DELETE(q->owner->requests, q);
     q->owner = NULL;
     q->later = sd_event_source_disable_unref(q->later);
-    q->ask = contacts_request_free(q->ask);
+    outbox_targets_stop(q->resolution);
     q->job = cipher_job_free(q->job);
     q->pump = mail_pump_free(q->pump);
     q->hash = body_hash_free(q->hash);
@@ -85,16 +73,9 @@ OutboxRequest *outbox_request_free(OutboxRequest *q)
     if (!q)
         return NULL;
     outbox_request_detach(q);
-    for (size_t i = 0; i < q->n_asked; i++)
-        free(q->asked[i]);
-    free(q->asked);
-    for (size_t i = 0; i < q->n_asked && q->targets; i++) {
-        buf_done(&q->targets[i].spki);
-        recovery_keys_done(&q->targets[i].recovery);
-    }
-    for (size_t i = 0; i < q->n_asked && q->bodies; i++)
+    for (size_t i = 0; i < q->n && q->bodies; i++)
         store_body_done(&q->bodies[i]);
-    free(q->targets);
+    (void)outbox_targets_free(q->resolution);
     free(q->rows);
     free(q->bodies);
     buf_done(&q->plaintext);
@@ -109,7 +90,7 @@ static void finish(OutboxRequest *q, int r, const char *detail)
     char text[DETAIL_SIZE], id[HASH_TEXT_SIZE];
 
     (void)snprintf(text, sizeof(text), "%s", r == 0 ? "" : detail && *detail ? detail : error_message(r));
-    memcpy(id, q->id, sizeof(id));
+    (void)snprintf(id, sizeof(id), "%s", q->id);
     outbox_request_detach(q);
     q->done(r, text, r == 0 ? id : NULL, q->userdata);
 }
@@ -133,7 +114,7 @@ static int store_all(OutboxRequest *q)
 static void fill_row(OutboxRequest *q, size_t i, const uint8_t *id, const uint8_t *sha256, uint64_t size)
 {
     OutboxRow *row = &q->rows[i];
-    const Target *t = &q->targets[i];
+    const OutboxTarget *t = &q->targets[i];
 
     *row = (OutboxRow){.state = OUTBOX_QUEUED, .queued = clock_realtime(), .size = size};
     row->expires = row->queued + (int64_t)q->seal.expires_in;
@@ -277,7 +258,7 @@ static void on_progress(uint64_t done, uint64_t total, void *userdata)
 }
 
 /* The keys of one recipient, its own first. */
-static int add_keys(const Target *t, SealKeys *ret)
+static int add_keys(const OutboxTarget *t, SealKeys *ret)
 {
     const SealKey own = {.kid = t->kid, .spki = t->spki.data, .spki_size = t->spki.size};
     int r = seal_keys_add(ret, &own);
@@ -396,60 +377,24 @@ static int gather(OutboxRequest *q)
     return mail_pump_gather(q->owner->workers, q->source, PLAINTEXT_SIZE_MAX + 1, on_gathered, q, &q->pump);
 }
 
-static bool is_target(const OutboxRequest *q, const char *kid)
-{
-    for (size_t i = 0; i < q->n; i++)
-        if (strcmp(q->targets[i].kid, kid) == 0)
-            return true;
-    return false;
-}
-
-static int add_target(OutboxRequest *q, const Recipient *p)
-{
-    Target *t = &q->targets[q->n];
-    int r;
-
-    if (is_target(q, p->kid))
-        return 0;
-    if (!*p->relay) {
-        (void)snprintf(q->detail, sizeof(q->detail), "No mailbox of %.80s is known", q->asked[q->resolved]);
-        return HMSG_ERROR_NOT_FOUND;
-    }
-    t->spki = BUF_MAX(SPKI_SIZE_MAX);
-    r = buf_append(&t->spki, p->decrypt_spki.data, p->decrypt_spki.size);
-    if (r != 0)
-        return r;
-    recovery_keys_copy(&p->recovery, &t->recovery);
-    memcpy(t->kid, p->kid, sizeof(t->kid));
-    (void)snprintf(t->relay, sizeof(t->relay), "%s", p->relay);
-    (void)snprintf(t->recipient, sizeof(t->recipient), "%s", *p->address ? p->address : p->kid);
-    q->n++;
-    return 0;
-}
-
-static int resolve_next(OutboxRequest *q);
-
-static void on_resolved(int r, const char *detail, const Recipient *recipient, void *userdata)
+static void on_targets(int r, const char *detail, void *userdata)
 {
     OutboxRequest *q = userdata;
 
-    (void)snprintf(q->detail, sizeof(q->detail), "%s", r == 0 ? "" : detail);
+    (void)snprintf(q->detail, sizeof(q->detail), "%s", detail);
+    if (r == 0) {
+        size_t n = 0;
+
+        q->targets = outbox_targets_get(q->resolution, &n);
+        q->rows = calloc(n, sizeof(*q->rows));
+        q->bodies = calloc(n, sizeof(*q->bodies));
+        r = q->rows && q->bodies ? 0 : -ENOMEM;
+        q->n = r == 0 ? n : 0;
+    }
     if (r == 0)
-        r = add_target(q, recipient);
-    q->ask = contacts_request_free(q->ask);
-    q->resolved++;
-    if (r == 0)
-        r = resolve_next(q);
+        r = gather(q);
     if (r != 0)
         finish(q, r, q->detail);
-}
-
-static int resolve_next(OutboxRequest *q)
-{
-    if (q->resolved == q->n_asked)
-        return gather(q);
-    return contacts_resolve(q->owner->m->contacts, q->asked[q->resolved], &q->resolve, on_resolved, q,
-                            &q->ask);
 }
 
 static int on_begin(sd_event_source *source, void *userdata)
@@ -458,27 +403,9 @@ static int on_begin(sd_event_source *source, void *userdata)
     int r;
 
     q->later = sd_event_source_disable_unref(q->later);
-    r = resolve_next(q);
+    r = outbox_targets_start(q->resolution, on_targets, q);
     if (r != 0)
         finish(q, r, NULL);
-    return 0;
-}
-
-static int copy_recipients(OutboxRequest *q, const OutboxSend *what)
-{
-    if (what->n == 0 || what->n > RECIPIENTS_MAX)
-        return HMSG_ERROR_INVALID_ARGS;
-    q->asked = calloc(what->n, sizeof(*q->asked));
-    q->targets = calloc(what->n, sizeof(*q->targets));
-    q->rows = calloc(what->n, sizeof(*q->rows));
-    q->bodies = calloc(what->n, sizeof(*q->bodies));
-    if (!q->asked || !q->targets || !q->rows || !q->bodies)
-        return -ENOMEM;
-    for (; q->n_asked < what->n; q->n_asked++) {
-        q->asked[q->n_asked] = strdup(what->recipients[q->n_asked]);
-        if (!q->asked[q->n_asked])
-            return -ENOMEM;
-    }
     return 0;
 }
 
@@ -501,8 +428,7 @@ static int request_new(Outbox *o, const OutboxSend *what, size_t content, outbox
         return HMSG_ERROR_INVALID_ARGS;
     q->seal.expires_in = what->expires_in > 0 ? what->expires_in : PACKAGE_EXPIRY_MAX;
     q->seal.fresh = what->fresh;
-    q->resolve = (ResolveOptions){.trust_relay = what->trust_relay, .fresh = true};
-    r = copy_recipients(q, what);
+    r = outbox_targets_new(o->m->contacts, what->recipients, what->n, what->trust_relay, &q->resolution);
     if (r == 0)
         r = crypto_random(id, sizeof(id));
     if (r == 0)

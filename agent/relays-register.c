@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/own-devices.h"
 #include "agent/pin.h"
 #include "agent/relays-internal.h"
 #include "libhmsg/base/clock.h"
@@ -193,7 +194,9 @@ static int sign_statement(RelaysRequest *q)
     statement.protection = p->protection;
     statement.recovery = p->recovery;
     statement.iat = clock_realtime();
-    r = identity_statement_prepare(&statement, &draft);
+    r = own_devices_name(store_db(q->owner->m->store), &statement.devices);
+    if (r == 0)
+        r = identity_statement_prepare(&statement, &draft);
     if (r == 0)
         r = identity_sign_jws(identity, buf_text(&draft.input), on_statement_signed, q, &q->work);
     return r;

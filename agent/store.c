@@ -141,6 +141,11 @@ struct Store {
     "CREATE TABLE capability_names(relay TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL,"        \
     " PRIMARY KEY(relay, number)) WITHOUT ROWID;"
 
+/* Our other devices; the keys are those that they had when they were added. */
+#define SCHEMA_DEVICES                                                                                       \
+    "CREATE TABLE own_devices(address TEXT PRIMARY KEY, kid TEXT NOT NULL, skid TEXT NOT NULL,"              \
+    " added INTEGER NOT NULL) WITHOUT ROWID;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -152,6 +157,7 @@ static const char *const steps[] = {
     SCHEMA_TICKS,
     SCHEMA_CONTACT_KEYS,
     SCHEMA_CAPABILITIES,
+    SCHEMA_DEVICES,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

@@ -141,11 +141,11 @@ static bool same_fingerprint(const char *a, const char *b)
     }
 }
 
-static int compare(Ctl *ctl, const char *fingerprint, const char *told)
+int contact_compare(Ctl *ctl, const char *fingerprint, const char *told, const char *question)
 {
     if (!told) {
         ctl_note("Fingerprint:  %s", fingerprint);
-        return ctl_confirm(ctl, "Does your contact see the same?");
+        return ctl_confirm(ctl, question);
     }
     if (same_fingerprint(fingerprint, told))
         return 0;
@@ -168,7 +168,8 @@ int cmd_contact_verify(Ctl *ctl)
     fingerprint = text_of(contact, "new_fingerprint");
     if (!*fingerprint)
         fingerprint = text_of(contact, "fingerprint");
-    r = compare(ctl, fingerprint, told ? told : ctl_operand(ctl, 1));
+    r = contact_compare(ctl, fingerprint, told ? told : ctl_operand(ctl, 1),
+                        "Does your contact see the same?");
     if (r == 0)
         r = ctl_call_new(ctl, "Contacts", "Verify", &call);
     if (r != 0)

@@ -33,6 +33,9 @@ typedef struct PolicyKey {
 int policy_key_get(Ctl *ctl, const char *path, OptionId password, PolicyKey *ret);
 void policy_key_done(PolicyKey *k);
 
+/* cmd-device.c */
+int cmd_identity_device(Ctl *ctl);
+
 /* cmd-register.c */
 int cmd_register(Ctl *ctl);
 
@@ -41,6 +44,8 @@ int cmd_contact_add(Ctl *ctl);
 int cmd_contact_list(Ctl *ctl);
 int cmd_contact_show(Ctl *ctl);
 int cmd_contact_verify(Ctl *ctl);
+/* told NULL: shows the fingerprint, and asks. */
+int contact_compare(Ctl *ctl, const char *fingerprint, const char *told, const char *question);
 int cmd_contact_block(Ctl *ctl);
 int cmd_contact_allow(Ctl *ctl);
 int cmd_contact_forget(Ctl *ctl);

@@ -32,6 +32,8 @@ const Command commands[] = {
     {"identity", "approve", "[FILE]", "Approve the PCRs as they are, or will be, by the policy key",
      cmd_identity_approve,
      BIT(PASSWORD_FD) | BIT(VALUES) | BIT(TO_SIGN) | BIT(SIGNATURE) | BIT(OUTPUT) | BIT(RAW), 0, 1},
+    {"identity", "device", "add ADDRESS [FINGERPRINT] | list | remove ADDRESS",
+     "Have what is sent to you arrive on your other machines too", cmd_identity_device, BIT(YES), 1, 3},
     {"identity", "delete", "", "Destroy your keys, and what is encrypted to them", cmd_identity_delete,
      BIT(YES)},
     {"register", NULL, "[ADDRESS]", "Enter your keys at a relay under an address, with a mailbox",

@@ -54,7 +54,7 @@ _hmsgctl() {
             lock unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
-        identity) words='create import show rotate recover export pin approve delete' ;;
+        identity) words='create import show rotate recover export pin approve device delete' ;;
         contact) words='add list show verify block allow forget capability' ;;
         inbox) words='copy open' ;;
         outbox) words='retry cancel' ;;
@@ -74,6 +74,7 @@ _hmsgctl() {
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'
         [ "$verb" = export ] && words+=' --format --subject --output'
         [ "$verb" = delete ] && words+=' --yes'
+        [ "$verb" = device ] && words+=' add list remove --yes'
         ;;
     register-*) words+=' --list --remove --trust-relay --invite --invite-fd' ;;
     contact-*)

@@ -42,7 +42,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a status -d 'Show how agent, TPM a
 complete -c hmsgctl -n __fish_use_subcommand -a doctor -d 'Check the set-up'
 complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
-complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate recover export pin approve delete'
+complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate recover export pin approve device delete'
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget capability'
 complete -c hmsgctl -n '__hmsgctl_verb inbox' -a 'copy open'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'

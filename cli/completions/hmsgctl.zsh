@@ -49,7 +49,7 @@ output=('(-o --output)'{-o,--output}'[write to a file]:file:_files')
 
 case $command in
 identity)
-    _arguments $all $output '1:verb:(create import show rotate recover export pin approve delete)' '*:file:_files' '--format[format]:format:(identity pem jwk openssh csr)' '--subject[subject of a certificate request]:name:' \
+    _arguments $all $output '1:verb:(create import show rotate recover export pin approve device delete)' '*:file:_files' '--format[format]:format:(identity pem jwk openssh csr)' '--subject[subject of a certificate request]:name:' \
         '--pin[protect the keys with a PIN]' '--pin-fd[descriptor of the PIN]:descriptor:' \
         '--pcrs[bind the keys to these PCRs]:list:' '*--recovery-key[public key that reads as well]:file:_files' '*--recovery-sign-key[public sign key that may take over]:file:_files' '--no-recovery[name no recovery key any more]' \
         '--policy-key[key that approves the PCRs]:file:_files' '--policy-password-fd[descriptor of its password]:descriptor:' '--values[what PCRs will be]:list:' \

@@ -99,6 +99,7 @@
 #define CAPABILITIES_MAX 1000u            /* of one mailbox, until their time is over */
 #define INVITE_SIZE_MAX 256u              /* bytes: the code of an invitation */
 #define RECOVERY_KEYS_MAX 2u              /* that one identity names: more do not fit into JWS_SIZE_MAX */
+#define DEVICES_MAX 8u                    /* that one identity names, besides itself */
 #define GENERATION_MAX ((1ull << 53) - 1) /* exact in every JSON reader */
 
 /* Sessions (one per sender and recipient key) */

@@ -44,7 +44,7 @@ int identity_statement_prepare(const IdentityStatement *s, JwsDraft *ret)
     if (r == 0 && s->has_previous)
         r = json_put_bytes(j, "previous", s->previous, SHA256_SIZE);
     if (r == 0)
-        r = json_put(j, "devices", json_array());
+        r = devices_put(&s->devices, j);
     if (r == 0)
         r = recovery_keys_put(&s->recovery, j);
     if (r == 0)
@@ -81,7 +81,6 @@ static int get_address(const json_t *j, char ret[static ADDRESS_SIZE_MAX + 1])
 
 static int read_payload(const json_t *j, int64_t now, IdentityStatement *s)
 {
-    json_t *devices = NULL;
     int64_t generation = 0;
     size_t protection = 0;
     int r = get_address(j, s->address);
@@ -94,8 +93,9 @@ static int read_payload(const json_t *j, int64_t now, IdentityStatement *s)
         r = json_get_bytes(j, "previous", s->previous, SHA256_SIZE);
     }
     if (r == 0)
-        r = json_get_array(j, "devices", &devices);
-    if (r == 0 && json_array_size(devices) != 0) /* no device but the one itself in this version */
+        r = devices_get(j, &s->devices);
+    if (r == 0 && (devices_have(&s->devices, rsa_key_thumbprint(s->sign)) ||
+                   devices_have(&s->devices, rsa_key_thumbprint(s->decrypt))))
         r = HMSG_ERROR_BAD_PACKAGE;
     if (r == 0)
         r = statement_get_choice(j, "protection", protections, PROTECTION_MAX_, &protection);
@@ -151,6 +151,15 @@ int identity_statement_recovery(const char *text, size_t n, RecoveryKeys *ret)
     _cleanup_(json_decrefp) json_t *j = NULL;
     int r = peek(text, n, &j);
     return r == 0 ? recovery_keys_get(j, ret) : r;
+}
+
+int identity_statement_devices(const char *text, size_t n, Devices *ret, int64_t *ret_iat)
+{
+    _cleanup_(json_decrefp) json_t *j = NULL;
+    int r = peek(text, n, &j);
+    if (r == 0)
+        r = json_get_number(j, "iat", 0, TIME_MAX, ret_iat);
+    return r == 0 ? devices_get(j, ret) : r;
 }
 
 const char *identity_statement_protection(const char *text, size_t n)

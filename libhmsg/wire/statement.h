@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "libhmsg/wire/address.h"
+#include "libhmsg/wire/devices.h"
 #include "libhmsg/wire/jws.h"
 #include "libhmsg/wire/recovery.h"
 
@@ -42,6 +43,7 @@ typedef struct IdentityStatement {
     uint8_t previous[SHA256_SIZE];
     Protection protection;
     RecoveryKeys recovery; /* no key of them is one of the two above */
+    Devices devices;       /* nor is any of these */
     int64_t iat;
     uint8_t sha256[SHA256_SIZE]; /* by parse: of the ASCII */
 } IdentityStatement;
@@ -51,6 +53,8 @@ int identity_statement_parse(const char *text, size_t n, int64_t now, IdentitySt
 const char *identity_statement_protection(const char *text, size_t n);
 /* What a statement that was verified before says of recovery keys. */
 int identity_statement_recovery(const char *text, size_t n, RecoveryKeys *ret);
+/* What a statement that was verified before says of devices, and when it was made. */
+int identity_statement_devices(const char *text, size_t n, Devices *ret, int64_t *ret_iat);
 void identity_statement_done(IdentityStatement *s);
 
 /* Rotation: the old sign key names the keys that follow it. It is made once for each rotation, whatever

@@ -90,6 +90,18 @@ char *test_person_statement_with(const TestPerson *p, const char *address, uint6
     return sign(p, &draft);
 }
 
+char *test_person_statement_devices(const TestPerson *p, const char *address, const Devices *devices,
+                                    int64_t iat)
+{
+    IdentityStatement s = {.sign = p->sign, .decrypt = p->decrypt, .devices = *devices, .iat = iat};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+
+    g_assert_cmpuint(g_strlcpy(s.address, address, sizeof(s.address)), <, sizeof(s.address));
+    if (identity_statement_prepare(&s, &draft) != 0)
+        g_error("no statement for %s", address);
+    return sign(p, &draft);
+}
+
 char *test_person_statement(const TestPerson *p, const char *address)
 {
     return test_person_statement_after(p, address, 0, NULL);

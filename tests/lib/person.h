@@ -37,6 +37,9 @@ char *test_person_statement_after(const TestPerson *p, const char *address, uint
 /* The same, with recovery keys. */
 char *test_person_statement_with(const TestPerson *p, const char *address, uint64_t generation,
                                  const char *previous, const RecoveryKeys *recovery);
+/* The first statement, with devices, made at a time; to be freed. */
+char *test_person_statement_devices(const TestPerson *p, const char *address, const Devices *devices,
+                                    int64_t iat);
 /* The rotate statement by which one pair of keys follows another; to be freed. */
 char *test_person_rotate(const TestPerson *from, const TestPerson *to, uint64_t generation);
 /* A session from sender (NULL: anonymous) to recipient, ready for package_build. */

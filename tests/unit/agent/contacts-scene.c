@@ -53,7 +53,8 @@ static int answer(sd_event_source *source, void *userdata)
         return 0;
     }
     g_autofree char *statement =
-        test_person_statement_after(d->owner, d->address, d->generation, d->previous);
+        d->given ? g_strdup(d->given)
+                 : test_person_statement_after(d->owner, d->address, d->generation, d->previous);
     g_assert_cmpint(identity_statement_parse(statement, strlen(statement), 4000000000, &identity), ==, 0);
     if (!d->guest || q->by_name)
         g_strlcpy(binding.name, "somebody", sizeof(binding.name));

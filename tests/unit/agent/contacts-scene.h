@@ -15,6 +15,7 @@ typedef struct Directory {
     int r;
     const TestPerson *owner;
     const char *address;
+    const char *given; /* the owner's statement; NULL: one is made */
     uint64_t generation;
     bool guest;
     const char *previous; /* the statement that the owner's follows; NULL: none */

@@ -65,6 +65,7 @@ struct FakeCourier {
     GString *emitted;
     const TestPerson *resolved;
     int resolve_result;
+    FakeDevice device; /* that the resolved one names, if it has a person */
 };
 
 int fake_fail(sd_bus_error *e, const char *name, const char *text);

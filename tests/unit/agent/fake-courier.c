@@ -447,25 +447,35 @@ void fake_courier_resolve(FakeCourier *f, const TestPerson *p, int r)
 typedef struct Resolution {
     contacts_resolve_t done;
     void *userdata;
+    bool device;
 } Resolution;
 
 static int on_resolve(sd_event_source *source, void *userdata)
 {
     g_autofree Resolution *q = userdata;
     FakeCourier *f = current;
-    Recipient p = {.address = g_strdup("bob@" HOST), .relay = g_strdup(f->relay), .trust = CONTACT_PINNED};
+    Recipient p = {.address = g_strdup(q->device ? "bob+laptop@" HOST : "bob@" HOST),
+                   .relay = g_strdup(f->relay),
+                   .trust = q->device ? f->device.trust : CONTACT_PINNED};
+    const TestPerson *who = q->device ? f->device.person : f->resolved;
+    const int r = q->device ? f->device.r : f->resolve_result;
     const uint8_t *spki;
     size_t n = 0;
 
     (void)sd_event_source_unref(source);
-    if (f->resolve_result == 0) {
-        memcpy(p.kid, f->resolved->kid, sizeof(p.kid));
-        memcpy(p.skid, f->resolved->skid, sizeof(p.skid));
-        spki = rsa_key_spki(f->resolved->decrypt, &n);
+    if (r == 0) {
+        memcpy(p.kid, who->kid, sizeof(p.kid));
+        memcpy(p.skid, who->skid, sizeof(p.skid));
+        if (!q->device && f->device.person) {
+            p.devices.n = 1;
+            memcpy(p.devices.list[0].kid, rsa_key_thumbprint(f->device.person->decrypt), KID_SIZE);
+            memcpy(p.devices.list[0].skid, rsa_key_thumbprint(f->device.person->sign), KID_SIZE);
+        }
+        spki = rsa_key_spki(who->decrypt, &n);
         p.decrypt_spki = BUF_MAX(SPKI_SIZE_MAX);
         g_assert_cmpint(buf_append(&p.decrypt_spki, spki, n), ==, 0);
     }
-    q->done(f->resolve_result, "as told", f->resolve_result == 0 ? &p : NULL, q->userdata);
+    q->done(r, "as told", r == 0 ? &p : NULL, q->userdata);
     buf_done(&p.decrypt_spki);
     g_free(p.address);
     g_free(p.relay);
@@ -478,7 +488,12 @@ int contacts_resolve(Contacts *c, const char *recipient, const ResolveOptions *o
     Resolution *q = g_new0(Resolution, 1);
     sd_event_source *source = NULL;
 
-    *q = (Resolution){done, userdata};
+    *q = (Resolution){done, userdata, g_str_has_prefix(recipient, "key:")};
+    if (q->device) { /* asked for where the owner is, and never from what is pinned alone */
+        g_assert_cmpstr(options->relay, ==, current->relay);
+        g_assert_true(options->fresh && options->allow_untrusted);
+        g_assert_cmpstr(recipient + 4, ==, current->device.person->kid);
+    }
     g_assert_cmpint(sd_event_add_defer(current->m->event, &source, on_resolve, q), >=, 0);
     *ret = NULL;
     return 0;
@@ -499,4 +514,16 @@ void fake_courier_capability(FakeCourier *f, const char *code)
 const char *fake_courier_submitted_capability(const FakeCourier *f)
 {
     return f->submitted_capability;
+}
+
+bool contacts_device_agrees(Contacts *c, const char *owner_kid, const Recipient *device)
+{
+    g_assert_cmpstr(owner_kid, ==, current->resolved->kid);
+    g_assert_cmpstr(device->kid, ==, current->device.person->kid);
+    return current->device.agrees;
+}
+
+void fake_courier_device(FakeCourier *f, const FakeDevice *d)
+{
+    f->device = *d;
 }

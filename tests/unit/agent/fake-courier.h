@@ -75,6 +75,14 @@ void fake_courier_mail_elsewhere(FakeCourier *f, const char *relay);
 void fake_courier_change_body(FakeCourier *f);
 unsigned fake_courier_waiting(const FakeCourier *f);
 unsigned fake_courier_submitted(const FakeCourier *f);
+/* The recipient names this device, and what comes of it when that is asked for. */
+typedef struct FakeDevice {
+    const TestPerson *person;
+    int r;
+    ContactTrust trust;
+    bool agrees;
+} FakeDevice;
+void fake_courier_device(FakeCourier *f, const FakeDevice *d);
 /* The code that is known of all recipients; and the one that came with the last submission. */
 void fake_courier_capability(FakeCourier *f, const char *code);
 const char *fake_courier_submitted_capability(const FakeCourier *f);

@@ -2,6 +2,7 @@
 
 /* Mail on its way out: durable before it is promised, accepted only with the right receipt. */
 
+#include "agent/outbox-targets.h"
 #include "agent/outbox.h"
 #include "agent/outbox-store.h"
 
@@ -299,6 +300,64 @@ static void test_large(Fixture *f, gconstpointer data)
     g_assert_cmpint(wire_format_detect(body->data, body->size), ==, FORMAT_STREAM);
 }
 
+static unsigned rows_of(Fixture *f, const Outcome *o)
+{
+    OutboxRow row = {0};
+    unsigned n = 0;
+
+    while (outbox_store_next_of(outbox_store(f->s.m->outbox), o->id, row.serial, &row) == 0)
+        n++;
+    return n;
+}
+
+static void test_targets(Fixture *f, gconstpointer data)
+{
+    const char *many[RECIPIENTS_MAX + 1];
+    OutboxTargets *t = NULL;
+    size_t n = 9;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(many); i++)
+        many[i] = "alice@relay.example";
+    g_assert_cmpint(outbox_targets_new(NULL, many, 0, false, &t), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpint(outbox_targets_new(NULL, many, RECIPIENTS_MAX + 1, false, &t), ==,
+                    HMSG_ERROR_INVALID_ARGS);
+    g_assert_null(t);
+    g_assert_cmpint(outbox_targets_new(NULL, many, RECIPIENTS_MAX, false, &t), ==, 0);
+    (void)outbox_targets_get(t, &n);
+    g_assert_cmpuint(n, ==, 0);
+    outbox_targets_stop(t);
+    t = outbox_targets_free(t);
+    outbox_targets_stop(t);
+}
+
+/* A device that agrees gets a message of its own; what else can be with one. */
+static void test_devices(Fixture *f, gconstpointer data)
+{
+    g_autoptr(TestPerson) laptop = test_person_new();
+    const struct {
+        FakeDevice device;
+        int r;
+        unsigned rows;
+    } cases[] = {
+        {{laptop, 0, CONTACT_PINNED, true}, 0, 2},
+        {{laptop, 0, CONTACT_PINNED, false}, 0, 1},
+        {{laptop, 0, CONTACT_BLOCKED, true}, 0, 1},
+        {{laptop, 0, CONTACT_CHANGED, true}, HMSG_ERROR_UNTRUSTED, 0},
+        {{laptop, HMSG_ERROR_NOT_FOUND, CONTACT_NONE, false}, 0, 1},
+        {{laptop, HMSG_ERROR_RELAY_UNAVAILABLE, CONTACT_NONE, false}, HMSG_ERROR_RELAY_UNAVAILABLE, 0},
+        {{f->s.alice, 0, CONTACT_PINNED, true}, 0, 1}, /* each mailbox once */
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        fake_courier_device(f->s.courier, &cases[i].device);
+        Outcome o = send_text(f);
+
+        g_assert_cmpint(o.r, ==, cases[i].r);
+        if (o.r == 0)
+            g_assert_cmpuint(rows_of(f, &o), ==, cases[i].rows);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -307,6 +366,8 @@ int main(int argc, char **argv)
     } tests[] = {
         {"/outbox/delivered", test_delivered},
         {"/outbox/capability", test_capability},
+        {"/outbox/devices", test_devices},
+        {"/outbox/targets", test_targets},
         {"/outbox/status-early", test_status_early},
         {"/outbox/wrong-receipts", test_wrong_receipts},
         {"/outbox/relay-away", test_relay_away},

@@ -372,7 +372,9 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
     }
     if (is(name, "Identity.ExportPublic") || is(name, "Cipher.Convert"))
         return sd_bus_message_append_array(reply, 'y', "-----KEY-----\n", 14);
-    if (is(name, "Contacts.Add") || is(name, "Contacts.Verify"))
+    if (is(name, "Identity.ListDevices"))
+        return sd_bus_message_append(reply, "aa{sv}", 1, 2, "address", "s", "\033[2J", "agrees", "b", 1);
+    if (is(name, "Contacts.Add") || is(name, "Contacts.Verify") || is(name, "Contacts.Lookup"))
         return append_contact(reply);
     if (is(name, "Contacts.List")) {
         int r = sd_bus_message_open_container(reply, 'a', "a{sv}");
