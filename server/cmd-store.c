@@ -10,6 +10,7 @@
 #include "server/handlers.h"
 #include "server/store-open.h"
 #include "server/store-sqlite.h"
+#include "server/ticks.h"
 
 static int fail(const Options *o, int r)
 {
@@ -130,7 +131,12 @@ int cmd_store_backup(int argc, char **argv)
         return CMD_FAILED;
     }
     const StoreKeeper keeper = handlers_keeper(key);
-    r = store_sqlite_backup(o.data, &keeper, to);
+    Ticks ticks;
+    r = ticks_before(o.data, &ticks);
+    if (r == 0)
+        r = store_sqlite_backup(o.data, &keeper, to);
+    if (r == 0)
+        r = ticks_save(to, &ticks);
     if (r == -EEXIST)
         fprintf(stderr, "hmsg-relay: %s: it, or %s.part, is there already\n", to, to);
     else if (r == -EAGAIN)

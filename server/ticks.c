@@ -38,14 +38,19 @@ static int write_ticks(const char *path, const Ticks *t)
     return r == 0 ? file_write_atomic(AT_FDCWD, path, text.data, text.size, 0600, false) : r;
 }
 
+static int read_of(const char *folder, char **ret_path, Ticks *ret)
+{
+    int r = string_printf(ret_path, "%s/ticks", folder);
+
+    return r == 0 ? read_ticks(*ret_path, ret) : r;
+}
+
 int ticks_advance(const char *folder, Ticks *ret)
 {
     _cleanup_(freep) char *path = NULL;
     Ticks t;
-    int r = string_printf(&path, "%s/ticks", folder);
+    int r = read_of(folder, &path, &t);
 
-    if (r == 0)
-        r = read_ticks(path, &t);
     if (r != 0)
         return r;
     r = ticks_next(&t);
@@ -54,4 +59,29 @@ int ticks_advance(const char *folder, Ticks *ret)
     if (r == 0)
         *ret = t;
     return r;
+}
+
+int ticks_before(const char *folder, Ticks *ret)
+{
+    _cleanup_(freep) char *path = NULL;
+    Ticks t;
+    int r = read_of(folder, &path, &t);
+
+    if (r != 0)
+        return r;
+    if (t.n > 0) {
+        t.n--;
+        t.number--;
+        memmove(t.ids[0], t.ids[1], t.n * TICK_SIZE);
+    }
+    *ret = t.n > 0 ? t : (Ticks){0};
+    return 0;
+}
+
+int ticks_save(const char *folder, const Ticks *t)
+{
+    _cleanup_(freep) char *path = NULL;
+    int r = string_printf(&path, "%s/ticks", folder);
+
+    return r == 0 && t->n > 0 ? write_ticks(path, t) : r;
 }

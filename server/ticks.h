@@ -4,9 +4,18 @@
 /* By what clients see that a relay has gone back to a former state. At each start, and twice a day, the relay
  * counts one further and draws an id; number and the newest ids stand in the file ticks of the data folder,
  * and in the relay's statement. Whoever puts a copy of the folder in its place takes both back with it: the
- * numbers are smaller then, or come with other ids. A copy by store backup holds no ticks. */
+ * numbers are smaller then, or come with other ids.
+ *
+ * A copy by store backup holds the ticks without the last one: whoever was there since that, and may have
+ * been answered what the copy does not have, sees another one in its place once the copy is the relay.
+ * Whoever was not has missed nothing of theirs, and is told nothing. */
 
 #include "libhmsg/wire/statement.h"
 
 /* The next tick, on disk when it returns; ret: with it. A file that is damaged is an error: -EBADMSG. */
 int ticks_advance(const char *folder, Ticks *ret);
+
+/* Those of a copy of the folder that is begun after this: n is 0 when it is to have none. */
+int ticks_before(const char *folder, Ticks *ret);
+/* The file of a folder that has none. */
+int ticks_save(const char *folder, const Ticks *t);

@@ -398,6 +398,27 @@ static void test_restored(MailPair *p, gconstpointer data)
     expect_mail(p->bob, p->alice, "And on");
 }
 
+/* Who was not there since a backup was made has lost nothing, and is told nothing. */
+static void test_spared(MailPair *p, gconstpointer data)
+{
+    g_autofree char *backup = relay_file(p, "backup"), *config = relay_file(p, "relay.conf"),
+                    *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *const make[] = {relay, "store", "backup", backup, "--config", config, NULL};
+
+    expect_mail(p->alice, p->bob, "Before");
+    scene_agent_stop(p->bob);
+    scene_relay_stop(p->scene);
+    scene_relay_start(p->scene);
+    TEST_AWAIT(is_connected(p->alice));
+    g_assert_cmpint(test_run(make, NULL, NULL, NULL, NULL), ==, 0);
+    put_back(p, backup);
+    TEST_AWAIT(shows_restored(p->alice));
+    scene_agent_start(p->bob);
+    TEST_AWAIT(is_connected(p->bob));
+    g_assert_false(shows_restored(p->bob));
+    expect_mail(p->bob, p->alice, "Nothing happened to me");
+}
+
 /* The power may go at any time of a change: there is one key then, and what is stored opens with it. */
 static void test_killed(MailPair *p, gconstpointer data)
 {
@@ -426,15 +447,11 @@ int main(int argc, char **argv)
         const char *path;
         void (*test)(MailPair *, gconstpointer);
     } tests[] = {
-        {"/relay-key/announced", test_announced},
-        {"/relay-key/missed", test_missed},
-        {"/relay-key/thief", test_thief},
-        {"/relay-key/by-hand", test_by_hand},
-        {"/relay-key/waiting", test_waiting},
-        {"/relay-key/token", test_token},
-        {"/relay-key/tpm", test_tpm},
-        {"/relay-key/restored", test_restored},
-        {"/relay-key/killed", test_killed},
+        {"/relay-key/announced", test_announced}, {"/relay-key/missed", test_missed},
+        {"/relay-key/thief", test_thief},         {"/relay-key/by-hand", test_by_hand},
+        {"/relay-key/waiting", test_waiting},     {"/relay-key/spared", test_spared},
+        {"/relay-key/token", test_token},         {"/relay-key/tpm", test_tpm},
+        {"/relay-key/restored", test_restored},   {"/relay-key/killed", test_killed},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -297,6 +297,40 @@ static void test_few_files(void)
 }
 
 /* Told at start, not at the first request. */
+/* Or a zombie, which whoever it was left to has not seen yet. */
+static bool is_gone(int pid)
+{
+    g_autofree char *name = g_strdup_printf("/proc/%d/stat", pid), *text = NULL;
+
+    return !g_file_get_contents(name, &text, NULL, NULL) || strstr(text, ") Z ");
+}
+
+/* Without the process that has the key, the relay ends, for systemd to start it again; and that process does
+ * not stay behind when the relay is killed. */
+static void test_holder(void)
+{
+    Place p = place_new();
+    g_autofree char *relay = program();
+    g_autofree char *log = g_build_filename(p.folder, "log", NULL);
+    const char *const argv[] = {relay, "serve", "--config", p.config, NULL};
+
+    for (unsigned i = 0; i < 2; i++) {
+        TestProcess *process = test_process_start(argv, NULL, log);
+        (void)await_address(&p);
+        int pid = test_process_pid(process);
+        g_autofree char *name = g_strdup_printf("/proc/%d/task/%d/children", pid, pid), *children = NULL;
+        g_assert_true(g_file_get_contents(name, &children, NULL, NULL));
+        int holder = (int)g_ascii_strtoll(children, NULL, 10);
+        g_assert_cmpint(holder, >, 0);
+        g_assert_cmpint(kill(i == 0 ? holder : pid, SIGKILL), ==, 0);
+        int status = test_process_wait(process);
+        if (i == 0)
+            g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        TEST_AWAIT(is_gone(holder));
+    }
+    place_done(&p);
+}
+
 static void test_bad_config(void)
 {
     Place p = place_new();
@@ -319,6 +353,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/daemon/reload", test_reload);
     g_test_add_func("/server/daemon/hardened", test_hardened);
     g_test_add_func("/server/daemon/few-files", test_few_files);
+    g_test_add_func("/server/daemon/holder", test_holder);
     g_test_add_func("/server/daemon/bad-config", test_bad_config);
     return g_test_run();
 }

@@ -40,10 +40,40 @@ static void test_damaged(void)
     g_assert_cmpint(ticks_advance("/nonexistent", &t), ==, -ENOENT);
 }
 
+/* What a copy has, and what becomes of it. */
+static void test_before(void)
+{
+    char *folder = test_folder_new(), *copy = test_folder_new();
+    g_autofree char *path = g_build_filename(copy, "ticks", NULL);
+    Ticks now = {0}, before = {0}, restored;
+
+    g_assert_cmpint(ticks_before(folder, &before), ==, 0);
+    g_assert_cmpuint(before.n, ==, 0);
+    for (uint64_t i = 1; i <= 2 * TICKS_MAX; i++) {
+        const Ticks former = now;
+
+        g_assert_cmpint(ticks_advance(folder, &now), ==, 0);
+        g_assert_cmpint(ticks_before(folder, &before), ==, 0);
+        g_assert_cmpuint(before.number, ==, i - 1);
+        g_assert_cmpuint(before.n, ==, MIN(i, TICKS_MAX) - 1);
+        g_assert_cmpmem(before.ids, before.n * TICK_SIZE, former.ids, before.n * TICK_SIZE);
+        g_assert_cmpint(ticks_save(copy, &before), ==, 0);
+        g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS) == (i > 1));
+    }
+    /* the tick that was left out is another one then */
+    g_assert_cmpint(ticks_advance(copy, &restored), ==, 0);
+    g_assert_cmpuint(restored.number, ==, now.number);
+    g_assert_cmpint(memcmp(restored.ids[0], now.ids[0], TICK_SIZE), !=, 0); /* public */
+    g_assert_cmpmem(restored.ids[1], TICK_SIZE, now.ids[1], TICK_SIZE);
+    test_folder_remove(folder);
+    test_folder_remove(copy);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ticks/advance", test_advance);
     g_test_add_func("/ticks/damaged", test_damaged);
+    g_test_add_func("/ticks/before", test_before);
     return g_test_run();
 }
