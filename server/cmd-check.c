@@ -7,7 +7,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
-#include "server/postgres.h"
+#include "server/store-postgres.h"
 #include "server/relay-key-next.h"
 
 #define OUTPUT_MAX 4096u
@@ -69,7 +69,8 @@ static bool check_database(const Options *o)
 
     if (o->store != STORE_POSTGRES)
         return true;
-    if (postgres_options_check(&o->postgres, error) == 0 && postgres_open(&o->postgres, &db, error) == 0)
+    if (postgres_options_check(&o->postgres, error) == 0 && postgres_open(&o->postgres, &db, error) == 0 &&
+        store_postgres_ready(db, error))
         return true;
     fprintf(stderr, "hmsg-relay: the database: %s\n", error);
     return false;

@@ -8,6 +8,7 @@
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
 #include "server/handlers.h"
+#include "server/store-migrate.h"
 #include "server/store-open.h"
 #include "server/store-sqlite.h"
 #include "server/ticks.h"
@@ -144,4 +145,55 @@ int cmd_store_backup(int argc, char **argv)
     else if (r != 0)
         fprintf(stderr, "hmsg-relay: backup of %s to %s: %s\n", o.data, to, store_problem(r));
     return r == 0 ? CMD_DONE : CMD_FAILED;
+}
+
+/* One line for people. */
+static const char *migration_problem(int r)
+{
+    switch (r) {
+    case -EEXIST:
+        return "there is another store already";
+    case -ENOENT:
+        return "there is nothing to be moved";
+    case -EBUSY:
+        return "a relay uses it: stop it first";
+    case -EINPROGRESS:
+        return "a migration in the other direction has not ended";
+    default:
+        return store_problem(r);
+    }
+}
+
+/* Where to stands first; what follows are the options. */
+int cmd_store_migrate(int argc, char **argv)
+{
+    _cleanup_(options_done) Options o = {0};
+    _cleanup_(relay_key_freep) RelayKey *key = NULL;
+    char error[POSTGRES_ERROR_SIZE] = "";
+    StoreCounts counts = {0};
+    CmdArguments a;
+
+    if (argc < 2 || (strcmp(argv[1], "postgres") != 0 && strcmp(argv[1], "sqlite") != 0)) {
+        fputs("hmsg-relay: store migrate TO: TO is postgres or sqlite\n", stderr);
+        return CMD_USAGE;
+    }
+    const OptionStore to = strcmp(argv[1], "postgres") == 0 ? STORE_POSTGRES : STORE_SQLITE;
+    int r = cmd_begin(argc - 1, argv + 1, false, &a, &o, &key);
+    if (r != CMD_DONE)
+        return r;
+    if (!o.postgres.connection) {
+        fprintf(stderr, "hmsg-relay: %s: [postgres] connection: is missing: where the database is\n",
+                a.config);
+        return CMD_FAILED;
+    }
+    const StoreKeeper keeper = handlers_keeper(key);
+    r = store_migrate(&o, to, &keeper, &counts, error);
+    if (r != 0) {
+        fprintf(stderr, "hmsg-relay: store migrate: %s%s%s\n", error, error[0] ? ": " : "",
+                migration_problem(r));
+        return CMD_FAILED;
+    }
+    if (o.store != to)
+        printf("Now set store = %s in %s.\n", argv[1], a.config);
+    return print_counts(&counts, false);
 }

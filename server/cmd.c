@@ -22,6 +22,7 @@ static const Command commands[] = {
     {{"store", "backup"}, cmd_store_backup},
     {{"store", "check"}, cmd_store_check},
     {{"store", "rekey"}, cmd_store_rekey},
+    {{"store", "migrate"}, cmd_store_migrate},
     {{"client", "list"}, cmd_client_list},
     {{"client", "show"}, cmd_client_show},
     {{"client", "block"}, cmd_client_block},
@@ -49,6 +50,7 @@ static void usage(FILE *f)
           "  store backup DIR [--config FILE]                 copy what is stored into a new DIR\n"
           "  store check [--config FILE] [--json]             check what is stored, and count it\n"
           "  store rekey [--config FILE]                      new keys for what is stored\n"
+          "  store migrate postgres|sqlite [--config FILE]    move what is stored there\n"
           "  client list                                      who is registered\n"
           "  client show|block|unblock|delete CLIENT          one of them: an address or the id of a key\n"
           "  invite create [--uses N] [--days N]              print the code of a new invitation\n"

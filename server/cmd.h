@@ -23,6 +23,7 @@ int cmd_key_rotate(int argc, char **argv);
 int cmd_store_backup(int argc, char **argv);
 int cmd_store_check(int argc, char **argv);
 int cmd_store_rekey(int argc, char **argv);
+int cmd_store_migrate(int argc, char **argv);
 int cmd_client_list(int argc, char **argv);
 int cmd_client_show(int argc, char **argv);
 int cmd_client_block(int argc, char **argv);

@@ -29,7 +29,6 @@ static const char *const settings[] = {
     "SET statement_timeout = 0",
     "SET lock_timeout = 0",
     "SET client_min_messages = warning",
-    ("SELECT pg_advisory_lock_shared" POSTGRES_PRESENCE),
 };
 
 static int copy(const char *text, char **ret)
@@ -40,7 +39,7 @@ static int copy(const char *text, char **ret)
 
 int postgres_options_copy(const PostgresOptions *o, PostgresOptions *ret)
 {
-    PostgresOptions new = {.quorum = o->quorum};
+    PostgresOptions new = {.quorum = o->quorum, .alone = o->alone};
     int r = copy(o->connection, &new.connection);
     if (r == 0)
         r = copy(o->passfile, &new.passfile);
@@ -180,10 +179,13 @@ int postgres_result_error(const PgDb *db, const PGresult *result)
     return r;
 }
 
-static int run_settings(PGconn *c, char error[static POSTGRES_ERROR_SIZE])
+static int run_settings(PGconn *c, bool alone, char error[static POSTGRES_ERROR_SIZE])
 {
-    for (size_t i = 0; i < ELEMENTSOF(settings); i++) {
-        PGresult *result = PQexec(c, settings[i]);
+    static const char presence[] = "SELECT pg_advisory_lock_shared" POSTGRES_PRESENCE;
+    for (size_t i = 0; i <= ELEMENTSOF(settings); i++) {
+        if (i == ELEMENTSOF(settings) && alone)
+            break;
+        PGresult *result = PQexec(c, i < ELEMENTSOF(settings) ? settings[i] : presence);
         bool good = PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK;
         PQclear(result);
         if (!good) {
@@ -236,7 +238,7 @@ static int make_connection(PgDb *db, char error[static POSTGRES_ERROR_SIZE])
         return PQconnectionNeedsPassword(db->c) || PQconnectionUsedPassword(db->c) ? -EACCES : -ECONNREFUSED;
     }
     PQsetNoticeReceiver(db->c, on_notice, db);
-    int r = run_settings(db->c, error);
+    int r = run_settings(db->c, db->options.alone, error);
     if (r == 0)
         r = check_server(db->c, db->options.quorum, error);
     if (r == 0 && PQenterPipelineMode(db->c) != 1)

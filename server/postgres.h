@@ -16,6 +16,7 @@ typedef struct PostgresOptions {
     char *connection;  /* as in section 34.1.1 of PostgreSQL's manual; without a password */
     char *passfile;    /* its path; NULL: none. See section 34.16 there */
     char *certificate; /* of the authority that the server's certificate is checked with; NULL: none */
+    bool alone;        /* do not take the lock POSTGRES_PRESENCE */
     bool quorum;       /* refuse a server whose commits wait for no standby */
 } PostgresOptions;
 

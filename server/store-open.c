@@ -2,8 +2,11 @@
 #include "server/store-open.h"
 
 #include <errno.h>
+#include <unistd.h>
 
+#include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
+#include "server/store-migrate.h"
 #include "server/store-postgres.h"
 #include "server/store-sqlite.h"
 
@@ -14,11 +17,34 @@ static int tell(int r, const char *error)
     return r;
 }
 
+/* Whether the data folder has a file of the database with this behind its name. */
+static bool has_file(const Options *o, const char *more)
+{
+    _cleanup_(freep) char *path = NULL;
+    return string_printf(&path, "%s/relay.sqlite%s", o->data, more) == 0 && access(path, F_OK) == 0;
+}
+
+/* A database that was moved away, or is not all here yet, is not begun anew. */
+static int open_folder(const Options *o, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
+{
+    _cleanup_(freep) char *moving = NULL;
+    if (!has_file(o, "") && has_file(o, ".part"))
+        return tell(-EINPROGRESS, "a migration from it has not ended (hmsg-relay store migrate sqlite)");
+    if (!has_file(o, "") && has_file(o, MIGRATE_MOVED))
+        return tell(-ENODATA, "what the data folder held was moved to it (store = postgres)");
+    int r = string_printf(&moving, "%s/relay.sqlite" MIGRATE_MOVING, o->data);
+    if (r == 0)
+        r = store_sqlite_open(o->data, limits, keeper, ret);
+    if (r == 0) /* a migration that was interrupted begins anew */
+        (void)unlink(moving);
+    return r;
+}
+
 int store_open(const Options *o, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
 {
     char error[POSTGRES_ERROR_SIZE] = "";
     if (o->store == STORE_SQLITE)
-        return store_sqlite_open(o->data, limits, keeper, ret);
+        return open_folder(o, limits, keeper, ret);
     return tell(store_postgres_open(&o->postgres, o->data, limits, keeper, ret, error), error);
 }
 

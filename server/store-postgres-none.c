@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "libhmsg/base/error.h"
-#include "server/store-postgres.h"
+#include "server/store-postgres-internal.h"
 
 /* A program that was built without PostgreSQL. */
 
@@ -36,6 +36,11 @@ int store_postgres_tick(const PostgresOptions *o, const Ticks *first, Ticks *ret
     return refuse(error);
 }
 
+bool store_postgres_ready(Db *db, char error[static POSTGRES_ERROR_SIZE])
+{
+    return false;
+}
+
 int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
                           char error[static POSTGRES_ERROR_SIZE])
 {
@@ -46,4 +51,35 @@ int store_postgres_open_reader(const PostgresOptions *o, const StoreKeeper *keep
                                char error[static POSTGRES_ERROR_SIZE])
 {
     return refuse(error);
+}
+
+int store_postgres_open_alone(const PostgresOptions *o, Db **ret, StoreRemote **ret_remote,
+                              char error[static POSTGRES_ERROR_SIZE])
+{
+    return refuse(error);
+}
+
+int store_postgres_get_move(Db *db, StoreMove *ret, char token[static MOVE_TOKEN_SIZE])
+{
+    return -EOPNOTSUPP;
+}
+
+int store_postgres_set_move(Db *db, StoreMove move, const char *token)
+{
+    return -EOPNOTSUPP;
+}
+
+int store_postgres_used(Db *db, bool *ret)
+{
+    return -EOPNOTSUPP;
+}
+
+int store_postgres_wipe(Db *db)
+{
+    return -EOPNOTSUPP;
+}
+
+int store_postgres_last_tick(Db *db, Ticks *ret)
+{
+    return -EOPNOTSUPP;
 }

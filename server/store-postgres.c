@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libhmsg/base/error.h"
+#include "server/store-postgres-internal.h"
 #include "server/store-sqlite-internal.h"
 
 #define TICK_SECONDS "60" /* one is for all that begin within this time: their clocks are not the same */
@@ -53,6 +54,7 @@ static const char *const steps[] = {
     "CREATE INDEX news_tx ON news(tx)",
     "CREATE INDEX news_created ON news(created)",
     "CREATE TABLE ticks(number BIGINT NOT NULL, ids BYTEA NOT NULL, made BIGINT NOT NULL)",
+    "CREATE TABLE moves(kind BIGINT NOT NULL, token BYTEA NOT NULL)",
 };
 
 typedef struct PostgresRemote {
@@ -92,17 +94,22 @@ static int new_remote(const PostgresOptions *o, StoreRemote **ret)
     return 0;
 }
 
-/* 0: there is no table of steps. */
-static int read_version(Db *db, int64_t *ret)
+static int ask_number(Db *db, const char *question, int64_t *ret)
 {
     _cleanup_(db_statement_freep) DbStatement *sql = NULL;
     bool row = false;
-    int r = db_prepare(db, "SELECT max(version) FROM hmsg_steps", &sql);
+    int r = db_prepare(db, question, &sql);
     if (r == 0)
         r = db_step(sql, &row);
     if (r == 0 && row)
         *ret = db_column_number(sql, 0);
     return r;
+}
+
+/* 0: there is no table of steps. */
+static int read_version(Db *db, int64_t *ret)
+{
+    return ask_number(db, "SELECT max(version) FROM hmsg_steps", ret);
 }
 
 static int take_step(Db *db, int64_t version)
@@ -142,6 +149,8 @@ static int prepare_database(const PostgresOptions *o, Db **ret, char error[stati
         r = postgres_open(o, &db, error);
     if (r == 0)
         r = make_tables(db);
+    if (r == 0)
+        r = store_postgres_refused(db, error);
     if (r == 0)
         *ret = TAKE_PTR(db);
     return r;
@@ -191,16 +200,6 @@ static int be_alone(Db *db)
     return r == 0 && (!row || db_column_number(sql, 0) == 0) ? -EBUSY : r;
 }
 
-int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
-                          char error[static POSTGRES_ERROR_SIZE])
-{
-    _cleanup_(db_closep) Db *db = NULL;
-    int r = open_tables(o, &db, error);
-    if (r == 0)
-        r = be_alone(db);
-    return r == 0 ? store_sqlite_rewrap_in(db, keeper) : r;
-}
-
 /* 0 as number: there is none. */
 static int read_tick(Db *db, Ticks *ret, bool *ret_new)
 {
@@ -224,6 +223,61 @@ static int read_tick(Db *db, Ticks *ret, bool *ret_new)
     memcpy(ret->ids, ids, n);
     *ret_new = db_column_number(sql, 2) != 0;
     return 0;
+}
+
+int store_postgres_open_alone(const PostgresOptions *o, Db **ret, StoreRemote **ret_remote,
+                              char error[static POSTGRES_ERROR_SIZE])
+{
+    _cleanup_(store_remote_unrefp) StoreRemote *remote = NULL;
+    _cleanup_(db_closep) Db *db = NULL;
+    PostgresOptions alone = *o;
+    alone.alone = true;
+    int r = postgres_options_check(o, error);
+    if (r == 0)
+        r = postgres_open(&alone, &db, error);
+    if (r == 0)
+        r = be_alone(db);
+    if (r == 0)
+        r = make_tables(db);
+    if (r == 0)
+        r = new_remote(&alone, &remote);
+    if (r == 0) {
+        *ret = TAKE_PTR(db);
+        *ret_remote = TAKE_PTR(remote);
+    }
+    return r;
+}
+
+int store_postgres_last_tick(Db *db, Ticks *ret)
+{
+    bool new = false;
+    return read_tick(db, ret, &new);
+}
+
+bool store_postgres_ready(Db *db, char error[static POSTGRES_ERROR_SIZE])
+{
+    int64_t version = 0;
+    if (ask_number(db,
+                   "SELECT count(*) FROM pg_tables WHERE tablename = 'hmsg_steps'"
+                   " AND schemaname = current_schema()",
+                   &version) != 0)
+        return false;
+    if (version == 0)
+        return true;
+    int r = read_version(db, &version);
+    if (r == 0 && version == (int64_t)ELEMENTSOF(steps))
+        r = store_postgres_refused(db, error);
+    return r == 0;
+}
+
+int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
+                          char error[static POSTGRES_ERROR_SIZE])
+{
+    _cleanup_(db_closep) Db *db = NULL;
+    int r = open_tables(o, &db, error);
+    if (r == 0)
+        r = be_alone(db);
+    return r == 0 ? store_sqlite_rewrap_in(db, keeper) : r;
 }
 
 static int write_tick(Db *db, const Ticks *t)

@@ -17,6 +17,8 @@ int store_postgres_open(const PostgresOptions *o, const char *folder, const Stor
  * minute ago: it is theirs together. first: what to begin with; NULL: -ENOENT when there is none. */
 int store_postgres_tick(const PostgresOptions *o, const Ticks *first, Ticks *ret,
                         char error[static POSTGRES_ERROR_SIZE]);
+/* Whether a relay may use it, or make its tables: it was not moved away, and has arrived. */
+bool store_postgres_ready(Db *db, char error[static POSTGRES_ERROR_SIZE]);
 /* As store_sqlite_rewrap. -EBUSY: somebody else is connected to the store. */
 int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
                           char error[static POSTGRES_ERROR_SIZE]);

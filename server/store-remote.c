@@ -6,13 +6,14 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/base/file.h"
 
 #define PARTS_PER_COMMIT 16u
 #define NAME_SIZE 16u
 
 struct RemoteUploads {
     Db *db;
-    DbStatement *begin, *part;
+    DbStatement *drop, *begin, *part;
     uint8_t piece[REMOTE_PART_SIZE];
 };
 
@@ -51,7 +52,11 @@ int remote_uploads_new(StoreRemote *remote, RemoteUploads **ret)
         return -ENOMEM;
     int r = remote->connect(remote, &u->db);
     if (r == 0)
-        r = db_prepare(u->db, "INSERT INTO uploads(blob, created) VALUES(?1, ?2)", &u->begin);
+        r = db_prepare(u->db, "DELETE FROM bodies WHERE blob = ?1", &u->drop);
+    if (r == 0)
+        r = db_prepare(u->db,
+                       "INSERT INTO uploads(blob, created) VALUES(?1, ?2) ON CONFLICT(blob) DO NOTHING",
+                       &u->begin);
     if (r == 0)
         r = db_prepare(u->db, "INSERT INTO bodies(blob, part, data) VALUES(?1, ?2, ?3)", &u->part);
     if (r == 0)
@@ -65,6 +70,7 @@ RemoteUploads *remote_uploads_free(RemoteUploads *u)
 {
     if (!u)
         return NULL;
+    (void)db_statement_free(u->drop);
     (void)db_statement_free(u->begin);
     (void)db_statement_free(u->part);
     (void)db_close(u->db);
@@ -96,6 +102,10 @@ static int upload_some(RemoteUploads *u, const void *name, size_t n, int fd, int
     _cleanup_(db_rollbackp) Db *transaction = u->db;
     size_t size = REMOTE_PART_SIZE;
     int r = db_begin_shared(transaction);
+    if (r == 0 && *part == 0) { /* after what an attempt before has left */
+        db_bind_bytes(u->drop, 1, name, n);
+        r = db_run(u->drop);
+    }
     if (r == 0 && *part == 0) {
         db_bind_bytes(u->begin, 1, name, n);
         db_bind_number(u->begin, 2, clock_realtime());
@@ -148,6 +158,26 @@ RemoteBodies *remote_bodies_unref(RemoteBodies *b)
     (void)db_close(b->db);
     free(b);
     return NULL;
+}
+
+int remote_download(RemoteBodies *b, const void *name, size_t n, int fd)
+{
+    bool row = true;
+    int r = 0;
+    for (int64_t part = 0; r == 0 && row; part++) {
+        _cleanup_(db_resetp) DbStatement *sql = b->part;
+        size_t size = 0;
+        db_bind_bytes(sql, 1, name, n);
+        db_bind_number(sql, 2, part);
+        r = db_step(sql, &row);
+        if (r == 0 && !row && part == 0)
+            r = -EBADMSG;
+        if (r != 0 || !row)
+            break;
+        const void *data = db_column_bytes(sql, 0, &size);
+        r = size > 0 ? file_write_fd(fd, data, size) : 0;
+    }
+    return r;
 }
 
 static int fetch_part(RemoteBody *b, int64_t part)

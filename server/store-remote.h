@@ -35,6 +35,8 @@ int remote_upload(RemoteUploads *u, const void *name, size_t n, int fd);
 typedef struct RemoteBodies RemoteBodies;
 int remote_bodies_new(StoreRemote *r, RemoteBodies **ret);
 RemoteBodies *remote_bodies_unref(RemoteBodies *b);
+/* All of it, as it is, into fd. -EBADMSG: it is not there. */
+int remote_download(RemoteBodies *b, const void *name, size_t n, int fd);
 /* ret may outlive b. */
 int remote_body_open(RemoteBodies *b, const void *name, size_t n, const uint8_t key[static BODY_KEY_SIZE],
                      uint64_t size, BodyReader **ret);

@@ -288,6 +288,7 @@ int identity_index(const AtRest *a, IndexKind kind, const void *data, size_t n,
 /* store-sqlite-upgrade.c: encrypts what a version before stored in clear; goes on where it was stopped. */
 int store_sqlite_upgrade(SqliteStore *s);
 int store_sqlite_is_clear(Db *db, bool *ret); /* it was not at the end yet */
+int store_sqlite_drop_clear(Db *db);          /* the tables in clear, which must be empty */
 
 /* store-sqlite-write.c: what is counted together in a mailbox. */
 typedef struct Share {
@@ -372,6 +373,9 @@ int reader_index(StoreReader *reader, const uint8_t *kid, uint8_t *ret);
 int reader_news(StoreReader *reader, void (*f)(const StoreNews *news, void *userdata), void *userdata);
 
 /* store-sqlite-read.c */
+/* Of path and blobs, or of remote; with the keys of a, or with its own from keeper. */
+int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLimits *limits, AtRest *a,
+                const StoreKeeper *keeper, StoreReader **ret);
 /* ret points into packed. */
 int reader_read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *ret);
 /* Into ret, or as *ret_file. */

@@ -88,9 +88,8 @@ static int open_keys(SqliteReader *r, AtRest *a, const StoreKeeper *keeper)
     return e == 0 ? secret_new(MESSAGE_PLAIN_SIZE, &r->plain) : e;
 }
 
-/* path and blobs, or remote. */
-static int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLimits *limits, AtRest *a,
-                       const StoreKeeper *keeper, StoreReader **ret)
+int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLimits *limits, AtRest *a,
+                const StoreKeeper *keeper, StoreReader **ret)
 {
     SqliteReader *r = calloc(1, sizeof(*r));
     if (!r)

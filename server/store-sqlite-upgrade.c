@@ -375,14 +375,18 @@ static int move_all(SqliteStore *s)
     return r;
 }
 
-static int end(SqliteStore *s)
+int store_sqlite_drop_clear(Db *db)
 {
-    _cleanup_(db_rollbackp) Db *transaction = s->db;
+    _cleanup_(db_rollbackp) Db *transaction = db;
     int r = db_begin(transaction);
     if (r == 0)
-        r = db_exec(s->db, end_sql);
-    if (r == 0)
-        r = db_commit(transaction);
+        r = db_exec(db, end_sql);
+    return r == 0 ? db_commit(transaction) : r;
+}
+
+static int end(SqliteStore *s)
+{
+    int r = store_sqlite_drop_clear(s->db);
     if (r == 0 && db_checkpoint(s->db) != 0)
         s->erase = true; /* somebody reads */
     return r;

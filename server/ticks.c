@@ -85,3 +85,14 @@ int ticks_save(const char *folder, const Ticks *t)
 
     return r == 0 && t->n > 0 ? write_ticks(path, t) : r;
 }
+
+int ticks_take(const char *folder, const Ticks *t)
+{
+    _cleanup_(freep) char *path = NULL;
+    Ticks own = {0};
+    int r = string_printf(&path, "%s/ticks", folder);
+
+    if (r == 0)
+        r = read_ticks(path, &own);
+    return r == 0 && own.number < t->number ? write_ticks(path, t) : r;
+}

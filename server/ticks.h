@@ -19,3 +19,5 @@ int ticks_advance(const char *folder, Ticks *ret);
 int ticks_before(const char *folder, Ticks *ret);
 /* The file of a folder that has none. */
 int ticks_save(const char *folder, const Ticks *t);
+/* Goes on from t, which relays have told clients when they shared a store, unless the folder is further. */
+int ticks_take(const char *folder, const Ticks *t);

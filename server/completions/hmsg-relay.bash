@@ -27,7 +27,7 @@ _hmsg_relay() {
         case $command in
         config) words='check' ;;
         key) words='show backup restore rotate' ;;
-        store) words='backup check rekey' ;;
+        store) words='backup check rekey migrate' ;;
         client) words='list show block unblock delete' ;;
         invite) words='create list revoke' ;;
         esac
@@ -41,6 +41,9 @@ _hmsg_relay() {
         invite-create) words='--config --json --uses --days' ;;
         *) words='--config' ;;
         esac
+    fi
+    if [ "$command-$verb" = store-migrate ] && [ "$COMP_CWORD" -eq 3 ]; then
+        words='postgres sqlite'
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     case $command-$verb in

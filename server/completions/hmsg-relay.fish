@@ -23,13 +23,13 @@ complete -c hmsg-relay -n __fish_use_subcommand -a init -d 'Make a configuration
 complete -c hmsg-relay -n __fish_use_subcommand -a serve -d Run
 complete -c hmsg-relay -n __fish_use_subcommand -a config -d 'Check the configuration'
 complete -c hmsg-relay -n __fish_use_subcommand -a key -d 'Show, copy, restore or change the key'
-complete -c hmsg-relay -n __fish_use_subcommand -a store -d 'Copy, check or encrypt anew what is stored'
+complete -c hmsg-relay -n __fish_use_subcommand -a store -d 'Copy, check, encrypt anew or move what is stored'
 complete -c hmsg-relay -n __fish_use_subcommand -a client -d 'Who is registered'
 complete -c hmsg-relay -n __fish_use_subcommand -a invite -d 'Invitations for new users'
 
 complete -c hmsg-relay -n '__hmsg_relay_verb config' -a check
 complete -c hmsg-relay -n '__hmsg_relay_verb key' -a 'show backup restore rotate'
-complete -c hmsg-relay -n '__hmsg_relay_verb store' -a 'backup check rekey'
+complete -c hmsg-relay -n '__hmsg_relay_verb store' -a 'backup check rekey migrate'
 complete -c hmsg-relay -n '__hmsg_relay_verb client' -a 'list show block unblock delete'
 complete -c hmsg-relay -n '__hmsg_relay_verb invite' -a 'create list revoke'
 
@@ -40,6 +40,7 @@ complete -c hmsg-relay -n '__hmsg_relay_at init' -l listen -x -d 'Where it liste
 complete -c hmsg-relay -n '__hmsg_relay_at init' -l key -x -a tpm2 -d 'The key in the TPM, or in a PKCS#11 token: a URI'
 complete -c hmsg-relay -n '__hmsg_relay_at init' -l pin-fd -x -d 'Descriptor with its PIN'
 complete -c hmsg-relay -n '__hmsg_relay_at init' -l tcti -x -d 'How the TPM is reached'
+complete -c hmsg-relay -n '__hmsg_relay_at "store migrate"' -a 'postgres sqlite'
 complete -c hmsg-relay -n '__hmsg_relay_at init "store backup"' -a '(__fish_complete_directories)'
 complete -c hmsg-relay -n '__hmsg_relay_at "key backup"' -l to -r -F -d 'A public key'
 complete -c hmsg-relay -n '__hmsg_relay_at "key rotate"' -l now -d 'Change to the next key at once'

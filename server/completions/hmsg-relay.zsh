@@ -8,7 +8,7 @@ commands=(
     'serve:run'
     'config:check the configuration'
     'key:show, copy, restore or change the key'
-    'store:copy, check or encrypt anew what is stored'
+    'store:copy, check, encrypt anew or move what is stored'
     'client:who is registered'
     'invite:invitations for new users'
 )
@@ -41,7 +41,8 @@ store)
     case $verb in
     backup) _arguments $config '1:verb:(backup)' '2:folder:_directories' ;;
     check) _arguments $config $json '1:verb:(check)' ;;
-    *) _arguments $config '1:verb:(backup check rekey)' ;;
+    migrate) _arguments $config '1:verb:(migrate)' '2:to:(postgres sqlite)' ;;
+    *) _arguments $config '1:verb:(backup check rekey migrate)' ;;
     esac
     ;;
 client) _arguments $config $json '1:verb:(list show block unblock delete)' '2:client:' ;;

@@ -40,6 +40,16 @@ static void expect(const Place *p, int status, const char *a, const char *b, con
         g_error("%s %s: \"%s\" does not say %s", a, b, text, part);
 }
 
+static void migrate(const Place *p, int status, const char *to, const char *part)
+{
+    g_autofree char *relay = program(), *out = NULL, *err = NULL;
+    const char *const argv[] = {relay, "store", "migrate", to, "--config", p->config, NULL};
+    g_assert_cmpint(test_run(argv, NULL, NULL, &out, &err), ==, status);
+    g_autofree char *text = g_strconcat(out, err, NULL);
+    if (!strstr(text, part))
+        g_error("store migrate %s: \"%s\" does not say %s", to, text, part);
+}
+
 static void configure(const Place *p, const char *lines)
 {
     TestPostgres *const servers[] = {p->server, NULL};
@@ -117,7 +127,13 @@ static void test_serve(void)
     expect(&p, 0, "store", "check", NULL, "key: 2");
     relay = start(&p);
     expect_answer(&p);
+    migrate(&p, 1, "sqlite", "a relay uses it");
     end(relay);
+    migrate(&p, 2, "files", "TO is postgres or sqlite");
+    migrate(&p, 0, "sqlite", "Now set store = sqlite");
+    expect(&p, 1, "config", "check", NULL, "moved to files");
+    migrate(&p, 0, "postgres", "identities: 0");
+    expect(&p, 0, "config", "check", NULL, "is good");
     place_done(&p);
 }
 

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "server/store-migrate.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/error.h"
+#include "server/store-open.h"
+#include "server/store-postgres.h"
+#include "server/store-sqlite.h"
+#include "server/ticks.h"
+#include "tests/unit/server/store-util.h"
+
+/* From files to PostgreSQL and back, with all that a store may hold. */
+
+#define NOW 1000
+#define USERS 12u
+#define MESSAGES 600u /* several transactions of the copy */
+#define LARGE 300000u /* more than one row of a large body */
+
+typedef struct Fixture {
+    char *folder;
+    Options options; /* of a relay that has both */
+    StoreLimits limits;
+    int64_t later;
+    uint8_t ids[MESSAGES][ID_SIZE], large[ID_SIZE];
+} Fixture;
+
+static void open_store(Fixture *f, OptionStore which, Store **ret, StoreReader **ret_reader)
+{
+    f->options.store = which;
+    g_assert_cmpint(store_open(&f->options, &f->limits, test_store_keeper(), ret), ==, 0);
+    g_assert_cmpint(store_reader_new(*ret, ret_reader), ==, 0);
+}
+
+static uint8_t user_of(unsigned message)
+{
+    return (uint8_t)(1 + message % (USERS - 1));
+}
+
+static void rotate(Store *s)
+{
+    g_autofree StoreIdentity *i = test_identity(40, "");
+    i->generation = 2;
+    StoreWrite w = {
+        .kind = STORE_ROTATE,
+        .rotate = {.identity = i, .from = test_skid(5), .from_statement = "statement 5", .steps = "[]"}};
+    g_assert_cmpint(test_write(s, &w), ==, 0);
+}
+
+static void put_large(Fixture *f, Store *s)
+{
+    StoreWrite w;
+    test_put_init(&w, 1, 2, NOW, test_body(500, LARGE), LARGE, f->later);
+    w.put.body = NULL;
+    g_assert_cmpint(store_blob_new(s, &w.put.blob), ==, 0);
+    g_assert_cmpint(store_blob_append(w.put.blob, test_body(500, LARGE), LARGE), ==, 0);
+    g_assert_cmpint(test_write(s, &w), ==, 0);
+    memcpy(f->large, w.put.id, ID_SIZE);
+}
+
+static void fill(Fixture *f)
+{
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    StoreWrite w, leave = {.kind = STORE_UNREGISTER};
+    open_store(f, STORE_SQLITE, &store, &reader);
+    for (unsigned i = 1; i <= USERS; i++) {
+        g_autofree char *name = i == USERS ? g_strdup("") : g_strdup_printf("user%u", i);
+        g_assert_cmpint(test_register(store, (uint8_t)i, name), ==, 0);
+    }
+    g_assert_cmpint(test_register(store, 30, "gone"), ==, 0); /* its number is nobody else's afterwards */
+    memcpy(leave.unregister.skid, test_skid(30), KID_SIZE);
+    g_strlcpy(leave.unregister.name, "gone", sizeof(leave.unregister.name));
+    g_assert_cmpint(test_write(store, &leave), ==, 0);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        g_assert_cmpint(test_put(store, user_of(i), i % 7 ? 2 : USERS, NOW, test_body(i % 480, 100 + i),
+                                 100 + i, f->later, &w),
+                        ==, 0);
+        memcpy(f->ids[i], w.put.id, ID_SIZE);
+    }
+    put_large(f, store);
+    for (unsigned i = 0; i < MESSAGES; i += 10) {
+        g_assert_cmpint(test_acknowledge(store, user_of(i), f->ids[i], 1, &w), ==, 0);
+        g_assert_cmpuint(w.n_changes, ==, 1);
+        store_write_done(&w);
+    }
+    rotate(store);
+    StoreWrite invite = {.kind = STORE_INVITE,
+                         .invite = {.code = "code", .uses = 3, .now = clock_realtime(), .expires = f->later}};
+    g_assert_cmpint(test_write(store, &invite), ==, 0);
+    StoreWrite grant = {.kind = STORE_GRANT, .grant = {.uses = 9, .now = NOW, .expires = f->later}};
+    memcpy(grant.grant.mailbox, test_kid(1), KID_SIZE);
+    g_assert_cmpint(test_write(store, &grant), ==, 0);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+}
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    test_postgres_do(test_store_server(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    f->folder = test_folder_new();
+    f->later = clock_realtime() + 100000;
+    f->options.data = f->folder;
+    f->options.postgres.connection = test_store_connection();
+    store_limits_init(&f->limits);
+    f->limits.space_reserve = 0;
+    fill(f);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    g_free(f->options.postgres.connection);
+    test_folder_remove(f->folder);
+}
+
+static int migrate(Fixture *f, OptionStore to, StoreCounts *ret)
+{
+    char error[POSTGRES_ERROR_SIZE];
+    return store_migrate(&f->options, to, test_store_keeper(), ret, error);
+}
+
+static void expect_message(Fixture *f, StoreReader *reader, unsigned i)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
+    StoreFile *file = NULL;
+    StoreState state = STORE_EXPIRED;
+    uint64_t size = 0;
+    const uint8_t *kid = test_kid(user_of(i) == 5 ? 40 : user_of(i));
+    int r = store_fetch(reader, kid, f->ids[i], &body, &file, &size);
+    g_assert_cmpint(r, ==, i % 10 ? 0 : HMSG_ERROR_NOT_FOUND);
+    if (r == 0)
+        g_assert_cmpmem(body.data, body.size, test_body(i % 480, 100 + i), 100 + i);
+    g_assert_cmpint(store_status(reader, test_skid(i % 7 ? 2 : USERS), f->ids[i], &state), ==, 0);
+    g_assert_cmpint(state, ==, i % 10 ? STORE_ACCEPTED : STORE_DELIVERED);
+}
+
+static void expect_large(Fixture *f, StoreReader *reader)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(LARGE);
+    StoreFile *file = NULL;
+    uint64_t size = 0;
+    g_assert_cmpint(store_fetch(reader, test_kid(1), f->large, &body, &file, &size), ==, 0);
+    test_read_file(file, &body);
+    g_assert_cmpmem(body.data, body.size, test_body(500, LARGE), LARGE);
+}
+
+/* All that was put in is there, and more can be. number: of somebody who was not there before. */
+static void expect_all(Fixture *f, OptionStore which, uint8_t newcomer)
+{
+    g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1);
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    StoreWrite w, enter = {.kind = STORE_REGISTER};
+    StoreInvite invite = {};
+    StoreCapability capability = {};
+    int64_t number = 0, last = 0;
+    open_store(f, which, &store, &reader);
+    for (unsigned k = 0; k < MESSAGES; k++)
+        expect_message(f, reader, k);
+    expect_large(f, reader);
+    g_assert_cmpint(store_find_former(reader, test_kid(5), i), ==, 0);
+    g_assert_cmpstr(i->name, ==, "user5");
+    g_assert_cmpint(store_next_invite(reader, &invite), ==, 0);
+    g_assert_cmpint(store_next_capability(reader, test_kid(1), &capability), ==, 0);
+    g_assert_cmpuint(capability.uses, ==, 9);
+    /* a copy of what was delivered is known still, and counts go on */
+    g_assert_cmpint(test_put(store, user_of(0), USERS, NOW, test_body(0, 100), 100, f->later, &w), ==, 0);
+    g_assert_false(w.put.created);
+    g_autofree StoreIdentity *new = test_identity(newcomer, "");
+    g_snprintf(new->name, sizeof(new->name), "new%u", newcomer);
+    enter.reg.identity = new;
+    g_assert_cmpint(test_write(store, &enter), ==, 0);
+    while (store_next_identity(reader, &number, i) == 0)
+        last = number;
+    g_assert_cmpint(last, >, USERS + 1); /* not the number of who is gone */
+    g_assert_cmpint(test_put(store, newcomer, 2, NOW, "welcome", 7, f->later, &w), ==, 0);
+    g_assert_true(w.put.created);
+    g_assert_cmpint(store_check(reader), ==, 0);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+}
+
+static void expect_refused(Fixture *f, OptionStore which, int result)
+{
+    Store *store = NULL;
+    f->options.store = which;
+    g_assert_cmpint(store_open(&f->options, &f->limits, test_store_keeper(), &store), ==, result);
+}
+
+static void test_there_and_back(Fixture *f, gconstpointer data)
+{
+    StoreCounts c = {};
+    Ticks t, own;
+    char error[POSTGRES_ERROR_SIZE];
+    g_assert_cmpint(migrate(f, STORE_SQLITE, &c), ==, -EEXIST);
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), ==, 0);
+    g_assert_cmpuint(c.messages, ==, MESSAGES - MESSAGES / 10 + 1);
+    g_assert_cmpuint(c.blobs, ==, 1);
+    g_assert_cmpuint(c.identities, ==, USERS);
+    expect_refused(f, STORE_SQLITE, -ENODATA);
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), ==, -ENOENT);
+    expect_all(f, STORE_POSTGRES, 50);
+    const Ticks first = {.number = 70, .n = 1};
+    g_assert_cmpint(store_postgres_tick(&f->options.postgres, &first, &t, error), ==, 0);
+    g_assert_cmpint(migrate(f, STORE_SQLITE, &c), ==, 0);
+    g_assert_cmpuint(c.identities, ==, USERS + 1);
+    expect_refused(f, STORE_POSTGRES, -ENODATA);
+    expect_all(f, STORE_SQLITE, 51);
+    g_assert_cmpint(ticks_advance(f->folder, &own), ==, 0);
+    g_assert_cmpuint(own.number, ==, 71);
+    /* and once more */
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), ==, 0);
+    g_assert_cmpuint(c.identities, ==, USERS + 2);
+    expect_all(f, STORE_POSTGRES, 52);
+}
+
+static void test_used(Fixture *f, gconstpointer data)
+{
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    StoreCounts c = {};
+    open_store(f, STORE_SQLITE, &store, &reader);
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), ==, -EBUSY);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    open_store(f, STORE_POSTGRES, &store, &reader);
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), ==, -EBUSY);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    TEST_AWAIT(migrate(f, STORE_POSTGRES, &c) == -EEXIST); /* somebody has used it */
+    expect_all(f, STORE_SQLITE, 50);
+}
+
+/* In a process of its own, which is killed after some time. true: it came to its end. */
+static bool kill_after(Fixture *f, OptionStore to, unsigned microseconds)
+{
+    int status = 0;
+    pid_t pid = fork();
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0) {
+        StoreCounts c = {};
+        _exit(migrate(f, to, &c) == 0 ? 0 : 1);
+    }
+    g_usleep(microseconds);
+    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFEXITED(status);
+}
+
+static bool is_alone(void)
+{
+    g_autofree char *n = test_postgres_ask(
+        test_store_server(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'");
+    return g_strcmp0(n, "0") == 0;
+}
+
+/* Again and again, each time a little later; then it is let to its end. */
+static void migrate_with_kills(Fixture *f, OptionStore to)
+{
+    StoreCounts c = {};
+    bool done = false;
+    for (unsigned i = 0; i < 12 && !done; i++) {
+        done = kill_after(f, to, 15000 * (i + 1));
+        TEST_AWAIT(is_alone());
+    }
+    g_assert_cmpint(migrate(f, to, &c), ==, !done ? 0 : to == STORE_SQLITE ? -EEXIST : -ENOENT);
+}
+
+static void test_killed(Fixture *f, gconstpointer data)
+{
+    migrate_with_kills(f, STORE_POSTGRES);
+    expect_all(f, STORE_POSTGRES, 50);
+    migrate_with_kills(f, STORE_SQLITE);
+    expect_all(f, STORE_SQLITE, 51);
+}
+
+static char *body_file(const Fixture *f)
+{
+    g_autofree char *blobs = g_build_filename(f->folder, "blobs", NULL);
+    GDir *d = g_dir_open(blobs, 0, NULL);
+    g_assert_nonnull(d);
+    char *path = g_build_filename(blobs, g_dir_read_name(d), NULL);
+    g_dir_close(d);
+    return path;
+}
+
+/* One that was given up: the former store is used again, and what it lost or got meanwhile counts. */
+static void test_given_up(Fixture *f, gconstpointer data)
+{
+    StoreCounts c = {};
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    StoreWrite w;
+    g_autofree char *moving = g_build_filename(f->folder, "relay.sqlite" MIGRATE_MOVING, NULL);
+    g_autofree char *body = body_file(f);
+    g_autofree char *part = g_strconcat(body, ".part", NULL);
+    g_autofree char *hidden = g_build_filename(f->folder, "hidden", NULL);
+    g_assert_cmpint(rename(body, hidden), ==, 0);
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), <, 0); /* in the midst of it: a body is missing */
+    g_assert_cmpint(rename(hidden, body), ==, 0);
+    g_assert_true(g_file_test(moving, G_FILE_TEST_EXISTS));
+    expect_refused(f, STORE_POSTGRES, -EINPROGRESS);
+    open_store(f, STORE_SQLITE, &store, &reader);
+    g_assert_false(g_file_test(moving, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(test_acknowledge(store, user_of(1), f->ids[1], 1, &w), ==, 0);
+    g_assert_cmpuint(w.n_changes, ==, 1);
+    store_write_done(&w);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    g_assert_cmpint(migrate(f, STORE_POSTGRES, &c), ==, 0);
+    g_assert_cmpuint(c.messages, ==, MESSAGES - MESSAGES / 10);
+    /* the same from there: PostgreSQL is used again before the end */
+    g_assert_cmpint(mkdir(part, 0700), ==, 0); /* where its large body is to be written */
+    g_assert_cmpint(migrate(f, STORE_SQLITE, &c), ==, -EISDIR);
+    g_assert_cmpint(rmdir(part), ==, 0);
+    expect_refused(f, STORE_SQLITE, -EINPROGRESS);
+    TEST_AWAIT(is_alone());
+    open_store(f, STORE_POSTGRES, &store, &reader);
+    g_assert_cmpint(test_acknowledge(store, user_of(2), f->ids[2], 1, &w), ==, 0);
+    store_write_done(&w);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    TEST_AWAIT(is_alone());
+    g_assert_cmpint(migrate(f, STORE_SQLITE, &c), ==, 0);
+    g_assert_cmpuint(c.messages, ==, MESSAGES - MESSAGES / 10 - 1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(name, f) g_test_add("/store-migrate/" name, Fixture, NULL, set_up, f, tear_down)
+    ADD("there-and-back", test_there_and_back);
+    ADD("used", test_used);
+    ADD("killed", test_killed);
+    ADD("given-up", test_given_up);
+    return g_test_run();
+}
