@@ -106,13 +106,22 @@ static int load_next(const Options *o, RelayKey *key, NextKey *ret)
     return r;
 }
 
-static int print_key_json(const RelayKey *key, const NextKey *next, const char *address)
+/* For programs, and for people. */
+static const char *const places[][2] = {
+    [KEY_IN_FILE] = {"file", "in an encrypted file"},
+    [KEY_IN_TOKEN] = {"token", "in a PKCS#11 token"},
+    [KEY_IN_TPM] = {"tpm2", "in the TPM"},
+};
+
+static int print_key_json(const RelayKey *key, KeyPlace place, const NextKey *next, const char *address)
 {
     json_t *j = json_object();
     int r = json_put_bytes(j, "pin", relay_key_pin(key), PIN_SIZE);
 
     if (r == 0)
         r = json_put_number(j, "bits", rsa_key_bits(relay_key_public(key)));
+    if (r == 0)
+        r = json_put_text(j, "held", places[place][0]);
     if (r == 0)
         r = json_put_text(j, "relay", address);
     if (r == 0 && next->announced)
@@ -135,6 +144,8 @@ int cmd_key_show(int argc, char **argv)
     r = cmd_begin(argc, argv, true, &a, &o, &key);
     if (r != CMD_DONE)
         return r;
+    const KeyFiles files = cmd_key_files(&o);
+    const KeyPlace place = relay_key_place(&files);
     o.relay.has_pin = true;
     memcpy(o.relay.pin, relay_key_pin(key), PIN_SIZE);
     if (relay_format(&o.relay, true, &address) != 0)
@@ -142,8 +153,9 @@ int cmd_key_show(int argc, char **argv)
     if (load_next(&o, key, &next) != 0)
         return CMD_FAILED;
     if (a.json)
-        return print_key_json(key, &next, buf_text(&address));
-    printf("%s\nRSA, %u bits\n", buf_text(&address), rsa_key_bits(relay_key_public(key)));
+        return print_key_json(key, place, &next, buf_text(&address));
+    printf("%s\nRSA, %u bits, %s\n", buf_text(&address), rsa_key_bits(relay_key_public(key)),
+           places[place][1]);
     if (next.announced) {
         base64url_encode(next.pin, PIN_SIZE, pin);
         printf("The next pin is %s\n", pin);

@@ -272,7 +272,8 @@ static void test_by_hand(MailPair *p, gconstpointer data)
 
 /* A new relay in the place of the first, with a key that a device holds: all goes on as it does with one in a
  * file, through a change as well. what: more words of init. */
-static void with_device(MailPair *p, const char *const *what, const char *input, const char *setting)
+static void with_device(MailPair *p, const char *const *what, const char *input, const char *setting,
+                        const char *expected)
 {
     g_autofree char *folder = scene_path(p->scene, "relay"), *kept = scene_path(p->scene, "without"),
                     *config = relay_file(p, "relay.conf"), *settings = NULL, *all = NULL,
@@ -288,6 +289,8 @@ static void with_device(MailPair *p, const char *const *what, const char *input,
     g_assert_true(g_file_set_contents(config, all, -1, NULL));
     scene_relay_start_rekeyed(p->scene);
     trust_anew(p);
+    g_autofree char *held = key_fact(p, "held");
+    g_assert_cmpstr(held, ==, expected);
     g_autofree char *bob = g_strdup_printf("bob@%s", scene_relay(p->scene));
     g_free(mail_send(p->alice, bob, "Out of a device"));
     TEST_AWAIT(mail_has(p->bob, "Out of a device"));
@@ -310,7 +313,7 @@ static void test_token(MailPair *p, gconstpointer data)
     }
     g_assert_cmpint(g_mkdir(hsm, 0700), ==, 0);
     test_softhsm_set_up(hsm, tokens);
-    with_device(p, what, TEST_SOFTHSM_PIN, "");
+    with_device(p, what, TEST_SOFTHSM_PIN, "", "token");
     /* without the PIN it does not open */
     g_assert_true(g_file_set_contents_full(pin, "000000", -1, 0, 0600, NULL));
     g_free(administer(p, 1, "key", "show", NULL));
@@ -322,7 +325,7 @@ static void test_tpm(MailPair *p, gconstpointer data)
     const char *const what[] = {"--key", "tpm2", "--tcti", test_swtpm_tcti(tpm)};
     g_autofree char *setting = g_strdup_printf("\n[identity]\ntcti = %s\n", test_swtpm_tcti(tpm));
 
-    with_device(p, what, NULL, setting);
+    with_device(p, what, NULL, setting, "tpm2");
 }
 
 static void copy_folder(const char *from, const char *to)
