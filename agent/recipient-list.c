@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/contacts.h"
 #include "agent/key-cache.h"
 #include "agent/recipient-list.h"
+#include "agent/relays.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
@@ -16,14 +18,24 @@ typedef struct Known {
     Buf issuer_serial;
 } Known;
 
+/* A device that a recipient names, to be asked for. */
+typedef struct Pending {
+    char who[HASH_TEXT_SIZE + 4];
+    char relay[RELAY_TEXT_SIZE]; /* of its owner; "" */
+    size_t owner;                /* in known */
+} Pending;
+
 struct RecipientList {
     Manager *m;
     recipient_list_t done;
     void *userdata;
     BusStrings names;
-    size_t at; /* the name that is being asked for */
+    Pending devices[RECIPIENTS_MAX];
+    size_t n_devices;
+    size_t at; /* the name, or behind the names the device, that is being asked for */
+    char detail[256];
     ContactsRequest *request;
-    size_t n_named, n; /* behind those named are recovery keys */
+    size_t n_named, n; /* behind those named are recovery keys and devices */
     Known known[RECIPIENTS_MAX];
     SealKey keys[RECIPIENTS_MAX];
 };
@@ -76,6 +88,58 @@ static int take_recovery(RecipientList *l, const RecoveryKeys *recovery)
         r = take(l, l->n++, &one);
     }
     return r;
+}
+
+static int note_devices(RecipientList *l, const Recipient *p, size_t owner)
+{
+    for (size_t i = 0; i < p->devices.n; i++) {
+        Pending *d = &l->devices[l->n_devices];
+        char kid[HASH_TEXT_SIZE];
+
+        if (l->n_devices == RECIPIENTS_MAX)
+            return HMSG_ERROR_TOO_LARGE;
+        base64url_encode(p->devices.list[i].kid, KID_SIZE, kid);
+        (void)snprintf(d->who, sizeof(d->who), "key:%s", kid);
+        (void)snprintf(d->relay, sizeof(d->relay), "%s", p->relay);
+        d->owner = owner;
+        l->n_devices++;
+    }
+    return 0;
+}
+
+static int take_named(RecipientList *l, const Recipient *p)
+{
+    const SealKey key = {.kid = p->kid, .spki = p->decrypt_spki.data, .spki_size = p->decrypt_spki.size};
+    size_t i = l->at;
+    int r = take(l, i, &key);
+
+    if (r == 0)
+        r = take_recovery(l, &p->recovery);
+    return r == 0 ? note_devices(l, p, i) : r;
+}
+
+/* As for mail (outbox-targets.c): what is gone, blocked or does not agree is left out, another key is not. */
+static int take_device(RecipientList *l, int r, const Recipient *p)
+{
+    const Pending *d = &l->devices[l->at - l->names.n];
+
+    if (r == HMSG_ERROR_NOT_FOUND)
+        return 0;
+    if (r != 0)
+        return r;
+    if (p->trust == CONTACT_CHANGED) {
+        (void)snprintf(l->detail, sizeof(l->detail), "The key of the device %.160s has changed", p->address);
+        return HMSG_ERROR_UNTRUSTED;
+    }
+    if (p->trust == CONTACT_BLOCKED || is_there(l, p->kid) ||
+        !contacts_device_agrees(l->m->contacts, l->known[d->owner].kid, p))
+        return 0;
+    if (l->n == RECIPIENTS_MAX)
+        return HMSG_ERROR_TOO_LARGE;
+    const SealKey key = {.kid = p->kid, .spki = p->decrypt_spki.data, .spki_size = p->decrypt_spki.size};
+    r = take(l, l->n, &key);
+    l->n += r == 0;
+    return r == 0 ? take_recovery(l, &p->recovery) : r;
 }
 
 int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *keys, recipient_list_t done,
@@ -138,16 +202,15 @@ static void on_resolved(int r, const char *detail, const Recipient *recipient, v
     RecipientList *l = userdata;
     _cleanup_(contacts_request_freep) ContactsRequest *request = TAKE_PTR(l->request); /* owns detail */
 
-    if (r == 0) {
-        const SealKey key = {.kid = recipient->kid,
-                             .spki = recipient->decrypt_spki.data,
-                             .spki_size = recipient->decrypt_spki.size};
-
-        r = take(l, l->at++, &key);
-        if (r == 0)
-            r = take_recovery(l, &recipient->recovery);
+    if (l->at >= l->names.n) {
+        l->detail[0] = 0;
+        r = take_device(l, r, recipient);
+        detail = l->detail[0] ? l->detail : detail;
+    } else if (r == 0) {
+        r = take_named(l, recipient);
     }
     if (r == 0) {
+        l->at++;
         r = recipient_list_start(l);
         detail = NULL;
     }
@@ -157,14 +220,21 @@ static void on_resolved(int r, const char *detail, const Recipient *recipient, v
 
 int recipient_list_start(RecipientList *l)
 {
-    static const ResolveOptions options = {0};
+    const char *who = l->at < l->names.n ? l->names.items[l->at] : NULL;
+    ResolveOptions options = {0};
     int r;
 
-    if (l->at == l->names.n)
+    if (l->at == l->names.n + l->n_devices)
         return 0;
     if (!l->m->contacts)
         return HMSG_ERROR_NOT_FOUND;
-    r = contacts_resolve(l->m->contacts, l->names.items[l->at], &options, on_resolved, l, &l->request);
+    if (!who) {
+        const Pending *d = &l->devices[l->at - l->names.n];
+
+        who = d->who;
+        options = (ResolveOptions){.allow_untrusted = true, .relay = *d->relay ? d->relay : NULL};
+    }
+    r = contacts_resolve(l->m->contacts, who, &options, on_resolved, l, &l->request);
     return r == 0 ? -EAGAIN : r;
 }
 

@@ -13,7 +13,7 @@ typedef struct RecipientList RecipientList;
 typedef void (*recipient_list_t)(int r, const char *detail, void *userdata);
 
 /* What names and keys point at stays valid until the list is freed. INVALID_ARGS: none at all. TOO_LARGE:
- * more than RECIPIENTS_MAX, with recovery keys. BAD_PACKAGE: a key that is none. */
+ * more than RECIPIENTS_MAX, with recovery keys and devices. BAD_PACKAGE: a key that is none. */
 int recipient_list_new(Manager *m, const BusStrings *names, const BusBytesList *keys, recipient_list_t done,
                        void *userdata, RecipientList **ret);
 /* 0: all are there now; -EAGAIN: done will be called. */
@@ -25,5 +25,6 @@ DEFINE_CLEANUP(RecipientList *, recipient_list_free)
  * else NULL. */
 const char *recipient_list_refusal(const BusBytesList *keys);
 
-/* In the order of names, then keys, then, if wanted, the recovery keys of them; owned by l. */
+/* In the order of names, then keys, then, if wanted, the recovery keys of them and the devices that they name
+ * and that agree, with theirs; owned by l. */
 const SealKey *recipient_list_keys(const RecipientList *l, bool recovery, size_t *ret_n);

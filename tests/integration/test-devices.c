@@ -110,6 +110,26 @@ static void test_both(Scenery *s, gconstpointer data)
     g_assert_cmpuint(mail_count(bob, NULL), ==, 6);
 }
 
+/* Alice encrypts to one; who can decrypt it? */
+static char *encrypt(Scenery *s, SceneUser *to)
+{
+    char *out = NULL;
+
+    g_assert_cmpint(
+        scene_ctl(s->pair.alice, "for your eyes", &out, NULL, "encrypt", "-r", scene_address(to), NULL), ==,
+        0);
+    return out;
+}
+
+static void expect_decrypt(SceneUser *u, const char *package, int status)
+{
+    g_autofree char *out = NULL;
+
+    g_assert_cmpint(scene_ctl(u, package, &out, NULL, "decrypt", NULL), ==, status);
+    if (status == 0)
+        g_assert_cmpstr(out, ==, "for your eyes");
+}
+
 static void test_large(Scenery *s, gconstpointer data)
 {
     g_autofree char *sent = mail_file(s->pair.scene, "sent", 3 << 20);
@@ -117,6 +137,9 @@ static void test_large(Scenery *s, gconstpointer data)
 
     add(s->pair.bob, s->laptop);
     add(s->laptop, s->pair.bob);
+    g_autofree char *package = encrypt(s, s->pair.bob);
+    for (size_t i = 0; i < G_N_ELEMENTS(both); i++)
+        expect_decrypt(both[i], package, 0);
     scene_ctl_expect(s->pair.alice, 0, "send", "-r", scene_address(s->pair.bob), sent, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(both); i++) {
         g_autofree char *name = g_strdup_printf("got%zu", i), *got = scene_path(s->pair.scene, name);
@@ -136,6 +159,9 @@ static void test_refused(Scenery *s, gconstpointer data)
 
     scene_ctl_expect(eve, 8, "identity", "device", "add", scene_address(bob), wrong, NULL);
     add(eve, bob);
+    g_autofree char *package = encrypt(s, eve);
+    expect_decrypt(eve, package, 0);
+    expect_decrypt(bob, package, 5);
     send_to(s, eve, "for eve alone");
     expect(eve, 1, "for eve alone");
     send_to(s, bob, "for bob alone");
