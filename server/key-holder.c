@@ -180,6 +180,8 @@ int key_holder_open(KeyHolder *h, const char **ret_file, RelayKey **ret)
     RsaKey *identity = NULL, *keeper = NULL;
     int r = ask(h, HOLDER_OPEN, NULL, 0, &answer);
 
+    if (r == 0 && answer.size == 0)
+        r = -EBADMSG;
     if (ret_file)
         *ret_file = files[answer.size > 0 && answer.data[0] < ELEMENTSOF(files) ? answer.data[0] : 0];
     if (r == 0) {
