@@ -221,6 +221,10 @@ static void follow(Vault *v)
 
     if (!v->open || v->work || is_up_to_date(v))
         return;
+    if (!identity_tpm_facts(v->m->identity)) { /* whose keys these are, the TPM has to say first */
+        retry_later(v);
+        return;
+    }
     if (v->keys.n > 1)
         r = rewrite(v);
     if (r == 0 && !is_up_to_date(v)) {
@@ -317,7 +321,8 @@ int vault_go_on(Vault *v, bool *ret_waits)
         r = choose(v, &known);
         if (r == 0)
             r = known ? unseal(v) : no_answer(v);
-    }
+    } else
+        follow(v);
     *ret_waits = r == 0 && !v->open && v->work;
     return r;
 }
@@ -327,7 +332,8 @@ int vault_start(Vault *v, bool *ret_waits)
     bool known = false;
     int r = choose(v, &known);
 
-    if (r == 0 && known && !find_unknown(v))
+    /* the store of one TPM among several: the keys found first may be those of another */
+    if (r == 0 && known && !find_unknown(v) && !*v->suffix)
         r = opened(v);
     *ret_waits = r == 0 && !v->open;
     return r;

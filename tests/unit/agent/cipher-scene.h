@@ -24,6 +24,7 @@ static inline void scene_open(Scene *s)
     const IdentityPublic *own;
     size_t n = 0;
 
+    *s = (Scene){0};
     s->d = double_new();
     s->m = double_manager(s->d);
     g_assert_cmpint(session_in_new(s->m, &s->m->session_in), ==, 0);
