@@ -218,7 +218,13 @@ void work_run_software(Work *w);
 /* The thread (runner-worker.c). Reference-counted: the runner's and the thread's own. */
 typedef struct Worker Worker;
 
-int worker_new(const char *conf, uint64_t idle, int notify_fd, Counter *counter, Worker **ret);
+/* What another before it may have left in the TPM. */
+typedef struct LeftOver {
+    bool any, external;
+    uint8_t external_name[TPM_NAME_SIZE];
+} LeftOver;
+int worker_new(const char *conf, uint64_t idle, int notify_fd, Counter *counter, const LeftOver *left_over,
+               Worker **ret);
 /* Hands over one piece of work; the worker has none. */
 void worker_give(Worker *w, Work *work);
 /* The work once it is done, else NULL. */

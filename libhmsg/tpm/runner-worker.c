@@ -18,6 +18,7 @@ struct Worker {
     char *conf;
     int cancel_fd, notify_fd;
     Counter *counter;
+    LeftOver left_over;
 
     pthread_mutex_t lock;
     pthread_cond_t wake; /* the thread, or who waits for its end */
@@ -98,6 +99,8 @@ static void *run(void *argument)
     Link link = {.conf = w->conf,
                  .cancel_fd = w->cancel_fd,
                  .counter = w->counter,
+                 .left_over = w->left_over.any,
+                 .had_external = w->left_over.external,
                  .srk = ESYS_TR_NONE,
                  .session = ESYS_TR_NONE,
                  .policy = ESYS_TR_NONE,
@@ -105,6 +108,7 @@ static void *run(void *argument)
                  .key = ESYS_TR_NONE};
     bool stop = false;
 
+    memcpy(link.external_name, w->left_over.external_name, TPM_NAME_SIZE);
     take_group();
     while (!stop) {
         Work *work = next_work(w, link.esys != NULL, &stop);
@@ -150,7 +154,8 @@ static int start(Worker *w)
     return -r;
 }
 
-int worker_new(const char *conf, uint64_t idle, int notify_fd, Counter *counter, Worker **ret)
+int worker_new(const char *conf, uint64_t idle, int notify_fd, Counter *counter, const LeftOver *left_over,
+               Worker **ret)
 {
     Worker *raw = calloc(1, sizeof(*raw));
     if (!raw)
@@ -165,6 +170,7 @@ int worker_new(const char *conf, uint64_t idle, int notify_fd, Counter *counter,
     _cleanup_(worker_unrefp) Worker *w = raw;
     atomic_fetch_add(&counter->references, 1);
     w->counter = counter;
+    w->left_over = *left_over;
     w->idle = idle;
     w->conf = strdup(conf);
     if (!w->conf)

@@ -36,6 +36,7 @@ struct TpmRunner {
     Counter *counter;
     Worker *worker;
     Worker *hung[HUNG_MAX]; /* left to themselves, but not ended yet */
+    bool left_over;         /* the next one tidies up after them */
     struct JobList queue, failed;
     size_t n_jobs;
     TpmJob *running; /* what the worker has */
@@ -155,7 +156,13 @@ static int need_worker(TpmRunner *r)
     reap(r, false);
     if (free_place(r) == HUNG_MAX)
         return HMSG_ERROR_TPM_UNAVAILABLE;
-    return worker_new(r->conf, r->idle, r->fd, r->counter, &r->worker);
+    LeftOver left_over = {.any = r->left_over};
+    left_over.external =
+        r->left_over && r->pcrs && tpm_pcr_signer(r->pcrs->modulus, left_over.external_name) == 0;
+    int e = worker_new(r->conf, r->idle, r->fd, r->counter, &left_over, &r->worker);
+    if (e == 0)
+        r->left_over = false;
+    return e;
 }
 
 static void run_next(TpmRunner *r)
@@ -221,6 +228,7 @@ static void expire(TpmRunner *r)
     TpmJob *j = TAKE_PTR(r->running);
 
     worker_stop(w, true);
+    r->left_over = true;
     r->hung[free_place(r)] = w;
     TAILQ_INSERT_HEAD(&r->queue, j, entry); /* its work stays with the thread */
     while ((j = TAILQ_FIRST(&r->queue))) {

@@ -64,6 +64,8 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *
         return rc;
     rc =
         f->now && f->plan->kind == FAULT_CODE ? TSS2_RC_SUCCESS : Tss2_Tcti_Transmit(f->inner, size, command);
+    if (rc == TSS2_RC_SUCCESS && f->now && f->plan->kind == FAULT_SILENT)
+        return rc; /* nobody is told of an answer */
     return rc == TSS2_RC_SUCCESS && eventfd_write(f->fd, 1) < 0 ? TSS2_TCTI_RC_IO_ERROR : rc;
 }
 
@@ -98,6 +100,7 @@ static size_t spoil(const FaultPlan *p, uint8_t *answer, size_t n)
     case FAULT_CODE:
     case FAULT_REFUSED:
     case FAULT_LOST:
+    case FAULT_SILENT:
     case FAULT_RESET:
     default:
         return n;

@@ -21,6 +21,7 @@ typedef enum FaultKind {
     FAULT_GARBAGE_BODY, /* after a good head */
     FAULT_REFUSED,      /* the connection does not take the command, and is lost */
     FAULT_LOST,         /* the connection is lost before the answer */
+    FAULT_SILENT,       /* no answer ever comes, though the TPM may have done it */
     FAULT_RESET,        /* the machine restarts its TPM before the command, which finds nothing of ours */
 } FaultKind;
 

@@ -7,6 +7,7 @@
 #include <tss2/tss2_tpm2_types.h>
 
 #include "libhmsg/tpm/runner.h"
+#include "tests/lib/process.h"
 #include "tests/unit/tpm/direct.h"
 #include "tests/unit/tpm/fault.h"
 #include "tests/unit/tpm/util.h"
@@ -16,6 +17,7 @@
 #define AUTH ((const uint8_t *)"the authorization value of both ")
 #define COMMANDS_MAX 64u
 #define PCRS (1u << 7)
+#define SHORT_DEADLINE 300000u /* µs; what is slower while the machine is loaded is tried again */
 
 typedef struct Keys {
     Secret *auth; /* NULL: without PIN */
@@ -61,6 +63,7 @@ static const Fault faults[] = {
     {"garbage body", FAULT_GARBAGE_BODY, 0, false},
     {"refused", FAULT_REFUSED, 0, true},
     {"lost", FAULT_LOST, 0, false},
+    {"silent", FAULT_SILENT, 0, false},
     {"reset", FAULT_RESET, 0, false},
 };
 
@@ -242,11 +245,19 @@ static int forget(Scene *s)
     return r;
 }
 
-static void new_runner(Scene *s)
+static void new_runner_with(Scene *s, uint64_t deadline)
 {
-    TpmRunnerOptions o = {.tcti = s->tcti, .session_idle = TPM_CREATE_DEADLINE};
+    TpmRunnerOptions o = {.tcti = s->tcti,
+                          .session_idle = TPM_CREATE_DEADLINE,
+                          .deadline = deadline,
+                          .create_deadline = deadline};
 
     g_assert_cmpint(tpm_runner_new(&o, &s->runner), ==, 0);
+}
+
+static void new_runner(Scene *s)
+{
+    new_runner_with(s, 0);
 }
 
 static void assert_nothing_left(Scene *s)
@@ -278,7 +289,9 @@ static void reset(void *userdata)
 
 static void run(Scene *s, int (*job)(Scene *s), const Fault *f, uint32_t at, bool guarded)
 {
-    new_runner(s);
+    bool silent = f->kind == FAULT_SILENT;
+
+    new_runner_with(s, silent ? SHORT_DEADLINE : 0);
     s->plan.kind = f->kind;
     s->plan.code = f->code;
     s->plan.seen = 0;
@@ -288,8 +301,10 @@ static void run(Scene *s, int (*job)(Scene *s), const Fault *f, uint32_t at, boo
     if (f->harmless || (f->kind == FAULT_LOST && !guarded))
         g_assert_cmpint(r, ==, 0);
     s->plan.at = FAULT_NEVER;
-    g_assert_cmpint(use_plain(s), ==, 0);
-    g_assert_cmpint(use_guarded(s), ==, 0);
+    if (silent)
+        TEST_AWAIT(use_plain(s) == 0 && use_guarded(s) == 0);
+    else
+        g_assert_true(use_plain(s) == 0 && use_guarded(s) == 0);
     s->runner = tpm_runner_free(s->runner);
     assert_nothing_left(s);
     if (f->kind == FAULT_RESET)
