@@ -13,6 +13,7 @@
 #include "agent/identity.h"
 #include "agent/logind.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/wire/limits.h"
 
 #define YEAR_2026 INT64_C(1767225600) /* hmsg is not older */
 
@@ -65,6 +66,16 @@ Finding checks_firmware(const TpmFacts *f)
             f->firmware[0] <= known[i].last)
             return known[i].finding;
     return (Finding){"ok", "No fault of this firmware is known here", NULL};
+}
+
+Finding checks_signature(unsigned salt)
+{
+    if (salt == SHA256_SIZE)
+        return (Finding){"ok", "The TPM signs with a salt of 32 bytes, which every program takes", NULL};
+    return (Finding){
+        "ok", "This firmware signs with the largest salt that there is room for, 222 bytes, as older ones do",
+        "hmsg takes such signatures; programs that want 32 bytes, as many that read JSON Web Signatures "
+        "do, refuse them until the firmware of the TPM is updated"};
 }
 
 /* Through the device itself a program that dies leaves the TPM's few places taken. */

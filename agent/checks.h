@@ -17,5 +17,8 @@ typedef struct Finding {
 /* What is known of firmware that hurts RSA keys. */
 Finding checks_firmware(const TpmFacts *f);
 
+/* What others may think of signatures with a salt of so many bytes. */
+Finding checks_signature(unsigned salt);
+
 /* The other checks, each appended to a container that is open; negative: it could not be. */
 int checks_append_machine(const Manager *m, sd_bus_message *reply);

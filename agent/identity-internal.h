@@ -33,6 +33,7 @@ struct Identity {
     bool asked;         /* it has answered, or could not */
     TpmFacts facts;
     bool has_facts;
+    unsigned salt; /* bytes, of the last PSS signature of the TPM; 0: it has made none */
     IdentityWork *works;
     IdentityWork *creating; /* keys, also those of a rotation */
     IdentityWork *trying;   /* a PIN */

@@ -4,6 +4,7 @@
  * touched after it, and the watchers, who may free any, are told last. */
 
 #include <errno.h>
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -209,9 +210,13 @@ int identity_work_derive(IdentityWork *w, const PinParameters *parameters, const
 
 int identity_work_check_signature(const IdentityWork *w, const TpmAnswer *a)
 {
-    return rsa_key_verify_ps256(w->signer, w->draft.digest, a->data, a->data_size) == 0
-               ? 0
-               : HMSG_ERROR_TPM_UNAVAILABLE;
+    unsigned salt = 0;
+
+    if (rsa_key_verify_ps256_salt(w->signer, w->draft.digest, a->data, a->data_size, &salt) != 0)
+        return HMSG_ERROR_TPM_UNAVAILABLE;
+    if (!a->software)
+        w->i->salt = salt;
+    return 0;
 }
 
 int identity_work_sign_as(IdentityWork *w, const Secret *auth, tpm_done_t done)
@@ -222,6 +227,37 @@ int identity_work_sign_as(IdentityWork *w, const Secret *auth, tpm_done_t done)
     w->signer = rsa_key_ref(k->public.sign);
     return tpm_runner_sign(w->i->runner, k->sign, auth, identity_counter(w->i), w->draft.digest, done, w,
                            &w->job);
+}
+
+unsigned identity_salt(const Identity *i)
+{
+    return i->salt;
+}
+
+static void on_salted(TpmAnswer *a, void *userdata)
+{
+    IdentityWork *w = userdata;
+    int r = identity_work_answered(w, a);
+
+    if (r == 0)
+        r = identity_work_check_signature(w, a);
+    identity_work_finish(w, r, a->problem);
+}
+
+int identity_learn_salt(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret)
+{
+    IdentityWork *w = NULL;
+    int r = identity_usable(i);
+
+    if (r == 0)
+        r = identity_work_new(i, userdata, &w);
+    if (r != 0)
+        return r;
+    w->done = done;
+    r = RAND_bytes(w->draft.digest, sizeof(w->draft.digest)) == 1
+            ? identity_work_sign_as(w, identity_auth(i), on_salted)
+            : -EIO;
+    return identity_work_begun(w, r, ret);
 }
 
 static int write_signed(IdentityWork *w, const TpmAnswer *a, Buf *ret)

@@ -73,6 +73,10 @@ uint64_t identity_epoch(const Identity *i);
 int identity_probe(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
 /* What the TPM last said of itself; NULL: nothing yet. */
 const TpmFacts *identity_tpm_facts(const Identity *i);
+/* Bytes of the salt of the signatures that the TPM makes: 32, or the largest, as of older firmware. 0: not
+ * known, for it has made none. identity_learn_salt has it make one, of random bytes, that nobody gets. */
+unsigned identity_salt(const Identity *i);
+int identity_learn_salt(Identity *i, identity_done_t done, void *userdata, IdentityWork **ret);
 
 /* Called after every change of state or keys and at every lock, in the order added. At most 8. */
 typedef void (*identity_changed_t)(Identity *i, void *userdata);

@@ -136,6 +136,16 @@ static int check_firmware(Identity *i, sd_bus_message *reply)
     return checks_append(reply, "firmware", found.result, found.text, found.help);
 }
 
+static int check_signature(Identity *i, sd_bus_message *reply)
+{
+    Finding found;
+
+    if (identity_salt(i) == 0)
+        return 0;
+    found = checks_signature(identity_salt(i));
+    return checks_append(reply, "signature", found.result, found.text, found.help);
+}
+
 static int check_lockout(Identity *i, sd_bus_message *reply)
 {
     const TpmFacts *f = identity_tpm_facts(i);
@@ -231,6 +241,8 @@ static int append_checks(Manager *m, sd_bus_message *reply)
     if (r >= 0)
         r = check_firmware(m->identity, reply);
     if (r >= 0)
+        r = check_signature(m->identity, reply);
+    if (r >= 0)
         r = check_lockout(m->identity, reply);
     if (r >= 0)
         r = check_identity(m->identity, reply);
@@ -258,11 +270,34 @@ static void diagnose_reply(Diagnosis *d)
     sd_bus_message_unref(reply);
 }
 
+static void on_learned(int r, const char *detail, void *userdata)
+{
+    _cleanup_(diagnosis_freep) Diagnosis *d = userdata;
+
+    diagnose_reply(d);
+}
+
+/* A PIN is not used for that alone: until the TPM is shut down it would count as a failure when power is
+ * lost. */
+static bool learn_salt(Diagnosis *d)
+{
+    Identity *i = d->m->identity;
+    const IdentityPublic *p = identity_public(i);
+
+    if (!p || p->protection == PROTECTION_SOFTWARE || p->has_pin || identity_salt(i) != 0)
+        return false;
+    d->work = identity_work_free(d->work);
+    return identity_learn_salt(i, on_learned, d, &d->work) == 0;
+}
+
 static void on_probed(int r, const char *detail, void *userdata)
 {
     _cleanup_(diagnosis_freep) Diagnosis *d = userdata;
 
-    diagnose_reply(d); /* what the TPM said, or that it did not, is one of the checks */
+    if (r == 0 && learn_salt(d))
+        (void)TAKE_PTR(d);
+    else
+        diagnose_reply(d); /* what the TPM said, or that it did not, is one of the checks */
 }
 
 int diagnose_start(Manager *m, sd_bus_message *call)

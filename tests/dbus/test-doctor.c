@@ -45,12 +45,29 @@ static void test_tpm(TestAgent *a, gconstpointer data)
     expect(a, "identity", "warning", "no identity");
     g_variant_unref(agent_call(a, IDENTITY, "Create", NULL));
     expect(a, "identity", "ok", "");
+    expect(a, "signature", "ok", "32 bytes");
     test_swtpm_stop(a->tpm);
     expect(a, "tpm", "error", "");
     expect(a, "identity", "error", "");
     test_swtpm_start(a->tpm);
     expect(a, "tpm", "ok", "");
     expect(a, "identity", "ok", "");
+}
+
+/* A PIN is not used only to find something out; when it was, it is known. */
+static void test_signature(TestAgent *a, gconstpointer data)
+{
+    g_autofree char *result = NULL, *text = NULL;
+
+    agent_start(a, NULL);
+    agent_expect_named(agent_call_with_fd(a, "Create", agent_memfd("2580")), NULL);
+    g_assert_false(find_check(a, "signature", &result, &text));
+    g_variant_unref(agent_call(a, IDENTITY, "ExportPublic", NULL)); /* signs */
+    expect(a, "signature", "ok", "32 bytes");
+    agent_stop(a);
+    agent_start(a, NULL); /* locked */
+    g_assert_false(find_check(a, "signature", &result, &text));
+    agent_stop(a);
 }
 
 static void test_machine(TestAgent *a, gconstpointer data)
@@ -114,6 +131,7 @@ int main(int argc, char **argv)
 #define ADD(name, function)                                                                                  \
     g_test_add("/dbus/doctor/" name, TestAgent, NULL, agent_set_up, function, agent_tear_down)
     ADD("tpm", test_tpm);
+    ADD("signature", test_signature);
     ADD("machine", test_machine);
     ADD("resource-manager", test_resource_manager);
     ADD("clock", test_clock);

@@ -32,9 +32,22 @@ static void test_firmware(void)
     expect("IBM", 0x20191023, "ok");
 }
 
+/* Nothing is wrong with the old salt here, but others may be told. */
+static void test_signature(void)
+{
+    Finding common = checks_signature(32), large = checks_signature(222);
+
+    g_assert_cmpstr(common.result, ==, "ok");
+    g_assert_null(common.help);
+    g_assert_cmpstr(large.result, ==, "ok");
+    g_assert_nonnull(strstr(large.text, "222"));
+    g_assert_nonnull(strstr(large.help, "updated"));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/checks/firmware", test_firmware);
+    g_test_add_func("/checks/signature", test_signature);
     return g_test_run();
 }
