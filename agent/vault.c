@@ -174,6 +174,24 @@ static int change_key(Vault *v, VaultKey *next)
     return rewrite(v);
 }
 
+/* Those of now, in a TPM, with this decrypt key? */
+static bool are_keys(const Vault *v, const uint8_t *kid)
+{
+    const IdentityPublic *p = identity_public(v->m->identity);
+
+    return p && p->protection != PROTECTION_SOFTWARE && memcmp(kid, p->kid_bytes, KID_SIZE) == 0; /* public */
+}
+
+static bool is_up_to_date(const Vault *v)
+{
+    const IdentityPublic *p = identity_public(v->m->identity);
+    const VaultKey *k = &v->keys.keys[0];
+
+    if (v->keys.n != 1)
+        return v->keys.n == 0;
+    return !p || p->protection == PROTECTION_SOFTWARE || (k->is_sealed && are_keys(v, k->by.kid));
+}
+
 static void follow(Vault *v);
 
 static void stay(Vault *v, int r)
@@ -185,13 +203,14 @@ static void stay(Vault *v, int r)
 static void on_sealed(int r, const TpmProblem *problem, const SealedKey *sealed, void *userdata)
 {
     Vault *v = userdata;
+    bool wanted = r == 0 && are_keys(v, sealed->kid);
 
-    if (r == 0) {
+    if (wanted) {
         v->next.is_sealed = true;
         v->next.by = sealed_key_copy(sealed);
     }
     v->work = identity_work_free(v->work);
-    if (r == 0)
+    if (wanted)
         r = change_key(v, &v->next);
     vault_key_done(&v->next);
     if (r != 0) {
@@ -201,17 +220,6 @@ static void on_sealed(int r, const TpmProblem *problem, const SealedKey *sealed,
     v->pause = RETRY_MIN_USEC;
     follow(v); /* there may be other keys by now */
     identity_settle(v->m->identity);
-}
-
-static bool is_up_to_date(const Vault *v)
-{
-    const IdentityPublic *p = identity_public(v->m->identity);
-    const VaultKey *k = &v->keys.keys[0];
-
-    if (v->keys.n != 1)
-        return v->keys.n == 0;
-    return !p || p->protection == PROTECTION_SOFTWARE ||
-           (k->is_sealed && memcmp(k->by.kid, p->kid_bytes, KID_SIZE) == 0); /* public */
 }
 
 /* Another generation, another key. */
@@ -470,6 +478,12 @@ static int put_aside(const Vault *v)
     return r;
 }
 
+static void stop_work(Vault *v)
+{
+    v->work = identity_work_free(v->work);
+    vault_key_done(&v->next);
+}
+
 static int begin_anew(Vault *v)
 {
     int r = put_aside(v);
@@ -477,9 +491,11 @@ static int begin_anew(Vault *v)
     if (r != 0)
         return r;
     vault_keys_done(&v->keys);
-    (void)sd_event_source_set_enabled(v->retry, SD_EVENT_OFF);
     r = begin_keys(v);
-    return r == 0 ? opened(v) : r;
+    if (r == 0)
+        r = opened(v);
+    stop_work(v); /* it does not follow keys that are about to go */
+    return r;
 }
 
 /* From the TPM back into a file. */
@@ -501,7 +517,7 @@ int vault_leave(Vault *v)
 {
     if (!v)
         return 0;
-    v->work = identity_work_free(v->work);
-    vault_key_done(&v->next);
+    stop_work(v);
+    retry_later(v); /* looks whether they have gone, else follows them again */
     return v->open ? take_back(v) : begin_anew(v);
 }

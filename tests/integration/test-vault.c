@@ -249,6 +249,10 @@ static void expect_lost(Fixture *f)
     g_assert_true(g_file_test(lost, G_FILE_TEST_EXISTS));
     g_assert_true(key_is_in_file(f));
     scene_ctl_expect(f->user, NOT_FOUND, "contact", "show", CONTACT, NULL);
+    /* it does not hang on what has gone */
+    restart(f);
+    g_assert_true(key_is_in_file(f));
+    scene_ctl_expect(f->user, NOT_FOUND, "contact", "show", CONTACT, NULL);
     create(f);
     add_contact(f);
     restart(f);
