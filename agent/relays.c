@@ -10,6 +10,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/base/log.h"
 
 int request_alloc(Relays *r, RelaysRequest **ret)
 {
@@ -492,6 +493,9 @@ int relays_new(Manager *m, Relays **ret)
         e = relays_load_ours(r);
     if (e != 0)
         return e;
+    /* an agent that ended right after a rotation has not noted them */
+    if (rotate_note_keys(r) != 0)
+        log_error("Our keys cannot be remembered: the store cannot be written");
     login_keep_all(r, true);
     *ret = TAKE_PTR(r);
     return 0;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "tests/lib/process.h"
@@ -170,16 +171,28 @@ TestPostgres *test_postgres_standby(const TestPostgres *primary, const char *nam
     return p;
 }
 
+/* proc(5): PID (name) state parent ..., and a name may have anything in it. */
+static int parent_of(const char *pid)
+{
+    g_autofree char *path = g_build_filename("/proc", pid, "stat", NULL);
+    g_autofree char *text = NULL;
+    int parent = -1;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL)) /* it has ended */
+        return -1;
+    const char *end = strrchr(text, ')');
+    return end && sscanf(end, ") %*c %d", &parent) == 1 ? parent : -1;
+}
+
 static void signal_children(TestPostgres *p, int signal)
 {
-    g_autofree char *children = NULL, *err = NULL;
-    g_autofree char *pid = g_strdup_printf("%d", test_process_pid(p->process));
-    const char *const argv[] = {"pgrep", "-P", pid, NULL};
-    (void)test_run(argv, NULL, NULL, &children, &err);
-    g_auto(GStrv) pids = g_strsplit(children, "\n", 0);
-    for (size_t i = 0; pids[i]; i++)
-        if (pids[i][0])
-            (void)kill((pid_t)g_ascii_strtoll(pids[i], NULL, 10), signal);
+    g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    const char *pid;
+
+    g_assert_nonnull(processes);
+    while ((pid = g_dir_read_name(processes)))
+        if (g_ascii_isdigit(pid[0]) && parent_of(pid) == test_process_pid(p->process))
+            (void)kill((pid_t)g_ascii_strtoll(pid, NULL, 10), signal);
 }
 
 void test_postgres_kill(TestPostgres *p)

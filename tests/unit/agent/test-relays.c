@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "agent/courier-link.h"
+#include "agent/identity.h"
 #include "agent/relays-internal.h"
+#include "agent/store.h"
 #include "libhmsg/base/error.h"
 #include "tests/unit/agent/fake-courier.h"
 
@@ -370,23 +372,34 @@ static void test_cancel(Fixture *f, gconstpointer data)
     outcome_clear(&o);
 }
 
+/* An agent that was killed right after a rotation, before it had heard of it, knows its key all the same when
+ * the next one comes: it will have to prove both. */
+static void test_own_key(Fixture *f, gconstpointer data)
+{
+    _cleanup_(db_statement_freep) DbStatement *find = NULL;
+    bool row = false;
+
+    g_assert_cmpint(
+        db_prepare(store_db(f->m->store), "SELECT 1 FROM own_keys WHERE skid = ?1 AND kid = ?2", &find), ==,
+        0);
+    db_bind_text(find, 1, identity_public(f->m->identity)->skid);
+    db_bind_text(find, 2, identity_public(f->m->identity)->kid);
+    g_assert_cmpint(db_step(find, &row), ==, 0);
+    g_assert_true(row);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*f)(Fixture *f, gconstpointer data);
     } tests[] = {
-        {"/relays/pin", test_pin},
-        {"/relays/many", test_many_relays},
-        {"/relays/wrong-pin", test_wrong_pin},
-        {"/relays/lies", test_lies},
-        {"/relays/unreachable", test_unreachable},
-        {"/relays/register", test_register},
-        {"/relays/invite", test_invite},
-        {"/relays/oracle", test_oracle},
-        {"/relays/registration-lies", test_registration_lies},
-        {"/relays/login", test_login},
-        {"/relays/login-of-another", test_login_of_another},
+        {"/relays/own-key", test_own_key},   {"/relays/pin", test_pin},
+        {"/relays/many", test_many_relays},  {"/relays/wrong-pin", test_wrong_pin},
+        {"/relays/lies", test_lies},         {"/relays/unreachable", test_unreachable},
+        {"/relays/register", test_register}, {"/relays/invite", test_invite},
+        {"/relays/oracle", test_oracle},     {"/relays/registration-lies", test_registration_lies},
+        {"/relays/login", test_login},       {"/relays/login-of-another", test_login_of_another},
         {"/relays/cancel", test_cancel},
     };
 
