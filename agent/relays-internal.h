@@ -112,6 +112,7 @@ struct RelaysRequest {
     request_step_t after_rotation, not_rotated; /* what goes on then, or when no former key is known there */
     unsigned former;                            /* look-ups of former keys until now */
     char entry_name[NAME_SIZE_MAX + 1];         /* under which we are registered; "" as a guest */
+    char entry_kid[HASH_TEXT_SIZE];             /* the key of ours that the relay says it has */
     bool has_previous;
     uint8_t previous[SHA256_SIZE]; /* of the statement that is registered */
     Buf steps;                     /* JSON */

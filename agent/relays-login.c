@@ -399,6 +399,17 @@ void login_forget(Connection *c)
     sd_bus_message_unref(call);
 }
 
+/* Whoever waits for the login goes on waiting. */
+static void login_again(Connection *c)
+{
+    int r;
+
+    c->login = relays_request_free(c->login);
+    r = login_start(c);
+    if (r != 0)
+        login_done(r, error_message(r), NULL, c);
+}
+
 void relays_identity_changed(Relays *r)
 {
     const IdentityPublic *p = identity_public(r->m->identity);
@@ -414,6 +425,8 @@ void relays_identity_changed(Relays *r)
             login_forget(c);
             if (c->state == CONNECTION_LOGGED_IN)
                 login_lost(c, "The identity has changed");
+            else
+                login_again(c);
         }
         (void)snprintf(r->skid, sizeof(r->skid), "%s", skid);
     }

@@ -7,6 +7,7 @@
 #include "agent/pin.h"
 #include "agent/relays-internal.h"
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 
@@ -24,12 +25,12 @@ static void next(RelaysRequest *q, int r, const char *detail)
 int register_store(RelaysRequest *q)
 {
     DbStatement *s = q->owner->sql.registration_put;
-    const IdentityPublic *p = identity_public(q->owner->m->identity);
     int r;
 
+    /* ours may be another by now: it is told of that one next */
     db_bind_text(s, 1, q->stored_address);
     db_bind_text(s, 2, q->connection->text);
-    db_bind_text(s, 3, p->kid);
+    db_bind_text(s, 3, q->entry_kid);
     db_bind_number(s, 4, clock_realtime());
     r = db_run(s);
     if (r == 0)
@@ -48,6 +49,8 @@ static int check_binding(RelaysRequest *q, const char *binding, const char *rela
     if (r == 0 && strcmp(b.name, q->method == REGISTER_ROTATE ? q->entry_name : q->name) != 0)
         r = request_error(q, HMSG_ERROR_AUTHENTICATION_FAILED, "Relay %s:%u registered another name",
                           q->asked.host, q->asked.port);
+    if (r == 0)
+        base64url_encode(rsa_key_thumbprint(identity.decrypt), KID_SIZE, q->entry_kid);
     return r;
 }
 

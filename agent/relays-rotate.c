@@ -177,6 +177,7 @@ static int on_former(RelaysRequest *q, sd_bus_message *reply)
     if (r != 0)
         return r;
     memcpy(q->entry_name, b.name, sizeof(q->entry_name));
+    base64url_encode(rsa_key_thumbprint(identity.decrypt), KID_SIZE, q->entry_kid);
     memcpy(q->previous, identity.sha256, SHA256_SIZE);
     q->has_previous = true;
     free(q->stored_address);
@@ -191,8 +192,8 @@ static int on_former(RelaysRequest *q, sd_bus_message *reply)
     return r == 0 ? register_rotated_start(q) : r;
 }
 
-/* The former key that is looked for next; "" when there is none left. Where we are registered it is the one
- * of then; elsewhere one of the newest, by which we may be a guest. */
+/* The former key that is looked for next; "" when there is none left. First the one by which we were there
+ * last, then the newest: the relay may have gone back to what it was, or we be a guest that forgot it. */
 static int next_former(RelaysRequest *q, char ret[static HASH_TEXT_SIZE])
 {
     size_t n = count_rotations(q->owner);
@@ -201,14 +202,15 @@ static int next_former(RelaysRequest *q, char ret[static HASH_TEXT_SIZE])
     int r;
 
     ret[0] = 0;
-    r = q->former == 0 ? registered_kid(q->owner, q->connection->text, ret) : 0;
-    if (r != 0 || ret[0]) {
-        q->former = RELAYS_FORMER_MAX;
-        return r;
+    if (q->former == 0) {
+        q->former = 1;
+        r = registered_kid(q->owner, q->connection->text, ret);
+        if (r != 0 || ret[0])
+            return r;
     }
-    if (q->former >= RELAYS_FORMER_MAX || q->former >= n)
+    if (q->former > RELAYS_FORMER_MAX || q->former > n)
         return 0;
-    text = identity_rotation(q->owner->m->identity, n - 1 - q->former++);
+    text = identity_rotation(q->owner->m->identity, n - q->former++);
     r = rotate_statement_peek(text, strlen(text), &s);
     if (r == 0)
         base64url_encode(s.skid, KID_SIZE, ret);

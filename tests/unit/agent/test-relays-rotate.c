@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/relays-internal.h"
+#include "agent/store.h"
 #include "libhmsg/base/error.h"
 #include "tests/unit/agent/fake-courier.h"
 
@@ -200,6 +201,44 @@ static void test_ended(Fixture *f, gconstpointer data)
     }
 }
 
+/* Keys change once more while the relay's answer to the change before is on its way. */
+static void test_meanwhile(Fixture *f, gconstpointer data)
+{
+    do_register(f);
+    rotate(f);
+    while (rotations(f) == 0)
+        g_assert_cmpint(sd_event_run(f->m->event, UINT64_MAX), >=, 0);
+    rotate(f);
+    g_assert_cmpint(ask(f, true), ==, 0);
+    g_assert_cmpuint(rotations(f), ==, 2);
+    g_assert_cmpuint(fake_courier_steps(f->courier), ==, 1);
+    /* what was noted is what the relay has, also for the next one */
+    rotate(f);
+    restart(f);
+    g_assert_cmpint(ask(f, true), ==, 0);
+    g_assert_cmpuint(rotations(f), ==, 3);
+}
+
+/* The relay has a key of before the one that we remember: it is found there all the same. */
+static void test_gone_back(Fixture *f, gconstpointer data)
+{
+    _cleanup_(db_statement_freep) DbStatement *put = NULL;
+
+    do_register(f);
+    fake_courier_fault(f->courier, FAULT_UNREACHABLE);
+    rotate(f);
+    g_assert_cmpint(db_prepare(store_db(f->m->store), "UPDATE registrations SET kid = ?1", &put), ==, 0);
+    db_bind_text(put, 1, identity_public(f->m->identity)->kid);
+    g_assert_cmpint(db_run(put), ==, 0);
+    rotate(f);
+    restart(f);
+    fake_courier_fault(f->courier, FAULT_NONE);
+    g_assert_cmpint(ask(f, true), ==, 0);
+    g_assert_cmpuint(rotations(f), ==, 1);
+    g_assert_cmpuint(fake_courier_steps(f->courier), ==, 2);
+    g_assert_false(rotate_is_due(f->m->relays, fake_courier_relay(f->courier)));
+}
+
 static void test_guest(Fixture *f, gconstpointer data)
 {
     fake_courier_fault(f->courier, FAULT_UNKNOWN_KEY);
@@ -289,6 +328,8 @@ int main(int argc, char **argv)
     ADD("catch-up", test_catch_up);
     ADD("lost", test_lost);
     ADD("ended", test_ended);
+    ADD("meanwhile", test_meanwhile);
+    ADD("gone-back", test_gone_back);
     ADD("guest", test_guest);
     ADD("guest-unasked", test_guest_unasked);
     ADD("stranger", test_stranger);
