@@ -88,15 +88,19 @@ static int run_named(SqliteStore *s, SqlWrite which, const uint8_t name[static B
     return db_run(s->sql[which]);
 }
 
-/* On the writer's thread, after its transaction; what fails is forgotten later with other uploads. */
+/* On the writer's thread, after its transaction; what fails is forgotten later with other uploads. A body
+ * that is no upload any more has a message: a commit succeeded of which that was not known. */
 static void drop_upload(const SqliteBlob *b)
 {
     _cleanup_(db_rollbackp) Db *transaction = b->store->db;
+    if (atomic_load(&b->store->given_up))
+        return;
     int r = db_begin_shared(transaction);
     if (r == 0)
-        r = run_named(b->store, SQL_DELETE_BODY, b->name);
-    if (r == 0)
         r = run_named(b->store, SQL_KEEP_BODY, b->name);
+    if (r != 0 || db_changes(b->store->db) == 0)
+        return;
+    r = run_named(b->store, SQL_DELETE_BODY, b->name);
     if (r == 0)
         (void)db_commit(transaction);
 }
@@ -143,9 +147,11 @@ int blob_make_durable(SqliteBlob *b)
     return fsync(b->store->blobs) < 0 ? full_or(errno) : 0;
 }
 
+/* An upload that was forgotten meanwhile, by a relay whose clock is ahead, has no body any more. */
 int blob_keep(SqliteStore *s, const SqliteBlob *b)
 {
-    return s->remote ? run_named(s, SQL_KEEP_BODY, b->name) : 0;
+    int r = s->remote ? run_named(s, SQL_KEEP_BODY, b->name) : 0;
+    return r == 0 && s->remote && db_changes(s->db) == 0 ? -EIO : r;
 }
 
 int blob_delete_dead(SqliteStore *s)

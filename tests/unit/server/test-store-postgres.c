@@ -15,6 +15,7 @@
 
 #define NOW 1000
 #define LATER 5000
+#define LARGE 200000u
 #define ALONE "ALTER SYSTEM RESET synchronous_standby_names"
 #define IN_VAIN "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'"
 #define WAITS "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -242,6 +243,76 @@ static void test_uploads(StoreFixture *f, gconstpointer data)
     g_assert_true(answer_is("SELECT blob FROM uploads", "\\x6e6577"));
 }
 
+static void begin_large(Store *s, unsigned number, StoreWrite *w)
+{
+    StoreBlob *b = NULL;
+    test_put_init(w, 1, 2, NOW, test_body(number, LARGE), LARGE, LATER);
+    g_assert_cmpint(store_blob_new(s, &b), ==, 0);
+    g_assert_cmpint(store_blob_append(b, test_body(number, LARGE), LARGE), ==, 0);
+    w->put.body = NULL;
+    w->put.blob = b;
+    test_write_begin(s, w);
+}
+
+static void expect_large(StoreFixture *f, unsigned number, const uint8_t *id)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(LARGE);
+    StoreFile *file = NULL;
+    uint64_t size = 0;
+    g_assert_cmpint(store_fetch(f->reader, test_kid(1), id, &body, &file, &size), ==, 0);
+    test_read_file(file, &body);
+    g_assert_cmpmem(body.data, body.size, test_body(number, LARGE), LARGE);
+}
+
+/* Two requests are committed, but nobody knows it: then each is tried alone, and finds what is there. Its
+ * body is the first one's. */
+static void test_doubtful(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite large, small;
+    test_block(f->store);
+    begin_large(f->store, 1, &large);
+    TEST_AWAIT(answer_is("SELECT count(*) FROM uploads", "1"));
+    test_put_init(&small, 1, 2, NOW, "small", 5, LATER);
+    test_write_begin(f->store, &small);
+    wait_in_vain();
+    test_unblock();
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    TEST_AWAIT(answer_is("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
+                         " WHERE wait_event = 'SyncRep'",
+                         "1"));
+    TEST_AWAIT(answer_is("SELECT count(*) FROM messages", "2"));
+    wait_for_nobody();
+    g_assert_cmpint(test_write_end(&large), ==, 0);
+    g_assert_cmpint(test_write_end(&small), ==, 0);
+    g_assert_false(large.put.created);
+    expect_large(f, 1, large.put.id);
+    g_assert_cmpint(store_check(f->reader), ==, 0);
+    /* the same again brings a body of its own, which goes */
+    begin_large(f->store, 1, &large);
+    g_assert_cmpint(test_write_end(&large), ==, 0);
+    g_assert_false(large.put.created);
+    expect_large(f, 1, large.put.id);
+    TEST_AWAIT(answer_is("SELECT count(*) FROM uploads", "0"));
+    TEST_AWAIT(answer_is("SELECT count(DISTINCT blob) FROM bodies", "1"));
+}
+
+/* Another relay, whose clock is ahead, takes the body for one that nobody wants: no message has it then. */
+static void test_forgotten(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite large;
+    test_postgres_do(test_store_server(),
+                     "CREATE FUNCTION forget() RETURNS TRIGGER LANGUAGE plpgsql AS"
+                     " 'BEGIN DELETE FROM bodies WHERE blob = NEW.blob; RETURN NULL; END';"
+                     "CREATE TRIGGER forget BEFORE INSERT ON uploads FOR EACH ROW EXECUTE FUNCTION forget()");
+    begin_large(f->store, 1, &large);
+    g_assert_cmpint(test_write_end(&large), <, 0);
+    g_assert_true(answer_is("SELECT count(*) FROM messages", "0"));
+    test_postgres_do(test_store_server(), "DROP TRIGGER forget ON uploads; DROP FUNCTION forget");
+    begin_large(f->store, 1, &large);
+    g_assert_cmpint(test_write_end(&large), ==, 0);
+    expect_large(f, 1, large.put.id);
+}
+
 static void test_rewrap(StoreFixture *f, gconstpointer data)
 {
     char error[POSTGRES_ERROR_SIZE];
@@ -276,6 +347,8 @@ int main(int argc, char **argv)
     ADD("reconnects", NULL, test_reconnects);
     ADD("failure", NULL, test_failure);
     ADD("uploads", NULL, test_uploads);
+    ADD("doubtful", NULL, test_doubtful);
+    ADD("forgotten", NULL, test_forgotten);
     ADD("rewrap", NULL, test_rewrap);
     return g_test_run();
 }
