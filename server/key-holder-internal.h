@@ -4,6 +4,8 @@
 /* What goes over the socket pair (SOCK_SEQPACKET): a request and its answer, each with the number of the
  * request, so that an answer that came too late is not taken for that of another. */
 
+#include <stddef.h>
+
 #include "server/key-holder.h"
 
 #define HOLDER_DATA_MAX 2048u /* of one message; two SPKIs fit */
@@ -31,3 +33,14 @@ typedef struct HolderMessage {
 
 /* The holder's side: answers until the other end is closed. */
 int key_holder_serve(int fd, const KeyFiles *f);
+
+typedef struct Holder {
+    const KeyFiles *files;
+    RelayKey *key; /* NULL before HOLDER_OPEN */
+} Holder;
+/* Does what a message of which n bytes came asks for, and makes it the answer; the bytes that go back. n is
+ * at least HOLDER_HEADER_SIZE. */
+size_t key_holder_answer(Holder *h, HolderMessage *m, size_t n);
+
+/* The other side: the two keys of an answer to HOLDER_OPEN. -EBADMSG: not of this form. */
+int key_holder_read_keys(const Buf *answer, RsaKey **ret_identity, RsaKey **ret_keeper);

@@ -39,11 +39,6 @@ static int enter_sandbox(const KeyFiles *f, KeyPlace place)
     return r == 0 ? sandbox_calls(place == KEY_IN_TPM ? SANDBOX_WRITE_FILES | SANDBOX_UNIX : 0) : r;
 }
 
-typedef struct Holder {
-    const KeyFiles *files;
-    RelayKey *key;
-} Holder;
-
 static int append_spki(Buf *b, const RsaKey *k)
 {
     size_t n = 0;
@@ -93,6 +88,17 @@ static int run(Holder *h, const HolderMessage *m, size_t n, Buf *answer)
     }
 }
 
+size_t key_holder_answer(Holder *h, HolderMessage *m, size_t n)
+{
+    _cleanup_(buf_done) Buf answer = BUF_MAX(HOLDER_DATA_MAX);
+
+    m->what = run(h, m, n - HOLDER_HEADER_SIZE, &answer);
+    memcpy(m->data, answer.data ? answer.data : m->data, answer.size);
+    if (answer.data)
+        bytes_wipe(answer.data, answer.size);
+    return HOLDER_HEADER_SIZE + answer.size;
+}
+
 int key_holder_serve(int fd, const KeyFiles *f)
 {
     Holder h = {f, NULL};
@@ -104,17 +110,13 @@ int key_holder_serve(int fd, const KeyFiles *f)
     if (r == 0 && place != KEY_IN_TOKEN)
         r = enter_sandbox(f, place);
     while (r == 0 && (n = read(fd, &m, sizeof(m))) != 0) {
-        _cleanup_(buf_done) Buf answer = BUF_MAX(HOLDER_DATA_MAX);
-
         if (n < 0 && errno == EINTR)
             continue;
         if (n < (ssize_t)HOLDER_HEADER_SIZE)
             r = n < 0 ? -errno : -EBADMSG;
         if (r != 0)
             break;
-        m.what = run(&h, &m, (size_t)n - HOLDER_HEADER_SIZE, &answer);
-        memcpy(m.data, answer.data ? answer.data : m.data, answer.size);
-        if (write(fd, &m, HOLDER_HEADER_SIZE + answer.size) < 0)
+        if (write(fd, &m, key_holder_answer(&h, &m, (size_t)n)) < 0)
             r = -errno;
         bytes_wipe(&m, sizeof(m));
     }

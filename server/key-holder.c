@@ -171,6 +171,29 @@ static int take_spki(const uint8_t **at, size_t *left, RsaKey **ret)
     return r;
 }
 
+int key_holder_read_keys(const Buf *answer, RsaKey **ret_identity, RsaKey **ret_keeper)
+{
+    _cleanup_(rsa_key_freep) RsaKey *identity = NULL, *keeper = NULL;
+    const uint8_t *at = answer->data;
+    size_t left = answer->size;
+    int r;
+
+    if (left == 0)
+        return -EBADMSG;
+    at++; /* HolderFile */
+    left--;
+    r = take_spki(&at, &left, &identity);
+    if (r == 0)
+        r = take_spki(&at, &left, &keeper);
+    if (r == 0 && left > 0)
+        r = -EBADMSG;
+    if (r == 0) {
+        *ret_identity = TAKE_PTR(identity);
+        *ret_keeper = TAKE_PTR(keeper);
+    }
+    return r > 0 ? -EBADMSG : r;
+}
+
 int key_holder_open(KeyHolder *h, const char **ret_file, RelayKey **ret)
 {
     const char *const files[] = {[HOLDER_FILE_KEY] = h->files->key,
@@ -180,18 +203,10 @@ int key_holder_open(KeyHolder *h, const char **ret_file, RelayKey **ret)
     RsaKey *identity = NULL, *keeper = NULL;
     int r = ask(h, HOLDER_OPEN, NULL, 0, &answer);
 
-    if (r == 0 && answer.size == 0)
-        r = -EBADMSG;
     if (ret_file)
         *ret_file = files[answer.size > 0 && answer.data[0] < ELEMENTSOF(files) ? answer.data[0] : 0];
-    if (r == 0) {
-        const uint8_t *at = answer.data + 1;
-        size_t left = answer.size - 1;
-
-        r = take_spki(&at, &left, &identity);
-        if (r == 0)
-            r = take_spki(&at, &left, &keeper);
-    }
+    if (r == 0)
+        r = key_holder_read_keys(&answer, &identity, &keeper);
     if (r == 0)
         r = relay_key_new(&driver, h, identity, keeper, ret);
     (void)rsa_key_free(identity);

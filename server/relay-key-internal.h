@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "libhmsg/tpm/keyfile.h"
 #include "server/relay-key.h"
 
 /* Who holds the private key and does what only it can. held is the driver's; calls may come from several
@@ -34,6 +35,13 @@ int relay_key_token_make(const char *uri, const Secret *pin, unsigned bits, Rela
 
 /* Keys in a TPM: RSA-2048. Does the key's file begin as theirs do? What it has, appended to ret_text. */
 bool relay_key_is_tpm_text(const Buf *text);
+/* What is in such a file: a pair of keys, and the Name of their parent. HMSG_ERROR_BAD_PACKAGE. */
+typedef struct TpmPair {
+    TpmKeyFile *sign, *decrypt;
+    uint8_t srk_name[TPM_NAME_SIZE];
+} TpmPair;
+void tpm_pair_done(TpmPair *p);
+int tpm_pair_parse(const Buf *text, TpmPair *ret);
 int relay_key_tpm_open(const Buf *text, const char *tcti, RelayKey **ret);
 int relay_key_tpm_make(const char *tcti, Buf *ret_text, RelayKey **ret);
 

@@ -24,9 +24,14 @@
 typedef struct Held {
     pthread_mutex_t lock; /* the runner is of one thread at a time */
     TpmRunner *runner;
-    TpmKeyFile *sign, *decrypt;
-    uint8_t srk_name[TPM_NAME_SIZE];
+    TpmPair pair;
 } Held;
+
+void tpm_pair_done(TpmPair *p)
+{
+    p->sign = tpm_keyfile_free(p->sign);
+    p->decrypt = tpm_keyfile_free(p->decrypt);
+}
 
 static void held_free(void *held)
 {
@@ -35,8 +40,7 @@ static void held_free(void *held)
     if (!h)
         return;
     (void)tpm_runner_free(h->runner);
-    (void)tpm_keyfile_free(h->sign);
-    (void)tpm_keyfile_free(h->decrypt);
+    tpm_pair_done(&h->pair);
     (void)pthread_mutex_destroy(&h->lock);
     free(h);
 }
@@ -84,9 +88,9 @@ static void on_done(TpmAnswer *answer, void *userdata)
     if (w->r != 0)
         return;
     if (w->held) {
-        w->held->sign = tpm_keyfile_ref(answer->sign_key);
-        w->held->decrypt = tpm_keyfile_ref(answer->decrypt_key);
-        memcpy(w->held->srk_name, answer->srk_name, TPM_NAME_SIZE);
+        w->held->pair.sign = tpm_keyfile_ref(answer->sign_key);
+        w->held->pair.decrypt = tpm_keyfile_ref(answer->decrypt_key);
+        memcpy(w->held->pair.srk_name, answer->srk_name, TPM_NAME_SIZE);
     }
     if (w->data)
         w->r = buf_append(w->data, answer->data, answer->data_size);
@@ -118,7 +122,7 @@ static int held_sign(void *held, const uint8_t digest[static SHA256_SIZE], Buf *
     int r;
 
     (void)pthread_mutex_lock(&h->lock);
-    r = await(h, tpm_runner_sign(h->runner, h->sign, NULL, NULL, digest, on_done, &w, NULL), &w);
+    r = await(h, tpm_runner_sign(h->runner, h->pair.sign, NULL, NULL, digest, on_done, &w, NULL), &w);
     (void)pthread_mutex_unlock(&h->lock);
     return r;
 }
@@ -132,7 +136,8 @@ static int held_unwrap(void *held, const void *wrapped, size_t n, Secret **ret)
     if (n != TPM_RSA_SIZE)
         return HMSG_ERROR_AUTHENTICATION_FAILED;
     (void)pthread_mutex_lock(&h->lock);
-    r = await(h, tpm_runner_decrypt(h->runner, h->decrypt, NULL, NULL, wrapped, n, 0, on_done, &w, NULL), &w);
+    r = await(h, tpm_runner_decrypt(h->runner, h->pair.decrypt, NULL, NULL, wrapped, n, 0, on_done, &w, NULL),
+              &w);
     (void)pthread_mutex_unlock(&h->lock);
     if (r == 0)
         *ret = TAKE_PTR(w.secret);
@@ -154,11 +159,11 @@ static int read_public(const TpmKeyFile *k, RsaKey **ret)
 static int finish(Held **h, RelayKey **ret)
 {
     RsaKey *identity = NULL, *keeper = NULL;
-    int r = read_public((*h)->sign, &identity);
+    int r = read_public((*h)->pair.sign, &identity);
 
     if (r == 0)
-        r = read_public((*h)->decrypt, &keeper);
-    tpm_runner_pin((*h)->runner, (*h)->srk_name);
+        r = read_public((*h)->pair.decrypt, &keeper);
+    tpm_runner_pin((*h)->runner, (*h)->pair.srk_name);
     if (r == 0)
         r = relay_key_new(&driver, TAKE_PTR(*h), identity, keeper, ret);
     (void)rsa_key_free(identity);
@@ -172,24 +177,27 @@ bool relay_key_is_tpm_text(const Buf *text)
            memcmp(text->data, FIRST_LINE, strlen(FIRST_LINE)) == 0; /* public */
 }
 
-static int parse(const Buf *text, Held *h)
+int tpm_pair_parse(const Buf *text, TpmPair *ret)
 {
+    _cleanup_(tpm_pair_done) TpmPair p = {.sign = NULL};
     const char *line = buf_text(text) + strlen(FIRST_LINE), *sign, *decrypt;
     size_t n = strcspn(line, "\n");
 
     if (strlen(buf_text(text)) != text->size ||
-        base64url_decode_exact(line, n, h->srk_name, TPM_NAME_SIZE) != 0 || line[n] != '\n')
+        base64url_decode_exact(line, n, p.srk_name, TPM_NAME_SIZE) != 0 || line[n] != '\n')
         return HMSG_ERROR_BAD_PACKAGE;
     sign = line + n + 1;
     decrypt = strstr(sign, BEGIN) == sign ? strstr(sign + 1, BEGIN) : NULL;
-    if (!decrypt || tpm_keyfile_from_pem(sign, (size_t)(decrypt - sign), &h->sign) != 0 ||
-        tpm_keyfile_from_pem(decrypt, strlen(decrypt), &h->decrypt) != 0)
+    if (!decrypt || tpm_keyfile_from_pem(sign, (size_t)(decrypt - sign), &p.sign) != 0 ||
+        tpm_keyfile_from_pem(decrypt, strlen(decrypt), &p.decrypt) != 0)
         return HMSG_ERROR_BAD_PACKAGE;
     /* what needs an authorization value or a counter is not one of ours */
-    if (tpm_keyfile_use(h->sign) != TPM_KEY_SIGN || tpm_keyfile_use(h->decrypt) != TPM_KEY_DECRYPT ||
-        tpm_keyfile_needs_auth(h->sign) || tpm_keyfile_needs_auth(h->decrypt) ||
-        tpm_keyfile_policy(h->sign) || tpm_keyfile_policy(h->decrypt))
+    if (tpm_keyfile_use(p.sign) != TPM_KEY_SIGN || tpm_keyfile_use(p.decrypt) != TPM_KEY_DECRYPT ||
+        tpm_keyfile_needs_auth(p.sign) || tpm_keyfile_needs_auth(p.decrypt) || tpm_keyfile_policy(p.sign) ||
+        tpm_keyfile_policy(p.decrypt))
         return HMSG_ERROR_BAD_PACKAGE;
+    *ret = p;
+    p = (TpmPair){.sign = NULL};
     return 0;
 }
 
@@ -199,7 +207,7 @@ int relay_key_tpm_open(const Buf *text, const char *tcti, RelayKey **ret)
     int r = held_new(tcti, &h);
 
     if (r == 0)
-        r = parse(text, h);
+        r = tpm_pair_parse(text, &h->pair);
     return r == 0 ? finish(&h, ret) : r;
 }
 
@@ -208,11 +216,11 @@ static int format(const Held *h, Buf *ret)
     char name[NAME_TEXT_SIZE];
     int r;
 
-    base64url_encode(h->srk_name, TPM_NAME_SIZE, name);
+    base64url_encode(h->pair.srk_name, TPM_NAME_SIZE, name);
     r = buf_printf(ret, FIRST_LINE "%s\n", name);
     if (r == 0)
-        r = tpm_keyfile_to_pem(h->sign, ret);
-    return r == 0 ? tpm_keyfile_to_pem(h->decrypt, ret) : r;
+        r = tpm_keyfile_to_pem(h->pair.sign, ret);
+    return r == 0 ? tpm_keyfile_to_pem(h->pair.decrypt, ret) : r;
 }
 
 int relay_key_tpm_make(const char *tcti, Buf *ret_text, RelayKey **ret)

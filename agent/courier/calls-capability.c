@@ -8,7 +8,7 @@
 
 #define CAPABILITIES_SIZE_MAX (160u * 1024u) /* the answer with CAPABILITIES_MAX of them */
 
-static int finish_grant(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_grant(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     uint64_t number;
     int r;
@@ -38,7 +38,7 @@ int call_grant(Courier *c, sd_bus_message *m, const char *relay, const CourierGr
         json_decref(body);
         body = NULL;
     }
-    return call_json(c, m, relay, true, "POST", body, finish_grant, error, "/v1/mailbox/capabilities");
+    return call_json(c, m, relay, true, "POST", body, answer_to_grant, error, "/v1/mailbox/capabilities");
 }
 
 static int append_capability(const json_t *item, sd_bus_message *reply)
@@ -56,7 +56,7 @@ static int append_capability(const json_t *item, sd_bus_message *reply)
     return r == 0 ? appended(sd_bus_message_append(reply, "(tttt)", number, uses, created, expires)) : r;
 }
 
-static int finish_capabilities(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_capabilities(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const json_t *item;
     json_t *list = NULL;
@@ -88,7 +88,7 @@ int call_capabilities(Courier *c, sd_bus_message *m, const char *relay, sd_bus_e
     if (r < 0)
         return failed(error, r);
     q->want_type = MEDIA_JSON;
-    return call_send(TAKE_PTR(call), q, finish_capabilities, error);
+    return call_send(TAKE_PTR(call), q, answer_to_capabilities, error);
 }
 
 static int finish_revoke(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)

@@ -6,7 +6,7 @@
 #include "agent/courier/call.h"
 #include "agent/courier/calls.h"
 
-static int finish_register(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_register(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const char *binding, *statement;
     int r;
@@ -59,7 +59,7 @@ int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *
     }
     if (r < 0)
         return r;
-    return call_json(c, m, relay, false, "POST", body, finish_register, error, "/v1/registrations");
+    return call_json(c, m, relay, false, "POST", body, answer_to_register, error, "/v1/registrations");
 }
 
 int call_rotate(Courier *c, sd_bus_message *m, const char *relay, const char *statement, const char *request,
@@ -79,7 +79,7 @@ int call_rotate(Courier *c, sd_bus_message *m, const char *relay, const char *st
         json_decref(body);
         return failed(error, -ENOMEM);
     }
-    return call_json(c, m, relay, false, "POST", body, finish_register, error, "/v1/rotations");
+    return call_json(c, m, relay, false, "POST", body, answer_to_register, error, "/v1/rotations");
 }
 
 static int finish_unregister(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
@@ -127,7 +127,7 @@ static int append_chain(const json_t *answer, sd_bus_message *reply)
     return r == 0 ? appended(sd_bus_message_append(reply, "s", buf_text(&text))) : r;
 }
 
-static int finish_lookup(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_lookup(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const char *statement, *binding, *relay;
     int r;
@@ -159,7 +159,7 @@ static int look_up(Courier *c, sd_bus_message *m, const char *relay, const char 
     if (r < 0)
         return failed(error, r);
     q->want_type = MEDIA_JSON;
-    return call_send(TAKE_PTR(call), TAKE_PTR(q), finish_lookup, error);
+    return call_send(TAKE_PTR(call), TAKE_PTR(q), answer_to_lookup, error);
 }
 
 int call_lookup_name(Courier *c, sd_bus_message *m, const char *relay, const char *name, const char *from,

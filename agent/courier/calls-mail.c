@@ -12,7 +12,7 @@
 
 #define BAD_ID "Ids are base64url of 32 bytes"
 
-static int finish_submit(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_submit(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const char *receipt, *relay;
     int r;
@@ -64,10 +64,10 @@ int call_submit(Courier *c, sd_bus_message *m, const char *relay, const CourierM
     q->upload_size = mail->size;
     q->expires = mail->expires;
     memcpy(q->capability, mail->capability, strlen(mail->capability) + 1);
-    return call_send(TAKE_PTR(call), q, finish_submit, error);
+    return call_send(TAKE_PTR(call), q, answer_to_submit, error);
 }
 
-static int finish_status(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_status(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const char *state;
     int r;
@@ -80,7 +80,7 @@ int call_status(Courier *c, sd_bus_message *m, const char *relay, const char *id
 {
     if (!text_is_id(id))
         return bad_argument(error, BAD_ID);
-    return call_json(c, m, relay, true, "GET", NULL, finish_status, error, "/v1/submissions/%s", id);
+    return call_json(c, m, relay, true, "GET", NULL, answer_to_status, error, "/v1/submissions/%s", id);
 }
 
 static int append_messages(const json_t *list, sd_bus_message *reply)
@@ -101,7 +101,7 @@ static int append_messages(const json_t *list, sd_bus_message *reply)
     return r == 0 ? appended(sd_bus_message_close_container(reply)) : r;
 }
 
-static int finish_list(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_list(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     const json_t *more = json_object_get(answer, "more");
     json_t *list = NULL;
@@ -132,7 +132,7 @@ int call_list(Courier *c, sd_bus_message *m, const char *relay, uint64_t after, 
     if (r < 0)
         return failed(error, r);
     q->want_type = MEDIA_JSON;
-    return call_send(TAKE_PTR(call), q, finish_list, error);
+    return call_send(TAKE_PTR(call), q, answer_to_list, error);
 }
 
 static int finish_fetch(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
@@ -168,7 +168,7 @@ static int append_id(const char *id, void *userdata)
     return appended(sd_bus_message_append_basic(userdata, 's', id));
 }
 
-static int finish_acknowledge(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_acknowledge(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     int r;
 
@@ -223,7 +223,7 @@ int call_acknowledge(Courier *c, sd_bus_message *m, const char *relay, const cha
     q->want_type = MEDIA_JSON;
     call->ids = TAKE_PTR(owned);
     call->n_ids = n_ids;
-    return call_send(TAKE_PTR(call), TAKE_PTR(q), finish_acknowledge, error);
+    return call_send(TAKE_PTR(call), TAKE_PTR(q), answer_to_acknowledge, error);
 }
 
 int call_listen(Courier *c, sd_bus_message *m, const char *relay, sd_bus_error *error)

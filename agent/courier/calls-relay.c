@@ -121,7 +121,7 @@ int call_probe(Courier *c, sd_bus_message *m, const char *host_port, sd_bus_erro
     return call_send_on(call, call->probe->connection, TAKE_PTR(q), finish_probe, error);
 }
 
-static int finish_relay(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
+int answer_to_relay(Call *c, const Request *q, const json_t *answer, sd_bus_message *reply)
 {
     uint64_t message_bytes, attachment_bytes;
     const char *statement;
@@ -139,7 +139,7 @@ static int finish_relay(Call *c, const Request *q, const json_t *answer, sd_bus_
 
 int call_relay(Courier *c, sd_bus_message *m, const char *relay, sd_bus_error *error)
 {
-    return call_json(c, m, relay, false, "GET", NULL, finish_relay, error, "/v1/relay");
+    return call_json(c, m, relay, false, "GET", NULL, answer_to_relay, error, "/v1/relay");
 }
 
 /* What belongs to this connection: the nonce, and the exporter. */

@@ -4,12 +4,12 @@
  * a length, bytes. The message is then read by the functions that all methods read theirs with. */
 
 #include <string.h>
-#include <sys/socket.h>
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
 #include "agent/bus-util.h"
 #include "libhmsg/base/error.h"
+#include "tests/fuzz/bus.h"
 #include "tests/fuzz/fuzz.h"
 
 typedef struct Input {
@@ -33,23 +33,6 @@ static const BusOption options[] = {
     {"s", 's', offsetof(Options, text)},  {"y", 'y', offsetof(Options, bytes)},
     {"Y", 'Y', offsetof(Options, list)},
 };
-
-/* A connection on which nothing is sent; messages need one, of the process itself. */
-static sd_bus *connection(void)
-{
-    static sd_bus *bus;
-    static pid_t owner;
-    int pair[2];
-
-    if (bus && owner == getpid())
-        return bus;
-    owner = getpid();
-    fuzz_must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0, "a socket");
-    fuzz_must(sd_bus_new(&bus) >= 0 && sd_bus_set_fd(bus, pair[0], pair[0]) >= 0 &&
-                  sd_bus_negotiate_fds(bus, 1) >= 0 && sd_bus_start(bus) >= 0,
-              "a connection");
-    return bus;
-}
 
 static uint8_t take(Input *in)
 {
@@ -220,7 +203,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Input in = {data, size};
     sd_bus_message *m = NULL;
 
-    fuzz_must(sd_bus_message_new_method_call(connection(), &m, NULL, "/a", "a.b", "C") >= 0, "a message");
+    fuzz_must(sd_bus_message_new_method_call(fuzz_bus(), &m, NULL, "/a", "a.b", "C") >= 0, "a message");
     build(m, &in);
     if (sd_bus_message_seal(m, 1, 0) >= 0 && sd_bus_message_rewind(m, true) >= 0)
         read_all(m);

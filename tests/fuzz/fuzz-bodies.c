@@ -19,6 +19,8 @@ static const char *const targets[] = {
     "/v1/logins",
     "/v1/rotations",
     "/v1/mailbox/acknowledgements",
+    "/v1/mailbox/capabilities",
+    "/v1/mailbox/capabilities/revocations",
 };
 
 typedef struct Subject {
@@ -121,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sockaddr_in *peer = (struct sockaddr_in *)&relay->known->client.peer;
     peer->sin_addr.s_addr = htonl(relay->count++ / 64);
     const DoubleCall call = {.method = "POST",
-                             .target = targets[(data[0] + 1) % G_N_ELEMENTS(targets)],
+                             .target = targets[(uint8_t)(data[0] - '0') % G_N_ELEMENTS(targets)],
                              .body = data + 1,
                              .size = size - 1,
                              .headers = (const char *const[]){"content-type: application/json", NULL}};

@@ -144,6 +144,57 @@ static void save_keys(const TestPerson *a)
     save_recovery(a);
 }
 
+/* j is taken. */
+static void save_members_as(const char *name, json_t *j)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(JWS_SIZE_MAX);
+
+    g_assert_cmpint(json_write(j, &text), ==, 0);
+    save("members", name, text.data, text.size);
+    json_decref(j);
+}
+
+static char *succession(const TestPerson *from, const TestPerson *to)
+{
+    Succession s = {.identity = from->sign, .iat = clock_realtime()};
+    _cleanup_(jws_draft_done) JwsDraft draft = {0};
+    _cleanup_(buf_done) Buf jws = BUF_MAX(JWS_SIZE_MAX);
+
+    g_assert_cmpint(rsa_key_pin(to->sign, s.next_pin), ==, 0);
+    g_assert_cmpint(succession_prepare(&s, &draft), ==, 0);
+    g_assert_cmpint(jws_sign_rsa(&draft, from->sign_private, &jws), ==, 0);
+    return g_strdup(buf_text(&jws));
+}
+
+static void save_members(const TestPerson *a, const TestPerson *b)
+{
+    g_autofree char *first = succession(a, b), *second = succession(b, a);
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {0};
+    json_t *j = json_object(), *ticks = json_object();
+    Devices devices = {.n = 0};
+    Ticks t = {.n = 0};
+    Device d;
+
+    memcpy(d.kid, rsa_key_thumbprint(a->decrypt), KID_SIZE);
+    memcpy(d.skid, rsa_key_thumbprint(a->sign), KID_SIZE);
+    g_assert_cmpint(devices_add(&devices, &d), ==, 0);
+    memset(&d.kid, 1, KID_SIZE);
+    memset(&d.skid, 2, KID_SIZE);
+    g_assert_cmpint(devices_add(&devices, &d), ==, 0);
+    g_assert_cmpint(devices_put(&devices, j), ==, 0);
+    save_members_as("devices.json", j);
+    j = json_object();
+    g_assert_cmpint(recovery_keys_add(&recovery, a->decrypt, a->sign), ==, 0);
+    g_assert_cmpint(recovery_keys_add(&recovery, b->decrypt, NULL), ==, 0);
+    g_assert_cmpint(recovery_keys_put(&recovery, j), ==, 0);
+    save_members_as("recovery.json", j);
+    for (unsigned i = 0; i < 3; i++)
+        g_assert_cmpint(ticks_next(&t), ==, 0);
+    g_assert_cmpint(ticks_put(ticks, &t), ==, 0);
+    save_members_as("ticks.json", ticks);
+    save_members_as("successions.json", json_pack("{s[ss]}", "successions", first, second));
+}
+
 /* A body for the target of this number in fuzz-bodies.c; takes over j. */
 static void save_body(unsigned target, const char *name, json_t *j)
 {
@@ -291,6 +342,7 @@ int main(int argc, char **argv)
     save_jwes(alice, bob);
     save_stream(alice, bob);
     save_keys(alice);
+    save_members(alice, bob);
     save_seed(alice, bob);
     save_cms(alice, bob);
     save_chain(alice, bob);

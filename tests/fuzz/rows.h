@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A database that answers each query with rows of the input, whatever is asked: as one that somebody else has
+ * in his power. A row is its number of columns (0: there is none; 255: it fails), then each of them: '#' and
+ * a byte, '8' and eight are numbers, 't' bytes behind their length (two bytes). What would not open without
+ * the keys is sealed here, as 't' has it: 'k' and the number of an identity, a data key; 'i', 'f' and 'm'
+ * what is kept of an identity, of former keys and of a message; 'b' a body, and a byte for how many zeros
+ * follow. Anything else is NULL. */
+
+#include "libhmsg/db/db-driver.h"
+#include "server/store-sqlite-internal.h"
+
+#define ROWS_COLUMNS 10u
+/* of queries for what is sealed (server/store-sqlite-read.c) */
+#define ROOT_COLUMN 0u
+#define KEY_COLUMN 1u
+#define OWNER_COLUMN 3u
+#define INDEX_COLUMN 4u
+#define SIZE_COLUMN 5u
+
+typedef struct Rows {
+    StoreRemote remote;  /* first: it is what connects */
+    const uint8_t *data; /* what is left of the input */
+    size_t size;
+    AtRest *at_rest;
+    DataKey key;
+    Secret *plain;
+} Rows;
+
+/* An error leaves something for rows_done as well. */
+int rows_init(Rows *r, const uint8_t *data, size_t size);
+void rows_done(Rows *r);
+/* To be closed before. remote: of a Rows. */
+int rows_connect(const StoreRemote *remote, Db **ret);
