@@ -126,20 +126,23 @@ static void look_at_age(Daemon *d, int64_t now)
                     age / SECONDS_PER_DAY);
 }
 
-/* Relays that share a store tick together; the first begins with what it has in its folder. */
-static int next_tick(const Options *o, Ticks *ret)
+/* Relays that share a store tick together; the first begins with what it has in its folder. A relay that
+ * serves already goes on without when the database lets it wait, for a standby perhaps. */
+static int next_tick(const Options *o, bool serves, Ticks *ret)
 {
     char error[POSTGRES_ERROR_SIZE] = "";
+    PostgresOptions postgres = o->postgres;
     Ticks first;
     int r;
 
     if (o->store == STORE_SQLITE)
         return ticks_advance(o->data, ret);
-    r = store_postgres_tick(&o->postgres, NULL, ret, error);
+    postgres.patience = serves ? POSTGRES_PATIENCE : 0;
+    r = store_postgres_tick(&postgres, NULL, ret, error);
     if (r == -ENOENT)
         r = ticks_advance(o->data, &first);
     if (r == 0 && ret->number == 0)
-        r = store_postgres_tick(&o->postgres, &first, ret, error);
+        r = store_postgres_tick(&postgres, &first, ret, error);
     if (error[0])
         log_error("The database: %s", error);
     return r;
@@ -149,7 +152,7 @@ static int next_tick(const Options *o, Ticks *ret)
 static void tick(Daemon *d)
 {
     Ticks t = {0};
-    int r = next_tick(d->options, &t);
+    int r = next_tick(d->options, d->tls != NULL, &t);
 
     if (r == 0)
         relay_key_set_ticks(d->key, &t);
@@ -408,11 +411,13 @@ Daemon *daemon_free(Daemon *d)
     if (!d)
         return NULL;
     d->monitor = monitor_free(d->monitor);
-    d->admin_socket = admin_socket_stop(d->admin_socket);
-    handlers_admin_done(&d->admin);
-    /* clients get their answers, then the store finishes what it has, then what it answered is let go */
+    /* clients get their answers, then the store finishes what it has, or gives it up, then what it answered
+     * is let go */
     if (d->server)
         http_server_stop(d->server);
+    handlers_stop(d->handlers);
+    d->admin_socket = admin_socket_stop(d->admin_socket);
+    handlers_admin_done(&d->admin);
     d->handlers = handlers_free(d->handlers);
     d->server = http_server_free(d->server);
     for (size_t i = 0; i < d->n_fds; i++)

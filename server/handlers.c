@@ -103,10 +103,17 @@ void handlers_unref(Handlers *h)
     free(h);
 }
 
+void handlers_stop(Handlers *h)
+{
+    if (h)
+        store_stop(h->store);
+}
+
 Handlers *handlers_free(Handlers *h)
 {
     if (!h)
         return NULL;
+    handlers_stop(h);
     h->sweeper = sweeper_stop(h->sweeper);
     h->watcher = watcher_stop(h->watcher);
     h->store = store_free(h->store);

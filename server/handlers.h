@@ -28,6 +28,8 @@ int handlers_admin_init(Handlers *h, Admin *ret);
 void handlers_admin_done(Admin *a);
 /* Any thread: takes over what o says of registration, guests, rates and the lifetime of messages. */
 void handlers_reload(Handlers *h, const Options *o);
-/* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests. */
+/* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests.
+ * The first does that much alone, so that an Admin which waits for the store is answered too. */
+void handlers_stop(Handlers *h); /* may be NULL */
 Handlers *handlers_free(Handlers *h);
 DEFINE_CLEANUP(Handlers *, handlers_free)

@@ -36,7 +36,7 @@ typedef struct PgStatement {
 } PgStatement;
 
 /* What was sent, in the order in which the answers come. */
-typedef enum PgSentKind { PG_COMMAND, PG_STATEMENT, PG_PREPARE, PG_COMMIT, PG_SYNC } PgSentKind;
+typedef enum PgSentKind { PG_COMMAND, PG_STATEMENT, PG_PREPARE, PG_COMMIT, PG_WORTH, PG_SYNC } PgSentKind;
 typedef struct PgSent {
     PgSentKind kind;
     PgStatement *statement; /* who wants the rows; NULL: nobody */
@@ -51,6 +51,7 @@ typedef struct PgDb {
     PGcancel *cancel;
     uint64_t connection; /* its number */
     uint64_t retry;      /* when to connect again, microseconds of CLOCK_BOOTTIME */
+    bool broken;         /* it is out of step with what was sent, or took too long: no more use */
     bool transaction, warned, committed;
     int error; /* the first of what was sent since the last synchronisation */
     int64_t changes, total_changes;
@@ -63,12 +64,18 @@ typedef struct PgDb {
 extern const DbDriver postgres_driver;
 
 /* postgres.c */
-/* Makes the connection when there is none. */
+/* Makes the connection when there is none that can be used. */
 int postgres_ensure(PgDb *db);
+bool postgres_usable(const PgDb *db);
 /* Says in the log what result tells, without what was bound, and returns its error. */
 int postgres_result_error(const PgDb *db, const PGresult *result);
 
-/* postgres-pipeline.c. Errors of what is sent are those of later calls, until postgres_settle. */
+/* postgres-pipeline.c. */
+/* The next answer, until the deadline of CLOCK_BOOTTIME in microseconds (0: for ever); NULL with 0 as
+ * *ret_error: there are no more of this request. */
+PGresult *postgres_next_answer(PGconn *c, uint64_t deadline, int *ret_error);
+
+/* Errors of what is sent are those of later calls, until postgres_settle. */
 int postgres_send_command(PgDb *db, PgSentKind kind, const char *sql);
 int postgres_send_statement(PgDb *db, PgStatement *s, bool rows);
 int postgres_send_sync(PgDb *db);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
+#include "libhmsg/base/clock.h"
+#include "libhmsg/base/log.h"
 #include "server/postgres-internal.h"
 
 #define SENT_MAX 1024u /* answers that may be outstanding; they are small, but not nothing */
@@ -24,8 +27,32 @@ static int push(PgDb *db, const PgSent *sent)
     return 0;
 }
 
+/* libpq waits for ever otherwise. */
+static int await(PGconn *c, uint64_t deadline)
+{
+    while (PQisBusy(c)) {
+        struct pollfd p = {.fd = PQsocket(c), .events = POLLIN};
+        uint64_t now = clock_boottime();
+        if (now >= deadline)
+            return -ETIMEDOUT;
+        if (PQflush(c) < 0 || (poll(&p, 1, (int)((deadline - now) / 1000) + 1) < 0 && errno != EINTR))
+            return -EIO;
+        if (p.revents && PQconsumeInput(c) != 1)
+            return -EIO;
+    }
+    return 0;
+}
+
+PGresult *postgres_next_answer(PGconn *c, uint64_t deadline, int *ret_error)
+{
+    *ret_error = deadline > 0 ? await(c, deadline) : 0;
+    return *ret_error == 0 ? PQgetResult(c) : NULL;
+}
+
+/* What comes from it after this would be taken for something else. */
 static int lost(PgDb *db)
 {
+    db->broken = true;
     if (db->error == 0)
         db->error = -EIO;
     return db->error;
@@ -105,6 +132,18 @@ static void note_changes(PgDb *db, PGresult *result)
     db->total_changes += db->changes;
 }
 
+/* What the server is set to may have changed since it was asked, also while a commit waited for a standby:
+ * then it waits no more, and nobody has what was committed but the primary. */
+static void note_worth(PgDb *db, PGresult *result)
+{
+    bool safe = PQgetvalue(result, 0, 0)[0] != 0, waits = PQgetvalue(result, 0, 1)[0] != 0;
+    if (safe && (waits || !db->options.quorum))
+        return;
+    db->warned = true;
+    log_warning("The database's commits are no longer what is asked for: %s",
+                safe ? "it has no synchronous_standby_names, and quorum = yes" : "it runs with fsync = off");
+}
+
 /* Takes result; NULL: the connection is lost. */
 static void answer(PgDb *db, const PgSent *sent, PGresult *result)
 {
@@ -118,6 +157,8 @@ static void answer(PgDb *db, const PgSent *sent, PGresult *result)
         note_changes(db, result);
     if (sent->kind == PG_COMMIT)
         db->committed = good && strcmp(PQcmdStatus(result), "COMMIT") == 0;
+    if (sent->kind == PG_WORTH && good)
+        note_worth(db, result);
     if (sent->statement) {
         sent->statement->received = true;
         sent->statement->error = good ? 0 : db->error;
@@ -127,12 +168,22 @@ static void answer(PgDb *db, const PgSent *sent, PGresult *result)
     PQclear(result);
 }
 
-static int receive_one(PgDb *db)
+/* Nobody waits again at once for a server that does not answer. */
+static void note_silence(PgDb *db)
+{
+    log_warning("The database does not answer: its connection is given up");
+    db->retry = clock_boottime() + (uint64_t)db->options.patience * 1000000;
+}
+
+static int receive_one(PgDb *db, uint64_t deadline)
 {
     const PgSent sent = db->sent[db->first_sent];
-    PGresult *result = PQgetResult(db->c), *end;
+    int r = 0;
+    PGresult *result = postgres_next_answer(db->c, deadline, &r), *end;
     if (!result || PQstatus(db->c) == CONNECTION_BAD) {
         PQclear(result);
+        if (r == -ETIMEDOUT)
+            note_silence(db);
         (void)lost(db);
         postgres_forget_sent(db);
         return db->error;
@@ -143,9 +194,9 @@ static int receive_one(PgDb *db)
         db->first_sent = 0;
     answer(db, &sent, result);
     if (sent.kind != PG_SYNC) /* NULL stands between the answers */
-        while ((end = PQgetResult(db->c)))
+        while ((end = postgres_next_answer(db->c, deadline, &r)))
             PQclear(end);
-    return 0;
+    return r == 0 ? 0 : lost(db);
 }
 
 static bool wanted(const PgDb *db, const PgStatement *s)
@@ -155,11 +206,13 @@ static bool wanted(const PgDb *db, const PgStatement *s)
 
 int postgres_receive(PgDb *db, const PgStatement *s)
 {
+    const uint64_t patience = (uint64_t)db->options.patience * 1000000;
+    const uint64_t deadline = patience > 0 ? clock_boottime() + patience : 0;
     int r = 0;
     if (wanted(db, s) && PQsendFlushRequest(db->c) != 1)
         r = lost(db);
     while (r == 0 && wanted(db, s) && db->n_sent > 0)
-        r = receive_one(db);
+        r = receive_one(db, deadline);
     if (r != 0)
         postgres_forget_sent(db);
     return db->error;

@@ -10,6 +10,8 @@
 
 #define OID_BYTES 17 /* of pg_type.dat, which never change */
 #define OID_NUMBER 20
+/* What the commit before it is worth. */
+#define WORTH "SELECT current_setting('fsync') = 'on', current_setting('synchronous_standby_names') <> ''"
 #define COMMIT_MARK "SELECT pg_logical_emit_message(true, 'hmsg', '')"
 
 /* Of all changes that relays make in this database. */
@@ -69,6 +71,8 @@ static int pg_commit(Db *base)
     if (r == 0)
         r = postgres_send_command(db, PG_COMMIT, "COMMIT");
     if (r == 0)
+        r = postgres_send_command(db, PG_WORTH, WORTH);
+    if (r == 0)
         r = postgres_send_sync(db);
     if (r == 0)
         r = postgres_receive(db, NULL);
@@ -84,10 +88,10 @@ static void pg_rollback(Db *base)
     if (!db->transaction)
         return;
     /* after an error the server reads on from the next synchronisation */
-    int r = PQstatus(db->c) == CONNECTION_OK ? postgres_send_sync(db) : -EIO;
+    int r = postgres_usable(db) ? postgres_send_sync(db) : -EIO;
     (void)postgres_settle(db);
-    if (r == 0 && PQstatus(db->c) == CONNECTION_OK &&
-        postgres_send_command(db, PG_COMMAND, "ROLLBACK") == 0 && postgres_send_sync(db) == 0)
+    if (r == 0 && postgres_usable(db) && postgres_send_command(db, PG_COMMAND, "ROLLBACK") == 0 &&
+        postgres_send_sync(db) == 0)
         (void)postgres_settle(db);
     postgres_forget_sent(db);
     db->error = 0;

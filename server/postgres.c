@@ -10,6 +10,7 @@
 
 #define RETRY_AFTER 1000000u /* microseconds between two attempts to connect */
 #define SETTINGS_MAX 48
+#define SETTINGS_TIMEOUT 15000000u /* microseconds for each of them */
 #define CANCEL_ERROR_SIZE 256
 
 /* What a connection has unless its text says otherwise: a server that went away without a word is noticed
@@ -27,8 +28,14 @@ static const char *const settings[] = {
     "SET tcp_keepalives_count = 3",
     "SET idle_in_transaction_session_timeout = 30000",
     "SET statement_timeout = 0",
-    "SET lock_timeout = 0",
     "SET client_min_messages = warning",
+};
+
+/* Who has it alone, to move or to wrap what is there, is waited for a little, for it may just be ending. */
+static const char *const presence[] = {
+    "SET lock_timeout = 5000",
+    "SELECT pg_advisory_lock_shared" POSTGRES_PRESENCE,
+    "SET lock_timeout = 0",
 };
 
 static int copy(const char *text, char **ret)
@@ -39,7 +46,8 @@ static int copy(const char *text, char **ret)
 
 int postgres_options_copy(const PostgresOptions *o, PostgresOptions *ret)
 {
-    PostgresOptions new = {.quorum = o->quorum, .alone = o->alone};
+    PostgresOptions new = {
+        .quorum = o->quorum, .alone = o->alone, .patience = o->patience, .guard = o->guard};
     int r = copy(o->connection, &new.connection);
     if (r == 0)
         r = copy(o->passfile, &new.passfile);
@@ -179,21 +187,53 @@ int postgres_result_error(const PgDb *db, const PGresult *result)
     return r;
 }
 
-static int run_settings(PGconn *c, bool alone, char error[static POSTGRES_ERROR_SIZE])
+/* Not in pipeline mode. What went wrong is NULL, or an answer that says so. */
+static PGresult *ask(PGconn *c, const char *sql)
 {
-    static const char presence[] = "SELECT pg_advisory_lock_shared" POSTGRES_PRESENCE;
-    for (size_t i = 0; i <= ELEMENTSOF(settings); i++) {
-        if (i == ELEMENTSOF(settings) && alone)
-            break;
-        PGresult *result = PQexec(c, i < ELEMENTSOF(settings) ? settings[i] : presence);
+    const uint64_t deadline = clock_boottime() + SETTINGS_TIMEOUT;
+    PGresult *last = NULL, *next;
+    int r = PQsendQuery(c, sql) == 1 ? 0 : -EIO;
+    while (r == 0 && (next = postgres_next_answer(c, deadline, &r))) {
+        PQclear(last);
+        last = next;
+    }
+    if (r == 0)
+        return last;
+    PQclear(last);
+    return NULL;
+}
+
+static const char *why(const PGconn *c)
+{
+    const char *text = PQerrorMessage(c);
+    return text[0] ? text : "it does not answer";
+}
+
+static int run_all(PGconn *c, const char *const *all, size_t n, char error[static POSTGRES_ERROR_SIZE])
+{
+    for (size_t i = 0; i < n; i++) {
+        PGresult *result = ask(c, all[i]);
         bool good = PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK;
         PQclear(result);
         if (!good) {
-            say(error, PQerrorMessage(c));
+            say(error, why(c));
             return -EIO;
         }
     }
     return 0;
+}
+
+/* Whoever opened the database has asked this itself; afterwards it may have changed. */
+static int ask_guard(PGconn *c, const char *question, char error[static POSTGRES_ERROR_SIZE])
+{
+    PGresult *result = ask(c, question);
+    bool good = PQresultStatus(result) == PGRES_TUPLES_OK, free = good && PQntuples(result) == 0;
+    PQclear(result);
+    if (!good)
+        say(error, why(c));
+    else if (!free)
+        say(error, "what it holds is being moved, or was: stop the relay, and see store migrate");
+    return free ? 0 : -EROFS;
 }
 
 /* What commits are worth here. */
@@ -202,10 +242,10 @@ static int check_server(PGconn *c, bool quorum, char error[static POSTGRES_ERROR
     static const char question[] =
         "SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'),"
         " current_setting('synchronous_standby_names'), current_setting('synchronous_commit')";
-    PGresult *result = PQexec(c, question);
+    PGresult *result = ask(c, question);
     const char *wrong = NULL;
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
-        wrong = PQerrorMessage(c);
+        wrong = why(c);
     else if (strcmp(PQgetvalue(result, 0, 0), "f") != 0)
         wrong = "the server is a standby";
     else if (strcmp(PQgetvalue(result, 0, 1), "on") != 0)
@@ -238,9 +278,13 @@ static int make_connection(PgDb *db, char error[static POSTGRES_ERROR_SIZE])
         return PQconnectionNeedsPassword(db->c) || PQconnectionUsedPassword(db->c) ? -EACCES : -ECONNREFUSED;
     }
     PQsetNoticeReceiver(db->c, on_notice, db);
-    int r = run_settings(db->c, db->options.alone, error);
+    int r = run_all(db->c, settings, ELEMENTSOF(settings), error);
+    if (r == 0 && !db->options.alone)
+        r = run_all(db->c, presence, ELEMENTSOF(presence), error);
     if (r == 0)
         r = check_server(db->c, db->options.quorum, error);
+    if (r == 0 && db->options.guard)
+        r = ask_guard(db->c, db->options.guard, error);
     if (r == 0 && PQenterPipelineMode(db->c) != 1)
         r = -EIO;
     return r;
@@ -258,14 +302,18 @@ static void drop_connection(PgDb *db)
 
 static int renew(PgDb *db, char error[static POSTGRES_ERROR_SIZE])
 {
+    const uint64_t begun = clock_boottime();
     drop_connection(db);
     postgres_forget_sent(db);
     db->error = 0;
+    db->broken = false;
     db->connection++;
     int r = make_connection(db, error);
     if (r != 0) {
+        uint64_t now = clock_boottime();
         drop_connection(db);
-        db->retry = clock_boottime() + RETRY_AFTER;
+        /* whoever waits here serves others too: half of the time at least is theirs */
+        db->retry = now + (now - begun > RETRY_AFTER ? now - begun : RETRY_AFTER);
         return r;
     }
     (void)pthread_mutex_lock(&db->lock);
@@ -274,10 +322,15 @@ static int renew(PgDb *db, char error[static POSTGRES_ERROR_SIZE])
     return 0;
 }
 
+bool postgres_usable(const PgDb *db)
+{
+    return db->c && !db->broken && PQstatus(db->c) == CONNECTION_OK;
+}
+
 int postgres_ensure(PgDb *db)
 {
     char error[POSTGRES_ERROR_SIZE] = "";
-    if (db->c && PQstatus(db->c) == CONNECTION_OK)
+    if (postgres_usable(db))
         return 0;
     if (clock_boottime() < db->retry)
         return -EIO;

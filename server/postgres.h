@@ -5,7 +5,8 @@
  * rows are sent without waiting, so that a group of changes takes few round trips. A commit has succeeded
  * only when it is on the disk of the primary and, as synchronous_standby_names of the server has it, of
  * standbys; a commit with a warning, or whose answer did not come, has failed: -EIO. A connection that was
- * lost is made again by the next transaction or statement. */
+ * lost is made again by the next transaction or statement. Connecting takes a quarter of a minute at most for
+ * each server. */
 
 #include "libhmsg/db/db.h"
 
@@ -17,7 +18,9 @@ typedef struct PostgresOptions {
     char *passfile;    /* its path; NULL: none. See section 34.16 there */
     char *certificate; /* of the authority that the server's certificate is checked with; NULL: none */
     bool alone;        /* do not take the lock POSTGRES_PRESENCE */
-    bool quorum;       /* refuse a server whose commits wait for no standby */
+    bool quorum;       /* refuse a server whose commits wait for no standby, and such commits */
+    unsigned patience; /* seconds to wait for an answer, then the connection is lost; 0: for ever */
+    const char *guard; /* asked on each new connection, which is given up when it has a row; borrowed */
 } PostgresOptions;
 
 int postgres_options_copy(const PostgresOptions *o, PostgresOptions *ret);

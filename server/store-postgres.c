@@ -57,15 +57,21 @@ static const char *const steps[] = {
     "CREATE TABLE moves(kind BIGINT NOT NULL, token BYTEA NOT NULL)",
 };
 
+/* A relay's connection that is made again: what it served until then may have been moved away. */
+#define GUARD "SELECT 1 FROM moves"
+
 typedef struct PostgresRemote {
     StoreRemote base;
     PostgresOptions options;
 } PostgresRemote;
 
-static int connect_remote(const StoreRemote *remote, Db **ret)
+static int connect_remote(const StoreRemote *remote, bool patient, Db **ret)
 {
     char error[POSTGRES_ERROR_SIZE];
-    return postgres_open(&((const PostgresRemote *)remote)->options, ret, error);
+    PostgresOptions o = ((const PostgresRemote *)remote)->options;
+    if (patient)
+        o.patience = 0;
+    return postgres_open(&o, ret, error);
 }
 
 static void free_remote(StoreRemote *remote)
@@ -161,9 +167,12 @@ int store_postgres_open(const PostgresOptions *o, const char *folder, const Stor
 {
     _cleanup_(store_remote_unrefp) StoreRemote *remote = NULL;
     _cleanup_(db_closep) Db *db = NULL;
+    PostgresOptions guarded = *o;
+    guarded.guard = GUARD;
+    guarded.patience = POSTGRES_PATIENCE;
     int r = prepare_database(o, &db, error);
     if (r == 0)
-        r = new_remote(o, &remote);
+        r = new_remote(&guarded, &remote);
     if (r == 0)
         r = store_sqlite_open_with(folder, limits, keeper, remote, ret);
     if (r == HMSG_ERROR_ALREADY_EXISTS) /* another relay has made the first keys meanwhile */

@@ -9,12 +9,15 @@
 #include "server/postgres.h"
 #include "server/store.h"
 
+#define POSTGRES_PATIENCE 10u /* seconds that a relay's clients wait for what is read */
+
 /* Makes the tables when they are missing. Errors as of postgres_open and store_sqlite_open; error: what
  * people should know, or "". -EOPNOTSUPP: the program was built without PostgreSQL. */
 int store_postgres_open(const PostgresOptions *o, const char *folder, const StoreLimits *limits,
                         const StoreKeeper *keeper, Store **ret, char error[static POSTGRES_ERROR_SIZE]);
 /* The next tick (ticks.h) of all relays that share the store, or the one that another has made less than a
- * minute ago: it is theirs together. first: what to begin with; NULL: -ENOENT when there is none. */
+ * minute ago: it is theirs together. first: what to begin with; NULL: -ENOENT when there is none. Takes as
+ * long as o is patient. */
 int store_postgres_tick(const PostgresOptions *o, const Ticks *first, Ticks *ret,
                         char error[static POSTGRES_ERROR_SIZE]);
 /* Whether a relay may use it, or make its tables: it was not moved away, and has arrived. */

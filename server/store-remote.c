@@ -12,6 +12,7 @@
 #define NAME_SIZE 16u
 
 struct RemoteUploads {
+    StoreRemote *remote;
     Db *db;
     DbStatement *drop, *begin, *part;
     uint8_t piece[REMOTE_PART_SIZE];
@@ -50,7 +51,8 @@ int remote_uploads_new(StoreRemote *remote, RemoteUploads **ret)
     RemoteUploads *u = calloc(1, sizeof(*u));
     if (!u)
         return -ENOMEM;
-    int r = remote->connect(remote, &u->db);
+    u->remote = store_remote_ref(remote);
+    int r = remote->connect(remote, true, &u->db);
     if (r == 0)
         r = db_prepare(u->db, "DELETE FROM bodies WHERE blob = ?1", &u->drop);
     if (r == 0)
@@ -74,8 +76,14 @@ RemoteUploads *remote_uploads_free(RemoteUploads *u)
     (void)db_statement_free(u->begin);
     (void)db_statement_free(u->part);
     (void)db_close(u->db);
+    (void)store_remote_unref(u->remote);
     free(u);
     return NULL;
+}
+
+void remote_uploads_interrupt(const RemoteUploads *u)
+{
+    u->remote->interrupt(u->db);
 }
 
 /* As much as there is, up to a part. */
@@ -140,7 +148,7 @@ int remote_bodies_new(StoreRemote *remote, RemoteBodies **ret)
     if (!b)
         return -ENOMEM;
     b->refs = 1;
-    int r = remote->connect(remote, &b->db);
+    int r = remote->connect(remote, false, &b->db);
     if (r == 0)
         r = db_prepare(b->db, "SELECT data FROM bodies WHERE blob = ?1 AND part = ?2", &b->part);
     if (r == 0)

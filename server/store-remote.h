@@ -14,7 +14,8 @@
 
 typedef struct StoreRemote {
     atomic_uint refs;
-    int (*connect)(const struct StoreRemote *r, Db **ret);
+    /* patient: as long as it takes; else who waits serves others, and must not be kept for long. */
+    int (*connect)(const struct StoreRemote *r, bool patient, Db **ret);
     void (*interrupt)(Db *db);            /* any thread */
     uint64_t (*connection)(const Db *db); /* grows when it was made again */
     void (*free)(struct StoreRemote *r);
@@ -28,6 +29,8 @@ DEFINE_CLEANUP(StoreRemote *, store_remote_unref)
 typedef struct RemoteUploads RemoteUploads;
 int remote_uploads_new(StoreRemote *r, RemoteUploads **ret);
 RemoteUploads *remote_uploads_free(RemoteUploads *u);
+/* Any thread: what it waits for is given up. */
+void remote_uploads_interrupt(const RemoteUploads *u);
 /* All of fd under a name, committed when it returns. It is forgotten unless a message takes it. */
 int remote_upload(RemoteUploads *u, const void *name, size_t n, int fd);
 

@@ -124,6 +124,20 @@ StoreBlob *blob_free(StoreBlob *blob)
     return NULL;
 }
 
+static int upload(const SqliteBlob *b)
+{
+    SqliteStore *s = b->store;
+    RemoteUploads *u = s->uploads;
+    int r = atomic_load(&s->given_up) ? -EIO : 0;
+    if (r == 0 && !u) {
+        r = remote_uploads_new(s->remote, &u);
+        (void)pthread_mutex_lock(&s->lock);
+        s->uploads = u;
+        (void)pthread_mutex_unlock(&s->lock);
+    }
+    return r == 0 ? remote_upload(u, b->name, BLOB_NAME_SIZE, b->fd) : r;
+}
+
 int blob_make_durable(SqliteBlob *b)
 {
     char part[FILE_NAME_SIZE], name[BLOB_TEXT_SIZE];
@@ -133,9 +147,7 @@ int blob_make_durable(SqliteBlob *b)
     if (r != 0)
         return r < 0 ? full_or(-r) : r;
     if (b->store->remote) {
-        r = b->store->uploads ? 0 : remote_uploads_new(b->store->remote, &b->store->uploads);
-        if (r == 0)
-            r = remote_upload(b->store->uploads, b->name, BLOB_NAME_SIZE, b->fd);
+        r = upload(b);
         b->durable = r == 0;
         return r;
     }

@@ -168,7 +168,7 @@ typedef struct SqliteStore {
     StoreKeeper keeper;
     AtRest *at_rest;
     StoreRemote *remote;         /* NULL: the database is a file of the folder */
-    RemoteUploads *uploads;      /* of the syncer thread */
+    RemoteUploads *uploads;      /* of the syncer thread; set with lock */
     uint8_t tag[STORE_TAG_SIZE]; /* by which it knows its own news */
     char *path;                  /* of the database */
     char *request;               /* file whose presence asks for new keys */

@@ -64,7 +64,7 @@ static int reload(void *userdata)
     const Watch *w = userdata;
     _cleanup_(db_closep) Db *db = NULL;
     size_t n = 0;
-    int r = w->remote->connect(w->remote, &db);
+    int r = w->remote->connect(w->remote, false, &db);
     return r == 0 ? load(db, &w->keeper, true, w->at_rest, &n) : r;
 }
 

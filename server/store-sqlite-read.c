@@ -103,7 +103,8 @@ int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLim
     r->blobs = remote ? -1 : fcntl(blobs, F_DUPFD_CLOEXEC, 0);
     if (!remote && r->blobs < 0)
         return -errno;
-    int e = remote ? remote->connect(remote, &r->db) : db_open_reader(path, &store_sqlite_schema, &r->db);
+    int e =
+        remote ? remote->connect(remote, false, &r->db) : db_open_reader(path, &store_sqlite_schema, &r->db);
     for (size_t i = 0; e == 0 && i < (remote ? SQL_READ_MAX_ : SQL_NEWS); i++)
         e = db_prepare(r->db, texts[i], &r->sql[i]);
     if (e == 0)

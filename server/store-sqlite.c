@@ -286,8 +286,8 @@ static int sqlite_write(Store *store, StoreWrite *w)
         return r;
     (void)pthread_mutex_lock(&s->lock);
     bool blob = w->kind == STORE_PUT && w->put.blob;
-    bool full =
-        s->writes.n + s->syncs.n >= STORE_QUEUE_MAX || s->writes.bytes + in_memory(w) > STORE_QUEUE_BYTES_MAX;
+    bool full = s->syncs.stop || s->writes.n + s->syncs.n >= STORE_QUEUE_MAX ||
+                s->writes.bytes + in_memory(w) > STORE_QUEUE_BYTES_MAX;
     if (!full)
         push(blob ? &s->syncs : &s->writes, w);
     (void)pthread_mutex_unlock(&s->lock);
@@ -305,27 +305,42 @@ static bool ends(pthread_t thread)
     return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 
-static void stop(SqliteStore *s, WriteQueue *q, pthread_t thread, bool runs)
+static void interrupt(SqliteStore *s)
 {
-    if (!runs)
+    atomic_store(&s->given_up, true);
+    s->remote->interrupt(s->db);
+    (void)pthread_mutex_lock(&s->lock);
+    if (s->uploads)
+        remote_uploads_interrupt(s->uploads);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+static void stop(SqliteStore *s, WriteQueue *q, pthread_t thread, bool *runs)
+{
+    if (!*runs)
         return;
+    *runs = false;
     (void)pthread_mutex_lock(&s->lock);
     q->stop = true;
     (void)pthread_cond_signal(&q->some);
     (void)pthread_mutex_unlock(&s->lock);
-    while (s->remote && !ends(thread)) {
-        atomic_store(&s->given_up, true);
-        s->remote->interrupt(s->db);
-    }
+    while (s->remote && !ends(thread))
+        interrupt(s);
     if (!s->remote)
         (void)pthread_join(thread, NULL);
+}
+
+static void sqlite_stop(Store *store)
+{
+    SqliteStore *s = (SqliteStore *)store;
+    stop(s, &s->syncs, s->syncer, &s->syncer_runs);
+    stop(s, &s->writes, s->writer, &s->writer_runs);
 }
 
 static Store *sqlite_free(Store *store)
 {
     SqliteStore *s = (SqliteStore *)store;
-    stop(s, &s->syncs, s->syncer, s->syncer_runs);
-    stop(s, &s->writes, s->writer, s->writer_runs);
+    sqlite_stop(store);
     for (size_t i = 0; i < SQL_WRITE_MAX_; i++)
         s->sql[i] = db_statement_free(s->sql[i]);
     s->db = db_close(s->db);
@@ -348,6 +363,7 @@ static Store *sqlite_free(Store *store)
 
 const StoreOps store_sqlite_ops = {
     .free = sqlite_free,
+    .stop = sqlite_stop,
     .write = sqlite_write,
     .blob_new = blob_new,
     .blob_append = blob_append,
@@ -401,7 +417,7 @@ static int open_files(SqliteStore *s, const char *folder)
     if (s->blobs < 0)
         return -errno;
     if (s->remote)
-        r = s->remote->connect(s->remote, &s->db);
+        r = s->remote->connect(s->remote, true, &s->db);
     else
         r = db_open(s->path, &store_sqlite_schema, &options, &s->db);
     if (r == 0)

@@ -157,9 +157,10 @@ typedef enum StoreKind {
  *                made before; HMSG_ERROR_ALREADY_EXISTS: a new key is or was somebody's, the generation is
  *                not greater, or the former statement is another by now
  *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered,
- * or one of the two is blocked; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED invite
- * HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX revoke       HMSG_ERROR_NOT_FOUND: no such invitation block
- * HMSG_ERROR_NOT_FOUND: no such key
+ *                or one of the two is blocked; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
+ *   invite       HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX
+ *   revoke       HMSG_ERROR_NOT_FOUND: no such invitation
+ *   block        HMSG_ERROR_NOT_FOUND: no such key
  *   grant        HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_QUOTA_EXCEEDED: CAPABILITIES_MAX;
  *                HMSG_ERROR_ALREADY_EXISTS: this one was revoked, or has another end
  *   withdraw     HMSG_ERROR_NOT_FOUND: no such mailbox or capability
@@ -258,6 +259,7 @@ int store_write_wait(Store *s, StoreWrite *w);
 
 typedef struct StoreOps {
     Store *(*free)(Store *s);
+    void (*stop)(Store *s);
     int (*write)(Store *s, StoreWrite *w);
     int (*blob_new)(Store *s, StoreBlob **ret);
     int (*blob_append)(StoreBlob *b, const void *data, size_t n);
@@ -310,7 +312,16 @@ static inline Store *store_free(Store *s)
 }
 DEFINE_CLEANUP(Store *, store_free)
 
-/* -EAGAIN: too much waits already; done is not called then, and a blob stays the caller's. */
+/* Answers what waits, also when a remote database never would, and takes nothing any more; then whoever waits
+ * for an answer on a thread of his own can be waited for. Not by two threads at once. */
+static inline void store_stop(Store *s)
+{
+    if (s)
+        s->ops->stop(s);
+}
+
+/* -EAGAIN: too much waits already, or it was stopped; done is not called then, and a blob stays the caller's.
+ */
 static inline int store_write(Store *s, StoreWrite *w)
 {
     return s->ops->write(s, w);

@@ -164,7 +164,7 @@ static void look_at_tables(Rows *rows, uint8_t what)
     Ticks ticks = {.n = 0};
     StoreMove move;
 
-    fuzz_check(rows_connect(&rows->remote, &db) == 0, "memory");
+    fuzz_check(rows_connect(&rows->remote, true, &db) == 0, "memory");
     if (what == 'e') {
         (void)keys_load(db, &keeper, rows->at_rest);
     } else if (what == 'f' && store_postgres_last_tick(db, &ticks) == 0) {

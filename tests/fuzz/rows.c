@@ -314,7 +314,7 @@ static const DbDriver driver = {
     .check = fake_succeed,
 };
 
-int rows_connect(const StoreRemote *remote, Db **ret)
+int rows_connect(const StoreRemote *remote, bool patient, Db **ret)
 {
     Db *db = calloc(1, sizeof(*db));
 

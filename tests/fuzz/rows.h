@@ -32,4 +32,4 @@ typedef struct Rows {
 int rows_init(Rows *r, const uint8_t *data, size_t size);
 void rows_done(Rows *r);
 /* To be closed before. remote: of a Rows. */
-int rows_connect(const StoreRemote *remote, Db **ret);
+int rows_connect(const StoreRemote *remote, bool patient, Db **ret);

@@ -3,6 +3,7 @@
 /* The program with a store in PostgreSQL. */
 
 #include <glib.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -137,6 +138,37 @@ static void test_serve(void)
     place_done(&p);
 }
 
+static bool answer_is(const Place *p, const char *sql, const char *expected)
+{
+    g_autofree char *answer = test_postgres_ask(p->server, sql);
+    return g_strcmp0(answer, expected) == 0;
+}
+
+/* No commit comes back any more: what reads goes on, and the relay ends when it is told to. */
+static void test_without_standbys(void)
+{
+    static const char waits[] = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    Place p = place_new();
+    g_autofree char *program_path = program();
+    const char *const invite[] = {program_path, "invite", "create", "--config", p.config, NULL};
+    TestProcess *relay = start(&p);
+    expect_answer(&p);
+    test_postgres_do(p.server, "UPDATE ticks SET made = made - 1000");
+    test_postgres_do(p.server, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'");
+    test_postgres_do(p.server, "SELECT pg_reload_conf()");
+    TEST_AWAIT(test_postgres_waits(p.server));
+    TestProcess *administrator = test_process_start(invite, NULL, NULL);
+    TEST_AWAIT(answer_is(&p, waits, "1"));
+    test_process_signal(relay, SIGHUP); /* a tick */
+    expect(&p, 0, "store", "check", NULL, "identities: 0");
+    expect_answer(&p);
+    end(relay);
+    int status = test_process_wait(administrator);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+    place_done(&p);
+}
+
 static void test_refused(void)
 {
     Place p = place_new();
@@ -157,5 +189,6 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/daemon-postgres/serve", test_serve);
     g_test_add_func("/daemon-postgres/refused", test_refused);
+    g_test_add_func("/daemon-postgres/without-standbys", test_without_standbys);
     return g_test_run();
 }

@@ -11,11 +11,14 @@
 #include "server/postgres.h"
 #include "server/store-open.h"
 #include "server/store-remote.h"
+#include "server/sweeper.h"
 #include "tests/unit/server/store-util.h"
 
 #define NOW 1000
 #define LATER 5000
 #define LARGE 200000u
+#define TERMINATE                                                                                            \
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'"
 #define ALONE "ALTER SYSTEM RESET synchronous_standby_names"
 #define IN_VAIN "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'"
 #define WAITS "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -168,23 +171,6 @@ static void test_acknowledged(StoreFixture *f, gconstpointer data)
     store_write_done(&again);
 }
 
-/* A store that waits for a standby which does not come can be closed all the same. */
-static void test_closed(StoreFixture *f, gconstpointer data)
-{
-    StoreWrite many[3];
-    wait_in_vain();
-    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++) {
-        test_put_init(&many[i], 1, 2, NOW, test_body(i, 100), 100, LATER);
-        test_write_begin(f->store, &many[i]);
-    }
-    TEST_AWAIT(answer_is(WAITS, "1"));
-    store_fixture_close(f);
-    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
-        g_assert_cmpint(test_write_end(&many[i]), <, 0);
-    wait_for_nobody();
-    store_fixture_open(f);
-}
-
 /* All connections go: nothing that was accepted is lost, and work goes on by itself. */
 static void test_reconnects(StoreFixture *f, gconstpointer data)
 {
@@ -193,17 +179,13 @@ static void test_reconnects(StoreFixture *f, gconstpointer data)
     StoreMessage list[4];
     size_t n = 0;
     g_assert_cmpint(test_put(f->store, 1, 2, NOW, "before", 6, LATER, &w), ==, 0);
-    test_postgres_do(
-        test_store_server(),
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'");
+    test_postgres_do(test_store_server(), TERMINATE);
     TEST_AWAIT(test_put(f->store, 1, 2, NOW, "after", 5, LATER, &w) == 0);
     TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
     g_assert_cmpuint(n, ==, 2);
     g_assert_cmpint(store_find_name(f->reader, "bob", i), ==, 0);
     g_assert_cmpint(store_snapshot(f->reader), ==, 0);
-    test_postgres_do(
-        test_store_server(),
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'");
+    test_postgres_do(test_store_server(), TERMINATE);
     g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), <, 0);
     store_snapshot_end(f->reader);
     TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
@@ -313,6 +295,153 @@ static void test_forgotten(StoreFixture *f, gconstpointer data)
     expect_large(f, 1, large.put.id);
 }
 
+/* A store that waits for a standby which does not come can be closed all the same. */
+static void test_closed(StoreFixture *f, gconstpointer large)
+{
+    StoreWrite many[3];
+    wait_in_vain();
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++) {
+        if (large) {
+            begin_large(f->store, i, &many[i]);
+            continue;
+        }
+        test_put_init(&many[i], 1, 2, NOW, test_body(i, 100), 100, LATER);
+        test_write_begin(f->store, &many[i]);
+    }
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    store_fixture_close(f);
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
+        g_assert_cmpint(test_write_end(&many[i]), <, 0);
+    wait_for_nobody();
+    store_fixture_open(f);
+}
+
+/* Nor is the relay that waits for its sweeper, which waits for the store. */
+static void test_stopped(StoreFixture *f, gconstpointer data)
+{
+    _cleanup_(hub_freep) Hub *hub = NULL;
+    Sweeper *sweeper = NULL;
+    StoreWrite w;
+    StoreBlob *b = NULL;
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    wait_in_vain();
+    g_assert_cmpint(sweeper_start(f->store, hub, 10, 0, &sweeper), ==, 0);
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    store_stop(f->store);
+    sweeper = sweeper_stop(sweeper);
+    test_put_init(&w, 1, 2, NOW, "late", 4, LATER);
+    g_assert_cmpint(store_write(f->store, &w), ==, -EAGAIN);
+    g_assert_cmpint(store_blob_new(f->store, &b), ==, 0);
+    w.put.blob = b;
+    g_assert_cmpint(store_write(f->store, &w), ==, -EAGAIN);
+    b = store_blob_free(b);
+    store_fixture_close(f);
+    wait_for_nobody();
+    store_fixture_open(f);
+}
+
+static Db *open_db(PostgresOptions *o)
+{
+    Db *db = NULL;
+    char error[POSTGRES_ERROR_SIZE];
+    g_assert_cmpint(postgres_open(o, &db, error), ==, 0);
+    return db;
+}
+
+static int commit(Db *db)
+{
+    _cleanup_(db_rollbackp) Db *transaction = db;
+    int r = db_begin_shared(transaction);
+    return r == 0 ? db_commit(transaction) : r;
+}
+
+static gpointer commit_one(gpointer db)
+{
+    return GINT_TO_POINTER(commit(db));
+}
+
+/* While a commit waits for a standby, the server is told not to: what was asked for is not what was done. */
+static void test_quorum(StoreFixture *f, gconstpointer data)
+{
+    PostgresOptions o = options();
+    for (unsigned quorum = 0; quorum < 2; quorum++) {
+        o.quorum = quorum;
+        wait_in_vain();
+        Db *db = open_db(&o);
+        GThread *thread = g_thread_new("commit", commit_one, db);
+        TEST_AWAIT(answer_is(WAITS, "1"));
+        wait_for_nobody();
+        g_assert_cmpint(GPOINTER_TO_INT(g_thread_join(thread)), ==, quorum ? -EIO : 0);
+        g_assert_cmpint(commit(db), ==, quorum ? -EIO : 0);
+        db = db_close(db);
+    }
+    o.quorum = false;
+    Db *db = open_db(&o);
+    set("ALTER SYSTEM SET fsync = off", "fsync", "off");
+    TEST_AWAIT(commit(db) == -EIO);
+    set("ALTER SYSTEM SET fsync = on", "fsync", "on");
+    TEST_AWAIT(commit(db) == 0);
+    db = db_close(db);
+    postgres_options_done(&o);
+}
+
+/* A server that does not answer is given up by who is not patient, and so is one that lets it wait. */
+static void test_silence(StoreFixture *f, gconstpointer data)
+{
+    StoreMessage list[4];
+    StoreWrite w;
+    size_t n = 0;
+    bool row = false;
+    PostgresOptions o = options();
+    Db *other = open_db(&o);
+    o.patience = 1;
+    Db *db = open_db(&o);
+    _cleanup_(db_statement_freep) DbStatement *sql = NULL;
+    g_assert_cmpint(db_prepare(db, "SELECT number FROM messages", &sql), ==, 0);
+    g_assert_cmpint(db_step(sql, &row), ==, 0);
+    g_assert_cmpint(db_begin_shared(other), ==, 0);
+    g_assert_cmpint(db_exec(other, "LOCK TABLE messages"), ==, 0);
+    g_assert_cmpint(db_step(sql, &row), ==, -EIO);
+    g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), ==, -EIO);
+    g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), ==, -EIO); /* at once */
+    test_put_init(&w, 1, 2, NOW, "patient", 7, LATER);
+    test_write_begin(f->store, &w);
+    TEST_AWAIT(answer_is("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                         " AND query LIKE 'INSERT INTO messages%'",
+                         "1"));
+    db_rollback(other);
+    g_assert_cmpint(test_write_end(&w), ==, 0);
+    TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
+    g_assert_cmpuint(n, ==, 1);
+    TEST_AWAIT(db_step(sql, &row) == 0);
+    g_assert_true(row);
+    db_reset(sql);
+    sql = db_statement_free(sql);
+    db = db_close(db);
+    other = db_close(other);
+    postgres_options_done(&o);
+}
+
+/* What a store in use finds when its connections were gone for a while. */
+static void test_moved(StoreFixture *f, gconstpointer data)
+{
+    StoreWrite w;
+    StoreMessage list[4];
+    size_t n = 0;
+    test_postgres_do(test_store_server(), "INSERT INTO moves VALUES(3, 'token')");
+    test_postgres_do(test_store_server(), TERMINATE);
+    for (unsigned i = 0; i < 30; i++) {
+        g_assert_cmpint(test_put(f->store, 1, 2, NOW, "lost", 4, LATER, &w), <, 0);
+        g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), <, 0);
+        g_usleep(100000); /* connections are made in between */
+    }
+    g_assert_true(answer_is("SELECT count(*) FROM messages", "0"));
+    test_postgres_do(test_store_server(), "DELETE FROM moves");
+    TEST_AWAIT(test_put(f->store, 1, 2, NOW, "here", 4, LATER, &w) == 0);
+    TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
+    g_assert_cmpuint(n, ==, 1);
+}
+
 static void test_rewrap(StoreFixture *f, gconstpointer data)
 {
     char error[POSTGRES_ERROR_SIZE];
@@ -349,6 +478,11 @@ int main(int argc, char **argv)
     ADD("uploads", NULL, test_uploads);
     ADD("doubtful", NULL, test_doubtful);
     ADD("forgotten", NULL, test_forgotten);
+    ADD("closed-upload", "large", test_closed);
+    ADD("stopped", NULL, test_stopped);
+    ADD("quorum", NULL, test_quorum);
+    ADD("silence", NULL, test_silence);
+    ADD("moved", NULL, test_moved);
     ADD("rewrap", NULL, test_rewrap);
     return g_test_run();
 }
