@@ -127,28 +127,42 @@ int identity_counter_make(IdentityWork *w, int (*then)(IdentityWork *w))
     return tpm_runner_probe(w->i->runner, on_probed, w, &w->job);
 }
 
+void identity_unsettle(Identity *i)
+{
+    i->settled = false;
+    i->settle_again = true;
+}
+
 void identity_counter_finish(IdentityWork *w, int r, const TpmProblem *p)
 {
     Identity *i = w->i;
-    bool left = r != 0 && w->has_spare;
 
+    if (r != 0 && w->has_spare)
+        identity_unsettle(i);
     identity_work_finish(w, r, p);
-    if (!left)
-        return;
-    i->settled = false;
-    identity_settle(i);
+    if (r != 0) /* nothing was settled meanwhile */
+        identity_settle(i);
+}
+
+/* What came up while it was under way follows. */
+static void finish_settling(IdentityWork *w, bool settled, int r, const TpmProblem *p)
+{
+    Identity *i = w->i;
+
+    i->settled = settled && !i->settle_again;
+    identity_work_finish(w, r, p);
+    if (i->settle_again)
+        identity_settle(i);
 }
 
 static void on_settled(TpmAnswer *a, void *userdata)
 {
     IdentityWork *w = userdata;
-    Identity *i = w->i;
 
     (void)identity_work_answered(w, a);
-    i->settled = is_over(a);
     if (a->r != 0)
         log_warning("The counter that former keys end with could not be raised: %s", a->problem->text);
-    identity_work_finish(w, a->r, a->problem);
+    finish_settling(w, is_over(a), a->r, a->problem);
 }
 
 /* Raises ours until it is the oldest generation that still lives. */
@@ -159,8 +173,7 @@ static int raise_ours(IdentityWork *w)
 
     if (oldest > 0)
         return tpm_runner_counter_raise(i->runner, &i->keys->counter, oldest, on_settled, w, &w->job);
-    i->settled = true;
-    identity_work_finish(w, 0, NULL);
+    finish_settling(w, true, 0, NULL);
     return 0;
 }
 
@@ -186,6 +199,7 @@ void identity_settle(Identity *i)
     if (r == 0) {
         w->own = true;
         i->settling = w;
+        i->settle_again = false;
         r = begin_settling(w);
         if (r != 0)
             identity_work_free(w);

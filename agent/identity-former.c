@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/identity-internal.h"
+#include "agent/vault.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
@@ -104,12 +105,15 @@ static int drop(Identity *i, unsigned n)
     return r;
 }
 
+/* What is in a store that is not open yet may hang on any of them. */
 static bool is_held(const Identity *i, const FormerKey *f)
 {
     char kid[HASH_TEXT_SIZE];
 
+    if (!i->needed)
+        return vault_may_open(i->m->vault);
     base64url_encode(f->kid, KID_SIZE, kid);
-    return i->needed && i->needed(kid, i->needed_userdata);
+    return i->needed(kid, i->needed_userdata);
 }
 
 static void note_due(Identity *i)
@@ -143,7 +147,7 @@ static int destroy(Identity *i)
         return r;
     }
     log_info("Destroyed %u former decrypt key%s", n, n > 1 ? "s" : "");
-    i->settled = false;
+    identity_unsettle(i);
     return 0;
 }
 

@@ -35,10 +35,11 @@ struct Identity {
     bool has_facts;
     unsigned salt; /* bytes, of the last PSS signature of the TPM; 0: it has made none */
     IdentityWork *works;
-    IdentityWork *creating; /* keys, also those of a rotation */
+    IdentityWork *creating; /* keys, also those of a rotation, or of another PIN */
     IdentityWork *trying;   /* a PIN */
     IdentityWork *settling;
     bool settled;                  /* the counter is what it should be */
+    bool settle_again;             /* what is being settled is not all any more */
     sd_event_source *former_timer; /* looks for former keys that are due */
     identity_needed_t needed;      /* holds former keys; NULL: nothing does */
     void *needed_userdata;
@@ -189,7 +190,9 @@ IdentitySource *identity_source_free(IdentitySource *s);
 /* identity-counter.c */
 /* Makes w->spare, a counter that keys/ names until identity_spare_remove; then goes on with then. */
 int identity_counter_make(IdentityWork *w, int (*then)(IdentityWork *w));
-/* identity_work_finish of a work that may have made a counter, which goes again when r is not 0. */
+/* There is more to settle, also than what is being settled just now; identity_settle begins it. */
+void identity_unsettle(Identity *i);
+/* identity_work_finish of i->creating. A counter that it may have made goes again when r is not 0. */
 void identity_counter_finish(IdentityWork *w, int r, const TpmProblem *p);
 
 /* identity-rotate.c */

@@ -29,7 +29,7 @@ static void on_sign_changed(TpmAnswer *a, void *userdata)
     if (r == 0)
         r = begin_replace(w, a->sign_key);
     if (r != 0)
-        identity_work_finish(w, r, a->problem);
+        identity_counter_finish(w, r, a->problem);
 }
 
 static void on_decrypt_changed(TpmAnswer *a, void *userdata)
@@ -43,7 +43,7 @@ static void on_decrypt_changed(TpmAnswer *a, void *userdata)
         r = identity_change_auth(w, i->keys->sign, on_sign_changed);
     }
     if (r != 0)
-        identity_work_finish(w, r, a->problem);
+        identity_counter_finish(w, r, a->problem);
 }
 
 static int change_keys(IdentityWork *w)
@@ -55,6 +55,9 @@ int identity_change_pin(IdentityWork *w)
 {
     int r;
 
+    if (w->i->creating) /* it has a copy of these keys */
+        return HMSG_ERROR_QUOTA_EXCEEDED;
+    w->i->creating = w;
     if (!w->next_pin)
         return change_keys(w);
     r = identity_parameters_new(w, &w->parameters);

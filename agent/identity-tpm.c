@@ -36,8 +36,11 @@ IdentityWork *identity_work_free(IdentityWork *w)
         (void)tpm_job_cancel(w->job);
         (void)worker_cancel(w->deriving);
         DL_DELETE(w->i->works, w);
-        if (w->i->creating == w)
+        if (w->i->creating == w) {
             w->i->creating = NULL;
+            if (w->has_spare)
+                identity_unsettle(w->i);
+        }
         if (w->i->trying == w)
             w->i->trying = NULL;
         if (w->i->settling == w)
@@ -188,8 +191,9 @@ static void on_derived(int r, Secret **auth, void *userdata)
     IdentityWork *w = userdata;
 
     w->deriving = NULL;
-    /* keys in the making are not locked; those of a rotation are to be signed by keys that are */
-    if (r == 0 && (w->i->creating != w || w->rotating) && w->epoch != w->i->epoch)
+    /* keys in the making are not locked; those of a rotation are to be signed by keys that are, and those
+     * that get another PIN are locked as well */
+    if (r == 0 && (w->i->creating != w || w->rotating || w->changing) && w->epoch != w->i->epoch)
         r = HMSG_ERROR_LOCKED;
     if (r == 0) {
         w->auth = TAKE_PTR(*auth);

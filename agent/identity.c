@@ -173,7 +173,7 @@ void identity_take_keys(Identity *i, IdentityKeys *k)
 {
     identity_follow_keys(i, k);
     i->damaged = false;
-    i->settled = false;
+    identity_unsettle(i);
     i->locked = k->public.has_pin;
     identity_auth_drop(i);
     i->epoch++;
@@ -413,7 +413,7 @@ int identity_delete(Identity *i, const char *confirm_kid)
         r = identity_keys_remove(i->m->data_fd, i->keys);
     if (r < 0)
         return r;
-    i->settled = false;
+    identity_unsettle(i);
     i->keys = identity_keys_free(i->keys);
     i->locked = false;
     forget_auth(i);

@@ -168,8 +168,9 @@ typedef struct IdentityFormer {
 } IdentityFormer;
 /* False: there are not so many. */
 bool identity_former_get(const Identity *i, unsigned n, IdentityFormer *ret);
-/* While needed says that something hangs on it, a former decrypt key is not destroyed when its time comes,
- * but after that: identity_released says that it may be over. One at a time; NULL: none. */
+/* While needed says that something hangs on it, or the store that would tell is not open yet, a former
+ * decrypt key is not destroyed when its time comes, but after that: identity_released says that it may be
+ * over. One at a time; NULL: none. */
 typedef bool (*identity_needed_t)(const char *kid, void *userdata);
 void identity_hold(Identity *i, identity_needed_t needed, void *userdata);
 void identity_released(Identity *i);
@@ -196,8 +197,8 @@ int identity_unlock(Identity *i, const Secret *pin, bool force, identity_done_t 
 /* Another PIN (next; NULL: none); unlocks the keys with pin first, of which all is true that is said of
  * identity_unlock. With a rotation, for new keys, and the former ones follow where the TPM would count wrong
  * PINs; without (NULL), for the same keys: then a copy of the files as they were still opens with the PIN of
- * then, for good. DENIED: the same keys were made without a PIN, so that the TPM would not count; or keys in
- * software would be without password. */
+ * then, for good. QUOTA_EXCEEDED, also later: keys are being made. DENIED: the same keys were made without a
+ * PIN, so that the TPM would not count; or keys in software would be without password. */
 int identity_set_pin(Identity *i, const Secret *pin, const Secret *next, bool force,
                      const IdentityRotation *rotation, identity_done_t done, void *userdata,
                      IdentityWork **ret);

@@ -253,6 +253,7 @@ static int opened(Vault *v)
     if (r != 0)
         return r;
     v->open = true;
+    v->problem = (TpmProblem){.reason = TPM_REASON_NONE};
     v->pause = RETRY_MIN_USEC;
     r = v->tried(0, v->userdata);
     if (r == 0)
@@ -419,6 +420,11 @@ DbSeal *vault_seal(const Vault *v)
 bool vault_is_open(const Vault *v)
 {
     return !v || v->open;
+}
+
+bool vault_may_open(const Vault *v)
+{
+    return v && !v->open && v->problem.reason != TPM_REASON_DESTROYED;
 }
 
 const char *vault_problem(const Vault *v, const char **ret_help)

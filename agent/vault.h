@@ -30,6 +30,8 @@ DbSeal *vault_seal(const Vault *v);
 
 /* Can be NULL, which is as open. */
 bool vault_is_open(const Vault *v);
+/* It is not open, and will be one day: the TPM may be away, or has not answered yet. v may be NULL. */
+bool vault_may_open(const Vault *v);
 /* Why it is not open, a sentence, and what to do; both "" when it is. */
 const char *vault_problem(const Vault *v, const char **ret_help);
 /* "file" or "tpm": what protects the key of an open store. */

@@ -10,7 +10,7 @@
 
 #define TEXT "sixteen bytes ok"
 #define GRACE 3600u
-#define TURNS 12u
+#define TURNS 40u
 
 /* What was encrypted to a key while it was that of now. */
 typedef struct Letter {
@@ -281,6 +281,75 @@ static void test_pin(Fixture *f, gconstpointer data)
     g_assert_nonnull(strstr(s.text, "destroyed"));
 }
 
+/* New keys and another PIN of those of now at the same time: one of them is done, and nothing is lost. */
+static void test_pin_meanwhile(Fixture *f, gconstpointer data)
+{
+    IdentityRotation o = {.has_grace = true, .grace = GRACE};
+    g_auto(Letter) one = {0}, two = {0};
+    bool overtaken = false;
+
+    scene_create_with(f, "2580");
+    letter_write(f, &one);
+    g_assert_cmpint(rotate(f, GRACE, false), ==, 0);
+    letter_write(f, &two);
+    for (unsigned turns = 0; turns < TURNS && !overtaken; turns++) {
+        _cleanup_(identity_work_freep) IdentityWork *rotating = NULL, *changing = NULL;
+        _cleanup_(secret_freep) Secret *pin = NULL, *next = NULL;
+        g_auto(Said) rotated = {0}, changed = {0}, unlocked = {0};
+        g_auto(Letter) last = {0};
+
+        g_assert_cmpint(secret_new_copy("2580", 4, &pin), ==, 0);
+        g_assert_cmpint(secret_new_copy("0852", 4, &next), ==, 0);
+        g_assert_cmpint(
+            identity_set_pin(f->m.identity, pin, next, false, NULL, scene_done, &changed, &changing), ==, 0);
+        for (unsigned i = 0; i < turns && changed.n == 0; i++)
+            g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
+        overtaken = changed.n > 0;
+        g_autofree char *kid = g_strdup(identity_public(f->m.identity)->kid);
+        rotated.r = identity_rotate(f->m.identity, &o, scene_done, &rotated, &rotating);
+        while ((rotated.r == 0 && rotated.n == 0) || changed.n == 0)
+            g_assert_cmpint(sd_event_run(f->m.event, UINT64_MAX), >=, 0);
+        g_assert_cmpint(rotated.r == 0, ==, strcmp(kid, identity_public(f->m.identity)->kid) != 0);
+        g_assert_true(rotated.r == 0 || rotated.r == HMSG_ERROR_QUOTA_EXCEEDED);
+        g_assert_true(changed.r == 0 || changed.r == HMSG_ERROR_QUOTA_EXCEEDED);
+        g_assert_true(rotated.r == 0 || changed.r == 0);
+        letter_write(f, &last);
+        scene_restart(f);
+        g_assert_cmpint(scene_unlock(f, changed.r == 0 ? "0852" : "2580", false, &unlocked), ==, 0);
+        g_assert_cmpint(letter_open(f, &one), ==, 0);
+        g_assert_cmpint(letter_open(f, &two), ==, 0);
+        g_assert_cmpint(letter_open(f, &last), ==, 0);
+        g_assert_cmpint(scene_sign(f), ==, 0);
+        if (changed.r == 0)
+            g_assert_cmpint(scene_set_pin(f, "0852", "2580"), ==, 0);
+    }
+    g_assert_true(overtaken);
+}
+
+/* A key that ends while the counter is being raised for the one before. */
+static void test_destroy_meanwhile(Fixture *f, gconstpointer data)
+{
+    Identity *i;
+
+    scene_create(f);
+    g_assert_cmpint(rotate(f, GRACE, false), ==, 0);
+    g_assert_cmpint(rotate(f, GRACE, false), ==, 0);
+    i = f->m.identity;
+    run_until_settled(f);
+    TpmCounter c = i->keys->counter;
+    uint64_t before = counter_value(f, &c);
+    for (unsigned n = 0; n < 2; n++) {
+        i->keys->former[0].until = 0;
+        g_assert_cmpint(identity_former_destroy(i), ==, 0);
+        identity_settle(i);
+        g_assert_nonnull(i->settling);
+    }
+    g_assert_cmpuint(identity_former(i, NULL), ==, 0);
+    run_until_settled(f);
+    g_assert_null(i->settling);
+    g_assert_cmpuint(counter_value(f, &c), ==, before + 2);
+}
+
 /* One made without a PIN can have one from the next keys on. */
 static void test_pin_later(Fixture *f, gconstpointer data)
 {
@@ -431,6 +500,8 @@ int main(int argc, char **argv)
         {"/agent/identity/rotate/destroy", test_destroy},
         {"/agent/identity/rotate/grace", test_grace},
         {"/agent/identity/rotate/pin", test_pin},
+        {"/agent/identity/rotate/pin-meanwhile", test_pin_meanwhile},
+        {"/agent/identity/rotate/destroy-meanwhile", test_destroy_meanwhile},
         {"/agent/identity/rotate/pin-later", test_pin_later},
         {"/agent/identity/rotate/unbound", test_unbound},
         {"/agent/identity/rotate/delete", test_delete},
