@@ -115,16 +115,16 @@ static void not_submitted(Outbox *o, OutboxRow *row, int r, const char *detail, 
 }
 
 /* The receipt is for this message of ours, to this recipient. */
-static bool receipt_fits(const Outbox *o, const OutboxRow *row, const Receipt *receipt)
+static bool receipt_fits(const OutboxRow *row, const RelaysResult *result)
 {
-    const IdentityPublic *p = identity_public(o->m->identity);
+    const Receipt *receipt = result->receipt;
     uint8_t id[ID_SIZE], kid[KID_SIZE];
 
-    return p && base64url_decode_exact(row->message, strlen(row->message), id, ID_SIZE) == 0 &&
+    return base64url_decode_exact(row->message, strlen(row->message), id, ID_SIZE) == 0 &&
            base64url_decode_exact(row->kid, strlen(row->kid), kid, KID_SIZE) == 0 &&
            bytes_equal(receipt->id, id, ID_SIZE) && bytes_equal(receipt->recipient, kid, KID_SIZE) &&
            bytes_equal(receipt->body_sha256, row->body_sha256, SHA256_SIZE) &&
-           bytes_equal(receipt->submitter, p->skid_bytes, KID_SIZE);
+           bytes_equal(receipt->submitter, result->submitter, KID_SIZE);
 }
 
 static void on_submitted(int r, const char *detail, const RelaysResult *result, void *userdata)
@@ -133,7 +133,7 @@ static void on_submitted(int r, const char *detail, const RelaysResult *result, 
     Outbox *o = d->owner;
     unsigned retry_after = relays_request_retry_after(d->request);
 
-    if (r == 0 && !receipt_fits(o, &d->row, result->receipt)) {
+    if (r == 0 && !receipt_fits(&d->row, result)) {
         r = HMSG_ERROR_AUTHENTICATION_FAILED;
         detail = "The relay's receipt is for something else than what was sent";
     }

@@ -67,6 +67,7 @@ struct RelaysRequest {
     Relays *owner;               /* NULL: finished, or the relays are gone */
     Connection *connection;
     bool is_waiting;
+    bool by_keys;            /* signed by itself: begins anew when our keys change */
     bool needs_login, again; /* again: logged in a second time after LoginRequired */
     bool waited;             /* for a login that it does not need */
     bool retried;            /* on another connection, after one was lost */
@@ -94,6 +95,7 @@ struct RelaysRequest {
     char name[NAME_SIZE_MAX + 1];
     char kid[HASH_TEXT_SIZE], id[HASH_TEXT_SIZE];
     char from[HASH_TEXT_SIZE]; /* of a look-up; "" */
+    uint8_t submitter[KID_SIZE];
     int fd;
     uint64_t size, expires, after;
     uint8_t *ids; /* ID_SIZE bytes each */
@@ -162,6 +164,8 @@ int request_proceed(RelaysRequest *q);
  * fails.
  */
 void request_wait(RelaysRequest *q);
+/* Our keys are others now: what is under way for it ends, and it starts once more, in the loop. */
+void request_anew(RelaysRequest *q);
 /* Ends it: calls back. Nothing may touch q afterwards. */
 void request_finish(RelaysRequest *q, int r, const RelaysResult *result, const DirectoryEntry *entry);
 /* Keeps the sentence for people and returns error. */
@@ -182,6 +186,10 @@ Connection *connection_find_there(const Relays *r, const char *there);
 void connection_set_pin(Connection *c, const uint8_t pin[static PIN_SIZE]);
 /* The relay's online key out of a statement that came with an answer. AUTHENTICATION_FAILED. */
 int connection_online(Connection *c, RelaysRequest *q, const char *statement, EcKey **ret);
+
+/* relays-sql.c */
+int relays_sql_prepare(Relays *r);
+void relays_sql_done(Relays *r);
 
 /* relays-ours.c */
 bool relays_is_ours(const Relays *r, const char *relay);

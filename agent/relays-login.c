@@ -414,6 +414,7 @@ void relays_identity_changed(Relays *r)
 {
     const IdentityPublic *p = identity_public(r->m->identity);
     const char *skid = p ? p->skid : "";
+    RelaysRequest *q;
     Connection *c;
 
     if (strcmp(skid, r->skid) != 0) {
@@ -428,6 +429,9 @@ void relays_identity_changed(Relays *r)
             else
                 login_again(c);
         }
+        DL_FOREACH (r->requests, q)
+            if (q->by_keys)
+                request_anew(q);
         (void)snprintf(r->skid, sizeof(r->skid), "%s", skid);
     }
     if (rotate_note_keys(r) != 0)

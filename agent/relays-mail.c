@@ -60,7 +60,7 @@ static int on_submitted(RelaysRequest *q, sd_bus_message *reply)
     const char *receipt, *relay_statement;
     Connection *c = q->connection;
     Receipt parsed;
-    RelaysResult result = {.receipt = &parsed};
+    RelaysResult result = {.receipt = &parsed, .submitter = q->submitter};
     int r;
 
     r = sd_bus_message_read(reply, "ss", &receipt, &relay_statement);
@@ -81,9 +81,13 @@ static int on_submitted(RelaysRequest *q, sd_bus_message *reply)
 
 static int submit(RelaysRequest *q)
 {
+    const IdentityPublic *p = identity_public(q->owner->m->identity);
     sd_bus_message *call = NULL;
     int r;
 
+    if (!p)
+        return HMSG_ERROR_NO_IDENTITY;
+    memcpy(q->submitter, p->skid_bytes, KID_SIZE); /* ours may be another when the receipt comes */
     r = request_call_new(q, "Submit", &call);
     if (r != 0)
         return r;

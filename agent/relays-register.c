@@ -276,29 +276,49 @@ int register_rotated_start(RelaysRequest *q)
     return ask_challenge(q);
 }
 
+static int enter(RelaysRequest *q);
+
+static int on_taken(RelaysRequest *q)
+{
+    return request_error(q, HMSG_ERROR_ALREADY_EXISTS, "The name %s at %s:%u is somebody else's", q->name,
+                         q->asked.host, q->asked.port);
+}
+
+/* A name that is taken may be ours, by a former key: the answer was lost, and then the keys changed. */
 static int on_registration_refused(RelaysRequest *q, const CourierError *e)
 {
     if (e->error == HMSG_ERROR_ALREADY_EXISTS)
-        return request_error(q, e->error, "The name %s at %s:%u is somebody else's", q->name, q->asked.host,
-                             q->asked.port);
+        return q->rotated ? on_taken(q) : rotate_start(q, enter, on_taken);
     return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
+}
+
+/* Of what is asked for: a rotation on the way has another there. */
+static int store_address(RelaysRequest *q)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
+    Address a = {.relay = q->asked};
+    int r;
+
+    memcpy(a.name, q->name, sizeof(a.name));
+    r = address_format(&a, false, &text);
+    free(q->stored_address);
+    q->stored_address = NULL;
+    return r == 0 ? string_printf(&q->stored_address, "%s", buf_text(&text)) : r;
 }
 
 static int begin(RelaysRequest *q, const char *address, relays_done_t done, void *userdata)
 {
-    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
     Address parsed;
     int r;
 
     r = address_parse(address, &parsed);
-    if (r == 0)
-        r = address_format(&parsed, false, &text);
-    if (r == 0)
-        r = string_printf(&q->stored_address, "%s", buf_text(&text));
     if (r != 0)
         return r;
     q->asked = parsed.relay;
     memcpy(q->name, parsed.name, sizeof(q->name));
+    r = store_address(q);
+    if (r != 0)
+        return r;
     q->done = done;
     q->userdata = userdata;
     return 0;
@@ -307,10 +327,12 @@ static int begin(RelaysRequest *q, const char *address, relays_done_t done, void
 /* By the keys of now, whatever was told before. */
 static int enter(RelaysRequest *q)
 {
+    int r = store_address(q);
+
     q->method = REGISTER_MEMBER;
     q->has_previous = false;
     q->refused = on_registration_refused;
-    return ask_challenge(q);
+    return r == 0 ? ask_challenge(q) : r;
 }
 
 /* Where we are by a former key, a login tells of the one of now. When that fails there is nothing to lose. */
@@ -362,6 +384,7 @@ int relays_register(Relays *r, const char *address, const RelaysInvite *invite, 
     if (e != 0)
         return e;
     q->trust_relay = trust_relay;
+    q->by_keys = true;
     q->start = begin_registration;
     e = request_begin(q, ret);
     if (e == 0)
@@ -484,6 +507,7 @@ int relays_unregister(Relays *r, const char *address, relays_done_t done, void *
         e = registered_at(q);
     if (e != 0)
         return e;
+    q->by_keys = true;
     q->start = begin_unregistration;
     e = request_begin(q, ret);
     if (e == 0)

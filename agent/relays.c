@@ -120,6 +120,35 @@ int request_begin(RelaysRequest *q, RelaysRequest **ret)
     return 0;
 }
 
+static int on_anew(sd_event_source *source, void *userdata)
+{
+    RelaysRequest *q = userdata;
+    int r;
+
+    q->later = sd_event_source_disable_unref(q->later);
+    r = request_proceed(q);
+    if (r != 0)
+        request_finish(q, r, NULL, NULL);
+    return 0;
+}
+
+void request_anew(RelaysRequest *q)
+{
+    /* it has not begun, or looks which key the relay has */
+    if (!q->connection || q->following || q->later)
+        return;
+    if (sd_event_add_defer(q->owner->m->event, &q->later, on_anew, q) < 0) {
+        log_error("No memory to begin anew with our new keys");
+        return;
+    }
+    stop_waiting(q);
+    q->slot = sd_bus_slot_unref(q->slot);
+    q->work = identity_work_free(q->work);
+    q->waited = false;
+    q->refused = NULL;
+    q->rotated = NULL;
+}
+
 void request_wait(RelaysRequest *q)
 {
     LL_APPEND2(q->connection->waiting, q, waiting_next);
@@ -432,53 +461,10 @@ static int on_start(void *userdata, int *ret_fd)
     return launcher_start_courier(r->m->launcher, ret_fd);
 }
 
-static int prepare(Relays *r)
-{
-    const struct {
-        DbStatement **statement;
-        const char *sql;
-    } all[] = {
-        {&r->sql.pin_get, "SELECT pin FROM relays WHERE host_port = ?1"},
-        {&r->sql.pin_put, "INSERT OR REPLACE INTO relays(host_port, pin, added) VALUES(?1, ?2, ?3)"},
-        {&r->sql.pins_find, "SELECT n.pin, n.root, n.next FROM relay_pins AS k JOIN relay_pins AS n ON"
-                            " n.host_port = k.host_port AND n.root = k.root"
-                            " WHERE k.host_port = ?1 AND k.pin = ?2 ORDER BY n.serial DESC LIMIT 1"},
-        {&r->sql.pins_announce, "INSERT INTO relay_pins(host_port, pin, root, next) VALUES(?1, ?2, ?2, ?3)"
-                                " ON CONFLICT DO UPDATE SET next = ?3"},
-        {&r->sql.pins_keep, "INSERT OR IGNORE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
-        {&r->sql.pins_follow, "INSERT OR REPLACE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
-        {&r->sql.ticks_get, "SELECT tick, id, signed, back FROM relay_ticks WHERE relay = ?1"},
-        {&r->sql.ticks_put, "INSERT OR REPLACE INTO relay_ticks VALUES(?1, ?2, ?3, ?4, ?5)"},
-        {&r->sql.registrations, "SELECT address, relay, kid FROM registrations ORDER BY relay, address"},
-        {&r->sql.registration_get, "SELECT relay FROM registrations WHERE address = ?1"},
-        {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
-                                   " VALUES(?1, ?2, ?3, ?4)"},
-        {&r->sql.registration_delete, "DELETE FROM registrations WHERE address = ?1"},
-        {&r->sql.registration_at, "SELECT kid FROM registrations WHERE relay = ?1"
-                                  " UNION ALL SELECT kid FROM guests WHERE relay = ?1"},
-        {&r->sql.guest_put, "INSERT INTO guests(relay, kid, used) VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE"
-                            " SET kid = ?2, used = ?3 WHERE kid <> ?2 OR used < ?3 - 86400"},
-        {&r->sql.guest_trim, "DELETE FROM guests WHERE relay IN (SELECT relay FROM guests ORDER BY used DESC"
-                             " LIMIT -1 OFFSET ?1)"},
-        {&r->sql.guest_delete, "DELETE FROM guests WHERE relay = ?1"},
-        {&r->sql.guests_due, "SELECT relay, kid FROM guests WHERE kid <> ?1 ORDER BY used DESC LIMIT ?2"},
-        {&r->sql.own_put, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)"},
-        {&r->sql.own_by_skid, "SELECT sign_spki FROM own_keys WHERE skid = ?1"},
-        {&r->sql.own_by_kid, "SELECT skid FROM recovered WHERE kid = ?1"
-                             " UNION ALL SELECT skid FROM own_keys WHERE kid = ?1"},
-        {&r->sql.recovered_put, "INSERT OR REPLACE INTO recovered(kid, skid) VALUES(?1, ?2)"},
-        {&r->sql.recovered, "SELECT kid FROM recovered ORDER BY kid LIMIT ?1"},
-    };
-    int e = 0;
-
-    for (size_t i = 0; e == 0 && i < ELEMENTSOF(all); i++)
-        e = db_prepare(store_db(r->m->store), all[i].sql, all[i].statement);
-    return e;
-}
-
 int relays_new(Manager *m, Relays **ret)
 {
     static const CourierHandlers handlers = {.start = on_start, .signal = on_signal, .gone = on_gone};
+    const IdentityPublic *p = identity_public(m->identity);
     _cleanup_(relays_freep) Relays *r = NULL;
     int e;
 
@@ -488,11 +474,12 @@ int relays_new(Manager *m, Relays **ret)
     r->m = m;
     e = courier_link_new(m->event, &handlers, r, &r->link);
     if (e == 0)
-        e = prepare(r);
+        e = relays_sql_prepare(r);
     if (e == 0)
         e = relays_load_ours(r);
     if (e != 0)
         return e;
+    (void)snprintf(r->skid, sizeof(r->skid), "%s", p ? p->skid : "");
     /* an agent that ended right after a rotation has not noted them */
     if (rotate_note_keys(r) != 0)
         log_error("Our keys cannot be remembered: the store cannot be written");
@@ -515,28 +502,7 @@ Relays *relays_free(Relays *r)
         connection_free(c);
     (void)courier_link_free(r->link);
     relays_free_ours(r);
-    (void)db_statement_free(r->sql.pin_get);
-    (void)db_statement_free(r->sql.pin_put);
-    (void)db_statement_free(r->sql.pins_find);
-    (void)db_statement_free(r->sql.pins_announce);
-    (void)db_statement_free(r->sql.pins_keep);
-    (void)db_statement_free(r->sql.pins_follow);
-    (void)db_statement_free(r->sql.ticks_get);
-    (void)db_statement_free(r->sql.ticks_put);
-    (void)db_statement_free(r->sql.registrations);
-    (void)db_statement_free(r->sql.registration_get);
-    (void)db_statement_free(r->sql.registration_put);
-    (void)db_statement_free(r->sql.registration_delete);
-    (void)db_statement_free(r->sql.registration_at);
-    (void)db_statement_free(r->sql.guest_put);
-    (void)db_statement_free(r->sql.guest_trim);
-    (void)db_statement_free(r->sql.guest_delete);
-    (void)db_statement_free(r->sql.guests_due);
-    (void)db_statement_free(r->sql.own_put);
-    (void)db_statement_free(r->sql.own_by_skid);
-    (void)db_statement_free(r->sql.own_by_kid);
-    (void)db_statement_free(r->sql.recovered_put);
-    (void)db_statement_free(r->sql.recovered);
+    relays_sql_done(r);
     free(r);
     return NULL;
 }

@@ -80,15 +80,16 @@ typedef struct RelaysCapability {
 } RelaysCapability;
 
 typedef struct RelaysResult {
-    const char *address, *relay;          /* register */
-    const Receipt *receipt;               /* submit: signed by this relay; the caller compares what it says */
-    const char *state;                    /* status: accepted, delivered, expired */
-    const RelaysMessage *messages;        /* list */
-    size_t n;                             /* list */
-    bool more;                            /* list */
-    uint64_t size;                        /* fetch */
-    const char *const *ids;               /* acknowledge: NULL-terminated */
-    uint64_t number;                      /* grant; its address has the pin */
+    const char *address, *relay;   /* register */
+    const Receipt *receipt;        /* submit: signed by this relay; the caller compares what it says */
+    const uint8_t *submitter;      /* submit: KID_SIZE bytes, our sign key by which we were logged in then */
+    const char *state;             /* status: accepted, delivered, expired */
+    const RelaysMessage *messages; /* list */
+    size_t n;                      /* list */
+    bool more;                     /* list */
+    uint64_t size;                 /* fetch */
+    const char *const *ids;        /* acknowledge: NULL-terminated */
+    uint64_t number;               /* grant; its address has the pin */
     const RelaysCapability *capabilities; /* n of them */
 } RelaysResult;
 

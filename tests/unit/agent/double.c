@@ -65,10 +65,32 @@ static RsaKey *public_of(EVP_PKEY *key)
     return k;
 }
 
+static GPtrArray *reused; /* NULL: they are not */
+static guint next_reused;
+
+void double_reuse_keys(void)
+{
+    if (!reused)
+        reused = g_ptr_array_new_with_free_func((GDestroyNotify)EVP_PKEY_free);
+}
+
+static EVP_PKEY *make_key(void)
+{
+    EVP_PKEY *key;
+
+    if (!reused)
+        return EVP_RSA_gen(2048);
+    if (next_reused == reused->len)
+        g_ptr_array_add(reused, EVP_RSA_gen(2048));
+    key = g_ptr_array_index(reused, next_reused++);
+    g_assert_true(key && EVP_PKEY_up_ref(key) == 1);
+    return key;
+}
+
 static void make_identity(Identity *i)
 {
-    i->decrypt = EVP_RSA_gen(2048);
-    i->sign = EVP_RSA_gen(2048);
+    i->decrypt = make_key();
+    i->sign = make_key();
     g_assert_true(i->decrypt && i->sign);
     i->public.decrypt = public_of(i->decrypt);
     i->public.sign = public_of(i->sign);
@@ -99,6 +121,7 @@ Double *double_new(void)
     g_assert_cmpint(config_new(&m->config), ==, 0);
     m->keyring = the_keyring();
     d->identity.d = d;
+    next_reused = 0;
     make_identity(&d->identity);
     m->identity = &d->identity;
     d->contacts = (Contacts){.d = d, .generation = 1, .address = g_strdup("")};

@@ -48,6 +48,7 @@ struct FakeCourier {
     uint8_t exporter[EXPORTER_SIZE];
     Secret *pop, *ack;
     bool logged_in, listening, registered;
+    uint8_t skid[KID_SIZE];         /* who has logged in last */
     char *own_statement, *own_name; /* what the agent has registered; NULL: nothing */
     GPtrArray *own_former;          /* kids and skids that it has given up */
     unsigned n_steps;               /* of the last rotation */
@@ -69,6 +70,8 @@ struct FakeCourier {
 };
 
 int fake_fail(sd_bus_error *e, const char *name, const char *text);
+/* As whom the agent has registered; false: it has not. The caller frees it. */
+bool fake_own_identity(const FakeCourier *f, IdentityStatement *ret);
 /* What every method begins with. */
 int fake_enter(FakeCourier *f, sd_bus_message *m, bool login, sd_bus_error *e);
 char *fake_relay_statement(FakeCourier *f);

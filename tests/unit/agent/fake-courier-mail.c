@@ -21,7 +21,6 @@ static void tell_status(FakeCourier *f, const char *state)
 static char *make_receipt(FakeCourier *f, const char *kid)
 {
     Receipt receipt = {.durability = DURABILITY_DISK, .iat = clock_realtime()};
-    const IdentityPublic *p = identity_public(f->m->identity);
     JwsDraft draft = {0};
 
     memcpy(receipt.pin, f->pin, PIN_SIZE);
@@ -29,7 +28,7 @@ static char *make_receipt(FakeCourier *f, const char *kid)
     g_assert_cmpint(message_id(receipt.recipient, f->submitted.data, f->submitted.size, receipt.id), ==, 0);
     g_assert_cmpint(crypto_sha256(f->submitted.data, f->submitted.size, receipt.body_sha256), ==, 0);
     receipt.body_sha256[0] ^= f->fault == FAULT_RECEIPT_BODY;
-    memcpy(receipt.submitter, p->skid_bytes, KID_SIZE);
+    memcpy(receipt.submitter, f->skid, KID_SIZE);
     receipt.submitter[0] ^= f->fault == FAULT_RECEIPT_SUBMITTER;
     base64url_encode(receipt.id, ID_SIZE, f->submitted_id);
     g_assert_cmpint(receipt_prepare(&receipt, f->online, &draft), ==, 0);

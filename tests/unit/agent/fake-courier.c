@@ -141,49 +141,58 @@ static int method_challenge(sd_bus_message *m, void *userdata, sd_bus_error *e)
     return reply_nonce(f, m, &pop);
 }
 
-/* By the key that is registered, when one is. */
-static bool may_log_in(const FakeCourier *f, const IdentityPublic *p)
+bool fake_own_identity(const FakeCourier *f, IdentityStatement *ret)
 {
-    _cleanup_(identity_statement_done) IdentityStatement s = {0};
+    if (!f->own_statement)
+        return false;
+    g_assert_cmpint(
+        identity_statement_parse(f->own_statement, strlen(f->own_statement), clock_realtime(), ret), ==, 0);
+    return true;
+}
+
+/* By the key that is registered, when one is, else by that of now. NULL: by another. */
+static const RsaKey *read_login(FakeCourier *f, const char *request, const IdentityStatement *own,
+                                LoginRequest *q)
+{
+    const RsaKey *key = own->sign ? own->sign : identity_public(f->m->identity)->sign;
+    RequestBinding b = fake_expected(f);
 
     if (f->fault == FAULT_UNKNOWN_KEY && !f->registered)
-        return false;
-    if (!f->own_statement)
-        return true;
-    g_assert_cmpint(
-        identity_statement_parse(f->own_statement, strlen(f->own_statement), clock_realtime(), &s), ==, 0);
-    return rsa_key_equal(s.sign, p->sign);
+        return NULL;
+    return MATCH_NONCE(f, b, login_request_parse(request, strlen(request), key, &b, clock_realtime(), q)) == 0
+               ? key
+               : NULL;
 }
 
 static int method_login(sd_bus_message *m, void *userdata, sd_bus_error *e)
 {
-    const IdentityPublic *p;
+    _cleanup_(identity_statement_done) IdentityStatement registered = {0};
     g_autofree char *response = NULL, *relay = NULL;
     _cleanup_(secret_freep) Secret *own = NULL;
     FakeCourier *f = userdata;
     int64_t now = clock_realtime();
     LoginResponse answer = {.iat = now, .exp = now + 60};
-    RequestBinding b = fake_expected(f);
     JwsDraft draft = {0};
+    const RsaKey *key;
     const char *request;
     LoginRequest q;
     int r = fake_enter(f, m, false, e);
 
     if (r < 0)
         return r;
-    p = identity_public(f->m->identity);
     g_assert_cmpint(sd_bus_message_read_basic(m, 's', &request), >, 0);
-    g_assert_cmpint(MATCH_NONCE(f, b, login_request_parse(request, strlen(request), p->sign, &b, now, &q)),
-                    ==, 0);
-    if (!may_log_in(f, p))
+    (void)fake_own_identity(f, &registered);
+    key = read_login(f, request, &registered, &q);
+    if (!key)
         return fake_fail(e, "NotFound", "No such key");
+    memcpy(f->skid, rsa_key_thumbprint(key), KID_SIZE);
     memcpy(answer.pin, f->pin, PIN_SIZE);
-    memcpy(answer.skid, p->skid_bytes, KID_SIZE);
+    memcpy(answer.skid, f->skid, KID_SIZE);
     memcpy(answer.nonce, f->nonce, NONCE_SIZE);
     answer.nonce[0] ^= f->fault == FAULT_LOGIN_NONCE;
     g_assert_cmpint(x25519_generate(&own, answer.epk), ==, 0);
     f->ack = secret_free(f->ack);
-    g_assert_cmpint(ack_key_derive(own, q.epk, f->nonce, f->pin, p->skid_bytes, &f->ack), ==, 0);
+    g_assert_cmpint(ack_key_derive(own, q.epk, f->nonce, f->pin, f->skid, &f->ack), ==, 0);
     g_assert_cmpint(login_response_prepare(&answer, f->online, &draft), ==, 0);
     response = fake_sign_online(f, &draft, false);
     relay = fake_relay_statement(f);

@@ -31,6 +31,7 @@ typedef enum Fault {
     FAULT_ACKNOWLEDGE_OTHER, /* an id is said to be acknowledged that was not asked for */
     FAULT_LIST_ENDLESS,      /* the same page again and again, and there is more */
     FAULT_ROTATE_LOST,       /* the answer to a rotation, which is made */
+    FAULT_REGISTER_LOST,     /* the answer to a registration, which is made */
     FAULT_UNKNOWN_KEY,       /* Login: NotFound until a registration */
 } Fault;
 
@@ -57,6 +58,8 @@ void fake_courier_change_key(FakeCourier *f, Signer signer);
 const char *fake_courier_relay(const FakeCourier *f);
 /* The courier's process ends. */
 void fake_courier_die(FakeCourier *f);
+/* Is the agent registered there, by whatever key? */
+bool fake_courier_has_us(const FakeCourier *f);
 /* How many steps the last rotation had. */
 unsigned fake_courier_steps(const FakeCourier *f);
 /* The connection to the relay ends. */

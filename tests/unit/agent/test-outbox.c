@@ -143,6 +143,23 @@ static void test_wrong_receipts(Fixture *f, gconstpointer data)
     }
 }
 
+/* Keys change while the receipt is on its way: it names us by those of before. */
+static void test_rotated(Fixture *f, gconstpointer data)
+{
+    Outcome o = send_text(f);
+
+    while (fake_courier_submitted(f->s.courier) == 0)
+        double_turn(f->s.d);
+    g_assert_cmpint(row_of(f, &o).state, ==, OUTBOX_QUEUED);
+    double_rotate(f->s.d);
+    relays_identity_changed(f->s.m->relays);
+    outbox_identity_changed(f->s.m->outbox);
+    while (row_of(f, &o).state == OUTBOX_QUEUED)
+        double_turn(f->s.d);
+    g_assert_cmpint(row_of(f, &o).state, ==, OUTBOX_ACCEPTED);
+    g_assert_cmpuint(fake_courier_submitted(f->s.courier), ==, 1);
+}
+
 static void test_relay_away(Fixture *f, gconstpointer data)
 {
     fake_courier_fault(f->s.courier, FAULT_UNREACHABLE);
@@ -370,6 +387,7 @@ int main(int argc, char **argv)
         {"/outbox/targets", test_targets},
         {"/outbox/status-early", test_status_early},
         {"/outbox/wrong-receipts", test_wrong_receipts},
+        {"/outbox/rotated", test_rotated},
         {"/outbox/relay-away", test_relay_away},
         {"/outbox/untrusted", test_untrusted},
         {"/outbox/busy", test_busy},

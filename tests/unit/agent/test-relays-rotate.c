@@ -239,6 +239,97 @@ static void test_gone_back(Fixture *f, gconstpointer data)
     g_assert_false(rotate_is_due(f->m->relays, fake_courier_relay(f->courier)));
 }
 
+/* The relay registers us and its answer is lost, then the keys change: the name is ours still. */
+static void test_registered_before(Fixture *f, gconstpointer data)
+{
+    g_autofree char *address = g_strdup_printf("alice@%s", fake_courier_relay(f->courier));
+    _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
+    Outcome o = {0};
+
+    fake_courier_fault(f->courier, FAULT_REGISTER_LOST);
+    g_assert_cmpint(relays_register(f->m->relays, address, NULL, false, on_done, &o, &q), ==, 0);
+    double_run(f->d, &o.done);
+    g_assert_cmpint(o.r, ==, HMSG_ERROR_RELAY_UNAVAILABLE);
+    fake_courier_fault(f->courier, FAULT_NONE);
+    rotate(f);
+    rotate(f);
+    do_register(f);
+    g_assert_cmpuint(rotations(f), ==, 1);
+    g_assert_cmpuint(fake_courier_steps(f->courier), ==, 2);
+    g_assert_cmpint(ask(f, true), ==, 0);
+    g_assert_false(rotate_is_due(f->m->relays, fake_courier_relay(f->courier)));
+}
+
+static RelaysRequest *begin_registration(Fixture *f, Outcome *o)
+{
+    g_autofree char *address = g_strdup_printf("alice@%s", fake_courier_relay(f->courier));
+    RelaysRequest *q = NULL;
+
+    g_assert_cmpint(relays_register(f->m->relays, address, NULL, false, on_done, o, &q), ==, 0);
+    return q;
+}
+
+static RelaysRequest *begin_login(Fixture *f, Outcome *o)
+{
+    RelaysRequest *q = NULL;
+
+    do_register(f);
+    g_assert_cmpint(relays_list(f->m->relays, fake_courier_relay(f->courier), 0, on_done, o, &q), ==, 0);
+    return q;
+}
+
+static RelaysRequest *begin_end(Fixture *f, Outcome *o)
+{
+    RelaysRequest *q = NULL;
+
+    do_register(f);
+    g_assert_cmpint(ask(f, true), ==, 0);
+    g_assert_cmpint(relays_unregister(f->m->relays, ADDRESS, on_done, o, &q), ==, 0);
+    return q;
+}
+
+typedef RelaysRequest *(*begin_t)(Fixture *f, Outcome *o);
+
+/* Keys change after that many steps of what was begun, unless it has ended by then: it comes true all the
+ * same, once.
+ */
+static bool change_after(begin_t begin, unsigned steps)
+{
+    _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
+    bool ends = begin == begin_end, over;
+    const char *const *ours;
+    Fixture f = {0};
+    Outcome o = {0};
+
+    set_up(&f, NULL);
+    q = begin(&f, &o);
+    for (unsigned i = 0; i < steps && !o.done; i++)
+        g_assert_cmpint(sd_event_run(f.m->event, UINT64_MAX), >=, 0);
+    over = o.done;
+    rotate(&f);
+    double_run(f.d, &o.done);
+    g_assert_cmpint(o.r, ==, 0);
+    q = relays_request_free(q);
+    g_assert_cmpuint(relays_ours(f.m->relays, &ours), ==, ends ? 0 : 1);
+    g_assert_cmpint(fake_courier_has_us(f.courier), ==, !ends);
+    if (!ends)
+        g_assert_cmpint(ask(&f, true), ==, 0); /* by the keys of now */
+    g_assert_false(rotate_is_due(f.m->relays, fake_courier_relay(f.courier)));
+    tear_down(&f, NULL);
+    return over;
+}
+
+static void test_any_moment(gconstpointer data)
+{
+    begin_t begin = *(const begin_t *)data;
+    unsigned steps = 0;
+
+    double_reuse_keys();
+    while (!change_after(begin, steps))
+        steps++;
+    g_assert_cmpuint(steps, >, 5);
+}
+
 static void test_guest(Fixture *f, gconstpointer data)
 {
     fake_courier_fault(f->courier, FAULT_UNKNOWN_KEY);
@@ -321,6 +412,8 @@ static void test_locked(Fixture *f, gconstpointer data)
 
 int main(int argc, char **argv)
 {
+    static const begin_t registration = begin_registration, login = begin_login, end = begin_end;
+
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, test) g_test_add("/relays-rotate/" name, Fixture, NULL, set_up, test, tear_down)
     ADD("member", test_member);
@@ -329,11 +422,15 @@ int main(int argc, char **argv)
     ADD("lost", test_lost);
     ADD("ended", test_ended);
     ADD("meanwhile", test_meanwhile);
+    ADD("registered-before", test_registered_before);
     ADD("gone-back", test_gone_back);
     ADD("guest", test_guest);
     ADD("guest-unasked", test_guest_unasked);
     ADD("stranger", test_stranger);
     ADD("register-again", test_register_again);
     ADD("locked", test_locked);
+    g_test_add_data_func("/relays/rotate/any-moment/registration", &registration, test_any_moment);
+    g_test_add_data_func("/relays/rotate/any-moment/login", &login, test_any_moment);
+    g_test_add_data_func("/relays/rotate/any-moment/end", &end, test_any_moment);
     return g_test_run();
 }

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is kept of relays in the store. */
+
+#include "agent/relays-internal.h"
+
+int relays_sql_prepare(Relays *r)
+{
+    const struct {
+        DbStatement **statement;
+        const char *sql;
+    } all[] = {
+        {&r->sql.pin_get, "SELECT pin FROM relays WHERE host_port = ?1"},
+        {&r->sql.pin_put, "INSERT OR REPLACE INTO relays(host_port, pin, added) VALUES(?1, ?2, ?3)"},
+        {&r->sql.pins_find, "SELECT n.pin, n.root, n.next FROM relay_pins AS k JOIN relay_pins AS n ON"
+                            " n.host_port = k.host_port AND n.root = k.root"
+                            " WHERE k.host_port = ?1 AND k.pin = ?2 ORDER BY n.serial DESC LIMIT 1"},
+        {&r->sql.pins_announce, "INSERT INTO relay_pins(host_port, pin, root, next) VALUES(?1, ?2, ?2, ?3)"
+                                " ON CONFLICT DO UPDATE SET next = ?3"},
+        {&r->sql.pins_keep, "INSERT OR IGNORE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
+        {&r->sql.pins_follow, "INSERT OR REPLACE INTO relay_pins(host_port, pin, root) VALUES(?1, ?2, ?3)"},
+        {&r->sql.ticks_get, "SELECT tick, id, signed, back FROM relay_ticks WHERE relay = ?1"},
+        {&r->sql.ticks_put, "INSERT OR REPLACE INTO relay_ticks VALUES(?1, ?2, ?3, ?4, ?5)"},
+        {&r->sql.registrations, "SELECT address, relay, kid FROM registrations ORDER BY relay, address"},
+        {&r->sql.registration_get, "SELECT relay FROM registrations WHERE address = ?1"},
+        {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
+                                   " VALUES(?1, ?2, ?3, ?4)"},
+        {&r->sql.registration_delete, "DELETE FROM registrations WHERE address = ?1"},
+        {&r->sql.registration_at, "SELECT kid FROM registrations WHERE relay = ?1"
+                                  " UNION ALL SELECT kid FROM guests WHERE relay = ?1"},
+        {&r->sql.guest_put, "INSERT INTO guests(relay, kid, used) VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE"
+                            " SET kid = ?2, used = ?3 WHERE kid <> ?2 OR used < ?3 - 86400"},
+        {&r->sql.guest_trim, "DELETE FROM guests WHERE relay IN (SELECT relay FROM guests ORDER BY used DESC"
+                             " LIMIT -1 OFFSET ?1)"},
+        {&r->sql.guest_delete, "DELETE FROM guests WHERE relay = ?1"},
+        {&r->sql.guests_due, "SELECT relay, kid FROM guests WHERE kid <> ?1 ORDER BY used DESC LIMIT ?2"},
+        {&r->sql.own_put, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)"},
+        {&r->sql.own_by_skid, "SELECT sign_spki FROM own_keys WHERE skid = ?1"},
+        {&r->sql.own_by_kid, "SELECT skid FROM recovered WHERE kid = ?1"
+                             " UNION ALL SELECT skid FROM own_keys WHERE kid = ?1"},
+        {&r->sql.recovered_put, "INSERT OR REPLACE INTO recovered(kid, skid) VALUES(?1, ?2)"},
+        {&r->sql.recovered, "SELECT kid FROM recovered ORDER BY kid LIMIT ?1"},
+    };
+    int e = 0;
+
+    for (size_t i = 0; e == 0 && i < ELEMENTSOF(all); i++)
+        e = db_prepare(store_db(r->m->store), all[i].sql, all[i].statement);
+    return e;
+}
+
+void relays_sql_done(Relays *r)
+{
+    (void)db_statement_free(r->sql.pin_get);
+    (void)db_statement_free(r->sql.pin_put);
+    (void)db_statement_free(r->sql.pins_find);
+    (void)db_statement_free(r->sql.pins_announce);
+    (void)db_statement_free(r->sql.pins_keep);
+    (void)db_statement_free(r->sql.pins_follow);
+    (void)db_statement_free(r->sql.ticks_get);
+    (void)db_statement_free(r->sql.ticks_put);
+    (void)db_statement_free(r->sql.registrations);
+    (void)db_statement_free(r->sql.registration_get);
+    (void)db_statement_free(r->sql.registration_put);
+    (void)db_statement_free(r->sql.registration_delete);
+    (void)db_statement_free(r->sql.registration_at);
+    (void)db_statement_free(r->sql.guest_put);
+    (void)db_statement_free(r->sql.guest_trim);
+    (void)db_statement_free(r->sql.guest_delete);
+    (void)db_statement_free(r->sql.guests_due);
+    (void)db_statement_free(r->sql.own_put);
+    (void)db_statement_free(r->sql.own_by_skid);
+    (void)db_statement_free(r->sql.own_by_kid);
+    (void)db_statement_free(r->sql.recovered_put);
+    (void)db_statement_free(r->sql.recovered);
+}
