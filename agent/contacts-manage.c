@@ -29,6 +29,8 @@ static int find(Contacts *c, const char *who, Contact **ret)
     r = contact_store_find(c->store, CONTACT_BY_NAME, who, ret);
     if (r == HMSG_ERROR_NOT_FOUND)
         r = contact_store_find(c->store, CONTACT_BY_KID, who, ret);
+    if (r == HMSG_ERROR_NOT_FOUND) /* which the inbox shows of those who have no address */
+        r = contact_store_find(c->store, CONTACT_BY_SKID, who, ret);
     return r;
 }
 

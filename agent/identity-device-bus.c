@@ -222,7 +222,10 @@ int identity_method_remove_device(sd_bus_message *message, void *userdata, sd_bu
     if (r == 0)
         r = own_devices_remove(store_db(m->store), buf_text(&text));
     if (r != 0)
-        return bus_fail(error, r, r == HMSG_ERROR_NOT_FOUND ? "There is no device of this address" : NULL);
+        return bus_fail(error, r,
+                        r == HMSG_ERROR_NOT_FOUND      ? "There is no device of this address"
+                        : r == HMSG_ERROR_INVALID_ARGS ? "This is not an address; one is name@host[:port]"
+                                                       : NULL);
     return tell_all(m, message, error);
 }
 

@@ -99,6 +99,7 @@ static bool is_called(const json_t *contact, const char *word)
     if (bare > n && strncmp(word + bare - n, port, n) == 0)
         bare -= n;
     return strcmp(text_of(contact, "name"), word) == 0 || strcmp(text_of(contact, "kid"), word) == 0 ||
+           strcmp(text_of(contact, "skid"), word) == 0 ||
            (bare > 0 && strcspn(address, "#") == bare && strncmp(address, word, bare) == 0);
 }
 
@@ -184,8 +185,11 @@ int cmd_contact_verify(Ctl *ctl)
 
 static int change(Ctl *ctl, const char *member)
 {
-    int r = ctl_simple(ctl, NULL, "Contacts", member, ctl_operand(ctl, 0));
+    const char *word = ctl_operand(ctl, 0);
+    int r = ctl_simple(ctl, NULL, "Contacts", member, word);
 
+    if (r == HMSG_ERROR_NOT_FOUND)
+        return ctl_fail(ctl, r, "There is no contact \"%s\"", word);
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }
 

@@ -79,5 +79,8 @@ int cmd_register(Ctl *ctl)
     if (!removes)
         return enter(ctl, address);
     r = ctl_simple(ctl, NULL, "Mail", "Unregister", address);
+    if (r == HMSG_ERROR_NOT_FOUND)
+        return ctl_hint(ctl, ctl_fail(ctl, r, "%s is no address of yours", address),
+                        "See: hmsgctl register --list.");
     return r == 0 ? ctl_print_nothing(ctl) : r;
 }

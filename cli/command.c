@@ -33,7 +33,8 @@ const Command commands[] = {
      cmd_identity_approve,
      BIT(PASSWORD_FD) | BIT(VALUES) | BIT(TO_SIGN) | BIT(SIGNATURE) | BIT(OUTPUT) | BIT(RAW), 0, 1},
     {"identity", "device", "add ADDRESS [FINGERPRINT] | list | remove ADDRESS",
-     "Have what is sent to you arrive on your other machines too", cmd_identity_device, BIT(YES), 1, 3},
+     "Have what is sent to you arrive on your other machines too", cmd_identity_device, BIT(YES) | BIT(SYNC),
+     1, 3},
     {"identity", "delete", "", "Destroy your keys, and what is encrypted to them", cmd_identity_delete,
      BIT(YES)},
     {"register", NULL, "[ADDRESS]", "Enter your keys at a relay under an address, with a mailbox",
@@ -137,6 +138,14 @@ static int check_options(const Options *o, const Command *c, char **ret_why)
     return 0;
 }
 
+static int say_missing(const Command *c, char **ret_why)
+{
+    if (strchr(c->operands, '|'))
+        return string_printf(ret_why, "\"%s%s%s\" must be followed by one of: %s", c->name,
+                             c->verb ? " " : "", c->verb ? c->verb : "", c->operands);
+    return string_printf(ret_why, "%.*s is missing", (int)strcspn(c->operands, " "), c->operands);
+}
+
 int command_find(Options *o, const Command **ret, char **ret_why)
 {
     const Command *c = match(o);
@@ -155,7 +164,7 @@ int command_find(Options *o, const Command **ret, char **ret_why)
         return wrong(ret_why, string_printf(ret_why, "one word too many: \"%s\"",
                                             o->operands[words + c->operands_max]));
     if (o->n_operands - words < c->operands_min && !option_given(o, OPTION_HELP))
-        return wrong(ret_why, string_printf(ret_why, "%s is missing", c->operands));
+        return wrong(ret_why, say_missing(c, ret_why));
     o->n_operands -= words;
     memmove(o->operands, o->operands + words, o->n_operands * sizeof(o->operands[0]));
     *ret = c;

@@ -4,6 +4,7 @@
 
 #include "cli/ctl.h"
 #include "hmsg-build.h"
+#include "libhmsg/base/file.h"
 
 #define HELP_SIZE_MAX (64u * 1024u)
 
@@ -52,5 +53,6 @@ int main(int argc, char *argv[])
 {
     _cleanup_(ctl_done) Ctl ctl = {0};
 
-    return ctl_report(&ctl, run(&ctl, argc, argv));
+    int r = file_keep_standard();
+    return ctl_report(&ctl, r == 0 ? run(&ctl, argc, argv) : r);
 }

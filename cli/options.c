@@ -62,7 +62,7 @@ const OptionInfo option_infos[OPTION_MAX_] = {
     [OPTION_SIGN_KEY] = {"sign-key", "FILE", "Import the key to sign as well"},
     [OPTION_SUBJECT] = {"subject", "TEXT",
                         "The subject of a message, which travels encrypted, or of a certificate request"},
-    [OPTION_SYNC] = {"sync", NULL, "Fetch from the relays first"},
+    [OPTION_SYNC] = {"sync", NULL, "Ask the relays first"},
     [OPTION_TO] = {"to", "hmsg|jwe", "What it becomes; without it, the other one of the two"},
     [OPTION_TO_SIGN] = {"to-sign", NULL, "Write what the policy key is to sign elsewhere"},
     [OPTION_TRUST_RELAY] = {"trust-relay", NULL, "Accept the key of a relay that is not known yet"},

@@ -161,7 +161,7 @@ static int ask(Ctl *ctl, OptionId from, const char *prompt, bool twice, Secret *
     return r;
 }
 
-static int read_fd(Ctl *ctl, Kind kind, const char *number, Secret *line, size_t *ret)
+static int read_fd(Ctl *ctl, OptionId from, const char *number, Secret *line, size_t *ret)
 {
     char *end = NULL;
     long fd;
@@ -169,8 +169,10 @@ static int read_fd(Ctl *ctl, Kind kind, const char *number, Secret *line, size_t
     errno = 0;
     fd = strtol(number, &end, 10);
     if (*number < '0' || *number > '9' || *end || errno != 0 || fd > INT32_MAX || fcntl((int)fd, F_GETFD) < 0)
-        return ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no open descriptor \"%s\"", number);
-    return check(ctl, kind, line, read_all((int)fd, line), ret);
+        return ctl_hint(
+            ctl, ctl_fail(ctl, HMSG_ERROR_INVALID_ARGS, "There is no open descriptor \"%s\"", number),
+            "It is a number that the shell opens, as in: --%s 3 3<FILE.", option_infos[from].name);
+    return check(ctl, kind_of(from), line, read_all((int)fd, line), ret);
 }
 
 static int make_memfd(Ctl *ctl, const Secret *line, size_t size, int *ret)
@@ -194,8 +196,7 @@ static int get_line(Ctl *ctl, OptionId from, const char *prompt, bool twice, Sec
         r = secret_new(LINE_SIZE, &line);
     if (r < 0)
         return ctl_fail(ctl, r, "Memory that stays out of swap (ulimit -l): %s", error_message(r));
-    r = number ? read_fd(ctl, kind_of(from), number, line, ret_size)
-               : ask(ctl, from, prompt, twice, line, ret_size);
+    r = number ? read_fd(ctl, from, number, line, ret_size) : ask(ctl, from, prompt, twice, line, ret_size);
     if (r == 0)
         *ret = TAKE_PTR(line);
     return r;

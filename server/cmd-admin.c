@@ -19,6 +19,7 @@
 /* What was typed. */
 typedef struct Words {
     AdminRequest request;
+    const char *name; /* of the command */
     const char *config;
     bool json;
 } Words;
@@ -31,31 +32,44 @@ static bool read_number(const char *text, int64_t max, int64_t *ret)
     return *text >= '0' && *text <= '9' && !*end && errno == 0 && *ret >= 1 && *ret <= max;
 }
 
+/* false: said what is wrong. */
+static bool take_number(const Words *w, const char *what, const char *text, int64_t max, int64_t *ret)
+{
+    if (read_number(text, max, ret))
+        return true;
+    (void)cmd_usage(w->name, "%s: not a number from 1 to %" PRIi64 ": %s", what, max, text);
+    return false;
+}
+
 static bool take_option(int c, Words *w)
 {
     bool creates = w->request.kind == ADMIN_INVITE_CREATE;
-    switch (c) {
-    case 'c':
+
+    if (c == 'c')
         w->config = optarg;
-        return true;
-    case 'j':
+    else if (c == 'j')
         w->json = true;
-        return true;
-    case 'u':
-        return creates && read_number(optarg, ADMIN_USES_MAX, &w->request.uses);
-    case 'd':
-        return creates && read_number(optarg, ADMIN_DAYS_MAX, &w->request.days);
-    default:
+    else if (c == 'u' && creates)
+        return take_number(w, "--uses", optarg, ADMIN_USES_MAX, &w->request.uses);
+    else if (c == 'd' && creates)
+        return take_number(w, "--days", optarg, ADMIN_DAYS_MAX, &w->request.days);
+    else {
+        (void)cmd_usage(w->name, c == '?' ? NULL : "--uses and --days are of invite create");
         return false;
     }
+    return true;
 }
 
-static bool take_operand(const char *word, AdminRequest *q)
+static bool take_operand(const char *word, Words *w)
 {
+    AdminRequest *q = &w->request;
+
     if (q->kind == ADMIN_INVITE_REVOKE)
-        return read_number(word, INT64_MAX, &q->number);
-    if (strlen(word) > ADDRESS_SIZE_MAX)
+        return take_number(w, "NUMBER", word, INT64_MAX, &q->number);
+    if (strlen(word) > ADDRESS_SIZE_MAX) {
+        (void)cmd_usage(w->name, "CLIENT is longer than any address");
         return false;
+    }
     memcpy(q->client, word, strlen(word) + 1);
     return true;
 }
@@ -69,15 +83,19 @@ static bool read_words(int argc, char **argv, Words *w)
         {"days", required_argument, NULL, 'd'},
         {NULL, 0, NULL, 0},
     };
+    static const char *const operands[] = {
+        [ADMIN_CLIENT_SHOW] = "CLIENT",   [ADMIN_CLIENT_BLOCK] = "CLIENT",  [ADMIN_CLIENT_UNBLOCK] = "CLIENT",
+        [ADMIN_CLIENT_DELETE] = "CLIENT", [ADMIN_INVITE_REVOKE] = "NUMBER",
+    };
     AdminKind kind = w->request.kind;
-    int operands =
-        kind == ADMIN_CLIENT_LIST || kind == ADMIN_INVITE_LIST || kind == ADMIN_INVITE_CREATE ? 0 : 1;
+    const char *what = (size_t)kind < ELEMENTSOF(operands) ? operands[kind] : NULL, *word = NULL;
     int c;
+
     optind = 0; /* begins anew: glibc */
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
         if (!take_option(c, w))
             return false;
-    return argc - optind == operands && (operands == 0 || take_operand(argv[optind], &w->request));
+    return cmd_take_operand(argc, argv, what, &word) && (!what || take_operand(word, w));
 }
 
 static void print_time(const char *name, int64_t seconds)
@@ -157,9 +175,11 @@ static int administer(AdminKind kind, int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
     _cleanup_(fd_closep) int fd = -1;
-    Words w = {.request = {.kind = kind, .uses = 1, .days = DAYS_DEFAULT}, .config = cmd_default_config()};
+    Words w = {.request = {.kind = kind, .uses = 1, .days = DAYS_DEFAULT},
+               .name = argv[0],
+               .config = cmd_default_config()};
     if (!read_words(argc, argv, &w))
-        return cmd_usage();
+        return CMD_USAGE;
     if (!cmd_load_options(w.config, &o))
         return CMD_FAILED;
     int r = admin_socket_connect(o.data, &fd);

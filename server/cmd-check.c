@@ -39,10 +39,10 @@ bool cmd_load_key(const Options *o, RelayKey **ret)
     return false;
 }
 
-int cmd_begin(int argc, char **argv, bool with_json, CmdArguments *ret, Options *ret_options,
-              RelayKey **ret_key)
+int cmd_begin(int argc, char **argv, bool with_json, const char *operand, CmdArguments *ret,
+              Options *ret_options, RelayKey **ret_key)
 {
-    if (!cmd_arguments(argc, argv, with_json, ret))
+    if (!cmd_arguments(argc, argv, with_json, operand, ret))
         return CMD_USAGE;
     return cmd_load_options(ret->config, ret_options) && cmd_load_key(ret_options, ret_key) ? CMD_DONE
                                                                                             : CMD_FAILED;
@@ -83,7 +83,7 @@ int cmd_config_check(int argc, char **argv)
     CmdArguments a;
     int r;
 
-    r = cmd_begin(argc, argv, false, &a, &o, &key);
+    r = cmd_begin(argc, argv, false, NULL, &a, &o, &key);
     if (r != CMD_DONE)
         return r;
     if (access(o.data, W_OK | X_OK) < 0) {
@@ -141,7 +141,7 @@ int cmd_key_show(int argc, char **argv)
     CmdArguments a;
     int r;
 
-    r = cmd_begin(argc, argv, true, &a, &o, &key);
+    r = cmd_begin(argc, argv, true, NULL, &a, &o, &key);
     if (r != CMD_DONE)
         return r;
     const KeyFiles files = cmd_key_files(&o);

@@ -46,13 +46,12 @@ static bool parse_arguments(int argc, char **argv, Init *ret)
             ret->pin_fd = optarg;
         else if (c == 't')
             ret->tcti = optarg;
-        else
+        else {
+            (void)cmd_usage(argv[0], NULL);
             return false;
+        }
     }
-    if (optind + 1 != argc)
-        return false;
-    ret->folder = argv[optind];
-    return true;
+    return cmd_take_operand(argc, argv, "DIR", &ret->folder);
 }
 
 static bool take_number(const char *text)
@@ -219,13 +218,8 @@ int cmd_init(int argc, char **argv)
     Init i = {0};
     int r;
 
-    if (!parse_arguments(argc, argv, &i)) {
-        fputs("Usage: hmsg-relay init [--host HOST] [--listen ADDRESS:PORT] [--key pkcs11:URI [--pin-fd FD] "
-              "| --key tpm2 [--tcti TCTI]] "
-              "DIR\n",
-              stderr);
+    if (!parse_arguments(argc, argv, &i))
         return CMD_USAGE;
-    }
     if (!check_arguments(&i))
         return CMD_USAGE;
     r = get_paths(i.folder, &paths);

@@ -56,12 +56,17 @@ static int backup_arguments(int argc, char **argv, Backup *b)
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         if (c == 'c')
             b->config = optarg;
-        else if (c != 't' || b->n == RELAY_KEY_RECIPIENTS_MAX)
-            return CMD_USAGE;
+        else if (c != 't')
+            return cmd_usage(argv[0], NULL);
+        else if (b->n == RELAY_KEY_RECIPIENTS_MAX)
+            return cmd_usage(argv[0], "more than %u times --to", (unsigned)RELAY_KEY_RECIPIENTS_MAX);
         else if (!add_recipient(b, optarg))
             return CMD_FAILED;
     }
-    return optind == argc && b->n > 0 ? CMD_DONE : CMD_USAGE;
+    if (!cmd_take_operand(argc, argv, NULL, NULL))
+        return CMD_USAGE;
+    return b->n > 0 ? CMD_DONE
+                    : cmd_usage(argv[0], "--to is missing: a file with the public key to encrypt to");
 }
 
 static int fail(const char *what, const char *why)
@@ -78,8 +83,6 @@ int cmd_key_backup(int argc, char **argv)
     _cleanup_(buf_done) Buf text = BUF_MAX(CMS_TEXT_SIZE_MAX);
     int r = backup_arguments(argc, argv, &b);
 
-    if (r == CMD_USAGE)
-        fputs("Usage: hmsg-relay key backup --to FILE [--to FILE]... [--config FILE] > BACKUP\n", stderr);
     if (r != CMD_DONE)
         return r;
     if (!cmd_load_options(b.config, &o) || !cmd_load_key(&o, &key))
@@ -136,7 +139,7 @@ int cmd_key_restore(int argc, char **argv)
     CmdArguments a;
     int r;
 
-    if (!cmd_arguments(argc, argv, false, &a))
+    if (!cmd_arguments(argc, argv, false, NULL, &a))
         return CMD_USAGE;
     if (!cmd_load_options(a.config, &o))
         return CMD_FAILED;

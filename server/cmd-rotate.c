@@ -34,10 +34,12 @@ static bool arguments(int argc, char **argv, Rotate *ret)
             ret->config = optarg;
         else if (c == 'n')
             ret->now = true;
-        else
+        else {
+            (void)cmd_usage(argv[0], NULL);
             return false;
+        }
     }
-    return optind == argc;
+    return cmd_take_operand(argc, argv, NULL, NULL);
 }
 
 static int fail(const char *what, const char *why)
@@ -147,10 +149,8 @@ int cmd_key_rotate(int argc, char **argv)
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     Rotate a;
 
-    if (!arguments(argc, argv, &a)) {
-        fputs("Usage: hmsg-relay key rotate [--now] [--config FILE]\n", stderr);
+    if (!arguments(argc, argv, &a))
         return CMD_USAGE;
-    }
     if (!cmd_load_options(a.config, &o) || !cmd_load_key(&o, &key))
         return CMD_FAILED;
     return rotate(&o, key, a.now);

@@ -21,7 +21,7 @@ int cmd_serve(int argc, char **argv)
     int r;
 
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
-    if (!cmd_arguments(argc, argv, false, &a))
+    if (!cmd_arguments(argc, argv, false, NULL, &a))
         return CMD_USAGE;
     if (options_load(a.config, &o, error) != 0) {
         log_error("%s: %s", a.config, error);

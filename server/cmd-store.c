@@ -54,7 +54,7 @@ int cmd_store_check(int argc, char **argv)
     CmdArguments a;
     int r;
 
-    r = cmd_begin(argc, argv, true, &a, &o, &key);
+    r = cmd_begin(argc, argv, true, NULL, &a, &o, &key);
     if (r != CMD_DONE)
         return r;
     const StoreKeeper keeper = handlers_keeper(key);
@@ -105,26 +105,20 @@ int cmd_store_rekey(int argc, char **argv)
     _cleanup_(options_done) Options o = {0};
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     CmdArguments a;
-    int r = cmd_begin(argc, argv, false, &a, &o, &key);
+    int r = cmd_begin(argc, argv, false, NULL, &a, &o, &key);
 
     if (r != CMD_DONE)
         return r;
     return rekey(&o, key);
 }
 
-/* The folder stands first; what follows are the options. */
 int cmd_store_backup(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
     _cleanup_(relay_key_freep) RelayKey *key = NULL;
     CmdArguments a;
+    int r = cmd_begin(argc, argv, false, "DIR", &a, &o, &key);
 
-    if (argc < 2 || argv[1][0] == '-' || argv[1][0] == '\0') {
-        fputs("hmsg-relay: store backup DIR: DIR is missing\n", stderr);
-        return CMD_USAGE;
-    }
-    const char *to = argv[1];
-    int r = cmd_begin(argc - 1, argv + 1, false, &a, &o, &key);
     if (r != CMD_DONE)
         return r;
     if (o.store != STORE_SQLITE) {
@@ -132,6 +126,7 @@ int cmd_store_backup(int argc, char **argv)
         return CMD_FAILED;
     }
     const StoreKeeper keeper = handlers_keeper(key);
+    const char *to = a.operand;
     Ticks ticks;
     r = ticks_before(o.data, &ticks);
     if (r == 0)
@@ -164,7 +159,6 @@ static const char *migration_problem(int r)
     }
 }
 
-/* Where to stands first; what follows are the options. */
 int cmd_store_migrate(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
@@ -173,27 +167,26 @@ int cmd_store_migrate(int argc, char **argv)
     StoreCounts counts = {0};
     CmdArguments a;
 
-    if (argc < 2 || (strcmp(argv[1], "postgres") != 0 && strcmp(argv[1], "sqlite") != 0)) {
-        fputs("hmsg-relay: store migrate TO: TO is postgres or sqlite\n", stderr);
+    if (!cmd_arguments(argc, argv, false, "postgres or sqlite", &a))
         return CMD_USAGE;
-    }
-    const OptionStore to = strcmp(argv[1], "postgres") == 0 ? STORE_POSTGRES : STORE_SQLITE;
-    int r = cmd_begin(argc - 1, argv + 1, false, &a, &o, &key);
-    if (r != CMD_DONE)
-        return r;
+    if (strcmp(a.operand, "postgres") != 0 && strcmp(a.operand, "sqlite") != 0)
+        return cmd_usage(argv[0], "neither postgres nor sqlite: %s", a.operand);
+    if (!cmd_load_options(a.config, &o) || !cmd_load_key(&o, &key))
+        return CMD_FAILED;
+    const OptionStore to = strcmp(a.operand, "postgres") == 0 ? STORE_POSTGRES : STORE_SQLITE;
     if (!o.postgres.connection) {
         fprintf(stderr, "hmsg-relay: %s: [postgres] connection: is missing: where the database is\n",
                 a.config);
         return CMD_FAILED;
     }
     const StoreKeeper keeper = handlers_keeper(key);
-    r = store_migrate(&o, to, &keeper, &counts, error);
+    int r = store_migrate(&o, to, &keeper, &counts, error);
     if (r != 0) {
         fprintf(stderr, "hmsg-relay: store migrate: %s%s%s\n", error, error[0] ? ": " : "",
                 migration_problem(r));
         return CMD_FAILED;
     }
     if (o.store != to)
-        printf("Now set store = %s in %s.\n", argv[1], a.config);
+        printf("Now set store = %s in %s.\n", a.operand, a.config);
     return print_counts(&counts, false);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
 #include "libhmsg/base/secret.h"
 #include "libhmsg/tpm/runner.h"
@@ -7,6 +8,8 @@
 
 int main(int argc, char **argv)
 {
+    if (file_keep_standard() < 0)
+        return CMD_FAILED;
     json_end_without_memory();
     log_init("hmsg-relay", LOG_INFO);
     if (tpm_silence_logs() < 0)

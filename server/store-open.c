@@ -24,15 +24,24 @@ static bool has_file(const Options *o, const char *more)
     return string_printf(&path, "%s/relay.sqlite%s", o->data, more) == 0 && access(path, F_OK) == 0;
 }
 
-/* A database that was moved away, or is not all here yet, is not begun anew. */
+/* A database that was moved away, or is not all here yet, is not begun anew, nor taken for none. */
+static int check_folder(const Options *o)
+{
+    if (has_file(o, ""))
+        return 0;
+    if (has_file(o, ".part"))
+        return tell(-EINPROGRESS, "a migration from it has not ended (hmsg-relay store migrate sqlite)");
+    if (has_file(o, MIGRATE_MOVED))
+        return tell(-ENODATA, "what the data folder held was moved to it (store = postgres)");
+    return 0;
+}
+
 static int open_folder(const Options *o, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret)
 {
     _cleanup_(freep) char *moving = NULL;
-    if (!has_file(o, "") && has_file(o, ".part"))
-        return tell(-EINPROGRESS, "a migration from it has not ended (hmsg-relay store migrate sqlite)");
-    if (!has_file(o, "") && has_file(o, MIGRATE_MOVED))
-        return tell(-ENODATA, "what the data folder held was moved to it (store = postgres)");
-    int r = string_printf(&moving, "%s/relay.sqlite" MIGRATE_MOVING, o->data);
+    int r = check_folder(o);
+    if (r == 0)
+        r = string_printf(&moving, "%s/relay.sqlite" MIGRATE_MOVING, o->data);
     if (r == 0)
         r = store_sqlite_open(o->data, limits, keeper, ret);
     if (r == 0) /* a migration that was interrupted begins anew */
@@ -51,16 +60,20 @@ int store_open(const Options *o, const StoreLimits *limits, const StoreKeeper *k
 int store_open_reader(const Options *o, const StoreKeeper *keeper, StoreReader **ret)
 {
     char error[POSTGRES_ERROR_SIZE] = "";
-    if (o->store == STORE_SQLITE)
-        return store_sqlite_open_reader(o->data, keeper, ret);
+    if (o->store == STORE_SQLITE) {
+        int r = check_folder(o);
+        return r == 0 ? store_sqlite_open_reader(o->data, keeper, ret) : r;
+    }
     return tell(store_postgres_open_reader(&o->postgres, keeper, ret, error), error);
 }
 
 int store_rewrap(const Options *o, const StoreKeeper *keeper)
 {
     char error[POSTGRES_ERROR_SIZE] = "";
-    if (o->store == STORE_SQLITE)
-        return store_sqlite_rewrap(o->data, keeper);
+    if (o->store == STORE_SQLITE) {
+        int r = check_folder(o);
+        return r == 0 ? store_sqlite_rewrap(o->data, keeper) : r;
+    }
     return tell(store_postgres_rewrap(&o->postgres, keeper, error), error);
 }
 

@@ -286,6 +286,8 @@ int store_postgres_rewrap(const PostgresOptions *o, const StoreKeeper *keeper,
     int r = open_tables(o, &db, error);
     if (r == 0)
         r = be_alone(db);
+    if (r == 0)
+        r = store_postgres_refused(db, error);
     return r == 0 ? store_sqlite_rewrap_in(db, keeper) : r;
 }
 

@@ -44,6 +44,10 @@ const char *store_problem(int r)
         return "the store was made by a newer version";
     case -ESTALE:
         return "the store was made by a version before: start the relay, which encrypts it";
+    case -ENODATA:
+        return "it was moved away: the entry store of the configuration is to say where to";
+    case -EINPROGRESS:
+        return "a migration has not ended: give the same hmsg-relay store migrate again";
     case HMSG_ERROR_AUTHENTICATION_FAILED:
         return "the store is encrypted for another identity key";
     default:

@@ -74,7 +74,7 @@ _hmsgctl() {
         [ "$verb" = pin ] && words+=' --keep-key --remove --pin-fd --new-pin-fd --force --grace'
         [ "$verb" = export ] && words+=' --format --subject --output'
         [ "$verb" = delete ] && words+=' --yes'
-        [ "$verb" = device ] && words+=' add list remove --yes'
+        [ "$verb" = device ] && words+=' add list remove --yes --sync'
         ;;
     register-*) words+=' --list --remove --trust-relay --invite --invite-fd' ;;
     contact-*)

@@ -97,5 +97,5 @@ complete -c hmsgctl -n '__hmsgctl_at decrypt' -l allow-oaep-sha1 -d 'Open JWE wi
 complete -c hmsgctl -n '__hmsgctl_at decrypt' -l range -x -d 'Only these bytes'
 complete -c hmsgctl -n '__hmsgctl_at send' -l subject -x -d Subject
 complete -c hmsgctl -n '__hmsgctl_at send contact' -l expires -x -d 'Until when'
-complete -c hmsgctl -n '__hmsgctl_at inbox' -l sync -d 'Fetch first'
+complete -c hmsgctl -n '__hmsgctl_at inbox identity' -l sync -d 'Ask the relays first'
 complete -c hmsgctl -n '__hmsgctl_at session' -l direction -x -a 'in out' -d Direction

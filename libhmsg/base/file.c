@@ -173,3 +173,11 @@ int file_wipe(int dir_fd, const char *path)
     }
     return file_remove(dir_fd, path);
 }
+
+int file_keep_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && (errno != EBADF || open("/", O_PATH | O_CLOEXEC) != fd))
+            return errno > 0 ? -errno : -EBADF;
+    return 0;
+}

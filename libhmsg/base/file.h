@@ -26,5 +26,9 @@ int file_remove(int dir_fd, const char *path);
  * place; that may fail unnoticed. */
 int file_wipe(int dir_fd, const char *path);
 
+/* For the beginning of main(): standard input, output and error that are closed are opened, for neither
+ * reading nor writing, so that no other file gets one of these numbers and what is printed. */
+int file_keep_standard(void);
+
 /* printf into a new string, -ENOMEM. */
 int string_printf(char **ret, const char *format, ...) _printf_(2, 3);

@@ -41,15 +41,20 @@ static void add(SceneUser *to, SceneUser *device)
     scene_ctl_expect(to, 0, "identity", "device", "add", scene_address(device), told, NULL);
 }
 
-static bool agrees(SceneUser *u)
+static bool agrees_by(SceneUser *u, const char *option)
 {
-    json_t *all = scene_ctl_json(u, "identity", "device", "list", NULL);
+    json_t *all = scene_ctl_json(u, "identity", "device", "list", option, NULL);
     bool result;
 
     g_assert_cmpuint(json_array_size(all), ==, 1);
     result = json_is_true(json_object_get(json_array_get(all, 0), "agrees"));
     json_decref(all);
     return result;
+}
+
+static bool agrees(SceneUser *u)
+{
+    return agrees_by(u, NULL);
 }
 
 static void expect(SceneUser *u, size_t n, const char *text)
@@ -77,6 +82,8 @@ static void test_both(Scenery *s, gconstpointer data)
     TEST_AWAIT(mail_states_are(alice, "delivered"));
     add(laptop, bob);
     g_assert_true(agrees(laptop));
+    g_assert_false(agrees(bob));
+    g_assert_true(agrees_by(bob, "--sync"));
 
     /* each has a mailbox of its own: what one has fetched waits for the other */
     scene_agent_stop(laptop);
@@ -103,6 +110,8 @@ static void test_both(Scenery *s, gconstpointer data)
 
     scene_ctl_expect(bob, 0, "identity", "device", "remove", bare, NULL);
     scene_ctl_expect(bob, 4, "identity", "device", "remove", bare, NULL);
+    scene_ctl_expect(bob, 2, "identity", "device", "remove", "garbage", NULL);
+    g_assert_false(agrees_by(laptop, "--sync"));
     send_to(s, bob, "sixth");
     expect(bob, 6, "sixth");
     send_to(s, laptop, "seventh"); /* which names bob still */

@@ -211,6 +211,12 @@ static void test_block(MailPair *p, gconstpointer data)
     g_autofree char *second = mail_send(p->bob, alice, "And now?");
     TEST_AWAIT(mail_has(p->alice, "And now?"));
     scene_ctl_expect(p->alice, 0, "send", "-r", bob, NULL);
+    json_t *shown = scene_ctl_json(p->alice, "contact", "show", bob, NULL);
+    scene_ctl_expect(p->alice, 0, "contact", "block", mail_fact(shown, "skid"), NULL);
+    expect_trust(p->alice, bob, "blocked");
+    scene_ctl_expect(p->alice, 0, "contact", "allow", mail_fact(shown, "skid"), NULL);
+    expect_trust(p->alice, bob, "pinned");
+    json_decref(shown);
     scene_ctl_expect(p->alice, 4, "contact", "block", "carol", NULL);
     scene_ctl_expect(p->alice, 4, "contact", "allow", "carol", NULL);
 }

@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "libhmsg/base/file.h"
 
@@ -47,10 +49,28 @@ static void test_read_limit(void)
     buf_done(&four);
 }
 
+/* In a process of its own: what is closed is filled, what is open stays. */
+static void test_keep_standard(void)
+{
+    pid_t child = fork();
+    int status = 0;
+    if (child == 0) {
+        bool good = close(STDIN_FILENO) == 0 && close(STDOUT_FILENO) == 0 && file_keep_standard() == 0;
+        int next = open("/dev/null", O_RDWR | O_CLOEXEC);
+        good = good && next > STDERR_FILENO && write(STDOUT_FILENO, "x", 1) < 0 && errno == EBADF &&
+               read(STDIN_FILENO, &next, 1) < 0 && errno == EBADF && write(STDERR_FILENO, "", 0) == 0;
+        _exit(good && file_keep_standard() == 0 ? 0 : 1);
+    }
+    g_assert_cmpint(child, >, 0);
+    g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+    g_assert_cmpint(status, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/base/file/atomic", test_atomic);
+    g_test_add_func("/base/file/keep-standard", test_keep_standard);
     g_test_add_func("/base/file/read-limit", test_read_limit);
     return g_test_run();
 }

@@ -91,6 +91,7 @@ static void test_calls(Fixture *f, gconstpointer data)
         {"contact|show|bob@relay.test#PIN", "Contacts.List {}"},
         {"contact|show|bob@relay.test:7443#PIN", "Contacts.List {}"},
         {"contact|show|BOBKID", "Contacts.List {}"},
+        {"contact|show|BOBSKID", "Contacts.List {}"},
         {"contact|verify|bob|--yes", "Contacts.Verify bob {fingerprint=cccc dddd}"},
         {"contact|verify|bob|CCCCdddd", "Contacts.Verify bob {fingerprint=cccc dddd}"},
         {"contact|verify|bob|--fingerprint|cccc-dddd", "Contacts.Verify bob {fingerprint=cccc dddd}"},

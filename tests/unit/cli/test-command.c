@@ -45,6 +45,26 @@ static void test_find(void)
     expect("x contact show --help", "contact", "show", 0);
 }
 
+static void expect_complaint(const char *line, const char *complaint)
+{
+    const Command *c = NULL;
+    char *why = NULL;
+    Options o;
+
+    g_assert_cmpint(find(line, &c, &o, &why), ==, HMSG_ERROR_INVALID_ARGS);
+    g_assert_cmpstr(why, ==, complaint);
+    free(why);
+}
+
+static void test_complaints(void)
+{
+    expect_complaint("x contact verify", "CONTACT is missing");
+    expect_complaint(
+        "x identity device",
+        "\"identity device\" must be followed by one of: add ADDRESS [FINGERPRINT] | list | remove ADDRESS");
+    expect_complaint("x status more", "one word too many: \"more\"");
+}
+
 static void test_refused(void)
 {
     static const char *const lines[] = {
@@ -163,6 +183,7 @@ int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cli/command/find", test_find);
+    g_test_add_func("/cli/command/complaints", test_complaints);
     g_test_add_func("/cli/command/refused", test_refused);
     g_test_add_func("/cli/command/table", test_table);
     g_test_add_func("/cli/command/help", test_help);

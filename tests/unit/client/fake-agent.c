@@ -252,9 +252,9 @@ static int append_identity(sd_bus_message *reply)
 
 static int append_contact(sd_bus_message *reply)
 {
-    return sd_bus_message_append(reply, "a{sv}", 6, "name", "s", "bob", "address", "s", "bob@relay.test",
-                                 "kid", "s", "BOBKID", "fingerprint", "s", "aaaa bbbb", "new_fingerprint",
-                                 "s", "cccc dddd", "trust", "s", "changed");
+    return sd_bus_message_append(reply, "a{sv}", 7, "name", "s", "bob", "address", "s", "bob@relay.test",
+                                 "kid", "s", "BOBKID", "skid", "s", "BOBSKID", "fingerprint", "s",
+                                 "aaaa bbbb", "new_fingerprint", "s", "cccc dddd", "trust", "s", "changed");
 }
 
 static int append_messages(Agent *a, sd_bus_message *reply)

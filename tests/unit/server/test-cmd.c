@@ -44,6 +44,7 @@ static void test_usage(void)
     RUN(CMD_USAGE, "store", "rekey", "--json");
     RUN(CMD_USAGE, "store", "backup");
     RUN(CMD_USAGE, "store", "backup", "--config", "/nonexistent");
+    RUN(CMD_FAILED, "store", "backup", "--config", "/nonexistent", "/nonexistent/a");
     RUN(CMD_USAGE, "store", "backup", "/nonexistent/a", "/nonexistent/b");
     RUN(CMD_USAGE, "client", "show");
     RUN(CMD_USAGE, "client", "list", "more");
@@ -55,6 +56,121 @@ static void test_usage(void)
     RUN(CMD_USAGE, "init", "--port", "1", "/nonexistent");
     RUN(CMD_USAGE, "init", "--host", "a b", "/nonexistent");
     RUN(CMD_USAGE, "init", "--listen", "80", "/nonexistent");
+}
+
+/* Each command says how it is used, and what was wrong with how it was. */
+static void test_help(void)
+{
+    static const char *const commands[] = {"init",          "serve",        "config check",   "key show",
+                                           "key backup",    "key restore",  "key rotate",     "store backup",
+                                           "store check",   "store rekey",  "store migrate",  "client list",
+                                           "client show",   "client block", "client unblock", "client delete",
+                                           "invite create", "invite list",  "invite revoke"};
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *overview = run(NULL, CMD_DONE, "--help", NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_auto(GStrv) words = g_strsplit(commands[i], " ", 2);
+        g_autofree char *begin = g_strdup_printf("Usage: hmsg-relay %s ", commands[i]);
+        const char *wrong[] = {relay, words[0], words[1] ? words[1] : "--wrong", "--wrong", NULL};
+        g_autofree char *help = words[1] ? run(NULL, CMD_DONE, words[0], words[1], "--help", NULL)
+                                         : run(NULL, CMD_DONE, words[0], "--help", NULL);
+        g_autofree char *err = NULL;
+        g_assert_true(g_str_has_prefix(help, begin));
+        g_assert_nonnull(strstr(overview, words[0]));
+        g_assert_cmpint(test_run(wrong, NULL, NULL, NULL, &err), ==, CMD_USAGE);
+        g_assert_nonnull(strstr(err, "--wrong"));
+        g_assert_nonnull(strstr(err, begin));
+    }
+}
+
+static void expect_complaint(const char *complaint, ...)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *argv[16] = {relay};
+    g_autofree char *err = NULL;
+    va_list ap;
+
+    va_start(ap, complaint);
+    for (size_t i = 1; i < G_N_ELEMENTS(argv) - 1 && (argv[i] = va_arg(ap, const char *)); i++)
+        ;
+    va_end(ap);
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, &err), ==, CMD_USAGE);
+    if (!strstr(err, complaint))
+        g_error("it does not say \"%s\": %s", complaint, err);
+}
+
+static void test_complaints(void)
+{
+    expect_complaint("a command is missing", NULL);
+    expect_complaint("there is no command \"keys\"", "keys", NULL);
+    expect_complaint("key show, key backup, key restore, key rotate", "key", "shown", NULL);
+    expect_complaint("DIR is missing", "store", "backup", NULL);
+    expect_complaint("one word too many: b", "store", "backup", "--config", "x", "a", "b", NULL);
+    expect_complaint("neither postgres nor sqlite: mysql", "store", "migrate", "mysql", NULL);
+    expect_complaint("--to is missing", "key", "backup", NULL);
+    expect_complaint("--uses: not a number from 1 to 10000: 0", "invite", "create", "--uses", "0", NULL);
+    expect_complaint("NUMBER: not a number from 1", "invite", "revoke", "x", NULL);
+    expect_complaint("CLIENT is missing", "client", "delete", NULL);
+    expect_complaint("there is no --json here", "store", "rekey", "--json", NULL);
+}
+
+/* What a shell makes of: hmsg-relay WORDS REDIRECTION. */
+static int run_redirected(const char *words, const char *config, const char *redirection)
+{
+    g_autofree char *line =
+        g_strdup_printf("exec \"$0/server/hmsg-relay\" %s --config \"$1\" %s", words, redirection);
+    const char *argv[] = {"/bin/sh", "-c", line, g_getenv("HMSG_BUILD"), config, NULL};
+    g_autofree char *err = NULL;
+
+    return test_run(argv, NULL, NULL, NULL, &err);
+}
+
+/* A command whose answer nobody gets has failed; nor does the answer get into any other file. */
+static void test_output(void)
+{
+    static const char *const commands[] = {"key show", "store check", "client list --json", "config check"};
+    char *folder = test_folder_new();
+    g_autofree char *relay = g_build_filename(folder, "relay", NULL);
+    g_autofree char *config = g_build_filename(relay, "relay.conf", NULL);
+
+    RUN(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:0", relay);
+    RUN(CMD_DONE, "invite", "create", "--config", config);
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_assert_cmpint(run_redirected(commands[i], config, ""), ==, CMD_DONE);
+        if (strstr(commands[i], "client")) /* there is none, so that nothing is printed */
+            continue;
+        g_assert_cmpint(run_redirected(commands[i], config, ">/dev/full"), ==, CMD_FAILED);
+        g_assert_cmpint(run_redirected(commands[i], config, ">&-"), ==, CMD_FAILED);
+        g_assert_cmpint(run_redirected(commands[i], config, "<&- >&- 2>&-"), ==, CMD_FAILED);
+    }
+    RUN(CMD_DONE, "store", "check", "--config", config);
+    test_folder_remove(folder);
+}
+
+/* With a configuration that is behind, no command takes the store that was moved for none. */
+static void test_moved(void)
+{
+    char *folder = test_folder_new();
+    g_autofree char *relay = g_build_filename(folder, "relay", NULL);
+    g_autofree char *config = g_build_filename(relay, "relay.conf", NULL);
+    g_autofree char *store = g_build_filename(relay, "data", "relay.sqlite", NULL);
+    g_autofree char *moved = g_strconcat(store, ".migrated", NULL);
+
+    RUN(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:0", relay);
+    RUN(CMD_DONE, "store", "rekey", "--config", config);
+    g_autofree char *before = run(NULL, CMD_DONE, "key", "show", "--config", config, NULL);
+    g_assert_cmpint(g_rename(store, moved), ==, 0);
+    RUN(CMD_FAILED, "serve", "--config", config);
+    RUN(CMD_FAILED, "store", "check", "--config", config);
+    RUN(CMD_FAILED, "client", "list", "--config", config);
+    RUN(CMD_FAILED, "key", "rotate", "--now", "--config", config);
+    g_assert_false(g_file_test(store, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(g_rename(moved, store), ==, 0);
+    g_autofree char *after = run(NULL, CMD_DONE, "key", "show", "--config", config, NULL);
+    g_assert_true(g_str_has_prefix(after, before)); /* and the pin that is announced */
+    RUN(CMD_DONE, "store", "check", "--config", config);
+    test_folder_remove(folder);
 }
 
 /* A store opens with the identity key that it was made with alone. */
@@ -327,6 +443,10 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/cmd/usage", test_usage);
+    g_test_add_func("/server/cmd/help", test_help);
+    g_test_add_func("/server/cmd/complaints", test_complaints);
+    g_test_add_func("/server/cmd/output", test_output);
+    g_test_add_func("/server/cmd/moved", test_moved);
     g_test_add_func("/server/cmd/init", test_init);
     g_test_add_func("/server/cmd/restore", test_restore);
     g_test_add_func("/server/cmd/completions", test_completions);

@@ -10,6 +10,7 @@
 #include "libhmsg/base/error.h"
 #include "server/postgres.h"
 #include "server/store-open.h"
+#include "server/store-postgres-internal.h"
 #include "server/store-remote.h"
 #include "server/sweeper.h"
 #include "tests/unit/server/store-util.h"
@@ -452,6 +453,12 @@ static void test_rewrap(StoreFixture *f, gconstpointer data)
     TEST_AWAIT(store_postgres_rewrap(&o, test_store_keeper(), error) == 0);
     g_assert_cmpint(store_postgres_rewrap(&o, test_other_keeper(), error), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
+    /* what was moved away since is kept by the former key for good: nothing may follow it there */
+    g_autofree char *moved =
+        g_strdup_printf("INSERT INTO moves(kind, token) VALUES(%d, 'x')", (int)MOVE_MOVED);
+    test_postgres_do(test_store_server(), moved);
+    g_assert_cmpint(store_postgres_rewrap(&o, test_store_keeper(), error), ==, -ENODATA);
+    test_postgres_do(test_store_server(), "DELETE FROM moves");
     g_assert_cmpint(store_postgres_open_reader(&o, test_other_keeper(), &reader, error), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
     g_assert_cmpint(store_postgres_open_reader(&o, test_store_keeper(), &reader, error), ==, 0);
