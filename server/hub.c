@@ -205,10 +205,14 @@ static void tell_mail(Hub *h, Key key, const uint8_t *kid)
 {
     size_t n = 0;
     _cleanup_(freep) HubStream **found = find(h, key, kid, &n);
-    for (size_t i = 0; i < n; i++)
-        if (atomic_exchange(&found[i]->posted, true) ||
-            http_request_post(http_events_request(found[i]->events), woken, found[i]) < 0)
-            stream_unref(found[i]);
+    for (size_t i = 0; i < n; i++) {
+        bool posts = !atomic_exchange(&found[i]->posted, true);
+        if (posts && http_request_post(http_events_request(found[i]->events), woken, found[i]) == 0)
+            continue;
+        if (posts) /* the next one tries again */
+            atomic_store(&found[i]->posted, false);
+        stream_unref(found[i]);
+    }
 }
 
 void hub_mail(Hub *h, const uint8_t kid[static KID_SIZE])

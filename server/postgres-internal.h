@@ -53,6 +53,8 @@ typedef struct PgDb {
     uint64_t retry;      /* when to connect again, microseconds of CLOCK_BOOTTIME */
     bool broken;         /* it is out of step with what was sent, or took too long: no more use */
     bool transaction, warned, committed;
+    bool answered; /* the commit was, well or not */
+    bool doubtful;
     int error; /* the first of what was sent since the last synchronisation */
     int64_t changes, total_changes;
     PgSent *sent;

@@ -155,8 +155,10 @@ static void answer(PgDb *db, const PgSent *sent, PGresult *result)
         sent->text->prepared = 0;
     if (good && sent->kind == PG_STATEMENT && status == PGRES_COMMAND_OK)
         note_changes(db, result);
-    if (sent->kind == PG_COMMIT)
+    if (sent->kind == PG_COMMIT) {
+        db->answered = true;
         db->committed = good && strcmp(PQcmdStatus(result), "COMMIT") == 0;
+    }
     if (sent->kind == PG_WORTH && good)
         note_worth(db, result);
     if (sent->statement) {

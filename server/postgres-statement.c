@@ -47,7 +47,7 @@ static int begin(PgDb *db, const char *how, const char *lock)
     if (r != 0)
         return r;
     db->transaction = true;
-    db->warned = db->committed = false;
+    db->warned = db->committed = db->answered = db->doubtful = false;
     r = postgres_send_command(db, PG_COMMAND, how);
     return r == 0 && lock ? postgres_send_command(db, PG_COMMAND, lock) : r;
 }
@@ -68,18 +68,21 @@ static int pg_commit(Db *base)
 {
     PgDb *db = of(base);
     int r = postgres_send_command(db, PG_COMMAND, COMMIT_MARK);
-    if (r == 0)
-        r = postgres_send_command(db, PG_COMMIT, "COMMIT");
+    if (r != 0)
+        return r;
+    r = postgres_send_command(db, PG_COMMIT, "COMMIT");
     if (r == 0)
         r = postgres_send_command(db, PG_WORTH, WORTH);
     if (r == 0)
         r = postgres_send_sync(db);
     if (r == 0)
         r = postgres_receive(db, NULL);
-    if (r != 0)
-        return r;
-    db->transaction = !db->committed;
-    return db->committed && !db->warned ? 0 : -EIO;
+    if (r == 0)
+        db->transaction = !db->committed;
+    if (r == 0 && (!db->committed || db->warned))
+        r = -EIO;
+    db->doubtful = r != 0 && (!db->answered || db->committed);
+    return r;
 }
 
 static void pg_rollback(Db *base)

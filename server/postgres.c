@@ -370,6 +370,11 @@ void postgres_interrupt(Db *base)
     (void)pthread_mutex_unlock(&db->lock);
 }
 
+bool postgres_doubtful(const Db *base)
+{
+    return ((const PgDb *)base)->doubtful;
+}
+
 uint64_t postgres_connections(const Db *base)
 {
     return ((const PgDb *)base)->connection;

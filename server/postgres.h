@@ -36,5 +36,8 @@ int postgres_open(const PostgresOptions *o, Db **ret, char error[static POSTGRES
 
 /* Any thread: a commit that waits is given up. */
 void postgres_interrupt(Db *db);
+/* The last commit has failed, for nobody knows whether it is on the disk of all that it waited for, but what
+ * it changed may be there, or come still. */
+bool postgres_doubtful(const Db *db);
 /* How many times the connection was made: what was read before may have changed when it grows. */
 uint64_t postgres_connections(const Db *db);

@@ -2,11 +2,18 @@
 
 /* What relays that share a database tell each other: each transaction adds a row with what it has changed for
  * people who may be connected elsewhere, and each relay reads what others have added. A row has the number of
- * its transaction. Readers begin at the oldest transaction that ran when they read last, so that what was
- * committed late is not missed, and leave out what they had then. Who is meant is named by the index of a
- * key; the id of a message is hidden by an HMAC. */
+ * its transaction. Readers keep which transactions had ended at their last look, and take the rows of those
+ * that have ended since, so that what was committed late is not missed. A relay leaves out its own rows by
+ * its tag. When one of its commits failed that may be found all the same, the tag becomes another, so that it
+ * hears of that one too. Who is meant is named by the index of a key; the id of a message is hidden by an
+ * HMAC.
+ *
+ * Rows are forgotten when all relays have had time to see them: those of transactions that had ended some
+ * time ago, whatever clock they were written by. One row of no relay says up to where: who looked last before
+ * that may have missed something. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
@@ -16,6 +23,7 @@
 #define ENTRY_SIZE (2u + AT_REST_INDEX_SIZE + ID_SIZE) /* kind, state, key, id */
 #define ENTRIES_SIZE_MAX (4096u * ENTRY_SIZE)          /* of one row */
 #define NEWS_NONCE_SIZE 16u
+#define NOTHING_BEFORE "9223372036854775807:9223372036854775807:" /* all transactions have ended */
 
 const char *const store_news_texts[SQL_WRITE_MAX_] = {
     [SQL_LOCK_MAILBOXES] =
@@ -25,7 +33,8 @@ const char *const store_news_texts[SQL_WRITE_MAX_] = {
          " (SELECT substring(CAST(?1 AS BYTEA) FROM CAST(g.n * 16 + 1 AS INTEGER) FOR 16) AS kid"
          " FROM generate_series(0, ?2 - 1) AS g(n)) AS k)) ORDER BY number FOR NO KEY UPDATE"),
     [SQL_ADD_NEWS] = "INSERT INTO news(relay, created, nonce, entries) VALUES(?1, ?2, ?3, ?4)",
-    [SQL_FORGET_NEWS] = "DELETE FROM news WHERE created < ?1",
+    [SQL_FIND_OLDEST] = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)",
+    [SQL_FORGET_NEWS] = "DELETE FROM news WHERE tx < ?1 OR relay = ''",
 };
 
 int store_lock_mailboxes(SqliteStore *s, StoreWrite **batch, size_t n)
@@ -59,6 +68,15 @@ static int mask(const AtRest *a, const uint8_t nonce[static NEWS_NONCE_SIZE], si
     return 0;
 }
 
+/* Of a relay that was in doubt so many times. */
+static void make_tag(const uint8_t tag[static STORE_TAG_SIZE], unsigned doubts,
+                     uint8_t ret[static STORE_TAG_SIZE])
+{
+    memcpy(ret, tag, STORE_TAG_SIZE);
+    for (unsigned i = 0; i < 4; i++)
+        ret[STORE_TAG_SIZE - 1 - i] = (uint8_t)(doubts >> (8 * i));
+}
+
 typedef struct Row {
     SqliteStore *store;
     uint8_t nonce[NEWS_NONCE_SIZE];
@@ -70,17 +88,26 @@ static void row_done(Row *row)
     buf_done(&row->entries);
 }
 
+static int insert(SqliteStore *s, const uint8_t *tag, size_t n_tag, const uint8_t *nonce, size_t n_nonce,
+                  const uint8_t *entries, size_t n)
+{
+    DbStatement *sql = s->sql[SQL_ADD_NEWS];
+    db_bind_bytes(sql, 1, tag, n_tag);
+    db_bind_number(sql, 2, clock_realtime());
+    db_bind_bytes(sql, 3, nonce, n_nonce);
+    db_bind_bytes(sql, 4, entries, n);
+    return db_run(sql);
+}
+
 /* Starts the next one. */
 static int finish_row(Row *row)
 {
-    DbStatement *sql = row->store->sql[SQL_ADD_NEWS];
+    SqliteStore *s = row->store;
+    uint8_t tag[STORE_TAG_SIZE];
     if (row->entries.size == 0)
         return 0;
-    db_bind_bytes(sql, 1, row->store->tag, sizeof(row->store->tag));
-    db_bind_number(sql, 2, clock_realtime());
-    db_bind_bytes(sql, 3, row->nonce, sizeof(row->nonce));
-    db_bind_bytes(sql, 4, row->entries.data, row->entries.size);
-    int r = db_run(sql);
+    make_tag(s->tag, atomic_load(&s->remote->doubts), tag);
+    int r = insert(s, tag, sizeof(tag), row->nonce, sizeof(row->nonce), row->entries.data, row->entries.size);
     buf_clear(&row->entries);
     return r == 0 ? crypto_random(row->nonce, sizeof(row->nonce)) : r;
 }
@@ -127,9 +154,36 @@ int store_add_news(SqliteStore *s, StoreWrite **batch, size_t n)
     return r == 0 ? finish_row(&row) : r;
 }
 
+/* The number of the oldest transaction that has not ended. */
+static int find_oldest(SqliteStore *s, int64_t *ret)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_OLDEST];
+    bool row = false;
+    int r = db_step(sql, &row);
+    if (r == 0 && row)
+        *ret = db_column_number(sql, 0);
+    return r;
+}
+
+static int forget_until(SqliteStore *s, int64_t end)
+{
+    uint8_t entries[8];
+    for (unsigned i = 0; i < sizeof(entries); i++)
+        entries[i] = (uint8_t)((uint64_t)end >> (56 - 8 * i));
+    int r = store_sqlite_run_number(s, SQL_FORGET_NEWS, end);
+    return r == 0 ? insert(s, entries, 0, entries, 0, entries, sizeof(entries)) : r;
+}
+
 int store_forget_news(SqliteStore *s, int64_t now)
 {
-    return s->remote ? store_sqlite_run_number(s, SQL_FORGET_NEWS, now - NEWS_KEPT) : 0;
+    bool begins = s->news_end == 0 || now < s->news_end_found;
+    if (!s->remote || (!begins && now - s->news_end_found < NEWS_KEPT))
+        return 0;
+    int r = begins ? 0 : forget_until(s, s->news_end);
+    if (r == 0)
+        r = find_oldest(s, &s->news_end);
+    s->news_end_found = now;
+    return r;
 }
 
 int reader_index(StoreReader *reader, const uint8_t *kid, uint8_t *ret)
@@ -158,78 +212,89 @@ static int tell(const SqliteReader *s, const uint8_t *nonce, const uint8_t *entr
     return 0;
 }
 
-static int compare(const void *a, const void *b)
+static int64_t read_end(const uint8_t entries[static 8])
 {
-    int64_t x, y;
-    memcpy(&x, a, sizeof(x));
-    memcpy(&y, b, sizeof(y));
-    return (x > y) - (x < y);
+    uint64_t n = 0;
+    for (unsigned i = 0; i < 8; i++)
+        n = n << 8 | entries[i];
+    return (int64_t)n;
 }
 
-/* They are in order. */
-static bool is_known(const Buf *numbers, int64_t number)
-{
-    return numbers->size > 0 &&
-           bsearch(&number, numbers->data, numbers->size / sizeof(number), sizeof(number), compare) != NULL;
-}
+/* What the rows of one look say. */
+typedef struct Look {
+    Buf now;        /* which transactions have ended */
+    int64_t oldest; /* had not ended at the last look */
+    size_t n;
+    bool lost;
+} Look;
 
-/* The row at hand, unless it was there the last time; into now in any case. */
-static int read_row(const SqliteReader *s, DbStatement *sql, Buf *now,
+/* The row at hand: the first is no news. */
+static int read_row(const SqliteReader *s, DbStatement *sql, Look *look,
                     void (*f)(const StoreNews *news, void *userdata), void *userdata)
 {
-    uint8_t nonce[NEWS_NONCE_SIZE];
-    int64_t number = db_column_number(sql, 1);
-    size_t n = 0;
-    if (db_column_null(sql, 1)) /* none, but the column before */
-        return 0;
-    int r = buf_append(now, &number, sizeof(number));
-    if (r != 0 || is_known(&s->news, number))
-        return r;
-    r = db_column_exact(sql, 2, nonce, sizeof(nonce));
-    const uint8_t *entries = db_column_bytes(sql, 3, &n);
-    return r == 0 ? tell(s, nonce, entries, n, f, userdata) : r;
+    size_t n_nonce = 0, n = 0;
+    const uint8_t *nonce = db_column_bytes(sql, 1, &n_nonce), *entries = db_column_bytes(sql, 2, &n);
+    if (db_column_number(sql, 0) == 0)
+        return n_nonce > 0 ? buf_append(&look->now, nonce, n_nonce) : -EBADMSG;
+    if (++look->n > NEWS_ROWS_MAX)
+        look->lost = true;
+    if (n_nonce == 0 && n == 8)
+        look->lost = look->lost || read_end(entries) > look->oldest;
+    else if (n_nonce != NEWS_NONCE_SIZE)
+        return -EBADMSG;
+    else if (!look->lost)
+        return tell(s, nonce, entries, n, f, userdata);
+    return 0;
 }
 
-/* After another connection, perhaps to another server, the numbers mean nothing. */
-static bool begins_anew(SqliteReader *s)
+/* After another connection, perhaps to another server, the numbers mean nothing; and a commit of this relay
+ * may have been taken for one that was told already. */
+static void look_at_connection(SqliteReader *s)
 {
     uint64_t connection = s->remote->connection(s->db);
-    bool anew = s->news_connection != connection;
+    unsigned doubts = atomic_load(&s->remote->doubts);
+    if (connection != s->news_connection || doubts != s->news_doubts)
+        buf_clear(&s->news);
     s->news_connection = connection;
-    if (anew)
-        s->news_since = INT64_MAX;
-    return anew;
+    s->news_doubts = doubts;
+}
+
+static int look(SqliteReader *s, Look *ret, void (*f)(const StoreNews *news, void *userdata), void *userdata)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_NEWS];
+    const char *last = s->news.size > 0 ? buf_text(&s->news) : NOTHING_BEFORE;
+    uint8_t tag[STORE_TAG_SIZE];
+    bool row = false;
+    make_tag(s->tag, s->news_doubts, tag);
+    db_bind_bytes(sql, 1, last, strlen(last));
+    db_bind_bytes(sql, 2, tag, sizeof(tag));
+    db_bind_number(sql, 3, (int64_t)NEWS_ROWS_MAX + 1);
+    int r = db_step(sql, &row);
+    ret->oldest = strtoll(last, NULL, 10);
+    if (r == 0)
+        look_at_connection(s); /* it was made for this, perhaps */
+    ret->lost = s->news.size == 0;
+    while (r == 0 && row) {
+        r = read_row(s, sql, ret, f, userdata);
+        if (r == 0)
+            r = db_step(sql, &row);
+    }
+    return r == 0 && ret->now.size == 0 ? -EBADMSG : r;
 }
 
 int reader_news(StoreReader *reader, void (*f)(const StoreNews *news, void *userdata), void *userdata)
 {
     SqliteReader *s = (SqliteReader *)reader;
-    _cleanup_(buf_done) Buf now = BUF_MAX(NEWS_ROWS_MAX * sizeof(int64_t));
-    int64_t since = 0;
-    bool row = false;
+    Look l = {.now = BUF_MAX(NEWS_SNAPSHOT_MAX)};
     if (!s->remote)
         return -EOPNOTSUPP;
-    (void)begins_anew(s);
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_NEWS];
-    db_bind_number(sql, 1, s->news_since);
-    db_bind_bytes(sql, 2, s->tag, sizeof(s->tag));
-    int r = db_step(sql, &row);
-    bool lost = r == 0 && begins_anew(s);
-    if (r == 0 && s->news_since == INT64_MAX)
+    look_at_connection(s);
+    int r = look(s, &l, f, userdata);
+    if (r == 0 && l.lost)
         f(&(StoreNews){.kind = STORE_NEWS_LOST}, userdata);
-    while (r == 0 && row) {
-        since = db_column_number(sql, 0);
-        r = lost ? 0 : read_row(s, sql, &now, f, userdata);
-        if (r == 0)
-            r = db_step(sql, &row);
-    }
-    if (r != 0) {
-        s->news_since = INT64_MAX;
-        return r;
-    }
-    s->news_since = since;
     buf_done(&s->news);
-    s->news = now;
-    now = BUF_MAX(0);
-    return 0;
+    s->news = r == 0 ? l.now : BUF_MAX(NEWS_SNAPSHOT_MAX);
+    if (r != 0)
+        buf_done(&l.now);
+    return r;
 }

@@ -95,6 +95,8 @@ static int new_remote(const PostgresOptions *o, StoreRemote **ret)
     r->base.connect = connect_remote;
     r->base.interrupt = postgres_interrupt;
     r->base.connection = postgres_connections;
+    r->base.doubtful = postgres_doubtful;
+    atomic_init(&r->base.doubts, 0);
     r->base.free = free_remote;
     *ret = &r->base;
     return 0;

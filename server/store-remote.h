@@ -18,6 +18,8 @@ typedef struct StoreRemote {
     int (*connect)(const struct StoreRemote *r, bool patient, Db **ret);
     void (*interrupt)(Db *db);            /* any thread */
     uint64_t (*connection)(const Db *db); /* grows when it was made again */
+    bool (*doubtful)(const Db *db);       /* the last commit failed, but may be found all the same */
+    atomic_uint doubts;                   /* how often that was so */
     void (*free)(struct StoreRemote *r);
 } StoreRemote;
 

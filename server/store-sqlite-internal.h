@@ -14,8 +14,9 @@
 #define BLOB_TEXT_SIZE (BLOB_NAME_SIZE * 2 + 1) /* with the final 0 */
 #define DEAD_BLOBS_SIZE_MAX (16u << 20)         /* bytes of the names that one transaction frees */
 #define STORE_TAG_SIZE 16u
-#define NEWS_KEPT 600               /* seconds */
-#define NEWS_ROWS_MAX 65536u        /* that one look may find */
+#define NEWS_KEPT 600               /* seconds, after which nobody misses them */
+#define NEWS_ROWS_MAX 8192u         /* that one look takes; more is STORE_NEWS_LOST */
+#define NEWS_SNAPSHOT_MAX 65536u    /* bytes of what PostgreSQL has running, as text */
 #define REKEY_REQUEST "rekey"       /* file in the folder that asks for new keys */
 #define SPACE_CHECK_SIZE (1u << 20) /* bytes of a blob between looks at the room on the disk */
 
@@ -103,6 +104,7 @@ typedef enum SqlWrite {
     SQL_FORGET_UPLOADED,
     SQL_LOCK_MAILBOXES,
     SQL_ADD_NEWS,
+    SQL_FIND_OLDEST,
     SQL_FORGET_NEWS,
     SQL_WRITE_MAX_,
 } SqlWrite;
@@ -176,11 +178,12 @@ typedef struct SqliteStore {
     Db *db;                      /* of the writer thread, as all down to lock */
     DbStatement *sql[SQL_WRITE_MAX_];
     DataKey key;
-    Secret *plain;      /* MESSAGE_PLAIN_SIZE of the message at hand */
-    bool rekey_begun;   /* by the running transaction */
-    bool erase, erased; /* deleted things are in the log still: at once; at the next sweep */
-    uint64_t total;     /* bytes of all messages; of the writer thread */
-    Buf dead;           /* names of blobs that the running transaction frees */
+    Secret *plain;                    /* MESSAGE_PLAIN_SIZE of the message at hand */
+    bool rekey_begun;                 /* by the running transaction */
+    int64_t news_end, news_end_found; /* a transaction before which all had ended then; when; 0: none yet */
+    bool erase, erased;               /* deleted things are in the log still: at once; at the next sweep */
+    uint64_t total;                   /* bytes of all messages; of the writer thread */
+    Buf dead;                         /* names of blobs that the running transaction frees */
     /* A commit that failed may be found in the log after a crash all the same, until another one has taken
      * its place there. Blobs that it names stay until then, else there would be a row without its blob. */
     bool in_doubt;
@@ -355,9 +358,9 @@ typedef struct SqliteReader {
     StoreRemote *remote;
     RemoteBodies *bodies; /* of remote, once there was one */
     uint8_t tag[STORE_TAG_SIZE];
-    int64_t news_since; /* the transaction that news are read from */
-    Buf news;           /* numbers of those that were read the last time */
+    Buf news; /* what had ended when they were read last, as text; empty: begin anew */
     uint64_t news_connection;
+    unsigned news_doubts; /* remote->doubts then */
     Db *db;
     DbStatement *sql[SQL_READ_MAX_];
 } SqliteReader;

@@ -13,6 +13,9 @@
     "SELECT root, key, wrapped, number, sealed, generation, created, blocked FROM identities WHERE "
 
 #define FORMER "i.root, i.key, i.wrapped, i.number, f.skid, f.sealed"
+/* Which transactions had ended at the last look. */
+#define LOOK "CAST(convert_from(CAST(?1 AS BYTEA), 'UTF8') AS pg_snapshot)"
+#define XID(x) "CAST(CAST(" x " AS TEXT) AS BIGINT)"
 #define MESSAGE MESSAGE_KEY ", i.number, m.id, m.size, m.sealed"
 
 static const char *const texts[SQL_READ_MAX_] = {
@@ -49,9 +52,14 @@ static const char *const texts[SQL_READ_MAX_] = {
         " ORDER BY number LIMIT 1",
     [SQL_USE] =
         "SELECT count, bytes FROM mailboxes WHERE number = (SELECT number FROM identities WHERE kid = ?1)",
-    [SQL_NEWS] = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT), n.number,"
-                 " n.nonce, n.entries FROM (SELECT 1) AS one LEFT JOIN news AS n ON n.tx >= ?1"
-                 " AND n.relay <> ?2 ORDER BY n.number",
+    [SQL_NEWS] =
+        ("SELECT CAST(0 AS BIGINT) AS number, convert_to(CAST(pg_current_snapshot() AS TEXT), 'UTF8')"
+         " AS nonce, CAST('' AS BYTEA) AS entries UNION ALL SELECT number, nonce, entries FROM"
+         " (SELECT number, nonce, entries FROM news WHERE (tx >= " XID(
+             "pg_snapshot_xmax(" LOOK
+             ")") " OR tx = ANY(ARRAY(SELECT " XID("x") " FROM pg_snapshot_xip(" LOOK ") AS x)))"
+                                                        " AND relay <> ?2 ORDER BY number LIMIT ?3) AS n "
+                                                        "ORDER BY number"),
     [SQL_CAPABILITY] =
         "SELECT 1 FROM capabilities WHERE mailbox = " KID_OR_FORMER("?2") " AND code = ?3"
                                                                           " AND uses > 0 AND expires > ?4",
@@ -98,8 +106,7 @@ int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLim
     r->limits = *limits;
     _cleanup_(store_reader_freep) StoreReader *reader = &r->base;
     r->remote = remote ? store_remote_ref(remote) : NULL;
-    r->news = BUF_MAX(0);
-    r->news_since = INT64_MAX;
+    r->news = BUF_MAX(NEWS_SNAPSHOT_MAX);
     r->blobs = remote ? -1 : fcntl(blobs, F_DUPFD_CLOEXEC, 0);
     if (!remote && r->blobs < 0)
         return -errno;

@@ -188,6 +188,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     if (r == 0) {
         r = db_commit(transaction);
         s->in_doubt = s->in_doubt || r != 0;
+        if (r != 0 && s->remote && s->remote->doubtful(s->db))
+            (void)atomic_fetch_add(&s->remote->doubts, 1);
     }
     if (r == 0) {
         if (s->in_doubt && db_total_changes(s->db) != changes)

@@ -127,18 +127,24 @@ static void test_servers(StoreFixture *f, gconstpointer data)
     postgres_options_done(&o);
 }
 
+/* A message whose commit waits for a standby until an administrator ends that. */
+static void put_in_vain(Store *s, const char *how, StoreWrite *w)
+{
+    g_autofree char *stop =
+        g_strdup_printf("SELECT count(%s(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", how);
+    wait_in_vain();
+    test_put_init(w, 1, 2, NOW, "wait", 4, LATER);
+    test_write_begin(s, w);
+    TEST_AWAIT(answer_is(WAITS, "1"));
+    TEST_AWAIT(answer_is(stop, "1"));
+    g_assert_cmpint(test_write_end(w), <, 0);
+}
+
 /* The wait is given up by an administrator: the row is there, but nobody was told that it is. */
 static void test_cancelled(StoreFixture *f, gconstpointer how)
 {
     StoreWrite w;
-    g_autofree char *stop = g_strdup_printf(
-        "SELECT count(%s(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", (const char *)how);
-    wait_in_vain();
-    test_put_init(&w, 1, 2, NOW, "wait", 4, LATER);
-    test_write_begin(f->store, &w);
-    TEST_AWAIT(answer_is(WAITS, "1"));
-    TEST_AWAIT(answer_is(stop, "1"));
-    g_assert_cmpint(test_write_end(&w), <, 0);
+    put_in_vain(f->store, how, &w);
     TEST_AWAIT(answer_is("SELECT count(*) FROM messages", "1"));
     /* It may be lost still: that it is there is no answer, but the commit of who says so. */
     test_put_init(&w, 1, 2, NOW + 1, "wait", 4, LATER);
@@ -277,6 +283,43 @@ static void test_doubtful(StoreFixture *f, gconstpointer data)
     expect_large(f, 1, large.put.id);
     TEST_AWAIT(answer_is("SELECT count(*) FROM uploads", "0"));
     TEST_AWAIT(answer_is("SELECT count(DISTINCT blob) FROM bodies", "1"));
+}
+
+static void hear(const StoreNews *news, void *userdata)
+{
+    unsigned *n = userdata;
+    n[news->kind]++;
+}
+
+/* Its own relay did not tell those who wait for what is there now; and what comes later is as from another.
+ */
+static void test_doubtful_news(StoreFixture *f, gconstpointer how)
+{
+    unsigned n[STORE_NEWS_LOST + 1] = {};
+    StoreWrite w;
+    g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
+    g_assert_cmpint(test_put(f->store, 1, 2, NOW, "told", 4, LATER, &w), ==, 0);
+    g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
+    g_assert_cmpuint(n[STORE_NEWS_LOST], ==, 1);
+    g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 0);
+    put_in_vain(f->store, how, &w);
+    TEST_AWAIT(answer_is("SELECT count(*) FROM news", "2"));
+    wait_for_nobody();
+    g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
+    g_assert_cmpuint(n[STORE_NEWS_LOST], ==, 2);
+    g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 0);
+    test_postgres_do(test_store_server(), "INSERT INTO news(relay, created, nonce, entries)"
+                                          " SELECT relay, created, nonce, entries FROM news ORDER BY number"
+                                          " DESC LIMIT 1");
+    g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
+    g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 1);
+    /* one that has failed is in no doubt, and what is committed then is told by who did it */
+    test_postgres_do(test_store_server(), "ALTER TABLE messages ADD CHECK (size <> 77)");
+    g_assert_cmpint(test_put(f->store, 1, 2, NOW, test_body(1, 77), 77, LATER, &w), !=, 0);
+    TEST_AWAIT(test_put(f->store, 1, 2, NOW, "more", 4, LATER, &w) == 0);
+    g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
+    g_assert_cmpuint(n[STORE_NEWS_LOST], ==, 2);
+    g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 1);
 }
 
 /* Another relay, whose clock is ahead, takes the body for one that nobody wants: no message has it then. */
@@ -484,6 +527,8 @@ int main(int argc, char **argv)
     ADD("failure", NULL, test_failure);
     ADD("uploads", NULL, test_uploads);
     ADD("doubtful", NULL, test_doubtful);
+    ADD("doubtful-news", "pg_cancel_backend", test_doubtful_news);
+    ADD("doubtful-news-terminated", "pg_terminate_backend", test_doubtful_news);
     ADD("forgotten", NULL, test_forgotten);
     ADD("closed-upload", "large", test_closed);
     ADD("stopped", NULL, test_stopped);

@@ -179,11 +179,76 @@ static void test_news(Fixture *f, gconstpointer data)
     TEST_AWAIT(test_put(f->a.store, 1, 2, NOW, "newer", 5, LATER, &w) == 0);
     g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
     g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 2);
-    StoreWrite sweep = {.kind = STORE_SWEEP, .sweep.now = INT64_MAX / 4};
-    g_assert_cmpint(test_write(f->a.store, &sweep), ==, 0);
-    store_write_done(&sweep);
-    g_autofree char *left = test_store_ask(NULL, "SELECT count(*) FROM news");
-    g_assert_cmpstr(left, ==, "1"); /* of the sweep itself */
+}
+
+static void sweep(Store *s, int64_t now)
+{
+    StoreWrite w = {.kind = STORE_SWEEP, .sweep.now = now};
+    g_assert_cmpint(test_write(s, &w), ==, 0);
+    store_write_done(&w);
+}
+
+static void expect_rows(const char *expected)
+{
+    g_autofree char *rows = test_store_ask(NULL, "SELECT count(*) FROM news WHERE relay <> ''");
+    g_assert_cmpstr(rows, ==, expected);
+}
+
+/* Rows are forgotten some time after they were there for all to see, however old they were then, and whatever
+ * the clocks of relays say. */
+static void test_forgotten(Fixture *f, gconstpointer data)
+{
+    Heard a = {}, b = {};
+    StoreWrite w;
+    g_assert_cmpint(store_news(f->a.reader, hear, &a), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpint(test_put(f->a.store, 1, 2, NOW, "new", 3, LATER, &w), ==, 0);
+    test_postgres_do(test_store_server(), "UPDATE news SET created = 1");
+    sweep(f->a.store, NOW);
+    sweep(f->b.store, NOW + 3000); /* its clock is ahead */
+    expect_rows("1");
+    sweep(f->a.store, NOW + 599);
+    expect_rows("1");
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 1);
+    sweep(f->a.store, NOW + 600);
+    expect_rows("0");
+    /* who has seen it misses nothing; who has not knows that he may */
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_LOST], ==, 1);
+    g_assert_cmpint(store_news(f->a.reader, hear, &a), ==, 0);
+    g_assert_cmpuint(a.n[STORE_NEWS_LOST], ==, 2);
+    g_assert_cmpint(test_put(f->a.store, 1, 2, NOW, "newer", 5, LATER, &w), ==, 0);
+    sweep(f->a.store, NOW + 601);
+    sweep(f->a.store, NOW + 2000);
+    expect_rows("1"); /* it was not there at the sweep before */
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    g_assert_cmpuint(b.n[STORE_NEWS_MAIL], ==, 2);
+    g_assert_cmpuint(b.n[STORE_NEWS_LOST], ==, 1);
+}
+
+/* So many that nobody reads them all, while something else in the server takes long: once that is told, it is
+ * not told again. */
+static void test_many_news(Fixture *f, gconstpointer data)
+{
+    Heard b = {};
+    Db *late = NULL;
+    char error[POSTGRES_ERROR_SIZE];
+    PostgresOptions o = {.connection = test_store_connection()};
+    g_assert_cmpint(postgres_open(&o, &late, error), ==, 0);
+    g_assert_cmpint(db_begin_shared(late), ==, 0);
+    g_assert_cmpint(db_exec(late, "SELECT pg_current_xact_id()"), ==, 0);
+    g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+    test_postgres_do(test_store_server(),
+                     "INSERT INTO news(relay, created, nonce, entries) SELECT 'other', 1,"
+                     " decode(repeat('00', 16), 'hex'), decode(repeat('00', 50), 'hex')"
+                     " FROM generate_series(1, 10000)");
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(store_news(f->b.reader, hear, &b), ==, 0);
+        g_assert_cmpuint(b.n[STORE_NEWS_LOST], ==, 2);
+    }
+    late = db_close(late);
+    postgres_options_done(&o);
 }
 
 /* What commits late is heard of, though its number is smaller than that of what was heard before; and what
@@ -288,6 +353,8 @@ int main(int argc, char **argv)
     ADD("limit", test_limit);
     ADD("news", test_news);
     ADD("late", test_late);
+    ADD("forgotten-news", test_forgotten);
+    ADD("many-news", test_many_news);
     ADD("rekey", test_rekey);
     ADD("ticks", test_ticks);
     return g_test_run();
