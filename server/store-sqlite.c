@@ -11,9 +11,11 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 
-#define CACHE_KIB 16384u
-#define CHECKPOINT_PAGES 4000u
-#define STOP_SECONDS 5 /* then what a remote database is busy with is given up */
+/* The pages that change all the time of a million messages in a hundred thousand mailboxes; and the log is
+ * carried over when many changes of one page have become one. docs/scale.md has what that brings. */
+#define CACHE_KIB 131072u
+#define CHECKPOINT_PAGES 16000u /* DB_LOG_SIZE_MAX */
+#define STOP_SECONDS 5          /* then what a remote database is busy with is given up */
 
 /* A message's id is the hash of its mailbox and its body, so that the index by id alone is an index by
  * mailbox and id as well, and answers a submitter's question too. Rows of messages that are no longer waiting

@@ -241,11 +241,12 @@ int db_open(const char *path, const DbSchema *schema, const DbOptions *options, 
 int db_open_reader(const char *path, const DbSchema *schema, Db **ret)
 {
     _cleanup_(db_closep) Db *db = NULL;
+    const DbOptions options = {.cache_kib = DB_READER_CACHE_KIB};
     if (access(path, F_OK) < 0)
         return -errno;
     int r = open_handle(path, false, NULL, &db);
     if (r == 0)
-        r = configure(db, NULL);
+        r = configure(db, &options);
     if (r == 0)
         r = db_schema_check(db, schema);
     if (r == 0)

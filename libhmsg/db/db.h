@@ -14,6 +14,7 @@
 #define DB_BUSY_TIMEOUT_MS 10000
 #define DB_SQL_SIZE_MAX 65536u        /* bytes of one statement */
 #define DB_CACHE_KIB 4096u            /* pages kept in memory by a connection; DbOptions may say otherwise */
+#define DB_READER_CACHE_KIB 512u      /* by one that only reads: each commit of the writer empties it */
 #define DB_CHECKPOINT_PAGES 1000u     /* of the log, until it is carried over into the store */
 #define DB_LOG_SIZE_MAX (64u << 20)   /* bytes to which the log file is cut back */
 #define DB_VALUE_SIZE_MAX (64u << 20) /* bytes of one value */
