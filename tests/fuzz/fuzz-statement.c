@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Statements: the self-signed ones whole, and the shape of the others. */
+/* Statements: the self-signed ones whole, the shape of the others, and what is read of those that were
+ * verified when they were kept. */
 
 #include "libhmsg/wire/jws.h"
 #include "libhmsg/wire/statement.h"
 #include "tests/fuzz/fuzz.h"
 
 #define NOW 1900000000
+
+static void look_at_kept(const char *text, size_t size)
+{
+    _cleanup_(recovery_keys_done) RecoveryKeys recovery = {.n = 0};
+    Devices devices = {.n = 0};
+    RotateStatement rotate;
+    int64_t iat = 0;
+
+    fuzz_must(identity_statement_protection(text, size) != NULL, "a text, or none");
+    if (identity_statement_recovery(text, size, &recovery) == 0)
+        fuzz_must(recovery.n <= RECOVERY_KEYS_MAX, "not too many keys");
+    if (identity_statement_devices(text, size, &devices, &iat) == 0)
+        fuzz_must(devices.n <= DEVICES_MAX, "not too many devices");
+    (void)rotate_statement_peek(text, size, &rotate);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -27,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
             (void)jws_parse(text, size, alg, type, &jws);
         }
+    look_at_kept(text, size);
     (void)login_request_peek(text, size, skid);
     (void)register_request_peek(text, size, skid);
     return 0;

@@ -123,6 +123,15 @@ static void save_recovery(const TestPerson *a)
     g_assert_cmpint(recovery_keys_add(&recovery, offline->decrypt, offline->sign), ==, 0);
     g_autofree char *statement = test_person_statement_with(a, "alice@relay.example", 1, NULL, &recovery);
     save("statement", "recovery.json", statement, strlen(statement));
+
+    Devices devices = {.n = 0};
+    Device d;
+    memset(&d.kid, 1, KID_SIZE);
+    memset(&d.skid, 2, KID_SIZE);
+    g_assert_cmpint(devices_add(&devices, &d), ==, 0);
+    g_autofree char *with =
+        test_person_statement_devices(a, "alice@relay.example", &devices, clock_realtime());
+    save("statement", "devices.json", with, strlen(with));
 }
 
 static void save_keys(const TestPerson *a)
