@@ -239,9 +239,11 @@ int keys_find_root(SqliteStore *s, RootState *ret)
     int r = db_step(sql, &row);
     if (r == 0 && !row)
         r = -EBADMSG;
-    if (r == 0)
-        *ret = (RootState){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2) > 1};
-    return r;
+    if (r != 0)
+        return r;
+    *ret = (RootState){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2) > 1};
+    /* it is counted on from here */
+    return ret->number < 1 || ret->number == INT64_MAX || ret->created < 0 ? -EBADMSG : 0;
 }
 
 int keys_new(SqliteStore *s, int64_t owner, int64_t number, int64_t since, const Buf *packed)

@@ -292,7 +292,7 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
 static int find_fresh_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_share)
 {
     int r = find_parties(s, w, ret, ret_share);
-    if (r != 0 || (uint64_t)(ret->next - ret->since) < s->limits.key_seals)
+    if (r != 0 || (uint64_t)ret->next - (uint64_t)ret->since < s->limits.key_seals)
         return r;
     r = keys_replace(s, ret->number);
     return r == 0 ? find_parties(s, w, ret, ret_share) : r;

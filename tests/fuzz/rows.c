@@ -77,42 +77,48 @@ static void forget(DbStatement *s)
     memset(s->cells, 0, sizeof(s->cells));
 }
 
-/* The data key of the identity in column `owner`, as the row names it. */
-static int use_key(DbStatement *s, unsigned owner)
+/* An identity's number and that of its data key, which are wrapped as the first root has them. */
+static int use_key(Rows *r)
 {
-    const AtRestPlace place = {
-        .table = 'k', .row = s->cells[owner].number, .part = s->cells[KEY_COLUMN].number};
-    DataKey *k = &s->rows->key;
+    DataKey *k = &r->key;
 
-    k->owner = s->cells[owner].number;
-    return at_rest_wrap(s->rows->at_rest, s->cells[ROOT_COLUMN].number == OTHER_ROOT ? OTHER_ROOT : ROOT,
-                        &place, k->secret, k->wrapped.bytes);
+    k->owner = take(r);
+    const AtRestPlace place = {.table = 'k', .row = k->owner, .part = take(r)};
+    return at_rest_wrap(r->at_rest, ROOT, &place, k->secret, k->wrapped.bytes);
+}
+
+/* Of a column, which one the input says: where a sealed value stands. */
+static const uint8_t *take_index(DbStatement *s)
+{
+    static const uint8_t nothing[AT_REST_INDEX_SIZE];
+    const Cell *index = &s->cells[take(s->rows) % ROWS_COLUMNS];
+
+    return index->size == AT_REST_INDEX_SIZE ? index->bytes : nothing;
 }
 
 static bool seal_packed(DbStatement *s, Cell *c, bool former, const Buf *packed)
 {
-    static const uint8_t nothing[AT_REST_INDEX_SIZE];
-    const Cell *index = &s->cells[INDEX_COLUMN];
     _cleanup_(buf_done) Buf sealed = BUF_MAX(FORMER_PACKED_MAX + AT_REST_EXTRA);
-    int r = former ? former_seal(&s->rows->key, index->size == AT_REST_INDEX_SIZE ? index->bytes : nothing,
-                                 packed, &sealed)
+    int r = former ? former_seal(&s->rows->key, take_index(s), packed, &sealed)
                    : identity_seal(&s->rows->key, packed, &sealed);
 
     return r == 0 && set(c, sealed.data, sealed.size);
 }
 
-/* What the input has of a message, and zeros: so the key of its body is known. */
+/* What the input has of a message, and zeros: so the key of its body is known. A relay seals no other sizes
+ * than it takes. */
 static bool seal_message(DbStatement *s, Cell *c, const uint8_t *data, size_t n)
 {
-    static const uint8_t nothing[AT_REST_INDEX_SIZE];
-    const Cell *index = &s->cells[INDEX_COLUMN];
+    const uint8_t *index = take_index(s);
+    int64_t size = s->cells[take(s->rows) % ROWS_COLUMNS].number;
     uint8_t sealed[MESSAGE_SEALED_SIZE];
 
     memset(secret_data(s->rows->plain), 0, MESSAGE_PLAIN_SIZE);
     if (n > 0)
         memcpy(secret_data(s->rows->plain), data, n < MESSAGE_AT_KEY ? n : MESSAGE_AT_KEY);
-    return message_seal(&s->rows->key, index->size == AT_REST_INDEX_SIZE ? index->bytes : nothing,
-                        s->cells[SIZE_COLUMN].number, s->rows->plain, sealed) == 0 &&
+    if (size < 0 || size > (int64_t)ATTACHMENT_SIZE_MAX)
+        size = 0;
+    return message_seal(&s->rows->key, index, size, s->rows->plain, sealed) == 0 &&
            set(c, sealed, sizeof(sealed));
 }
 
@@ -166,9 +172,8 @@ static bool fill(DbStatement *s, Cell *c)
 
         return set(c, data, n);
     }
-    case 'k': /* the identity's number comes behind it, in column 3 */
-        s->cells[OWNER_COLUMN].number = take(s->rows);
-        return use_key(s, OWNER_COLUMN) == 0 && set(c, s->rows->key.wrapped.bytes, AT_REST_WRAPPED_SIZE);
+    case 'k':
+        return use_key(s->rows) == 0 && set(c, s->rows->key.wrapped.bytes, AT_REST_WRAPPED_SIZE);
     case 'b':
     case 'f':
     case 'i':

@@ -4,20 +4,15 @@
 /* A database that answers each query with rows of the input, whatever is asked: as one that somebody else has
  * in his power. A row is its number of columns (0: there is none; 255: it fails), then each of them: '#' and
  * a byte, '8' and eight are numbers, 't' bytes behind their length (two bytes). What would not open without
- * the keys is sealed here, as 't' has it: 'k' and the number of an identity, a data key; 'i', 'f' and 'm'
- * what is kept of an identity, of former keys and of a message; 'b' a body, and a byte for how many zeros
- * follow. Anything else is NULL. */
+ * the keys is sealed here: 'k' and the numbers of an identity and of its data key is that key; 'i', 'f' and
+ * 'm', with bytes as 't' has them, what is kept of an identity, of former keys (then the column of their
+ * index) and of a message (then the columns of its index and size); 'b' a body, then a byte for how many
+ * zeros follow. All are under the data key that was made last. Anything else is NULL. */
 
 #include "libhmsg/db/db-driver.h"
 #include "server/store-sqlite-internal.h"
 
-#define ROWS_COLUMNS 10u
-/* of queries for what is sealed (server/store-sqlite-read.c) */
-#define ROOT_COLUMN 0u
-#define KEY_COLUMN 1u
-#define OWNER_COLUMN 3u
-#define INDEX_COLUMN 4u
-#define SIZE_COLUMN 5u
+#define ROWS_COLUMNS 12u
 
 typedef struct Rows {
     StoreRemote remote;  /* first: it is what connects */
