@@ -76,6 +76,19 @@ static bool check_database(const Options *o)
     return false;
 }
 
+/* Signs, since a key in a device may be readable without being of use. */
+static bool check_key(const Options *o, const RelayKey *key)
+{
+    static const uint8_t digest[SHA256_SIZE];
+    _cleanup_(buf_done) Buf signature = BUF_MAX(RSA_SIZE_MAX);
+    unsigned salt;
+    int r = relay_key_sign(key, digest, &signature, &salt);
+
+    if (r != 0)
+        fprintf(stderr, "hmsg-relay: %s: it cannot sign: %s\n", o->key, relay_key_problem(r));
+    return r == 0;
+}
+
 int cmd_config_check(int argc, char **argv)
 {
     _cleanup_(options_done) Options o = {0};
@@ -90,7 +103,7 @@ int cmd_config_check(int argc, char **argv)
         fprintf(stderr, "hmsg-relay: %s: %s\n", o.data, strerror(errno));
         return CMD_FAILED;
     }
-    if (!check_database(&o))
+    if (!check_key(&o, key) || !check_database(&o))
         return CMD_FAILED;
     printf("%s is good\n", a.config);
     return CMD_DONE;

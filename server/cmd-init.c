@@ -156,7 +156,12 @@ static int make_key(const Init *i, const KeyFiles *files, RelayKey **ret)
     if (i->key) {
         if (i->pin_fd)
             r = write_pin(i->pin_fd, files->pin);
-        return r == 0 ? relay_key_init_token(files, i->key, RELAY_KEY_BITS_DEFAULT, ret) : r;
+        if (r != 0)
+            return r;
+        r = relay_key_init_token(files, i->key, RELAY_KEY_BITS_DEFAULT, ret);
+        if (r != 0 && i->pin_fd) /* which may be a wrong one */
+            (void)file_wipe(AT_FDCWD, files->pin);
+        return r;
     }
     r = relay_key_generate(RELAY_KEY_BITS_DEFAULT, &key);
     if (r == 0)
@@ -229,6 +234,10 @@ int cmd_init(int argc, char **argv)
         return CMD_DONE;
     if (r == -EEXIST)
         fprintf(stderr, "hmsg-relay: there is a relay in %s already\n", i.folder);
+    else if (r == HMSG_ERROR_AUTHENTICATION_FAILED && i.key && !i.pin_fd)
+        fprintf(stderr,
+                "hmsg-relay: %s: the token wants a PIN: give it with --pin-fd, as in --pin-fd 3 3<FILE\n",
+                i.folder);
     else
         fprintf(stderr, "hmsg-relay: %s: %s\n", i.folder,
                 i.key   ? relay_key_problem(r)

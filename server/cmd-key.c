@@ -37,7 +37,8 @@ static bool add_recipient(Backup *b, const char *path)
         return true;
     }
     fprintf(stderr, "hmsg-relay: %s: %s\n", path,
-            r < 0 ? strerror(-r) : "not a public RSA key of 2048, 3072 or 4096 bits in PEM");
+            r < 0 && r != -EMSGSIZE ? strerror(-r)
+                                    : "not a public RSA key of 2048, 3072 or 4096 bits in PEM");
     return false;
 }
 

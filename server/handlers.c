@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
@@ -211,8 +212,18 @@ int handlers_counts(Handlers *h, StoreCounts *ret)
     return store_counts(h->watch, ret);
 }
 
+uint64_t handlers_space(const Handlers *h)
+{
+    struct statvfs v;
+    if (h->options->store != STORE_SQLITE || statvfs(h->options->data, &v) < 0)
+        return UINT64_MAX;
+    return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
 int handlers_ready(Handlers *h)
 {
+    if (handlers_space(h) < STORE_SPACE_RESERVE)
+        return -ENOSPC;
     static const uint8_t nobody[KID_SIZE];
     int r = store_room(h->watch, nobody, 0);
     return r == HMSG_ERROR_NOT_FOUND ? 0 : r;

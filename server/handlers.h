@@ -20,9 +20,11 @@ StoreKeeper handlers_keeper(RelayKey *key);
 int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret);
 /* The server calls these with Handlers as http_request_context. */
 const HttpRoute *handlers_routes(size_t *ret_n);
-/* On one thread, not one of the loops': what the store holds; whether it can be read at all. */
+/* On one thread, not one of the loops': what the store holds; whether it can be read at all, and
+ * has room (-ENOSPC); the free bytes of its disk, UINT64_MAX when they are not the relay's to know. */
 int handlers_counts(Handlers *h, StoreCounts *ret);
 int handlers_ready(Handlers *h);
+uint64_t handlers_space(const Handlers *h);
 /* For administrators, of the relay that serves: until handlers_admin_done, which is before handlers_free. */
 int handlers_admin_init(Handlers *h, Admin *ret);
 void handlers_admin_done(Admin *a);

@@ -100,6 +100,11 @@ static int put_metrics(const Health *h, Buf *body)
         r = put_server(body, counts);
     if (r == 0)
         r = put_store(body, &stored);
+    const uint64_t space = handlers_space(h->handlers);
+    if (r == 0 && space != UINT64_MAX)
+        r = put_number(body, "disk_free_bytes", "gauge",
+                       "What is free on the disk of the data folder; below 32 MiB no message is taken.",
+                       space);
     return r == 0 ? put_identity(body, h) : r;
 }
 
@@ -107,10 +112,11 @@ static unsigned answer_ready(const Health *h, Buf *body)
 {
     const char *text = "ready\n";
     unsigned status = HTTP_UNAVAILABLE;
+    int r = handlers_ready(h->handlers);
     if (key_expires(h) <= (uint64_t)clock_realtime())
         text = "the online key has expired\n";
-    else if (handlers_ready(h->handlers) != 0)
-        text = "the store fails\n";
+    else if (r != 0)
+        text = r == -ENOSPC ? "the disk is full\n" : "the store fails\n";
     else
         status = HTTP_OK;
     return buf_append_string(body, text) == 0 ? status : HTTP_INTERNAL;

@@ -4,6 +4,7 @@
 /* Private to server/store-sqlite*.c. */
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "libhmsg/db/db.h"
 #include "server/sealed-body.h"
@@ -187,7 +188,8 @@ typedef struct SqliteStore {
     /* A commit that failed may be found in the log after a crash all the same, until another one has taken
      * its place there. Blobs that it names stay until then, else there would be a row without its blob. */
     bool in_doubt;
-    Buf doubtful; /* their names */
+    Buf doubtful;          /* their names */
+    atomic_bool space_low; /* and the log says so */
     pthread_mutex_t lock;
     WriteQueue writes, syncs; /* to be committed; with a blob to be made durable before */
     pthread_t writer, syncer;
@@ -320,7 +322,7 @@ int store_sqlite_block(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
 int store_sqlite_use_invite(SqliteStore *s, const char *code, int64_t now);
 
 /* Whether less is free than puts may leave. */
-bool store_sqlite_space_low(const SqliteStore *s);
+bool store_sqlite_space_low(SqliteStore *s);
 
 /* store-sqlite-rotate.c */
 extern const char *const store_sqlite_rotate_texts[SQL_WRITE_MAX_]; /* of its own statements */

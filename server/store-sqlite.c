@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
+#include "libhmsg/base/log.h"
 
 /* The pages that change all the time of a million messages in a hundred thousand mailboxes; and the log is
  * carried over when many changes of one page have become one. docs/scale.md has what that brings. */
@@ -127,12 +129,21 @@ static size_t take_batch(SqliteStore *s, StoreWrite *batch[static STORE_BATCH_MA
     return n;
 }
 
-bool store_sqlite_space_low(const SqliteStore *s)
+bool store_sqlite_space_low(SqliteStore *s)
 {
     struct statvfs v;
     if (s->remote || s->limits.space_reserve == 0 || fstatvfs(s->blobs, &v) < 0)
         return false;
-    return (uint64_t)v.f_bavail * v.f_frsize < s->limits.space_reserve;
+    bool low = (uint64_t)v.f_bavail * v.f_frsize < s->limits.space_reserve;
+    bool before = atomic_exchange(&s->space_low, low);
+    if (low && !before)
+        log_warning("The disk of the data folder has less than %" PRIu64
+                    " MiB left: no message is taken until it "
+                    "has more",
+                    s->limits.space_reserve >> 20);
+    else if (!low && before)
+        log_info("The disk of the data folder has room again");
+    return low;
 }
 
 /* A commit has taken the place of the one that failed. */

@@ -300,6 +300,22 @@ static void with_device(MailPair *p, const char *const *what, const char *input,
     scene_relay_stop(p->scene);
 }
 
+/* A wrong PIN, and none, are said; nothing stays of them, so that init can be run again. */
+static void expect_no_pin(MailPair *p, const char *uri)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL),
+                    *folder = scene_path(p->scene, "mistaken"), *err = NULL,
+                    *pin = g_build_filename(folder, "identity.pin", NULL);
+    const char *const wrong[] = {relay, "init",     "--host", "127.0.0.1", "--key",
+                                 uri,   "--pin-fd", "0",      folder,      NULL};
+    const char *const none[] = {relay, "init", "--host", "127.0.0.1", "--key", uri, folder, NULL};
+
+    g_assert_cmpint(test_run(wrong, NULL, "000000", NULL, NULL), ==, 1);
+    g_assert_false(g_file_test(pin, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(test_run(none, NULL, NULL, NULL, &err), ==, 1);
+    g_assert_nonnull(strstr(err, "--pin-fd"));
+}
+
 static void test_token(MailPair *p, gconstpointer data)
 {
     static const char *const tokens[] = {"relay", NULL};
@@ -313,6 +329,7 @@ static void test_token(MailPair *p, gconstpointer data)
     }
     g_assert_cmpint(g_mkdir(hsm, 0700), ==, 0);
     test_softhsm_set_up(hsm, tokens);
+    expect_no_pin(p, uri);
     with_device(p, what, TEST_SOFTHSM_PIN, "", "token");
     /* without the PIN it does not open */
     g_assert_true(g_file_set_contents_full(pin, "000000", -1, 0, 0600, NULL));
@@ -326,6 +343,10 @@ static void test_tpm(MailPair *p, gconstpointer data)
     g_autofree char *setting = g_strdup_printf("\n[identity]\ntcti = %s\n", test_swtpm_tcti(tpm));
 
     with_device(p, what, NULL, setting, "tpm2");
+    g_free(administer(p, 0, "config", "check", NULL));
+    test_swtpm_stop(tpm); /* the public key is still there to be read */
+    g_free(administer(p, 0, "key", "show", NULL));
+    g_free(administer(p, 1, "config", "check", NULL));
 }
 
 static void copy_folder(const char *from, const char *to)

@@ -13,7 +13,7 @@ static const HttpRoute routes[] = {{.method = "GET", .pattern = "/v1/hello"}};
 static void test_answers(void)
 {
     HttpOptions o = {.routes = routes, .n_routes = G_N_ELEMENTS(routes)};
-    char *folder = test_folder_new();
+    char *folder = test_folder_new(), proc[] = "/proc";
     Options options = {
         .data = folder, .attachment_size = 1 << 20, .mailbox_size = 1 << 20, .mailbox_messages = 9};
     _cleanup_(buf_done) Buf body = BUF_MAX(100000);
@@ -41,6 +41,19 @@ static void test_answers(void)
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_created_timestamp_seconds 1234\n"));
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_overdue 1\n"));
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_announced_timestamp_seconds 0\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "# TYPE hmsg_relay_disk_free_bytes gauge\n"));
+    buf_clear(&body);
+    /* a disk that has nothing free */
+    options.data = proc;
+    g_assert_cmpuint(health_answer(&h, "/readyz", &body), ==, 503);
+    g_assert_cmpstr(buf_text(&body), ==, "the disk is full\n");
+    buf_clear(&body);
+    g_assert_cmpuint(health_answer(&h, "/metrics", &body), ==, 200);
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_disk_free_bytes 0\n"));
+    /* that of a database is not the relay's to know */
+    options.store = STORE_POSTGRES;
+    buf_clear(&body);
+    g_assert_cmpuint(health_answer(&h, "/readyz", &body), ==, 200);
     h.handlers = handlers_free(h.handlers);
     fixture_stop(&f);
     test_folder_remove(folder);
