@@ -130,7 +130,7 @@ static void test_serve(void)
     expect_answer(&p);
     migrate(&p, 1, "sqlite", "a relay uses it");
     end(relay);
-    migrate(&p, 2, "files", "TO is postgres or sqlite");
+    migrate(&p, 2, "files", "neither postgres nor sqlite: files");
     migrate(&p, 0, "sqlite", "Now set store = sqlite");
     expect(&p, 1, "config", "check", NULL, "moved to files");
     migrate(&p, 0, "postgres", "identities: 0");
