@@ -41,6 +41,22 @@ static int pg_exec(Db *base, const char *sql)
     return r == 0 ? postgres_settle(db) : r;
 }
 
+static void pg_rollback(Db *base)
+{
+    PgDb *db = of(base);
+    if (!db->transaction)
+        return;
+    /* after an error the server reads on from the next synchronisation */
+    int r = postgres_usable(db) ? postgres_send_sync(db) : -EIO;
+    (void)postgres_settle(db);
+    if (r == 0 && postgres_usable(db) && postgres_send_command(db, PG_COMMAND, "ROLLBACK") == 0 &&
+        postgres_send_sync(db) == 0)
+        (void)postgres_settle(db);
+    postgres_forget_sent(db);
+    db->error = 0;
+    db->transaction = false;
+}
+
 static int begin(PgDb *db, const char *how, const char *lock)
 {
     int r = postgres_ensure(db);
@@ -49,7 +65,11 @@ static int begin(PgDb *db, const char *how, const char *lock)
     db->transaction = true;
     db->warned = db->committed = db->answered = db->doubtful = false;
     r = postgres_send_command(db, PG_COMMAND, how);
-    return r == 0 && lock ? postgres_send_command(db, PG_COMMAND, lock) : r;
+    if (r == 0 && lock)
+        r = postgres_send_command(db, PG_COMMAND, lock);
+    if (r != 0)
+        pg_rollback((Db *)db);
+    return r;
 }
 
 static int pg_begin(Db *base, bool shared)
@@ -83,22 +103,6 @@ static int pg_commit(Db *base)
         r = -EIO;
     db->doubtful = r != 0 && (!db->answered || db->committed);
     return r;
-}
-
-static void pg_rollback(Db *base)
-{
-    PgDb *db = of(base);
-    if (!db->transaction)
-        return;
-    /* after an error the server reads on from the next synchronisation */
-    int r = postgres_usable(db) ? postgres_send_sync(db) : -EIO;
-    (void)postgres_settle(db);
-    if (r == 0 && postgres_usable(db) && postgres_send_command(db, PG_COMMAND, "ROLLBACK") == 0 &&
-        postgres_send_sync(db) == 0)
-        (void)postgres_settle(db);
-    postgres_forget_sent(db);
-    db->error = 0;
-    db->transaction = false;
 }
 
 /* ?1 is $1, and which table of a join comes first is for the server to find out. */

@@ -197,7 +197,12 @@ static int move_file(const Migration *m, const char *from, const char *to)
  * until then. */
 static int end_to_postgres(Migration *m)
 {
-    int r = db_checkpoint(m->from);
+    Ticks t = {0};
+    int r = ticks_last(m->options->data, &t);
+    if (r == 0 && t.number > 0)
+        r = store_postgres_set_tick(m->into, &t);
+    if (r == 0)
+        r = db_checkpoint(m->from);
     if (r == 0 && !m->moved)
         r = move_file(m, "", MIGRATE_MOVED);
     if (r == 0)

@@ -25,5 +25,7 @@ int store_postgres_used(Db *db, bool *ret);
 int store_postgres_wipe(Db *db);
 /* The last tick; number 0: none. */
 int store_postgres_last_tick(Db *db, Ticks *ret);
+/* What relays that will share it go on from: the next tick is another. */
+int store_postgres_set_tick(Db *db, const Ticks *t);
 /* 0, or what a relay that wants to use it is told. */
 int store_postgres_refused(Db *db, char error[static POSTGRES_ERROR_SIZE]);

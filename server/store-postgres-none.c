@@ -83,3 +83,8 @@ int store_postgres_last_tick(Db *db, Ticks *ret)
 {
     return -EOPNOTSUPP;
 }
+
+int store_postgres_set_tick(Db *db, const Ticks *t)
+{
+    return -EOPNOTSUPP;
+}

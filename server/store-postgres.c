@@ -309,6 +309,17 @@ static int write_tick(Db *db, const Ticks *t)
     return db_run(sql);
 }
 
+int store_postgres_set_tick(Db *db, const Ticks *t)
+{
+    _cleanup_(db_rollbackp) Db *transaction = db;
+    int r = db_begin(transaction);
+    if (r == 0)
+        r = write_tick(db, t);
+    if (r == 0)
+        r = db_exec(db, "UPDATE ticks SET made = 0");
+    return r == 0 ? db_commit(transaction) : r;
+}
+
 static int tick(Db *db, const Ticks *first, Ticks *ret)
 {
     _cleanup_(db_rollbackp) Db *transaction = db;

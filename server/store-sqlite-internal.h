@@ -295,7 +295,9 @@ int store_sqlite_upgrade(SqliteStore *s);
 int store_sqlite_is_clear(Db *db, bool *ret); /* it was not at the end yet */
 int store_sqlite_drop_clear(Db *db);          /* the tables in clear, which must be empty */
 
-/* store-sqlite-write.c: what is counted together in a mailbox. */
+/* store-sqlite-write.c: from s->total. */
+void store_sqlite_subtract(SqliteStore *s, uint64_t bytes);
+/* What is counted together in a mailbox. */
 typedef struct Share {
     uint8_t bytes[AT_REST_INDEX_SIZE];
     size_t size; /* 0: the one of all guests */

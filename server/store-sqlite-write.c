@@ -188,6 +188,12 @@ static int find_message(SqliteStore *s, int64_t mailbox, const uint8_t *index, R
     return r;
 }
 
+/* What goes may have been accepted by another relay, after the last sum. */
+void store_sqlite_subtract(SqliteStore *s, uint64_t bytes)
+{
+    s->total -= bytes < s->total ? bytes : s->total;
+}
+
 static int count(SqliteStore *s, int64_t mailbox, const Share *share, int64_t size, int64_t next,
                  int64_t sign)
 {
@@ -211,7 +217,10 @@ static int count(SqliteStore *s, int64_t mailbox, const Share *share, int64_t si
         db_bind_bytes(sql, 2, share->bytes, share->size);
         r = db_run(sql);
     }
-    s->total += (uint64_t)(sign * size);
+    if (sign > 0)
+        s->total += (uint64_t)size;
+    else
+        store_sqlite_subtract(s, (uint64_t)size);
     return r;
 }
 

@@ -78,6 +78,13 @@ int ticks_before(const char *folder, Ticks *ret)
     return 0;
 }
 
+int ticks_last(const char *folder, Ticks *ret)
+{
+    _cleanup_(freep) char *path = NULL;
+
+    return read_of(folder, &path, ret);
+}
+
 int ticks_save(const char *folder, const Ticks *t)
 {
     _cleanup_(freep) char *path = NULL;

@@ -17,6 +17,8 @@ int ticks_advance(const char *folder, Ticks *ret);
 
 /* Those of a copy of the folder that is begun after this: n is 0 when it is to have none. */
 int ticks_before(const char *folder, Ticks *ret);
+/* Those that were told last; number 0: none yet. */
+int ticks_last(const char *folder, Ticks *ret);
 /* The file of a folder that has none. */
 int ticks_save(const char *folder, const Ticks *t);
 /* Goes on from t, which relays have told clients when they shared a store, unless the folder is further. */

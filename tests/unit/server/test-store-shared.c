@@ -113,6 +113,31 @@ static void test_limit(Fixture *f, gconstpointer data)
     g_assert_cmpuint(counts(f).messages, ==, 15);
 }
 
+/* What is stored in all, of which each relay knows a part at a time. */
+static void test_total(Fixture *f, gconstpointer data)
+{
+    Fixture g = *f;
+    StoreWrite w;
+    uint8_t id[ID_SIZE];
+    store_fixture_close(&g.a);
+    store_fixture_close(&g.b);
+    g.a.limits.total_bytes = g.b.limits.total_bytes = 10000;
+    store_fixture_open(&g.a);
+    store_fixture_open(&g.b);
+    *f = g;
+    g_assert_cmpint(test_put(f->a.store, 1, 2, NOW, test_body(1, 3000), 3000, LATER, &w), ==, 0);
+    memcpy(id, w.put.id, ID_SIZE);
+    g_assert_cmpint(test_acknowledge(f->b.store, 1, id, 1, &w), ==, 0);
+    store_write_done(&w);
+    g_assert_cmpint(test_put(f->b.store, 1, 2, NOW, test_body(2, 3000), 3000, LATER, &w), ==, 0);
+    g_assert_cmpint(test_put(f->b.store, 1, 2, NOW, test_body(3, 8000), 8000, LATER, &w), ==,
+                    HMSG_ERROR_STORAGE_FULL);
+    StoreWrite leave = {.kind = STORE_UNREGISTER, .unregister.name = "user1"};
+    memcpy(leave.unregister.skid, test_skid(1), KID_SIZE);
+    g_assert_cmpint(test_write(f->a.store, &leave), ==, 0);
+    g_assert_cmpint(test_put(f->a.store, 3, 2, NOW, test_body(4, 8000), 8000, LATER, &w), ==, 0);
+}
+
 typedef struct Heard {
     unsigned n[STORE_NEWS_LOST + 1];
     StoreNews last;
@@ -351,6 +376,7 @@ int main(int argc, char **argv)
     ADD("together", test_together);
     ADD("same", test_same);
     ADD("limit", test_limit);
+    ADD("total", test_total);
     ADD("news", test_news);
     ADD("late", test_late);
     ADD("forgotten-news", test_forgotten);
