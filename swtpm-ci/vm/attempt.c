@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* attempt WHAT ARGUMENT..., attempt run PROGRAM ARGUMENT...: tries what should be refused. Exit status 0: it
- * went; 13: refused with EACCES or EPERM; 1: it failed otherwise; 2: usage. Run in the guest. */
+/* attempt WHAT ARGUMENT..., attempt run PROGRAM ARGUMENT...: tries what should be refused, or looks at what
+ * only some domain may. Exit status 0: it went; 13: refused with EACCES or EPERM; 1: it failed otherwise; 2:
+ * usage. Run in the guest. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -18,6 +20,7 @@
 
 #define REFUSED 13
 #define USAGE 2
+#define LOOK_SIZE_MAX (64L << 20) /* bytes of a file that is looked into */
 
 /* -1: not a number above 0 */
 static int parse_number(const char *text)
@@ -85,14 +88,70 @@ static int try_keyring(const char *description, const char *ignored)
     return syscall(SYS_add_key, "user", description, "x", 1, KEY_SPEC_PROCESS_KEYRING) < 0 ? -1 : 0;
 }
 
+/* Mode, owner and label of a file, in one line. */
+static int try_describe(const char *path, const char *ignored)
+{
+    char label[256] = "";
+    struct stat st;
+
+    if (stat(path, &st) < 0 || getxattr(path, "security.selinux", label, sizeof(label) - 1) < 0)
+        return -1;
+    printf("%o %u %s\n", (unsigned)st.st_mode & 07777, (unsigned)st.st_uid, label);
+    return 0;
+}
+
+/* 1: it stands somewhere in the file. */
+static int find_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "re");
+    char *data = malloc(LOOK_SIZE_MAX);
+    size_t n;
+    int found;
+
+    if (!f || !data) {
+        free(data);
+        if (f)
+            (void)fclose(f);
+        return -1;
+    }
+    n = fread(data, 1, LOOK_SIZE_MAX, f);
+    found = memmem(data, n, text, strlen(text)) != NULL;
+    if (ferror(f) || n == 0 || n == LOOK_SIZE_MAX) {
+        errno = EIO; /* then it says nothing */
+        found = -1;
+    }
+    free(data);
+    (void)fclose(f);
+    return found;
+}
+
+static int try_contains(const char *path, const char *text)
+{
+    int found = find_text(path, text);
+
+    if (found == 0)
+        errno = ENODATA;
+    return found == 1 ? 0 : -1;
+}
+
+static int try_lacks(const char *path, const char *text)
+{
+    int found = find_text(path, text);
+
+    if (found == 1)
+        errno = EEXIST;
+    return found == 0 ? 0 : -1;
+}
+
 static const struct {
     const char *name;
     int n_arguments;
     int (*run)(const char *a, const char *b);
 } attempts[] = {
-    {"open", 1, try_open},     {"open-write", 1, try_open_write},   {"ptrace", 1, try_ptrace},
-    {"memory", 1, try_memory}, {"read-memory", 1, try_read_memory}, {"take-fd", 2, try_take_fd},
-    {"socket", 1, try_socket}, {"relabel", 2, try_relabel},         {"keyring", 1, try_keyring},
+    {"open", 1, try_open},         {"open-write", 1, try_open_write},   {"ptrace", 1, try_ptrace},
+    {"memory", 1, try_memory},     {"read-memory", 1, try_read_memory}, {"take-fd", 2, try_take_fd},
+    {"socket", 1, try_socket},     {"relabel", 2, try_relabel},         {"keyring", 1, try_keyring},
+    {"describe", 1, try_describe}, {"contains", 2, try_contains},       {"lacks", 2, try_lacks},
 };
 
 int main(int argc, char **argv)

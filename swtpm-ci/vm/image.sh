@@ -6,6 +6,16 @@
 
 IMAGE_SIZE=1536M
 
+# image_libraries: the guest has all that hmsg is linked against.
+image_libraries() {
+    local missing
+    missing=$(chroot "$1" sh -c 'ldd /usr/bin/hmsgctl /usr/bin/hmsg-relay /usr/libexec/hmsg/hmsg-*' | grep 'not found')
+    [ -z "$missing" ] || {
+        echo "libraries are not in packages.txt: $missing"
+        return 1
+    }
+}
+
 # image_users: an account for each, who may not become another.
 image_users() {
     local root=$1 user
@@ -60,6 +70,7 @@ image_make() {
     mkdir "$root"
     tar -xf "$2" -C "$root" --xattrs || return
     DESTDIR=$root meson install --no-rebuild -C "$build" || return
+    image_libraries "$root" || return
     echo hmsg-vm >"$root/etc/hostname"
     printf '127.0.0.1 localhost hmsg-vm\n::1 localhost\n' >"$root/etc/hosts"
     printf '/dev/vda / ext4 defaults 0 1\n' >"$root/etc/fstab"

@@ -61,6 +61,34 @@ in_domain() {
     done
 }
 
+# in_status PID LINE...: of /proc/PID/status, the white space in them made one space.
+in_status() {
+    local line
+    for line in "${@:2}"; do
+        tr -s '\t ' ' ' <"/proc/$1/status" | grep -x "$line" || return
+    done
+}
+
+relay_pid() {
+    systemctl show -P MainPID hmsg-relay.service
+}
+
+# holder_is_apart: one process has the relay's identity key; it is the relay's child and as confined as it can be.
+holder_is_apart() {
+    local pid
+    pid=$(pgrep -x hmsg-relay-key) || return
+    in_status "$pid" "PPid: $(relay_pid)" "NoNewPrivs: 1" "Seccomp: 2" "CapBnd: 0*" "CapEff: 0*"
+}
+
+holder_ends() {
+    holder=$(pgrep -x hmsg-relay-key) && kill -KILL "$holder"
+}
+
+# another_holder: than the one that ended, of a relay that runs.
+another_holder() {
+    systemctl is-active hmsg-relay.service && pgrep -x hmsg-relay-key && [ "$(pgrep -x hmsg-relay-key)" != "$holder" ]
+}
+
 first() {
     check "the relay is set up" relay_is_set_up
     await "the relay runs" systemctl is-active hmsg-relay.service
@@ -71,6 +99,11 @@ first() {
     check "the agents are in their domain" in_domain hmsg-agent hmsg_agent_t
     check "the couriers are in theirs" in_domain hmsg-courier hmsg_courier_t
     check "the relay is in its own" in_domain hmsg-relay hmsg_relay_t
+    check "and the process with its key" in_domain hmsg-relay-key hmsg_relay_t
+    check "which is apart" holder_is_apart
+    check "the relay is confined" in_status "$(relay_pid)" "NoNewPrivs: 1" "Seccomp: 2" "CapEff: 0*"
+    check "the process with the key ends" holder_ends
+    await "the relay starts again with another" another_holder
     check "root looks at the relay's store" store_check
     check "the relay reads its configuration again" systemctl reload hmsg-relay.service
     check "the relay starts again" systemctl restart hmsg-relay.service

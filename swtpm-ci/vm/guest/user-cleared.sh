@@ -7,6 +7,7 @@ told="use the machine where the identity was made"
 
 cleared() {
     says "a cleared TPM is noticed" "another TPM than the keys were made in, or it was cleared" hmsgctl doctor
+    says "the store stays closed" $'error\tstore: The store is not open:' hmsgctl doctor
 }
 
 alice() {
@@ -16,5 +17,5 @@ alice() {
 
 bob() {
     cleared
-    says "reading says so too" "$told" hmsgctl read "$(message_id)"
+    says "reading says so too" "$told" hmsgctl read "$(<~/first-id)"
 }

@@ -68,7 +68,33 @@ attacks() {
     denied "a descriptor of it" take-fd "$pid" 3
     denied "reading the keys" open ~/.local/share/hmsg/keys
     denied "reading the store" open ~/.local/share/hmsg/store.db
+    denied "reading its key" open ~/.local/share/hmsg/store.key
     denied "relabelling the data" relabel ~/.local/share/hmsg "system_u:object_r:user_home_t:s0"
+}
+
+# stored TEXT: what the agent keeps on the disk, seen from its own domain. TEXT is of a message that was read.
+stored() {
+    local data=~/.local/share/hmsg at=/usr/libexec/hmsg-vm/attempt-agent file
+    await "the key of the store is sealed by the TPM" $at contains "$data/store.key" '"sealed":'
+    check "it is nowhere in clear" $at lacks "$data/store.key" '"key":'
+    says "its file is for the owner alone" "600 $(id -u) " $at describe "$data/store.key"
+    says "and for the agent's domain" ":hmsg_data_t:" $at describe "$data/store.key"
+    for file in store.db store.db-wal; do
+        check "$file: no message in clear" $at lacks "$data/$file" "$1"
+        check "$file: no address in clear" $at lacks "$data/$file" "@localhost"
+        check "$file: no table in clear" $at lacks "$data/$file" "CREATE TABLE"
+    done
+    says "the store is whole" $'ok\tstore: The store is undamaged; the TPM keeps its key' hmsgctl doctor
+}
+
+# restarted TEXT: the agent ends, and opens its store when it is called again.
+restarted() {
+    local pid
+    pid=$(agent_pid)
+    check "the agent is told to end" kill "$pid"
+    await "it ends" not kill -0 "$pid"
+    await "started again it opens its store" reads "$1"
+    check "it is another process" [ "$(agent_pid)" != "$pid" ]
 }
 
 # asks METHOD: a program of the user's asks the agent, not by hmsgctl.
@@ -121,6 +147,8 @@ alice() {
     await "it is delivered" delivered 1
     await "an answer comes" received
     check "it is read" reads "Thank you."
+    stored "Thank you."
+    restarted "Thank you."
     files
     attacks
     of_user_t
@@ -141,7 +169,10 @@ bob() {
     check "it is read" reads "The plans are ready."
     await "an answer is sent" send "alice@$relay" "Thank you."
     await "which is delivered" delivered 1
+    stored "The plans are ready."
+    restarted "The plans are ready."
     files
     attacks
     of_staff_t
+    message_id >~/first-id
 }

@@ -43,7 +43,9 @@ well() {
 bob() {
     check "what came before is read" reads "The plans are ready."
     await "two more come" has 3
-    well tpm bus logind sandbox selinux clock relay
+    well tpm bus logind sandbox selinux clock store relay
     check "the keys are rotated" hmsgctl identity rotate
     check "what came to the former ones is read" reads "The plans are ready."
+    await "the store follows the new keys" hmsgctl doctor
+    restarted "The plans are ready."
 }
