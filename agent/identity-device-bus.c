@@ -27,6 +27,8 @@ typedef struct Call {
     RelaysRequest *work;
     char *addresses[ADDRESSES_MAX]; /* of ours, with pin */
     size_t n, at;
+    int failed; /* the first */
+    char why[DETAIL_SIZE];
 } Call;
 
 static Call *call_free(Call *c)
@@ -77,47 +79,54 @@ static int call_new(Manager *m, sd_bus_message *message, Call **ret)
     return r;
 }
 
-static int tell_next(Call *c);
+static void tell_next(Call *c);
+
+static void told(Call *c, int r, const char *detail)
+{
+    if (r != 0 && c->failed == 0) {
+        c->failed = r;
+        (void)snprintf(c->why, sizeof(c->why),
+                       "It is noted here, and the relay of %.250s is told when it can be: %.300s",
+                       c->addresses[c->at], detail);
+    }
+    c->at++;
+}
 
 static void on_told(int r, const char *detail, const RelaysResult *result, void *userdata)
 {
     Call *c = userdata;
-    char text[DETAIL_SIZE];
 
+    told(c, r, detail);
     c->work = relays_request_free(c->work);
-    (void)snprintf(text, sizeof(text), "It is noted here, but the relay of %.300s was not told: %.300s",
-                   c->addresses[c->at], detail);
-    c->at++;
-    if (r == 0)
-        r = tell_next(c);
-    if (r == 0)
-        return;
-    (void)request_fail(c->request, r, text);
-    (void)call_free(c);
+    tell_next(c);
 }
 
-static int tell_next(Call *c)
+/* One that cannot be told keeps it from no other. */
+static void tell_next(Call *c)
 {
-    if (c->at < c->n)
-        return relays_register(c->m->relays, c->addresses[c->at], NULL, false, on_told, c, &c->work);
-    (void)request_reply(c->request, "");
+    while (c->at < c->n) {
+        int r = relays_register(c->m->relays, c->addresses[c->at], NULL, false, on_told, c, &c->work);
+
+        if (r == 0)
+            return;
+        told(c, r, error_message(r));
+    }
+    if (c->failed != 0)
+        (void)request_fail(c->request, c->failed, c->why);
+    else
+        (void)request_reply(c->request, "");
     (void)call_free(c);
-    return 0;
 }
 
-/* The change is stored; the call goes on until all relays know. */
+/* The change is stored; the call goes on until all relays that can be reached know. */
 static int tell_all(Manager *m, sd_bus_message *message, sd_bus_error *error)
 {
-    _cleanup_(call_freep) Call *c = NULL;
+    Call *c = NULL;
     int r = call_new(m, message, &c);
 
     if (r != 0)
         return bus_fail(error, r, NULL);
-    r = tell_next(c);
-    if (r != 0)
-        (void)request_fail(c->request, r, NULL);
-    else
-        (void)TAKE_PTR(c); /* it frees itself */
+    tell_next(c); /* it frees itself */
     return 1;
 }
 

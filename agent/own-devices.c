@@ -6,6 +6,7 @@
 
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/error.h"
+#include "libhmsg/wire/crypto.h"
 
 static int copy(DbStatement *s, int column, char *ret, size_t size)
 {
@@ -89,6 +90,17 @@ int own_devices_name(Db *db, Devices *ret)
     if (r == 0)
         r = name_all(all, n, ret);
     return r > 0 ? -EBADMSG : r;
+}
+
+int own_devices_digest(const Devices *d, uint8_t ret[static SHA256_SIZE])
+{
+    uint8_t keys[DEVICES_MAX][2 * KID_SIZE];
+
+    for (size_t i = 0; i < d->n; i++) {
+        memcpy(keys[i], d->list[i].kid, KID_SIZE);
+        memcpy(keys[i] + KID_SIZE, d->list[i].skid, KID_SIZE);
+    }
+    return crypto_sha256(keys, d->n * sizeof(*keys), ret);
 }
 
 int own_devices_add(Db *db, const OwnDevice *d)

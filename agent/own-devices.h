@@ -21,3 +21,5 @@ int own_devices_remove(Db *db, const char *address);
 int own_devices_list(Db *db, OwnDevice *ret, size_t *ret_n);
 /* As a statement names them. */
 int own_devices_name(Db *db, Devices *ret);
+/* Whether a relay was told of the same ones: SHA-256 of all their keys. */
+int own_devices_digest(const Devices *d, uint8_t ret[static SHA256_SIZE]);

@@ -38,9 +38,11 @@ typedef struct Connection {
     char there[RELAY_TEXT_SIZE]; /* what the courier calls it, with the pin of now */
     ConnectionState state;
     bool listening, kept, unregistered;
-    bool telling;          /* of our new keys, as a guest */
-    RelaysRequest *login;  /* the one that is logging in */
-    RelaysRequest *listen; /* the one that is beginning to listen */
+    bool telling;           /* of our new keys, as a guest */
+    RelaysRequest *login;   /* the one that is logging in */
+    RelaysRequest *listen;  /* the one that is beginning to listen */
+    RelaysRequest *devices; /* tells of our devices */
+    sd_event_source *devices_later;
     RelaysRequest *waiting;
     Secret *ack_key; /* of the login */
     sd_event_source *timer;
@@ -117,6 +119,7 @@ struct RelaysRequest {
     char entry_kid[HASH_TEXT_SIZE];             /* the key of ours that the relay says it has */
     bool has_previous;
     uint8_t previous[SHA256_SIZE]; /* of the statement that is registered */
+    uint8_t devices[SHA256_SIZE];  /* digest of those that our statement names; zeros: not known */
     Buf steps;                     /* JSON */
 
     /* what a registration or login holds on its way */
@@ -146,7 +149,7 @@ struct Relays {
     size_t n_ours;
     struct {
         DbStatement *pin_get, *pin_put, *registrations, *registration_get, *registration_put,
-            *registration_delete, *registration_at;
+            *registration_delete, *registration_at, *devices_untold;
         DbStatement *guest_put, *guest_trim, *guest_delete, *guests_due;
         DbStatement *pins_find, *pins_announce, *pins_keep, *pins_follow;
         DbStatement *ticks_get, *ticks_put;
@@ -245,6 +248,11 @@ int register_guest_start(RelaysRequest *q, request_step_t then);
 int register_rotated_start(RelaysRequest *q);
 /* The registration of an address is of the keys of now. */
 int register_store(RelaysRequest *q);
+
+/* relays-devices.c: what our statements there say of our devices is what it should be, or is told anew. */
+void devices_tell(Connection *c);
+void devices_tell_all(Relays *r);
+void devices_stop(Connection *c);
 
 /* relays-guests.c */
 /* We are known there by the key of now, or no more. */

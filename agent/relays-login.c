@@ -233,6 +233,7 @@ void login_stop(Connection *c)
     c->login = relays_request_free(c->login);
     c->listen = relays_request_free(c->listen);
     c->timer = sd_event_source_disable_unref(c->timer);
+    devices_stop(c);
     c->ack_key = secret_free(c->ack_key);
     c->state = CONNECTION_OFF;
     c->listening = false;
@@ -261,6 +262,7 @@ static void listen_done(int r, const char *detail, const RelaysResult *result, v
             guests_told(c);
         if (!c->listening)
             return;
+        devices_tell(c);
         tell_listening(c);
         return;
     }
@@ -441,6 +443,7 @@ void relays_identity_changed(Relays *r)
     if (identity_check(r->m->identity) != 0)
         return;
     login_keep_all(r, true);
+    devices_tell_all(r);
     if (guests_tell(r) != 0)
         log_error("It cannot be read where we are guests");
 }

@@ -32,6 +32,7 @@ int register_store(RelaysRequest *q)
     db_bind_text(s, 2, q->connection->text);
     db_bind_text(s, 3, q->entry_kid);
     db_bind_number(s, 4, clock_realtime());
+    db_bind_bytes(s, 5, q->devices, SHA256_SIZE);
     r = db_run(s);
     if (r == 0)
         r = relays_load_ours(q->owner);
@@ -198,6 +199,8 @@ static int sign_statement(RelaysRequest *q)
     statement.recovery = p->recovery;
     statement.iat = clock_realtime();
     r = own_devices_name(store_db(q->owner->m->store), &statement.devices);
+    if (r == 0)
+        r = own_devices_digest(&statement.devices, q->devices);
     if (r == 0)
         r = identity_statement_prepare(&statement, &draft);
     if (r == 0)

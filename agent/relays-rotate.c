@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/own-devices.h"
 #include "agent/relays-internal.h"
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
@@ -178,6 +179,9 @@ static int on_former(RelaysRequest *q, sd_bus_message *reply)
         return r;
     memcpy(q->entry_name, b.name, sizeof(q->entry_name));
     base64url_encode(rsa_key_thumbprint(identity.decrypt), KID_SIZE, q->entry_kid);
+    r = own_devices_digest(&identity.devices, q->devices);
+    if (r != 0)
+        return r;
     memcpy(q->previous, identity.sha256, SHA256_SIZE);
     q->has_previous = true;
     free(q->stored_address);
@@ -289,6 +293,7 @@ int relays_take_over(Relays *r, const char *address, const char *relay, const ch
     db_bind_text(registration, 2, relay);
     db_bind_text(registration, 3, lost_kid);
     db_bind_number(registration, 4, clock_realtime());
+    db_bind_bytes(registration, 5, NULL, 0); /* as the lost keys said */
     e = db_begin(t);
     if (e == 0)
         e = db_run(recovered);

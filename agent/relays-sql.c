@@ -23,8 +23,10 @@ int relays_sql_prepare(Relays *r)
         {&r->sql.ticks_put, "INSERT OR REPLACE INTO relay_ticks VALUES(?1, ?2, ?3, ?4, ?5)"},
         {&r->sql.registrations, "SELECT address, relay, kid FROM registrations ORDER BY relay, address"},
         {&r->sql.registration_get, "SELECT relay FROM registrations WHERE address = ?1"},
-        {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added)"
-                                   " VALUES(?1, ?2, ?3, ?4)"},
+        {&r->sql.registration_put, "INSERT OR REPLACE INTO registrations(address, relay, kid, added, devices)"
+                                   " VALUES(?1, ?2, ?3, ?4, ?5)"},
+        {&r->sql.devices_untold, "SELECT address FROM registrations WHERE relay = ?1 AND kid = ?2"
+                                 " AND devices IS NOT ?3 AND NOT (?4 AND devices IS NULL) LIMIT 1"},
         {&r->sql.registration_delete, "DELETE FROM registrations WHERE address = ?1"},
         {&r->sql.registration_at, "SELECT kid FROM registrations WHERE relay = ?1"
                                   " UNION ALL SELECT kid FROM guests WHERE relay = ?1"},
@@ -63,6 +65,7 @@ void relays_sql_done(Relays *r)
     (void)db_statement_free(r->sql.registration_put);
     (void)db_statement_free(r->sql.registration_delete);
     (void)db_statement_free(r->sql.registration_at);
+    (void)db_statement_free(r->sql.devices_untold);
     (void)db_statement_free(r->sql.guest_put);
     (void)db_statement_free(r->sql.guest_trim);
     (void)db_statement_free(r->sql.guest_delete);

@@ -146,6 +146,9 @@ struct Store {
     "CREATE TABLE own_devices(address TEXT PRIMARY KEY, kid TEXT NOT NULL, skid TEXT NOT NULL,"              \
     " added INTEGER NOT NULL) WITHOUT ROWID;"
 
+/* devices: digest of those that the relay was told of there, own_devices_digest; NULL: none. */
+#define SCHEMA_DEVICES_TOLD "ALTER TABLE registrations ADD COLUMN devices BLOB;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -158,6 +161,7 @@ static const char *const steps[] = {
     SCHEMA_CONTACT_KEYS,
     SCHEMA_CAPABILITIES,
     SCHEMA_DEVICES,
+    SCHEMA_DEVICES_TOLD,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

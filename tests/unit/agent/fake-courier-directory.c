@@ -62,6 +62,14 @@ bool fake_courier_has_us(const FakeCourier *f)
     return f->own_statement != NULL;
 }
 
+unsigned fake_courier_devices(const FakeCourier *f)
+{
+    _cleanup_(identity_statement_done) IdentityStatement s = {0};
+
+    g_assert_true(fake_own_identity(f, &s));
+    return (unsigned)s.devices.n;
+}
+
 static void take_statement(FakeCourier *f, const char *statement, const char *name)
 {
     g_autofree char *kept = g_strdup(name);

@@ -60,6 +60,8 @@ const char *fake_courier_relay(const FakeCourier *f);
 void fake_courier_die(FakeCourier *f);
 /* Is the agent registered there, by whatever key? */
 bool fake_courier_has_us(const FakeCourier *f);
+/* How many devices our statement there names. */
+unsigned fake_courier_devices(const FakeCourier *f);
 /* How many steps the last rotation had. */
 unsigned fake_courier_steps(const FakeCourier *f);
 /* The connection to the relay ends. */

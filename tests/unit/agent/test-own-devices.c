@@ -44,6 +44,7 @@ static void test_whole(Fixture *f, gconstpointer data)
     Db *db = store_db(f->store);
     OwnDevice all[DEVICES_MAX];
     Devices named;
+    uint8_t one[SHA256_SIZE], two[SHA256_SIZE];
     size_t n = 9;
 
     g_assert_cmpint(own_devices_list(db, all, &n), ==, 0);
@@ -56,6 +57,11 @@ static void test_whole(Fixture *f, gconstpointer data)
     g_assert_cmpint(add(f, "laptop@relay.example", 3), ==, 0); /* it has others now */
     g_assert_cmpint(own_devices_list(db, all, &n), ==, 0);
     g_assert_cmpuint(n, ==, 2);
+    g_assert_cmpint(own_devices_name(db, &named), ==, 0);
+    g_assert_cmpint(own_devices_digest(&named, two), ==, 0);
+    named.n = 1;
+    g_assert_cmpint(own_devices_digest(&named, one), ==, 0);
+    g_assert_cmpint(memcmp(one, two, sizeof(one)), !=, 0);
     g_assert_cmpstr(all[0].address, ==, "phone@relay.example");
     g_assert_cmpstr(all[1].address, ==, "laptop@relay.example");
     g_assert_cmpint(all[1].added, ==, 1003);
