@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
+#include <openssl/crypto.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -202,8 +203,9 @@ static int run(Places *places)
         log_error("Memory that stays out of swap and dumps (ulimit -l): %s", strerror(-r));
         return r;
     }
-    /* few threads, small ones: one arena keeps the process small */
+    /* small: few threads, so one arena; and nobody reads OpenSSL's texts of errors */
     (void)mallopt(M_ARENA_MAX, 1);
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
     r = keyring_new(&keyring);
     if (r < 0) {
         log_error(r == -EDQUOT ? "The kernel keyring is full for this user (see /proc/key-users): %s"

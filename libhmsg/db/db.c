@@ -427,5 +427,8 @@ int db_reseal(Db *db)
     if (!db->sealed)
         return -ENOTSUP;
     int r = vacuum(db);
-    return r == 0 ? db_checkpoint(db) : r;
+    if (r == 0)
+        r = db_checkpoint(db);
+    (void)sqlite3_db_release_memory(db->handle); /* all pages went through it */
+    return r;
 }

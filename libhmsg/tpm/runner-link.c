@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <tss2/tss2_mu.h>
@@ -51,6 +52,7 @@ static void wipe_freed(void)
         n += wipe_blocks(size, WIPE_COUNT, blocks + n);
     while (n > 0)
         free(blocks[--n]);
+    (void)malloc_trim(0); /* the heap was made larger for it */
 }
 
 /* With a resource manager all of ours has gone with the connection. */

@@ -109,6 +109,8 @@ int main(void)
         return 77;
     }
     agent_set_up(&a, NULL);
+    g_autofree char *config = g_build_filename(a.folder, "agent.conf", NULL);
+    g_assert_true(g_file_set_contents(config, "[sessions]\nper-minute = 0\n", -1, NULL));
     agent_start(&a, NULL);
     measure(&a, bench_setting("HMSG_BENCH_SESSIONS", SESSIONS));
     agent_stop(&a);
