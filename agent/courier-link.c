@@ -224,6 +224,9 @@ void courier_error_read(const sd_bus_error *e, CourierError *ret)
     *ret = (CourierError){.error = error_code(name)};
     ret->login_required = strcmp(name, COURIER_ERROR "LoginRequired") == 0;
     ret->unreachable = strcmp(name, COURIER_ERROR "Unreachable") == 0;
+    if (strncmp(name, COURIER_ERROR, strlen(COURIER_ERROR)) != 0 &&
+        strcmp(name, SD_BUS_ERROR_INVALID_ARGS) != 0)
+        text = "the courier, which speaks to relays, ended or did not answer";
     text = skip_pin(read_retry(text, &ret->retry_after));
     copy_printable(ret->detail, sizeof(ret->detail), *text ? text : error_message(ret->error));
 }

@@ -87,6 +87,19 @@ static int print_created(Ctl *ctl, Output *out, const Buf *card, json_t *facts)
     return r;
 }
 
+/* Nobody can have the card of this one. */
+static void take_back_unwritten(Ctl *ctl, const char *address, const json_t *facts)
+{
+    _cleanup_(hmsg_call_freep) HmsgCall *call = NULL;
+    json_int_t number = json_integer_value(json_object_get(facts, "number"));
+
+    if (number <= 0 || hmsg_call_new(ctl->client, "Contacts", "RevokeCapability", &call) != 0)
+        return;
+    hmsg_call_string(call, address ? address : "");
+    hmsg_call_option_number(call, "number", (uint64_t)number);
+    (void)hmsg_call_run(call, NULL); /* what is told is why it was not written */
+}
+
 static int create(Ctl *ctl, const char *address)
 {
     _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -107,7 +120,12 @@ static int create(Ctl *ctl, const char *address)
         r = read_card(ctl, reply, &card);
     if (r == 0)
         r = ctl_facts(ctl, reply, &facts);
-    return r == 0 ? print_created(ctl, out, &card, facts) : r;
+    if (r != 0)
+        return r;
+    r = print_created(ctl, out, &card, facts);
+    if (r != 0)
+        take_back_unwritten(ctl, address, facts);
+    return r;
 }
 
 static int list(Ctl *ctl, const char *address)

@@ -53,6 +53,28 @@ static bool last_waits(MailPair *p)
     return waits;
 }
 
+/* What nobody can have got is taken back. */
+static void expect_unwritten(MailPair *p, const char *words)
+{
+    g_autofree char *command =
+        g_strdup_printf("exec '%s/cli/hmsgctl' contact capability create %s", g_getenv("HMSG_BUILD"), words);
+    const char *const argv[] = {"sh", "-c", command, NULL};
+    g_autofree char *err = NULL;
+    json_t *all;
+
+    g_assert_cmpint(test_run(argv, scene_environment(p->bob), NULL, NULL, &err), ==, 1);
+    all = scene_ctl_json(p->bob, "contact", "capability", "list", NULL);
+    g_assert_cmpuint(json_array_size(all), ==, 0);
+    json_decref(all);
+}
+
+static void test_unwritten(MailPair *p, gconstpointer data)
+{
+    expect_unwritten(p, ">/dev/full");
+    expect_unwritten(p, ">&-");
+    expect_unwritten(p, "--json >/dev/full");
+}
+
 static void test_card(MailPair *p, gconstpointer data)
 {
     g_autofree char *card = scene_path(p->scene, "card"), *text = NULL;
@@ -145,6 +167,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/capability/card", MailPair, NULL, set_up, test_card, mail_pair_close);
+    g_test_add("/capability/unwritten", MailPair, NULL, set_up, test_unwritten, mail_pair_close);
     g_test_add("/capability/refused", MailPair, NULL, set_up, test_refused, mail_pair_close);
     return g_test_run();
 }

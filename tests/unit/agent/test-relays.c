@@ -343,6 +343,12 @@ static void test_courier_errors(void)
     CourierError got;
     courier_error_read(&e, &got);
     g_assert_null(strchr(got.detail, '\x1b'));
+    /* a courier that ended is not a network that does not work */
+    const sd_bus_error ended = SD_BUS_ERROR_MAKE_CONST(SD_BUS_ERROR_NO_REPLY, "Connection terminated");
+    courier_error_read(&ended, &got);
+    g_assert_cmpint(got.error, ==, HMSG_ERROR_RELAY_UNAVAILABLE);
+    g_assert_false(got.unreachable);
+    g_assert_nonnull(strstr(got.detail, "the courier"));
 }
 
 static void never(int r, const char *detail, const DirectoryEntry *entry, void *userdata)
