@@ -151,7 +151,7 @@ TestPostgres *test_postgres_new(const char *settings)
     must(argv);
     append(p->data, "postgresql.conf",
            "shared_buffers = 16MB\nmax_connections = 60\nmax_wal_senders = 5\n"
-           "fsync = on\n");
+           "fsync = on\ndynamic_shared_memory_type = mmap\n"); /* one that is killed leaves it in data */
     append(p->data, "postgresql.conf", settings);
     test_postgres_start(p);
     return p;
