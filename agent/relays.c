@@ -97,13 +97,14 @@ void request_finish(RelaysRequest *q, int r, const RelaysResult *result, const D
         q->done(r, detail, r == 0 ? result : NULL, q->userdata);
 }
 
+/* Begins, or begins anew where it was. */
 static int on_later(sd_event_source *source, void *userdata)
 {
     RelaysRequest *q = userdata;
     int r;
 
     q->later = sd_event_source_disable_unref(q->later);
-    r = known_resolve(q);
+    r = q->connection ? request_proceed(q) : known_resolve(q);
     if (r != 0)
         request_finish(q, r, NULL, NULL);
     return 0;
@@ -120,24 +121,12 @@ int request_begin(RelaysRequest *q, RelaysRequest **ret)
     return 0;
 }
 
-static int on_anew(sd_event_source *source, void *userdata)
-{
-    RelaysRequest *q = userdata;
-    int r;
-
-    q->later = sd_event_source_disable_unref(q->later);
-    r = request_proceed(q);
-    if (r != 0)
-        request_finish(q, r, NULL, NULL);
-    return 0;
-}
-
 void request_anew(RelaysRequest *q)
 {
     /* it has not begun, or looks which key the relay has */
     if (!q->connection || q->following || q->later)
         return;
-    if (sd_event_add_defer(q->owner->m->event, &q->later, on_anew, q) < 0) {
+    if (sd_event_add_defer(q->owner->m->event, &q->later, on_later, q) < 0) {
         log_error("No memory to begin anew with our new keys");
         return;
     }
