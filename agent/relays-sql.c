@@ -4,7 +4,9 @@
 
 #include "agent/relays-internal.h"
 
-int relays_sql_prepare(Relays *r)
+typedef int (*each_t)(Relays *r, DbStatement **statement, const char *sql);
+
+static int each(Relays *r, each_t f)
 {
     const struct {
         DbStatement **statement;
@@ -46,33 +48,27 @@ int relays_sql_prepare(Relays *r)
     int e = 0;
 
     for (size_t i = 0; e == 0 && i < ELEMENTSOF(all); i++)
-        e = db_prepare(store_db(r->m->store), all[i].sql, all[i].statement);
+        e = f(r, all[i].statement, all[i].sql);
     return e;
+}
+
+static int prepare(Relays *r, DbStatement **statement, const char *sql)
+{
+    return db_prepare(store_db(r->m->store), sql, statement);
+}
+
+static int finalize(Relays *r, DbStatement **statement, const char *sql)
+{
+    *statement = db_statement_free(*statement);
+    return 0;
+}
+
+int relays_sql_prepare(Relays *r)
+{
+    return each(r, prepare);
 }
 
 void relays_sql_done(Relays *r)
 {
-    (void)db_statement_free(r->sql.pin_get);
-    (void)db_statement_free(r->sql.pin_put);
-    (void)db_statement_free(r->sql.pins_find);
-    (void)db_statement_free(r->sql.pins_announce);
-    (void)db_statement_free(r->sql.pins_keep);
-    (void)db_statement_free(r->sql.pins_follow);
-    (void)db_statement_free(r->sql.ticks_get);
-    (void)db_statement_free(r->sql.ticks_put);
-    (void)db_statement_free(r->sql.registrations);
-    (void)db_statement_free(r->sql.registration_get);
-    (void)db_statement_free(r->sql.registration_put);
-    (void)db_statement_free(r->sql.registration_delete);
-    (void)db_statement_free(r->sql.registration_at);
-    (void)db_statement_free(r->sql.devices_untold);
-    (void)db_statement_free(r->sql.guest_put);
-    (void)db_statement_free(r->sql.guest_trim);
-    (void)db_statement_free(r->sql.guest_delete);
-    (void)db_statement_free(r->sql.guests_due);
-    (void)db_statement_free(r->sql.own_put);
-    (void)db_statement_free(r->sql.own_by_skid);
-    (void)db_statement_free(r->sql.own_by_kid);
-    (void)db_statement_free(r->sql.recovered_put);
-    (void)db_statement_free(r->sql.recovered);
+    (void)each(r, finalize);
 }
