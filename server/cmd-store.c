@@ -137,8 +137,7 @@ int cmd_store_backup(int argc, char **argv)
         fprintf(stderr, "hmsg-relay: %s: it, or %s.part, is there already\n", to, to);
     else if (r == -EAGAIN)
         fputs("hmsg-relay: messages went faster than they could be copied, or one has lost its file in "
-              "blobs: try "
-              "again, and see store check\n",
+              "blobs: try again, and see store check\n",
               stderr);
     else if (r != 0)
         fprintf(stderr, "hmsg-relay: backup of %s to %s: %s\n", o.data, to, store_problem(r));

@@ -132,8 +132,7 @@ static int say_unknown(int argc, char **argv)
         const Command *c = &commands[i];
         if (strcmp(argv[1], c->words[0]) != 0)
             continue;
-        fprintf(stderr, "%s%s", begins ? ", " : "hmsg-relay: it is one of: ", c->words[0]);
-        fprintf(stderr, " %s", c->words[1]);
+        fprintf(stderr, "%s%s %s", begins ? ", " : "hmsg-relay: it is one of: ", c->words[0], c->words[1]);
         begins = true;
     }
     if (begins)

@@ -138,8 +138,7 @@ bool store_sqlite_space_low(SqliteStore *s)
     bool before = atomic_exchange(&s->space_low, low);
     if (low && !before)
         log_warning("The disk of the data folder has less than %" PRIu64
-                    " MiB left: no message is taken until it "
-                    "has more",
+                    " MiB left: no message is taken until it has more",
                     s->limits.space_reserve >> 20);
     else if (!low && before)
         log_info("The disk of the data folder has room again");
