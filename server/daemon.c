@@ -39,6 +39,7 @@ struct Daemon {
     RelayKey *key;
     Tls *tls;
     Handlers *handlers;
+    int64_t known; /* when the relay ticked before it was started now; 0: not known */
     HttpOptions http;
     HttpServer *server;
     sd_event *event;
@@ -160,6 +161,15 @@ static void tick(Daemon *d)
         log_error("%s/ticks: %s", d->options->data, problem_text(r));
 }
 
+/* The next start shall know the time that is believed, not the one that is not. */
+static void keep_time(Daemon *d)
+{
+    const int64_t now = handlers_time(d->handlers);
+
+    if (handlers_clock_held(d->handlers))
+        (void)ticks_set_time(d->options->data, now); /* a store elsewhere has no such file */
+}
+
 /* Takes the identity key's time: never on a loop. */
 static int renew(Daemon *d, int64_t now)
 {
@@ -185,6 +195,7 @@ static int on_renew(sd_event_source *source, uint64_t usec, void *userdata)
     /* what fails is tried again */
     if (now < renewed || now >= renewed + RELAY_KEY_RENEW_AFTER)
         (void)renew(d, now);
+    keep_time(d);
     if (sd_event_source_set_time_relative(source, RENEW_CHECK_INTERVAL) < 0)
         return -EIO;
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -277,11 +288,12 @@ static int serve(Daemon *d)
     int r;
 
     d->http.loops = d->options->loops > 0 ? d->options->loops : count_cores();
-    r = handlers_new(d->options, d->key, d->http.loops, &d->handlers);
+    r = handlers_new(d->options, d->key, d->http.loops, d->known, &d->handlers);
     if (r != 0) {
         log_error("%s: %s", store_name(d->options), store_problem(r));
         return r;
     }
+    keep_time(d);
     d->http.routes = handlers_routes(&n_routes);
     d->http.n_routes = n_routes;
     d->http.context = d->handlers;
@@ -379,8 +391,10 @@ int daemon_new(Options *o, KeyHolder *holder, Daemon **ret)
         r = open_key(d);
     if (r == 0)
         r = open_sockets(d);
-    if (r == 0)
+    if (r == 0) {
+        d->known = ticks_time(o->data);
         r = renew(d, clock_realtime());
+    }
     if (r == 0)
         r = serve(d);
     if (r == 0)

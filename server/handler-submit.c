@@ -41,8 +41,9 @@ static void slot_free(void *data)
 }
 
 /* From the header, else the relay's default; never later than what the relay allows. */
-static int read_expires(const HttpRequest *r, int64_t now, int64_t *ret)
+static int read_expires(const HttpRequest *r, int64_t *ret)
 {
+    const int64_t now = steady_now(handlers_of(r)->steady);
     const char *text = http_request_header(r, "hmsg-expires");
     int64_t latest = now + (int64_t)atomic_load(&handlers_of(r)->message_lifetime), t = 0;
     if (latest > now + (int64_t)MESSAGE_EXPIRY_MAX)
@@ -121,7 +122,7 @@ int handle_submit_begin(HttpRequest *r)
     if (e == 0)
         e = handler_hash(r, 1, put->put.id);
     if (e == 0)
-        e = read_expires(r, now, &put->put.expires);
+        e = read_expires(r, &put->put.expires);
     if (e == 0)
         e = handler_capability(r, put, &capable);
     if (e == 0)

@@ -10,6 +10,7 @@
 #include "server/handlers.h"
 #include "server/hub.h"
 #include "server/limiter.h"
+#include "server/steady.h"
 #include "server/store.h"
 #include "server/sweeper.h"
 #include "server/transfers.h"
@@ -31,6 +32,7 @@ struct Handlers {
     atomic_uint_fast64_t message_lifetime;
     Hub *hub;
     Limiter *limiter;
+    Steady *steady; /* by which messages end */
     Transfers *transfers;
     Sweeper *sweeper;
     Watcher *watcher; /* NULL: the store is of this relay alone */

@@ -100,6 +100,7 @@ void handlers_unref(Handlers *h)
     h->watch = store_reader_free(h->watch);
     h->hub = hub_free(h->hub);
     h->limiter = limiter_free(h->limiter);
+    h->steady = steady_free(h->steady);
     h->transfers = transfers_unref(h->transfers);
     free(h);
 }
@@ -177,7 +178,7 @@ static void read_rates(const Options *o, LimitRate ret[static LIMIT_KIND_MAX_])
     memcpy(ret, rates, sizeof(rates));
 }
 
-int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret)
+int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, int64_t known, Handlers **ret)
 {
     LimitRate rates[LIMIT_KIND_MAX_];
     Handlers *h = calloc(1, sizeof(*h));
@@ -197,11 +198,13 @@ int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **r
     if (r == 0)
         r = limiter_new(rates, &h->limiter);
     if (r == 0)
+        r = steady_new(known, &h->steady);
+    if (r == 0)
         r = transfers_new(&h->transfers);
     if (r == 0)
         r = watcher_start(h->store, h->hub, WATCH_INTERVAL_MS, &h->watcher);
     if (r == 0)
-        r = sweeper_start(h->store, h->hub, SWEEP_INTERVAL_MS, o->key_age, &h->sweeper);
+        r = sweeper_start(h->store, h->hub, h->steady, SWEEP_INTERVAL_MS, o->key_age, &h->sweeper);
     if (r == 0)
         *ret = TAKE_PTR(made);
     return r;
@@ -218,6 +221,16 @@ uint64_t handlers_space(const Handlers *h)
     if (h->options->store != STORE_SQLITE || statvfs(h->options->data, &v) < 0)
         return UINT64_MAX;
     return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+int64_t handlers_time(Handlers *h)
+{
+    return steady_now(h->steady);
+}
+
+bool handlers_clock_held(Handlers *h)
+{
+    return steady_held(h->steady);
 }
 
 int handlers_ready(Handlers *h)

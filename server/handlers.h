@@ -15,9 +15,10 @@ typedef struct Handlers Handlers;
 /* The relay's identity key as the keeper of its store; key must outlive it. */
 StoreKeeper handlers_keeper(RelayKey *key);
 
-/* Opens the store in o->data. n_loops: threads that call handlers (http_request_loop). o and key must outlive
- * it. -EBUSY: another relay has the store. HMSG_ERROR_AUTHENTICATION_FAILED: it is another key's. */
-int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, Handlers **ret);
+/* Opens the store in o->data. n_loops: threads that call handlers (http_request_loop). known: a former time
+ * of the wall clock, for steady_new. o and key must outlive it. -EBUSY: another relay has the store.
+ * HMSG_ERROR_AUTHENTICATION_FAILED: it is another key's. */
+int handlers_new(const Options *o, RelayKey *key, unsigned n_loops, int64_t known, Handlers **ret);
 /* The server calls these with Handlers as http_request_context. */
 const HttpRoute *handlers_routes(size_t *ret_n);
 /* On one thread, not one of the loops': what the store holds; whether it can be read at all, and
@@ -25,6 +26,8 @@ const HttpRoute *handlers_routes(size_t *ret_n);
 int handlers_counts(Handlers *h, StoreCounts *ret);
 int handlers_ready(Handlers *h);
 uint64_t handlers_space(const Handlers *h);
+int64_t handlers_time(Handlers *h);    /* any thread: by which messages end, steady.h */
+bool handlers_clock_held(Handlers *h); /* any thread: that is not the wall clock now */
 /* For administrators, of the relay that serves: until handlers_admin_done, which is before handlers_free. */
 int handlers_admin_init(Handlers *h, Admin *ret);
 void handlers_admin_done(Admin *a);

@@ -105,6 +105,10 @@ static int put_metrics(const Health *h, Buf *body)
         r = put_number(body, "disk_free_bytes", "gauge",
                        "What is free on the disk of the data folder; below 32 MiB no message is taken.",
                        space);
+    if (r == 0)
+        r = put_number(body, "clock_held", "gauge",
+                       "1 while messages end by another time than the wall clock, which was set forward.",
+                       handlers_clock_held(h->handlers));
     return r == 0 ? put_identity(body, h) : r;
 }
 

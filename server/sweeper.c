@@ -10,6 +10,7 @@
 struct Sweeper {
     Store *store;
     Hub *hub;
+    Steady *steady;
     unsigned interval_ms;
     uint64_t key_age;
     pthread_t thread;
@@ -50,9 +51,9 @@ static bool ask(Sweeper *s, const StoreWrite *w)
 /* With the lock; true: there is more to do at once. */
 static bool sweep(Sweeper *s)
 {
-    int64_t now = clock_realtime();
-    bool more = ask(s, &(StoreWrite){.kind = STORE_SWEEP, .sweep.now = now}) && s->write.sweep.more;
-    if (ask(s, &(StoreWrite){.kind = STORE_REKEY, .rekey = {.now = now, .age_max = s->key_age}}))
+    const StoreWrite end = {.kind = STORE_SWEEP, .sweep.now = steady_now(s->steady)};
+    bool more = ask(s, &end) && s->write.sweep.more;
+    if (ask(s, &(StoreWrite){.kind = STORE_REKEY, .rekey = {.now = clock_realtime(), .age_max = s->key_age}}))
         more = more || s->write.rekey.more;
     return more;
 }
@@ -87,7 +88,8 @@ static Sweeper *release(Sweeper *s)
     return NULL;
 }
 
-int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, uint64_t key_age, Sweeper **ret)
+int sweeper_start(Store *store, Hub *hub, Steady *steady, unsigned interval_ms, uint64_t key_age,
+                  Sweeper **ret)
 {
     pthread_condattr_t attributes;
     Sweeper *s = calloc(1, sizeof(*s));
@@ -95,6 +97,7 @@ int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, uint64_t key_age
         return -ENOMEM;
     s->store = store;
     s->hub = hub;
+    s->steady = steady;
     s->interval_ms = interval_ms;
     s->key_age = key_age;
     (void)pthread_condattr_init(&attributes);

@@ -5,13 +5,16 @@
  * are due. */
 
 #include "server/hub.h"
+#include "server/steady.h"
 #include "server/store.h"
 
 #define SWEEP_INTERVAL_MS 60000u
 
 typedef struct Sweeper Sweeper;
 
-/* store and hub must outlive it. Sweeps at once, then every interval. key_age: StoreWrite.rekey.age_max. */
-int sweeper_start(Store *store, Hub *hub, unsigned interval_ms, uint64_t key_age, Sweeper **ret);
+/* store, hub and steady must outlive it; messages end by the last. Sweeps at once, then every interval.
+ * key_age: StoreWrite.rekey.age_max. */
+int sweeper_start(Store *store, Hub *hub, Steady *steady, unsigned interval_ms, uint64_t key_age,
+                  Sweeper **ret);
 Sweeper *sweeper_stop(Sweeper *s);
 DEFINE_CLEANUP(Sweeper *, sweeper_stop)

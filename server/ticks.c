@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
@@ -83,6 +84,23 @@ int ticks_last(const char *folder, Ticks *ret)
     _cleanup_(freep) char *path = NULL;
 
     return read_of(folder, &path, ret);
+}
+
+int64_t ticks_time(const char *folder)
+{
+    _cleanup_(freep) char *path = NULL;
+    struct stat st;
+
+    return string_printf(&path, "%s/ticks", folder) == 0 && stat(path, &st) == 0 ? st.st_mtim.tv_sec : 0;
+}
+
+int ticks_set_time(const char *folder, int64_t time)
+{
+    _cleanup_(freep) char *path = NULL;
+    const struct timespec times[] = {{.tv_sec = time}, {.tv_sec = time}};
+    int r = string_printf(&path, "%s/ticks", folder);
+
+    return r == 0 && utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : r;
 }
 
 int ticks_save(const char *folder, const Ticks *t)

@@ -19,6 +19,10 @@ int ticks_advance(const char *folder, Ticks *ret);
 int ticks_before(const char *folder, Ticks *ret);
 /* Those that were told last; number 0: none yet. */
 int ticks_last(const char *folder, Ticks *ret);
+/* When the last one was told, in seconds since 1970 by the clock of then; 0: none was. */
+int64_t ticks_time(const char *folder);
+/* Another time for it, when that clock is not believed. */
+int ticks_set_time(const char *folder, int64_t time);
 /* The file of a folder that has none. */
 int ticks_save(const char *folder, const Ticks *t);
 /* Goes on from t, which relays have told clients when they shared a store, unless the folder is further. */

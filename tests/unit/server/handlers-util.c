@@ -43,14 +43,14 @@ void test_relay_set_up(TestRelay *f, gconstpointer data)
                            .message_lifetime = 86400,
                            .rotation_grace = 86400};
     f->key = relay_key();
-    g_assert_cmpint(handlers_new(&f->options, f->key, 1, &f->handlers), ==, 0);
+    g_assert_cmpint(handlers_new(&f->options, f->key, 1, 0, &f->handlers), ==, 0);
 }
 
 void test_relay_restart(TestRelay *f)
 {
     f->handlers = handlers_free(f->handlers);
     double_run();
-    g_assert_cmpint(handlers_new(&f->options, f->key, 1, &f->handlers), ==, 0);
+    g_assert_cmpint(handlers_new(&f->options, f->key, 1, 0, &f->handlers), ==, 0);
 }
 
 void test_relay_tear_down(TestRelay *f, gconstpointer data)

@@ -229,6 +229,28 @@ static void test_monitor(void)
     place_done(&p);
 }
 
+/* A machine that comes up with a clock far ahead of when the relay ran last: who runs it is told. */
+static void test_clock(void)
+{
+    Place p = place_new();
+    g_autofree char *relay = program(), *log = g_build_filename(p.folder, "log", NULL);
+    g_autofree char *ticks = g_build_filename(p.relay, "data", "ticks", NULL);
+    const char *const argv[] = {relay, "serve", "--config", p.config, NULL};
+    const struct timespec long_ago[] = {{1000000000, 0}, {1000000000, 0}};
+
+    for (unsigned i = 0; i < 4; i++) {
+        TestProcess *process = test_process_start(argv, NULL, log);
+        expect_answer(await_address(&p));
+        (void)test_process_stop(process);
+        /* it knows that it does not know until somebody has looked */
+        g_assert_true(log_has(log, "s further than it can be known to be") == (i == 1 || i == 2));
+        g_assert_cmpint(g_unlink(log), ==, 0);
+        if (i != 1)
+            g_assert_cmpint(utimensat(AT_FDCWD, ticks, i == 0 ? long_ago : NULL, 0), ==, 0);
+    }
+    place_done(&p);
+}
+
 /* SIGHUP reads the configuration again; what is wrong is told, and changes nothing. */
 static void test_reload(void)
 {
@@ -350,6 +372,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/daemon/serve", test_serve);
     g_test_add_func("/server/daemon/notify", test_notify);
     g_test_add_func("/server/daemon/monitor", test_monitor);
+    g_test_add_func("/server/daemon/clock", test_clock);
     g_test_add_func("/server/daemon/reload", test_reload);
     g_test_add_func("/server/daemon/hardened", test_hardened);
     g_test_add_func("/server/daemon/few-files", test_few_files);

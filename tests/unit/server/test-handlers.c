@@ -45,7 +45,7 @@ static void test_relay(TestRelay *f, gconstpointer data)
     g_assert_cmpint(n, ==, 1 << 20);
     (void)test_text(a->json, "version");
     Handlers *again = NULL;
-    g_assert_cmpint(handlers_new(&f->options, f->key, 1, &again), ==, -EBUSY);
+    g_assert_cmpint(handlers_new(&f->options, f->key, 1, 0, &again), ==, -EBUSY);
 }
 
 static void check_binding(TestRelay *f, const json_t *answer, const TestPerson *p, const char *name)

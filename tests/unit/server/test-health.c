@@ -20,7 +20,7 @@ static void test_answers(void)
     Fixture f;
     fixture_start(&f, &o);
     Health h = {.server = f.server, .key = f.key, .key_made = 1234, .key_overdue = true};
-    g_assert_cmpint(handlers_new(&options, f.key, 1, &h.handlers), ==, 0);
+    g_assert_cmpint(handlers_new(&options, f.key, 1, 0, &h.handlers), ==, 0);
     /* without a key that signs receipts it cannot prove what it takes */
     g_assert_cmpuint(health_answer(&h, "/readyz", &body), ==, 503);
     buf_clear(&body);
@@ -42,6 +42,7 @@ static void test_answers(void)
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_overdue 1\n"));
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_announced_timestamp_seconds 0\n"));
     g_assert_nonnull(strstr(buf_text(&body), "# TYPE hmsg_relay_disk_free_bytes gauge\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_clock_held 0\n"));
     buf_clear(&body);
     /* a disk that has nothing free */
     options.data = proc;

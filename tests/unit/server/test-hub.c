@@ -189,6 +189,7 @@ static void test_sweeper(void)
     Store *store = NULL;
     StoreReader *reader = NULL;
     Sweeper *sweeper = NULL;
+    Steady *steady = NULL;
     StoreLimits limits;
     StoreState state = STORE_ACCEPTED;
     StoreWrite w, stays;
@@ -203,7 +204,8 @@ static void test_sweeper(void)
     DoubleConnection *c = start(&sender, hub, 2, 10, &in);
     g_assert_cmpint(test_put(store, 1, 2, 3, "over", 4, 1000, &w), ==, 0);
     g_assert_cmpint(test_put(store, 1, 2, 3, "not yet", 7, clock_realtime() + 1000, &stays), ==, 0);
-    g_assert_cmpint(sweeper_start(store, hub, 10, 0, &sweeper), ==, 0);
+    g_assert_cmpint(steady_new(0, &steady), ==, 0);
+    g_assert_cmpint(sweeper_start(store, hub, steady, 10, 0, &sweeper), ==, 0);
     g_autofree char *event = double_events_take(in);
     g_assert_nonnull(strstr(event, "expired"));
     g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
@@ -217,8 +219,53 @@ static void test_sweeper(void)
     TEST_AWAIT(store_counts(reader, &counts) == 0 && counts.key == 2 && counts.key_pending == 0);
     g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
     sweeper = sweeper_stop(sweeper);
+    steady = steady_free(steady);
     double_events_close(in);
     double_close(c);
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    hub = hub_free(hub);
+    test_folder_remove(folder);
+}
+
+/* The relay comes up with a clock that is two days ahead: what would be over by it stays, what is over by the
+ * time of before goes. */
+static void test_clock(void)
+{
+    char *folder = test_folder_new();
+    Hub *hub = NULL;
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    Sweeper *sweeper = NULL;
+    Steady *steady = NULL;
+    StoreLimits limits;
+    StoreState state = STORE_ACCEPTED;
+    StoreWrite over, stays;
+    const int64_t now = clock_realtime(), before = now - 2 * 86400;
+    store_limits_init(&limits);
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
+    g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
+    g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
+    g_assert_cmpint(test_put(store, 1, 2, 3, "stays", 5, now - 3600, &stays), ==, 0);
+    g_assert_cmpint(steady_new(before, &steady), ==, 0);
+    g_assert_cmpint(sweeper_start(store, hub, steady, 10, 0, &sweeper), ==, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(test_put(store, 1, 2, 3, test_body(i, 10), 10, before - 1, &over), ==, 0);
+        TEST_AWAIT(store_status(reader, test_skid(2), over.put.id, &state) == 0 && state == STORE_EXPIRED);
+    }
+    g_assert_true(steady_held(steady));
+    g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
+    g_assert_cmpint(state, ==, STORE_ACCEPTED);
+    sweeper = sweeper_stop(sweeper);
+    /* and goes as soon as the clock is believed */
+    steady = steady_free(steady);
+    g_assert_cmpint(steady_new(now, &steady), ==, 0);
+    g_assert_cmpint(sweeper_start(store, hub, steady, 10, 0, &sweeper), ==, 0);
+    TEST_AWAIT(store_status(reader, test_skid(2), stays.put.id, &state) == 0 && state == STORE_EXPIRED);
+    sweeper = sweeper_stop(sweeper);
+    steady = steady_free(steady);
     reader = store_reader_free(reader);
     store = store_free(store);
     hub = hub_free(hub);
@@ -232,6 +279,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hub/changes", test_changes);
     g_test_add_func("/hub/news", test_news);
     g_test_add_func("/hub/sweeper", test_sweeper);
+    g_test_add_func("/hub/clock", test_clock);
     if (test_store_remote())
         g_test_add_func("/hub/watcher", test_watcher);
     return g_test_run();

@@ -364,12 +364,14 @@ static void test_closed(StoreFixture *f, gconstpointer large)
 static void test_stopped(StoreFixture *f, gconstpointer data)
 {
     _cleanup_(hub_freep) Hub *hub = NULL;
+    _cleanup_(steady_freep) Steady *steady = NULL;
     Sweeper *sweeper = NULL;
     StoreWrite w;
     StoreBlob *b = NULL;
     g_assert_cmpint(hub_new(&hub), ==, 0);
     wait_in_vain();
-    g_assert_cmpint(sweeper_start(f->store, hub, 10, 0, &sweeper), ==, 0);
+    g_assert_cmpint(steady_new(0, &steady), ==, 0);
+    g_assert_cmpint(sweeper_start(f->store, hub, steady, 10, 0, &sweeper), ==, 0);
     TEST_AWAIT(answer_is(WAITS, "1"));
     store_stop(f->store);
     sweeper = sweeper_stop(sweeper);

@@ -69,11 +69,27 @@ static void test_before(void)
     test_folder_remove(copy);
 }
 
+static void test_time(void)
+{
+    char *folder = test_folder_new();
+    const int64_t now = g_get_real_time() / G_USEC_PER_SEC;
+    Ticks t;
+
+    g_assert_cmpint(ticks_time(folder), ==, 0);
+    g_assert_cmpint(ticks_set_time(folder, 1000), ==, -ENOENT);
+    g_assert_cmpint(ticks_advance(folder, &t), ==, 0);
+    g_assert_cmpint(ticks_time(folder), >=, now - 1);
+    g_assert_cmpint(ticks_set_time(folder, 1000), ==, 0);
+    g_assert_cmpint(ticks_time(folder), ==, 1000);
+    test_folder_remove(folder);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ticks/advance", test_advance);
     g_test_add_func("/ticks/damaged", test_damaged);
     g_test_add_func("/ticks/before", test_before);
+    g_test_add_func("/ticks/time", test_time);
     return g_test_run();
 }
