@@ -183,10 +183,16 @@ static void wake_recipient(HandlerWrite *w)
         hub_mail(w->handlers->hub, w->write.put.owner);
 }
 
+/* What a commit has waited for: the disk, and with quorum = yes standbys as well. */
+static Durability durability(const Options *o)
+{
+    return o->store == STORE_POSTGRES && o->postgres.quorum ? DURABILITY_QUORUM : DURABILITY_DISK;
+}
+
 static int write_receipt(const OnlineKey *online, const Submission *s, Buf *ret)
 {
     const StoreWrite *put = &s->w.write;
-    Receipt receipt = {.durability = DURABILITY_DISK, .iat = put->put.accepted};
+    Receipt receipt = {.durability = durability(s->w.handlers->options), .iat = put->put.accepted};
     _cleanup_(jws_draft_done) JwsDraft draft = {};
     memcpy(receipt.pin, online_key_pin(online), PIN_SIZE);
     memcpy(receipt.id, put->put.id, ID_SIZE);

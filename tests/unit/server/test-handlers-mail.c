@@ -184,6 +184,29 @@ static void test_delivery(Scene *s, gconstpointer data)
     g_assert_cmpuint(test_count_files(s->relay.folder, "blobs"), ==, 0);
 }
 
+/* A receipt says what the relay has waited for. */
+static void test_durability(Scene *s, gconstpointer data)
+{
+    const struct {
+        OptionStore store;
+        bool quorum;
+        Durability expected;
+    } cases[] = {
+        {STORE_SQLITE, false, DURABILITY_DISK},
+        {STORE_SQLITE, true, DURABILITY_DISK},
+        {STORE_POSTGRES, false, DURABILITY_DISK},
+        {STORE_POSTGRES, true, DURABILITY_QUORUM},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        s->relay.options.store = cases[i].store;
+        s->relay.options.postgres.quorum = cases[i].quorum;
+        g_autoptr(DoubleAnswer) a = submit(s, test_body(i, 50), 50, NULL, 0);
+        g_assert_cmpuint(a->status, ==, 201);
+        g_assert_cmpint(receipt_of(s, a).durability, ==, cases[i].expected);
+    }
+    s->relay.options.store = STORE_SQLITE;
+}
+
 static void block(Scene *s, const TestPerson *who, bool blocked)
 {
     StoreWrite w = {.kind = STORE_BLOCK, .block.blocked = blocked};
@@ -468,6 +491,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, t) g_test_add("/handlers-mail/" name, Scene, NULL, set_up, t, tear_down)
     ADD("delivery", test_delivery);
+    ADD("durability", test_durability);
     ADD("blocked", test_blocked);
     ADD("list", test_list);
     ADD("bad-submission", test_bad_submission);
