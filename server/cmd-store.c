@@ -19,7 +19,8 @@ static int fail(const Options *o, int r)
     return CMD_FAILED;
 }
 
-static int print_counts(const StoreCounts *c, bool json)
+/* extra: more members of the JSON, taken over; may be NULL. */
+static int print_counts(const StoreCounts *c, bool json, json_t *extra)
 {
     const struct {
         const char *name;
@@ -34,7 +35,7 @@ static int print_counts(const StoreCounts *c, bool json)
         {"key-created", c->key_created > 0 ? (uint64_t)c->key_created : 0},
         {"key-pending", c->key_pending},
     };
-    json_t *j = json ? json_object() : NULL;
+    json_t *j = json ? extra ? extra : json_object() : NULL;
     int r = 0;
 
     for (size_t i = 0; i < ELEMENTSOF(counts); i++)
@@ -43,6 +44,117 @@ static int print_counts(const StoreCounts *c, bool json)
         else if (r == 0)
             r = json_put_number(j, counts[i].name, (int64_t)counts[i].value);
     return json ? cmd_print_json(j, r) : CMD_DONE;
+}
+
+/* What is told of the damage. */
+typedef struct Damage {
+    StoreReader *reader;
+    const Relay *relay;
+    json_t *list; /* with --json */
+    uint64_t n;
+    int r;
+} Damage;
+
+/* As client list does; nothing of one that is damaged, or is gone. */
+static int name_client(const Damage *damage, int64_t client, json_t *j)
+{
+    _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
+    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
+    Address address = {.relay = *damage->relay};
+    int64_t number = client - 1;
+    if (!i)
+        return -ENOMEM;
+    if (client < 1 || store_next_identity(damage->reader, &number, i) != 0 || number != client)
+        return 0;
+    memcpy(address.name, i->name, sizeof(address.name));
+    int r = i->name[0] ? address_format(&address, false, &text) : 0;
+    if (r == 0)
+        r = json_put_text(j, "address", buf_text(&text));
+    return r == 0 ? json_put_bytes(j, "key", i->kid, KID_SIZE) : r;
+}
+
+static int describe(const Damage *damage, const StoreDamage *d, json_t *j)
+{
+    static const char *const kinds[STORE_DAMAGE_MAX_] = {
+        [STORE_DAMAGED_DATABASE] = "database", [STORE_DAMAGED_TABLE] = "table",
+        [STORE_DAMAGED_CLIENT] = "client",     [STORE_DAMAGED_FORMER] = "former",
+        [STORE_DAMAGED_MESSAGE] = "message",   [STORE_DAMAGED_FILE] = "file",
+    };
+    int r = json_put_text(j, "kind", kinds[d->kind]);
+    if (r == 0 && d->kind != STORE_DAMAGED_DATABASE)
+        r = json_put_number(j, "number", d->number);
+    if (r == 0 && d->client > 0)
+        r = json_put_number(j, "client", d->client);
+    if (r == 0 && d->text && d->text[0])
+        r = json_put_text(j, d->kind == STORE_DAMAGED_FILE ? "file" : "text", d->text);
+    return r == 0 ? name_client(damage, d->client, j) : r;
+}
+
+static const char *text_of(const json_t *j, const char *name)
+{
+    const char *text = json_string_value(json_object_get(j, name));
+    return text ? text : "";
+}
+
+/* "client 3 (bob@relay.example)" */
+static void print_client(const StoreDamage *d, const json_t *j)
+{
+    const char *address = text_of(j, "address"), *key = text_of(j, "key");
+    fprintf(stderr, "client %" PRIi64, d->client);
+    if (address[0] || key[0])
+        fprintf(stderr, " (%s)", address[0] ? address : key);
+}
+
+static void print_damage(const StoreDamage *d, const json_t *j)
+{
+    fputs("hmsg-relay: damaged: ", stderr);
+    switch (d->kind) {
+    case STORE_DAMAGED_DATABASE:
+        fprintf(stderr, "the database: %s", d->text);
+        break;
+    case STORE_DAMAGED_TABLE:
+        fprintf(stderr, "the database: table %s cannot be read behind row %" PRIi64, d->text, d->number);
+        break;
+    case STORE_DAMAGED_CLIENT:
+        fprintf(stderr, "client %" PRIi64, d->number);
+        break;
+    case STORE_DAMAGED_FILE:
+        fprintf(stderr, "file blobs/%s, of message %" PRIi64 " to ", d->text[0] ? d->text : "?", d->number);
+        print_client(d, j);
+        break;
+    default:
+        fprintf(stderr,
+                d->kind == STORE_DAMAGED_FORMER ? "former keys %" PRIi64 " of " : "message %" PRIi64 " to ",
+                d->number);
+        print_client(d, j);
+    }
+    fputc('\n', stderr);
+}
+
+static void on_damage(const StoreDamage *d, void *userdata)
+{
+    Damage *damage = userdata;
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    int r = j ? describe(damage, d, j) : -ENOMEM;
+    damage->n++;
+    if (r == 0 && damage->list)
+        r = json_array_append(damage->list, j) == 0 ? 0 : -ENOMEM;
+    else if (r == 0)
+        print_damage(d, j);
+    damage->r = damage->r != 0 ? damage->r : r;
+}
+
+/* Counts and damage; of a database that cannot even be counted the damage alone. */
+static int print_check(const Damage *damage, const StoreCounts *counts, bool json)
+{
+    _cleanup_(json_decrefp) json_t *extra = json ? json_object() : NULL;
+    if (json && (!extra || json_object_set(extra, "damaged", damage->list) != 0))
+        return CMD_FAILED;
+    if (damage->n > 0)
+        fprintf(stderr, "hmsg-relay: %" PRIu64 " damaged: see store check in hmsg-relay(8)\n", damage->n);
+    int printed = counts ? print_counts(counts, json, TAKE_PTR(extra))
+                         : (json ? cmd_print_json(TAKE_PTR(extra), 0) : CMD_DONE);
+    return damage->n > 0 ? CMD_FAILED : printed;
 }
 
 int cmd_store_check(int argc, char **argv)
@@ -59,13 +171,19 @@ int cmd_store_check(int argc, char **argv)
         return r;
     const StoreKeeper keeper = handlers_keeper(key);
     r = store_open_reader(&o, &keeper, &reader);
-    if (r == 0)
-        r = store_check(reader);
-    if (r == 0)
-        r = store_counts(reader, &counts);
     if (r != 0)
         return fail(&o, r);
-    return print_counts(&counts, a.json);
+    _cleanup_(json_decrefp) json_t *list = a.json ? json_array() : NULL;
+    Damage damage = {.reader = reader, .relay = &o.relay, .list = list};
+    r = store_check(reader, on_damage, &damage);
+    if (r == -EBADMSG && damage.n > 0)
+        r = 0;
+    if (r == 0)
+        r = damage.r;
+    int counted = r == 0 ? store_counts(reader, &counts) : r;
+    if (r != 0 || (counted != 0 && damage.n == 0))
+        return fail(&o, r != 0 ? r : counted);
+    return print_check(&damage, counted == 0 ? &counts : NULL, a.json);
 }
 
 /* One step, waited for. */
@@ -190,5 +308,5 @@ int cmd_store_migrate(int argc, char **argv)
     }
     if (o.store != to)
         printf("Now set store = %s in %s.\n", a.operand, a.config);
-    return print_counts(&counts, false);
+    return print_counts(&counts, false, NULL);
 }

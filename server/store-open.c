@@ -10,7 +10,7 @@
 #include "server/store-postgres.h"
 #include "server/store-sqlite.h"
 
-static int tell(int r, const char *error)
+static int say(int r, const char *error)
 {
     if (r != 0 && error[0])
         log_error("The database: %s", error);
@@ -30,9 +30,9 @@ static int check_folder(const Options *o)
     if (has_file(o, ""))
         return 0;
     if (has_file(o, ".part"))
-        return tell(-EINPROGRESS, "a migration from it has not ended (hmsg-relay store migrate sqlite)");
+        return say(-EINPROGRESS, "a migration from it has not ended (hmsg-relay store migrate sqlite)");
     if (has_file(o, MIGRATE_MOVED))
-        return tell(-ENODATA, "what the data folder held was moved to it (store = postgres)");
+        return say(-ENODATA, "what the data folder held was moved to it (store = postgres)");
     return 0;
 }
 
@@ -54,7 +54,7 @@ int store_open(const Options *o, const StoreLimits *limits, const StoreKeeper *k
     char error[POSTGRES_ERROR_SIZE] = "";
     if (o->store == STORE_SQLITE)
         return open_folder(o, limits, keeper, ret);
-    return tell(store_postgres_open(&o->postgres, o->data, limits, keeper, ret, error), error);
+    return say(store_postgres_open(&o->postgres, o->data, limits, keeper, ret, error), error);
 }
 
 int store_open_reader(const Options *o, const StoreKeeper *keeper, StoreReader **ret)
@@ -64,7 +64,7 @@ int store_open_reader(const Options *o, const StoreKeeper *keeper, StoreReader *
         int r = check_folder(o);
         return r == 0 ? store_sqlite_open_reader(o->data, keeper, ret) : r;
     }
-    return tell(store_postgres_open_reader(&o->postgres, keeper, ret, error), error);
+    return say(store_postgres_open_reader(&o->postgres, keeper, ret, error), error);
 }
 
 int store_rewrap(const Options *o, const StoreKeeper *keeper)
@@ -74,12 +74,12 @@ int store_rewrap(const Options *o, const StoreKeeper *keeper)
         int r = check_folder(o);
         return r == 0 ? store_sqlite_rewrap(o->data, keeper) : r;
     }
-    return tell(store_postgres_rewrap(&o->postgres, keeper, error), error);
+    return say(store_postgres_rewrap(&o->postgres, keeper, error), error);
 }
 
-int store_check(StoreReader *r)
+int store_check(StoreReader *r, store_damage_t tell, void *userdata)
 {
-    return store_sqlite_check(r);
+    return store_sqlite_check_tell(r, tell, userdata);
 }
 
 const char *store_name(const Options *o)

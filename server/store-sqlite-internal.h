@@ -385,7 +385,9 @@ int reader_open(const char *path, int blobs, StoreRemote *remote, const StoreLim
                 const StoreKeeper *keeper, StoreReader **ret);
 /* ret points into packed. */
 int reader_read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *ret);
-/* Into ret, or as *ret_file. */
+/* What is sealed of the message of the row, into s->plain. */
+int reader_open_message(SqliteReader *s, DbStatement *sql);
+/* The body of it, into ret, or as *ret_file. */
 int reader_read_body(SqliteReader *s, DbStatement *sql, Buf *ret, StoreFile **ret_file);
 int reader_new(Store *store, StoreReader **ret);
 StoreReader *reader_free(StoreReader *reader);

@@ -184,16 +184,13 @@ static int use_key(SqliteReader *s, DbStatement *sql, int owner_column)
     return r == 0 ? data_key_use(&s->key, db_column_number(sql, owner_column), &w) : r;
 }
 
-/* ret is written to on failure as well: it is the caller's room, too large for the stack twice. */
-static int read_identity(SqliteReader *s, DbStatement *sql, StoreIdentity *ret)
+/* Of the row at hand. ret is written to on failure as well: it is the caller's room, too large for the stack
+ * twice. */
+static int open_identity(SqliteReader *s, DbStatement *sql, StoreIdentity *ret)
 {
     _cleanup_(buf_done) Buf packed = BUF_MAX(IDENTITY_PACKED_MAX);
-    bool row = false;
     size_t n = 0;
-    int r = db_step(sql, &row);
-    if (r != 0 || !row)
-        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
-    r = use_key(s, sql, 3);
+    int r = use_key(s, sql, 3);
     const void *sealed = db_column_bytes(sql, 4, &n);
     if (r == 0)
         r = identity_open(&s->key, sealed, n, &packed);
@@ -203,6 +200,15 @@ static int read_identity(SqliteReader *s, DbStatement *sql, StoreIdentity *ret)
     ret->created = db_column_number(sql, 6);
     ret->blocked = db_column_number(sql, 7) != 0;
     return r;
+}
+
+static int read_identity(SqliteReader *s, DbStatement *sql, StoreIdentity *ret)
+{
+    bool row = false;
+    int r = db_step(sql, &row);
+    if (r != 0 || !row)
+        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    return open_identity(s, sql, ret);
 }
 
 int reader_find_name(StoreReader *reader, const char *name, StoreIdentity *ret)
@@ -236,11 +242,16 @@ int reader_next_identity(StoreReader *reader, int64_t *number, StoreIdentity *re
 {
     SqliteReader *s = (SqliteReader *)reader;
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_EACH_IDENTITY];
+    bool row = false;
     db_bind_number(sql, 1, *number);
-    int r = read_identity(s, sql, ret);
-    if (r == 0)
-        *number = db_column_number(sql, 3);
-    return r;
+    int r = db_step(sql, &row);
+    if (r != 0 || !row)
+        return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    int64_t found = db_column_number(sql, 3);
+    if (found <= *number) /* else a database that repeats itself would be looked at for ever */
+        return -EBADMSG;
+    *number = found;
+    return open_identity(s, sql, ret);
 }
 
 DbStatement *reader_statement(StoreReader *reader, SqlRead which)
@@ -301,8 +312,7 @@ void reader_snapshot_end(StoreReader *reader)
     db_rollback(((SqliteReader *)reader)->db);
 }
 
-/* What is sealed of the message, into s->plain. */
-static int read_message(SqliteReader *s, DbStatement *sql)
+int reader_open_message(SqliteReader *s, DbStatement *sql)
 {
     uint8_t index[AT_REST_INDEX_SIZE];
     size_t n = 0;
@@ -332,7 +342,7 @@ int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size
         m->size = (uint64_t)db_column_number(sql, 5);
         m->seq = db_column_number(sql, 7);
         m->expires = db_column_number(sql, 8);
-        r = read_message(s, sql);
+        r = reader_open_message(s, sql);
         memcpy(m->id, plain, ID_SIZE);
         memcpy(m->submitter, plain + MESSAGE_AT_SUBMITTER, KID_SIZE);
         if (r == 0)
@@ -394,7 +404,7 @@ int reader_read_body(SqliteReader *s, DbStatement *sql, Buf *ret, StoreFile **re
 {
     uint64_t size = (uint64_t)db_column_number(sql, 5);
     size_t n = 0;
-    int r = read_message(s, sql);
+    int r = reader_open_message(s, sql);
     if (r != 0)
         return r;
     if (!db_column_null(sql, 7))

@@ -21,6 +21,8 @@ int store_sqlite_open_reader(const char *folder, const StoreKeeper *keeper, Stor
 /* Reads and decrypts everything: the database is sound, all that is sealed opens, and each blob is there
  * whole, else -EBADMSG. */
 int store_sqlite_check(StoreReader *r);
+/* The same, and tells of each thing that is damaged; goes on to the end. */
+int store_sqlite_check_tell(StoreReader *r, store_damage_t tell, void *userdata);
 /* Has the keys changed at the next STORE_REKEY, of this process or another that has the store open. */
 int store_sqlite_request_rekey(const char *folder);
 /* A copy of what the store holds at one moment, which another process may have open, as a new folder `to`

@@ -127,6 +127,24 @@ typedef struct StoreCounts {
     uint64_t key_pending; /* identities and former data keys that still wait for the change */
 } StoreCounts;
 
+/* What a check finds damaged. */
+typedef enum StoreDamageKind {
+    STORE_DAMAGED_DATABASE, /* text: what the database says of itself; it has no number */
+    STORE_DAMAGED_TABLE,    /* text: its name; what comes behind row `number` cannot be read */
+    STORE_DAMAGED_CLIENT,   /* keys, name and statement of who is registered */
+    STORE_DAMAGED_FORMER,   /* keys that a client has given up */
+    STORE_DAMAGED_MESSAGE,  /* one that waits */
+    STORE_DAMAGED_FILE,     /* the body of a large one; text: the name of its file, "" if it has none */
+    STORE_DAMAGE_MAX_,
+} StoreDamageKind;
+typedef struct StoreDamage {
+    StoreDamageKind kind;
+    int64_t number; /* of the row */
+    int64_t client; /* number of the client whose it is, as of store_next_identity; 0: nobody's */
+    const char *text;
+} StoreDamage;
+typedef void (*store_damage_t)(const StoreDamage *d, void *userdata);
+
 typedef struct Store Store;
 typedef struct StoreReader StoreReader;
 typedef struct StoreBlob StoreBlob; /* a large body on its way in */
@@ -425,7 +443,8 @@ static inline int store_counts(StoreReader *r, StoreCounts *ret)
     return r->ops->counts(r, ret);
 }
 /* For administrators. The first identity whose number is greater than *number, which becomes its number:
- * HMSG_ERROR_NOT_FOUND at the end. Numbers are never used again. */
+ * HMSG_ERROR_NOT_FOUND at the end. Numbers are never used again. One that is damaged has its number and
+ * -EBADMSG; when *number stays with that, none behind it can be read. */
 static inline int store_next_identity(StoreReader *r, int64_t *number, StoreIdentity *ret)
 {
     return r->ops->next_identity ? r->ops->next_identity(r, number, ret) : -EOPNOTSUPP;

@@ -324,19 +324,77 @@ int64_t db_last_row_id(const Db *db)
     return sqlite3_last_insert_rowid(db->handle);
 }
 
-int db_check(Db *db)
+typedef struct Check {
+    Db *db;
+    void (*tell)(const char *problem, void *userdata);
+    void *userdata;
+    unsigned n; /* problems of the pragma at hand */
+} Check;
+
+static void find_problem(Check *c, const char *text)
 {
-    if (db_driver_of(db))
-        return db_driver_of(db)->check(db);
-    int r = query_text(db, "PRAGMA integrity_check(1)", "ok");
-    if (r != 0)
-        return r == -EIO ? -EBADMSG : r;
+    if (c->tell && c->n < DB_PROBLEMS_MAX)
+        c->tell(text, c->userdata);
+    c->n++;
+}
+
+/* "ok", or one row for each problem; what cannot be read at all is an error instead. */
+static int check_pages(Check *c)
+{
     _cleanup_(db_statement_freep) DbStatement *s = NULL;
     bool row = false;
-    r = db_prepare(db, "PRAGMA foreign_key_check", &s);
+    c->n = 0;
+    int r = db_prepare(c->db, "PRAGMA integrity_check(20)", &s); /* DB_PROBLEMS_MAX */
     if (r == 0)
         r = db_step(s, &row);
-    return r == 0 && row ? -EBADMSG : r;
+    if (r == 0 && !row)
+        return -EBADMSG;
+    while (r == 0 && row) {
+        const char *text = db_column_text(s, 0, NULL);
+        if (strcmp(text, "ok") != 0)
+            find_problem(c, text);
+        r = db_step(s, &row);
+    }
+    return r == 0 && c->n > 0 ? -EBADMSG : r;
+}
+
+/* Rows that name one of another table which is not there. */
+static int check_references(Check *c)
+{
+    _cleanup_(db_statement_freep) DbStatement *s = NULL;
+    bool row = false;
+    c->n = 0;
+    int r = db_prepare(c->db, "PRAGMA foreign_key_check", &s);
+    if (r == 0)
+        r = db_step(s, &row);
+    while (r == 0 && row && c->n < DB_PROBLEMS_MAX) {
+        char text[200];
+        (void)snprintf(text, sizeof(text), "row %lld of %.60s names none of %.60s",
+                       (long long)db_column_number(s, 1), db_column_text(s, 0, NULL),
+                       db_column_text(s, 2, NULL));
+        find_problem(c, text);
+        r = db_step(s, &row);
+    }
+    return r == 0 && c->n > 0 ? -EBADMSG : r;
+}
+
+int db_check_tell(Db *db, void (*tell)(const char *problem, void *userdata), void *userdata)
+{
+    Check c = {db, tell, userdata, 0};
+    if (db_driver_of(db))
+        return db_driver_of(db)->check(db);
+    int pages = check_pages(&c);
+    if ((pages == -EIO || pages == -EBADMSG) && c.n == 0)
+        find_problem(&c, "it cannot be read");
+    if (pages != 0 && pages != -EBADMSG && pages != -EIO)
+        return pages;
+    int references = check_references(&c);
+    return pages != 0 ? -EBADMSG : references;
+}
+
+int db_check(Db *db)
+{
+    return db_check_tell(db, NULL, NULL);
 }
 
 /* All pages in one step, so that they are of one moment; their copy is committed by the end. */

@@ -18,6 +18,7 @@
 #define DB_CHECKPOINT_PAGES 1000u     /* of the log, until it is carried over into the store */
 #define DB_LOG_SIZE_MAX (64u << 20)   /* bytes to which the log file is cut back */
 #define DB_VALUE_SIZE_MAX (64u << 20) /* bytes of one value */
+#define DB_PROBLEMS_MAX 20u           /* that db_check_tell tells, of each of two kinds */
 
 /* steps[i] is the SQL that leads from version i to i + 1; version 0 is an empty file. Each step runs in a
  * transaction of its own and may hold several statements. Never change a step that was released. */
@@ -123,6 +124,9 @@ int db_seal_file(const char *path, const DbSchema *schema, const DbSeal *seal);
 
 /* PRAGMA integrity_check and foreign_key_check; -EBADMSG: damaged. Reads everything. */
 int db_check(Db *db);
+/* The same, and tells what it finds, in the words of SQLite, which hold no stored value; at most
+ * DB_PROBLEMS_MAX of them. */
+int db_check_tell(Db *db, void (*tell)(const char *problem, void *userdata), void *userdata);
 /* Makes a new store of what this one holds at this moment, on disk when it returns; its name is not. Writers
  * go on meanwhile. -EEXIST. -ENOTSUP: it is sealed. What an error leaves of it is the caller's to remove. */
 int db_copy(Db *db, const char *path);

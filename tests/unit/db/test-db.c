@@ -196,6 +196,14 @@ static void test_full(Fixture *f, gconstpointer data)
     g_assert_cmpint(number(db, "SELECT count(*) FROM a"), ==, 1);
 }
 
+static void count_problem(const char *problem, void *userdata)
+{
+    unsigned *n = userdata;
+    g_assert_cmpstr(problem, !=, "");
+    g_assert_null(strstr(problem, "long enough")); /* nothing that is stored */
+    (*n)++;
+}
+
 static void test_damage(Fixture *f, gconstpointer data)
 {
     _cleanup_(db_closep) Db *db = NULL;
@@ -213,6 +221,10 @@ static void test_damage(Fixture *f, gconstpointer data)
     g_assert_true(g_file_set_contents(f->path, content, (gssize)n, NULL));
     g_assert_cmpint(db_open_reader(f->path, &second, &db), ==, 0);
     g_assert_cmpint(db_check(db), ==, -EBADMSG);
+    unsigned told = 0;
+    g_assert_cmpint(db_check_tell(db, count_problem, &told), ==, -EBADMSG);
+    g_assert_cmpuint(told, >, 0);
+    g_assert_cmpuint(told, <=, 2 * DB_PROBLEMS_MAX);
 }
 
 int main(int argc, char **argv)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/cmd.h"
+#include "server/store-sqlite-internal.h"
 #include "tests/lib/process.h"
 
 /* Runs hmsg-relay with these words; what it prints on standard output, when the status is as expected. */
@@ -145,6 +146,40 @@ static void test_output(void)
         g_assert_cmpint(run_redirected(commands[i], config, "<&- >&- 2>&-"), ==, CMD_FAILED);
     }
     RUN(CMD_DONE, "store", "check", "--config", config);
+    test_folder_remove(folder);
+}
+
+/* Each thing that does not open is named, and the rest is counted. */
+static void test_damage(void)
+{
+    static const char sql[] =
+        "INSERT INTO identities(skid, kid, generation, created, root, key, since, wrapped, sealed)"
+        " VALUES(x'01', x'02', 1, 1, 1, 1, 1, x'03', x'04');"
+        "INSERT INTO mailboxes(number, next, bytes, count) VALUES(1, 2, 5, 1);"
+        "INSERT INTO messages(number, mailbox, seq, id, submitter, size, accepted, expires, state, key)"
+        " VALUES(7, 1, 1, x'05', x'06', 5, 1, 9999999999, 0, 1)";
+    char *folder = test_folder_new();
+    g_autofree char *relay = g_build_filename(folder, "relay", NULL), *err = NULL, *out = NULL;
+    g_autofree char *config = g_build_filename(relay, "relay.conf", NULL);
+    g_autofree char *store = g_build_filename(relay, "data", "relay.sqlite", NULL);
+    g_autofree char *program = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    const char *argv[] = {program, "store", "check", "--config", config, NULL};
+    Db *db = NULL;
+
+    RUN(CMD_DONE, "init", "--host", "relay.example", "--listen", "127.0.0.1:0", relay);
+    RUN(CMD_DONE, "store", "rekey", "--config", config);
+    g_assert_cmpint(db_open(store, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(db_exec(db, sql), ==, 0);
+    (void)db_close(db);
+    g_assert_cmpint(test_run(argv, NULL, NULL, &out, &err), ==, CMD_FAILED);
+    g_assert_nonnull(strstr(err, "damaged: client 1\n"));
+    g_assert_nonnull(strstr(err, "damaged: message 7 to client 1\n"));
+    g_assert_nonnull(strstr(err, ": 2 damaged"));
+    g_assert_nonnull(strstr(out, "messages: 1\n"));
+    g_autofree char *json = run(NULL, CMD_FAILED, "store", "check", "--json", "--config", config, NULL);
+    g_assert_nonnull(strstr(json, "{\"kind\":\"client\",\"number\":1,"));
+    g_assert_nonnull(strstr(json, "{\"kind\":\"message\",\"number\":7,\"client\":1}"));
+    g_assert_nonnull(strstr(json, "\"messages\":1"));
     test_folder_remove(folder);
 }
 
@@ -446,6 +481,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/cmd/help", test_help);
     g_test_add_func("/server/cmd/complaints", test_complaints);
     g_test_add_func("/server/cmd/output", test_output);
+    g_test_add_func("/server/cmd/damage", test_damage);
     g_test_add_func("/server/cmd/moved", test_moved);
     g_test_add_func("/server/cmd/init", test_init);
     g_test_add_func("/server/cmd/restore", test_restore);

@@ -220,7 +220,7 @@ static void check(Scene *s)
     }
     g_assert_cmpint(store_counts(reader, &c), ==, 0);
     g_assert_cmpuint(c.messages, ==, waiting); /* all have ended: nothing is there twice, or unanswered */
-    g_assert_cmpint(store_check(reader), ==, 0);
+    g_assert_cmpint(store_check(reader, NULL, NULL), ==, 0);
     g_test_message("%u answered, %u of them acknowledged, %u failures in between, 0 lost", s->answered->len,
                    s->answered->len - waiting, s->failures);
     reader = store_reader_free(reader);

@@ -182,7 +182,7 @@ static void expect_all(Fixture *f, OptionStore which, uint8_t newcomer)
     g_assert_cmpint(last, >, USERS + 1); /* not the number of who is gone */
     g_assert_cmpint(test_put(store, newcomer, 2, NOW, "welcome", 7, f->later, &w), ==, 0);
     g_assert_true(w.put.created);
-    g_assert_cmpint(store_check(reader), ==, 0);
+    g_assert_cmpint(store_check(reader, NULL, NULL), ==, 0);
     reader = store_reader_free(reader);
     store = store_free(store);
 }

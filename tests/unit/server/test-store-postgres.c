@@ -275,7 +275,7 @@ static void test_doubtful(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(test_write_end(&small), ==, 0);
     g_assert_false(large.put.created);
     expect_large(f, 1, large.put.id);
-    g_assert_cmpint(store_check(f->reader), ==, 0);
+    g_assert_cmpint(store_check(f->reader, NULL, NULL), ==, 0);
     /* the same again brings a body of its own, which goes */
     begin_large(f->store, 1, &large);
     g_assert_cmpint(test_write_end(&large), ==, 0);
@@ -507,7 +507,7 @@ static void test_rewrap(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(store_postgres_open_reader(&o, test_other_keeper(), &reader, error), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
     g_assert_cmpint(store_postgres_open_reader(&o, test_store_keeper(), &reader, error), ==, 0);
-    g_assert_cmpint(store_check(reader), ==, 0);
+    g_assert_cmpint(store_check(reader, NULL, NULL), ==, 0);
     reader = store_reader_free(reader);
     test_postgres_do(test_store_server(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public");
     g_assert_cmpint(store_postgres_open_reader(&o, test_store_keeper(), &reader, error), ==, -ENOENT);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "libhmsg/base/error.h"
+#include "server/store-sqlite-internal.h"
+#include "tests/unit/server/store-util.h"
+
+/* What is damaged is named, and all else goes on. Users 1 to 4 are clients 1 to 4. */
+
+#define NOW 1000
+#define LATER 5000
+#define LARGE 100000u
+
+typedef struct Fixture {
+    StoreFixture s;
+    uint8_t ids[6][ID_SIZE]; /* messages 1 to 5 */
+    GPtrArray *told;
+} Fixture;
+
+static void put(Fixture *f, unsigned number, uint8_t to)
+{
+    StoreWrite w;
+    g_assert_cmpint(test_put(f->s.store, to, 3, NOW, test_body(number, 500), 500, LATER, &w), ==, 0);
+    memcpy(f->ids[number], w.put.id, ID_SIZE);
+}
+
+static void put_large(Fixture *f, unsigned number, uint8_t to)
+{
+    StoreWrite w;
+    test_put_init(&w, to, 3, NOW, test_body(number, LARGE), LARGE, LATER);
+    w.put.body = NULL;
+    g_assert_cmpint(store_blob_new(f->s.store, &w.put.blob), ==, 0);
+    g_assert_cmpint(store_blob_append(w.put.blob, test_body(number, LARGE), LARGE), ==, 0);
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
+    memcpy(f->ids[number], w.put.id, ID_SIZE);
+}
+
+/* User 4 has had the keys of user 14. */
+static void rotate(Fixture *f)
+{
+    g_autofree StoreIdentity *i = test_identity(4, "");
+    i->generation = 2;
+    StoreWrite w = {
+        .kind = STORE_ROTATE,
+        .rotate = {
+            .identity = i, .from = test_skid(14), .from_statement = "statement 14", .steps = "[\"steps\"]"}};
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
+}
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    store_fixture_set_up(&f->s);
+    f->told = g_ptr_array_new_with_free_func(g_free);
+    g_assert_cmpint(test_register(f->s.store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(f->s.store, 2, "bob"), ==, 0);
+    g_assert_cmpint(test_register(f->s.store, 3, ""), ==, 0);
+    g_assert_cmpint(test_register(f->s.store, 14, "dora"), ==, 0);
+    rotate(f);
+    for (unsigned i = 1; i <= 3; i++)
+        put(f, i, 1);
+    put(f, 4, 2);
+    put_large(f, 5, 1);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    g_ptr_array_unref(f->told);
+    store_fixture_tear_down(&f->s);
+}
+
+static void change(Fixture *f, const char *sql)
+{
+    Db *db = NULL;
+    store_fixture_close(&f->s);
+    g_assert_cmpint(db_open(f->s.path, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(db_exec(db, sql), ==, 0);
+    (void)db_close(db);
+    store_fixture_open(&f->s);
+}
+
+static void note(const StoreDamage *d, void *userdata)
+{
+    static const char *const kinds[] = {"database", "table", "client", "former", "message", "file"};
+    Fixture *f = userdata;
+    g_assert_cmpuint(d->kind, <, G_N_ELEMENTS(kinds));
+    g_ptr_array_add(f->told, g_strdup_printf("%s %d of %d %s", kinds[d->kind], (int)d->number, (int)d->client,
+                                             d->text ? d->text : ""));
+}
+
+/* These and no others, in this order; each a beginning of what is told. */
+static void expect_damage(Fixture *f, StoreReader *reader, const char *const *expected)
+{
+    g_ptr_array_set_size(f->told, 0);
+    g_assert_cmpint(store_sqlite_check_tell(reader, note, f), ==, expected[0] ? -EBADMSG : 0);
+    for (size_t i = 0; expected[i] || i < f->told->len; i++) {
+        if (i >= f->told->len)
+            g_error("it does not tell of %s", expected[i]);
+        if (!expected[i] || !g_str_has_prefix(f->told->pdata[i], expected[i]))
+            g_error("it tells of %s, not of %s", (char *)f->told->pdata[i],
+                    expected[i] ? expected[i] : "nothing");
+    }
+}
+#define EXPECT_DAMAGE(f, ...)                                                                                \
+    expect_damage(f, (f)->s.reader, (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+
+static void test_named(Fixture *f, gconstpointer data)
+{
+    EXPECT_DAMAGE(f);
+    change(f, "UPDATE messages SET sealed = zeroblob(40) WHERE number = 2;"
+              "UPDATE messages SET body = zeroblob(length(body)) WHERE number = 4;"
+              "UPDATE former SET sealed = zeroblob(length(sealed))");
+    EXPECT_DAMAGE(f, "former 1 of 4", "message 2 of 1", "message 4 of 2");
+    change(f, "UPDATE identities SET wrapped = x'00' WHERE number = 2");
+    EXPECT_DAMAGE(f, "client 2 of 2", "former 1 of 4", "message 2 of 1", "message 4 of 2");
+}
+
+static char *only_blob(const Fixture *f)
+{
+    g_autofree char *blobs = g_build_filename(f->s.folder, "blobs", NULL);
+    GDir *d = g_dir_open(blobs, 0, NULL);
+    char *name = g_strdup(g_dir_read_name(d));
+    g_dir_close(d);
+    return name;
+}
+
+/* A file that is missing, is longer, or holds something else is named, so that it can be put back. */
+static void test_file(Fixture *f, gconstpointer data)
+{
+    g_autofree char *name = only_blob(f), *expected = g_strdup_printf("file 5 of 1 %s", name);
+    g_autofree char *path = g_build_filename(f->s.folder, "blobs", name, NULL), *sound = NULL;
+    gsize n = 0;
+    g_assert_true(g_file_get_contents(path, &sound, &n, NULL));
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    EXPECT_DAMAGE(f, expected);
+    g_assert_true(g_file_set_contents(path, sound, (gssize)n - 1, NULL));
+    EXPECT_DAMAGE(f, expected);
+    sound[n / 2] = (char)~sound[n / 2];
+    g_assert_true(g_file_set_contents(path, sound, (gssize)n, NULL));
+    EXPECT_DAMAGE(f, expected);
+    sound[n / 2] = (char)~sound[n / 2];
+    g_assert_true(g_file_set_contents(path, sound, (gssize)n, NULL));
+    EXPECT_DAMAGE(f);
+}
+
+/* A number that is greater than any and reads as 0: the same row follows itself. */
+static void test_repeated(Fixture *f, gconstpointer data)
+{
+    StoreReader *reader = NULL;
+    Db *db = NULL;
+    store_fixture_close(&f->s);
+    g_assert_cmpint(db_open(f->s.path, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(
+        db_exec(db,
+                "PRAGMA foreign_keys=OFF; ALTER TABLE messages RENAME TO m; CREATE TABLE messages AS SELECT"
+                " 'x' AS number, mailbox, seq, id, submitter, size, accepted, expires, state, key, blob,"
+                " sealed, body FROM m"),
+        ==, 0);
+    (void)db_close(db);
+    g_assert_cmpint(store_sqlite_open_reader(f->s.folder, test_store_keeper(), &reader), ==, 0);
+    expect_damage(f, reader, (const char *const[]){"table 0 of 0 messages", NULL});
+    (void)store_reader_free(reader);
+}
+
+/* A row of nobody, and pages that are none: what can be read is looked at all the same. */
+static void test_database(Fixture *f, gconstpointer data)
+{
+    change(f, "PRAGMA foreign_keys=OFF; DELETE FROM mailboxes WHERE number = 2;"
+              "UPDATE messages SET sealed = zeroblob(40) WHERE number = 2");
+    EXPECT_DAMAGE(f, "database 0 of 0 row 0 of shares", "database 0 of 0 row 4 of messages",
+                  "message 2 of 1");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(name, f) g_test_add("/store/damage/" name, Fixture, NULL, set_up, f, tear_down)
+    ADD("named", test_named);
+    ADD("file", test_file);
+    ADD("repeated", test_repeated);
+    ADD("database", test_database);
+    return g_test_run();
+}
