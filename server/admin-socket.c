@@ -119,10 +119,13 @@ static void write_log(const struct ucred *by, const char *command, const AdminRe
     char what[LOG_WHAT_SIZE] = "";
     if (q->kind == ADMIN_INVITE_REVOKE && q->number > 0)
         (void)snprintf(what, sizeof(what), " of number %" PRIi64, q->number);
-    if (r == 0)
-        log_info("User %u asked for %s%s: done", (unsigned)by->uid, command, what);
-    else
-        log_warning("User %u asked for %s%s: %s", (unsigned)by->uid, command, what, admin_problem(r));
+    const char *how = r == 0 ? "done" : admin_problem(r);
+    char user[LOG_WHAT_SIZE];
+    (void)snprintf(user, sizeof(user), "%u", (unsigned)by->uid);
+    log_event(r == 0 ? LOG_INFO : LOG_WARNING,
+              LOG_FIELDS({"HMSG_EVENT", "command"}, {"HMSG_COMMAND", command}, {"HMSG_USER", user},
+                         {"HMSG_RESULT", how}),
+              "User %s asked for %s%s: %s", user, command, what, how);
 }
 
 static void answer(AdminSocket *s, int fd)

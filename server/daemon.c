@@ -90,7 +90,8 @@ static void read_next(Daemon *d, int64_t now)
     if (!next.announced)
         return;
     base64url_encode(next.pin, PIN_SIZE, pin);
-    log_info("Clients are told that the next pin will be %s", pin);
+    log_event(LOG_INFO, LOG_FIELDS({"HMSG_EVENT", "key-announced"}),
+              "Clients are told that the next pin will be %s", pin);
 }
 
 static int open_sockets(Daemon *d)
@@ -123,8 +124,9 @@ static void look_at_age(Daemon *d, int64_t now)
     age = now - h->key_made;
     h->key_overdue = o->identity_age > 0 && age > 0 && (uint64_t)age >= o->identity_age;
     if (h->key_overdue)
-        log_warning("The identity key is %" PRId64 " days old: change it (hmsg-relay key rotate)",
-                    age / SECONDS_PER_DAY);
+        log_event(LOG_WARNING, LOG_FIELDS({"HMSG_EVENT", "key-overdue"}),
+                  "The identity key is %" PRId64 " days old: change it (hmsg-relay key rotate)",
+                  age / SECONDS_PER_DAY);
 }
 
 /* Relays that share a store tick together; the first begins with what it has in its folder. A relay that
@@ -182,7 +184,8 @@ static int renew(Daemon *d, int64_t now)
     if (r == 0)
         r = d->tls ? tls_renew(d->tls, now) : tls_new(d->key, d->options->relay.host, now, &d->tls);
     if (r != 0)
-        log_error("The identity key cannot sign: %s", problem_text(r));
+        log_event(LOG_ERR, LOG_FIELDS({"HMSG_EVENT", "key-fails"}), "The identity key cannot sign: %s",
+                  problem_text(r));
     return r;
 }
 
@@ -214,7 +217,8 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
     else {
         handlers_reload(d->handlers, &o);
         (void)renew(d, clock_realtime());
-        log_info("Took over registration, rates and message-lifetime of %s", d->options->config);
+        log_event(LOG_INFO, LOG_FIELDS({"HMSG_EVENT", "reloaded"}),
+                  "Took over registration, rates and message-lifetime of %s", d->options->config);
     }
     (void)sd_notify(false, "READY=1");
     return 0;
@@ -223,7 +227,8 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 /* Without the key there are no certificates tomorrow: whoever started the relay starts it again. */
 static int on_holder(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-    log_error("The identity key's process has ended");
+    log_event(LOG_ERR, LOG_FIELDS({"HMSG_EVENT", "key-process-ended"}),
+              "The identity key's process has ended");
     return sd_event_exit(sd_event_source_get_event(source), -EPIPE);
 }
 
@@ -318,7 +323,8 @@ static int tell_address(Daemon *d)
     memcpy(relay.pin, relay_key_pin(d->key), PIN_SIZE);
     r = relay_format_full(&relay, &text);
     if (r == 0)
-        log_info("Serving %s with %u threads", buf_text(&text), d->http.loops);
+        log_event(LOG_INFO, LOG_FIELDS({"HMSG_EVENT", "serving"}), "Serving %s with %u threads",
+                  buf_text(&text), d->http.loops);
     if (r == 0)
         r = buf_append_string(&text, "\n");
     if (r == 0)
@@ -415,7 +421,7 @@ int daemon_run(Daemon *d)
     (void)sd_notify(false, "READY=1");
     r = sd_event_loop(d->event);
     (void)sd_notify(false, "STOPPING=1");
-    log_info("Ending");
+    log_event(LOG_INFO, LOG_FIELDS({"HMSG_EVENT", "ending"}), "Ending");
     (void)unlink(d->address_path);
     return r < 0 ? r : 0;
 }

@@ -11,6 +11,7 @@
 #define COMPLAINT_INTERVAL 1000000u /* microseconds */
 #define FIELDS_MAX 6u
 #define NUMBER_SIZE 24u
+#define ROUTE_TEXT_SIZE 128u
 #define ANSWER_SIZE_MAX (16u * 1024u * 1024u) /* of a body in memory */
 
 void http_answer_done(HttpAnswer *a)
@@ -202,7 +203,13 @@ static void complain(HttpRequest *r, Problem p)
     if (!r->route || (last != 0 && now < last + COMPLAINT_INTERVAL) ||
         !atomic_compare_exchange_strong(&s->complained, &last, now))
         return;
-    log_warning("%s %s: %u %s", r->route->method, r->route->pattern, problem_status(p), problem_name(p));
+    char route[ROUTE_TEXT_SIZE], status[NUMBER_SIZE];
+    (void)snprintf(route, sizeof(route), "%s %s", r->route->method, r->route->pattern);
+    (void)snprintf(status, sizeof(status), "%u", problem_status(p));
+    log_event(LOG_WARNING,
+              LOG_FIELDS({"HMSG_EVENT", "request-refused"}, {"HMSG_ROUTE", route}, {"HMSG_STATUS", status},
+                         {"HMSG_PROBLEM", problem_name(p)}),
+              "%s: %s %s", route, status, problem_name(p));
 }
 
 static void answer_problem(HttpRequest *r, Problem p, const char *detail, unsigned retry_after,
@@ -230,9 +237,19 @@ void http_answer_not_allowed(HttpRequest *r, const char *allow)
     answer_problem(r, PROBLEM_METHOD_NOT_ALLOWED, NULL, 0, allow);
 }
 
+void http_log_failure(const HttpRequest *r, int error)
+{
+    char route[ROUTE_TEXT_SIZE], number[NUMBER_SIZE];
+    (void)snprintf(route, sizeof(route), "%s %s", r->route->method, r->route->pattern);
+    (void)snprintf(number, sizeof(number), "%d", -error);
+    log_event(LOG_WARNING,
+              LOG_FIELDS({"HMSG_EVENT", "request-failed"}, {"HMSG_ROUTE", route}, {"ERRNO", number}),
+              "%s: %s", route, strerror(-error));
+}
+
 void http_answer_error(HttpRequest *r, int error)
 {
     if (error < 0)
-        log_warning("%s %s: %s", r->route->method, r->route->pattern, strerror(-error));
+        http_log_failure(r, error);
     http_answer_problem(r, problem_from_error(error), NULL, 0);
 }

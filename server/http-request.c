@@ -132,7 +132,7 @@ int http_request_add_header(HttpRequest *r, const char *name, size_t name_size, 
 static void take_result(HttpRequest *r, int result)
 {
     if (result < 0) {
-        log_warning("%s %s: %s", r->route->method, r->route->pattern, strerror(-result));
+        http_log_failure(r, result);
         http_answer_problem(r, problem_from_error(result), NULL, 0);
     } else if (result > 0)
         http_answer_problem(r, (Problem)result, NULL, 0);

@@ -5,6 +5,7 @@
 #include "libhmsg/tpm/runner.h"
 #include "libhmsg/wire/json.h"
 #include "server/cmd.h"
+#include "server/journal.h"
 
 int main(int argc, char **argv)
 {
@@ -12,6 +13,8 @@ int main(int argc, char **argv)
         return CMD_FAILED;
     json_end_without_memory();
     log_init("hmsg-relay", LOG_INFO);
+    if (log_is_journal())
+        (void)journal_open(JOURNAL_SOCKET, "hmsg-relay"); /* else by standard error */
     if (tpm_silence_logs() < 0)
         return CMD_FAILED;
     /* before anything reads a key */

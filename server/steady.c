@@ -21,17 +21,17 @@ static void hold(Steady *s, int64_t ahead, int64_t boot)
 {
     s->held = true;
     s->since = boot;
-    log_warning("The clock is %" PRId64
-                " s further than it can be known to be: until it is put right, and for "
-                "%d hours at most, messages end by the time before",
-                ahead, STEADY_HOLD / 3600);
+    log_event(LOG_WARNING, LOG_FIELDS({"HMSG_EVENT", "clock-held"}),
+              "The clock is %" PRId64 " s further than it can be known to be: until it is put right, and for "
+              "%d hours at most, messages end by the time before",
+              ahead, STEADY_HOLD / 3600);
 }
 
 /* With the lock. */
 static void believe(Steady *s, int64_t offset)
 {
     if (s->held)
-        log_info("Messages end by the clock again");
+        log_event(LOG_INFO, LOG_FIELDS({"HMSG_EVENT", "clock-believed"}), "Messages end by the clock again");
     s->held = false;
     s->offset = offset;
 }

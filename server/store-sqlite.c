@@ -137,11 +137,13 @@ bool store_sqlite_space_low(SqliteStore *s)
     bool low = (uint64_t)v.f_bavail * v.f_frsize < s->limits.space_reserve;
     bool before = atomic_exchange(&s->space_low, low);
     if (low && !before)
-        log_warning("The disk of the data folder has less than %" PRIu64
-                    " MiB left: no message is taken until it has more",
-                    s->limits.space_reserve >> 20);
+        log_event(LOG_WARNING, LOG_FIELDS({"HMSG_EVENT", "disk-full"}),
+                  "The disk of the data folder has less than %" PRIu64
+                  " MiB left: no message is taken until it has more",
+                  s->limits.space_reserve >> 20);
     else if (!low && before)
-        log_info("The disk of the data folder has room again");
+        log_event(LOG_INFO, LOG_FIELDS({"HMSG_EVENT", "disk-room"}),
+                  "The disk of the data folder has room again");
     return low;
 }
 

@@ -2,6 +2,7 @@
 #include <glib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libhmsg/base/log.h"
@@ -16,11 +17,14 @@ static char *logged(bool journal, int level, const char *text)
     int saved = dup(STDERR_FILENO);
     g_assert_cmpint(saved, >=, 0);
     g_assert_cmpint(dup2(ends[1], STDERR_FILENO), ==, STDERR_FILENO);
-    if (journal)
-        g_setenv("JOURNAL_STREAM", "1:2", TRUE);
-    else
-        g_unsetenv("JOURNAL_STREAM");
+    /* it is there in both cases, and names this standard error or another one */
+    struct stat st;
+    g_assert_cmpint(fstat(STDERR_FILENO, &st), ==, 0);
+    g_autofree char *stream = g_strdup_printf("%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, (guint64)st.st_dev,
+                                              (guint64)st.st_ino + !journal);
+    g_setenv("JOURNAL_STREAM", stream, TRUE);
     log_init("test", LOG_INFO);
+    g_assert_true(log_is_journal() == journal);
     log_at(level, "%s", text);
     g_assert_cmpint(dup2(saved, STDERR_FILENO), ==, STDERR_FILENO);
     close(saved);
