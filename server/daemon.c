@@ -43,6 +43,7 @@ struct Daemon {
     HttpOptions http;
     HttpServer *server;
     sd_event *event;
+    bool ticked; /* the last time that it was to */
     Health health;
     Monitor *monitor;
     int fds[HTTP_LISTEN_MAX];
@@ -151,16 +152,26 @@ static int next_tick(const Options *o, bool serves, Ticks *ret)
     return r;
 }
 
-/* Without a new one the last is told again. */
+/* Without a new one, on a full disk for instance, the last is told again. */
 static void tick(Daemon *d)
 {
     Ticks t = {0};
     int r = next_tick(d->options, d->tls != NULL, &t);
 
+    d->ticked = r == 0;
+    if (r != 0)
+        log_error("%s/ticks: %s", d->options->data, problem_text(r));
+    if (r != 0 && !d->tls && d->options->store == STORE_SQLITE)
+        r = ticks_last(d->options->data, &t);
     if (r == 0)
         relay_key_set_ticks(d->key, &t);
-    else
-        log_error("%s/ticks: %s", d->options->data, problem_text(r));
+}
+
+/* One that failed is made up for when there is room. */
+static bool is_tick_due(const Daemon *d)
+{
+    return !d->ticked && d->options->store == STORE_SQLITE &&
+           handlers_space(d->handlers) >= STORE_SPACE_RESERVE;
 }
 
 /* The next start shall know the time that is believed, not the one that is not. */
@@ -196,7 +207,7 @@ static int on_renew(sd_event_source *source, uint64_t usec, void *userdata)
     int64_t renewed = tls_renewed(d->tls);
 
     /* what fails is tried again */
-    if (now < renewed || now >= renewed + RELAY_KEY_RENEW_AFTER)
+    if (now < renewed || now >= renewed + RELAY_KEY_RENEW_AFTER || is_tick_due(d))
         (void)renew(d, now);
     keep_time(d);
     if (sd_event_source_set_time_relative(source, RENEW_CHECK_INTERVAL) < 0)
@@ -312,7 +323,8 @@ static int serve(Daemon *d)
     return r;
 }
 
-/* DATA/address, for people and scripts: the relay with its pin. */
+/* DATA/address, for people and scripts: the relay with its pin. It serves without the file as well: on a full
+ * disk mail must go before there is room. */
 static int tell_address(Daemon *d)
 {
     _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX + 1);
@@ -327,11 +339,12 @@ static int tell_address(Daemon *d)
                   buf_text(&text), d->http.loops);
     if (r == 0)
         r = buf_append_string(&text, "\n");
-    if (r == 0)
-        r = file_write_atomic(AT_FDCWD, d->address_path, text.data, text.size, 0644, false);
+    if (r != 0)
+        return r;
+    r = file_write_atomic(AT_FDCWD, d->address_path, text.data, text.size, 0644, false);
     if (r != 0)
         log_error("%s: %s", d->address_path, problem_text(r));
-    return r;
+    return 0;
 }
 
 static int monitor(Daemon *d)

@@ -251,6 +251,56 @@ static void test_clock(void)
     place_done(&p);
 }
 
+/* The number behind text in a log. */
+static int port_of(const char *log, const char *text)
+{
+    g_autofree char *all = NULL;
+    const char *found = NULL;
+
+    if (g_file_get_contents(log, &all, NULL, NULL))
+        found = strstr(all, text);
+    return found ? (int)g_ascii_strtoull(found + strlen(text), NULL, 10) : 0;
+}
+
+/* Where the disk has not one byte left it starts as well: only what is fetched and acknowledged makes room.
+ */
+static void test_full_disk(void)
+{
+    static const char script[] = "mount -t tmpfs -o size=40m none \"$2\" || exit 77\n"
+                                 "\"$0\" serve --config \"$1\" & while [ ! -s \"$2/address\" ]; do :; done\n"
+                                 "kill -KILL $!; wait\n"
+                                 "rm \"$2/address\"; echo full >&2; cat /dev/zero > \"$2/fill\"\n"
+                                 "exec \"$0\" serve --config \"$1\" 2> \"$3\"";
+    Place p = place_new();
+    g_autofree char *relay = program(), *data = g_build_filename(p.relay, "data", NULL);
+    g_autofree char *first = g_build_filename(p.folder, "first", NULL);
+    g_autofree char *log = g_build_filename(p.folder, "log", NULL);
+    const char *const argv[] = {"unshare", "--mount", "sh", "-c", script, relay, p.config, data, log, NULL};
+
+    append_config(&p, "\n[monitor]\nlisten = 127.0.0.1:0\n");
+    g_assert_cmpint(g_mkdir_with_parents(data, 0700), ==, 0);
+    TestProcess *process = test_process_start(argv, NULL, first);
+    TEST_AWAIT(!test_process_runs(process) || log_has(log, "Serving 127.0.0.1:"));
+    if (!test_process_runs(process) && !log_has(first, "full")) {
+        g_test_skip("no file system may be mounted here");
+        (void)test_process_wait(process);
+        place_done(&p);
+        return;
+    }
+    TEST_AWAIT(log_has(log, "/address: No space left on device"));
+    g_assert_true(log_has(log, "/ticks: No space left on device"));
+    expect_answer(port_of(log, "Serving 127.0.0.1:"));
+    g_autofree char *health = ask(port_of(log, "Monitoring on port "), "/healthz");
+    g_autofree char *ready = ask(port_of(log, "Monitoring on port "), "/readyz");
+    g_assert_true(g_str_has_prefix(health, "HTTP/1.1 200 "));
+    g_assert_true(g_str_has_prefix(ready, "HTTP/1.1 503 "));
+    g_assert_nonnull(strstr(ready, "the disk is full"));
+    int status = test_process_stop(process);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+    place_done(&p);
+}
+
 /* SIGHUP reads the configuration again; what is wrong is told, and changes nothing. */
 static void test_reload(void)
 {
@@ -373,6 +423,7 @@ int main(int argc, char **argv)
     g_test_add_func("/server/daemon/notify", test_notify);
     g_test_add_func("/server/daemon/monitor", test_monitor);
     g_test_add_func("/server/daemon/clock", test_clock);
+    g_test_add_func("/server/daemon/full-disk", test_full_disk);
     g_test_add_func("/server/daemon/reload", test_reload);
     g_test_add_func("/server/daemon/hardened", test_hardened);
     g_test_add_func("/server/daemon/few-files", test_few_files);
