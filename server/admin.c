@@ -2,6 +2,7 @@
 #include "server/admin.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
@@ -13,6 +14,7 @@
 
 #define CODE_BYTES 16u /* random ones of an invitation: nobody guesses them */
 #define DAY 86400
+#define NUMBER_DIGITS_MAX 18u
 
 /* A port that is not known before the relay listens is any. */
 static bool is_ours(const Relay *ours, const Relay *theirs)
@@ -20,10 +22,28 @@ static bool is_ours(const Relay *ours, const Relay *theirs)
     return strcmp(ours->host, theirs->host) == 0 && (ours->port == 0 || ours->port == theirs->port);
 }
 
+/* The number that a client has in the store; 0: it is something else. */
+static int64_t client_number(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    return digits > 0 && digits <= NUMBER_DIGITS_MAX && !text[digits] ? strtoll(text, NULL, 10) : 0;
+}
+
+static int find_number(const Admin *a, int64_t number, StoreIdentity *ret)
+{
+    int64_t found = number - 1;
+    int r = store_next_identity(a->reader, &found, ret);
+    return found == number ? r : r == 0 || r == -EBADMSG ? HMSG_ERROR_NOT_FOUND : r;
+}
+
+/* -EBADMSG: there is one of this number, of whom nothing can be read. */
 static int find_client(const Admin *a, const char *text, StoreIdentity *ret)
 {
+    int64_t number = client_number(text);
     uint8_t kid[KID_SIZE];
     Address address;
+    if (number > 0)
+        return find_number(a, number, ret);
     if (address_parse(text, &address) == 0)
         return is_ours(a->relay, &address.relay) ? store_find_name(a->reader, address.name, ret)
                                                  : HMSG_ERROR_INVALID_ARGS;
@@ -65,6 +85,16 @@ static int emit_client(const Admin *a, const StoreIdentity *i, admin_emit_t emit
     return r == 0 ? emit(userdata, j) : r;
 }
 
+/* Of whom no more can be told. */
+static int emit_damaged(int64_t number, admin_emit_t emit, void *userdata)
+{
+    _cleanup_(json_decrefp) json_t *j = json_object();
+    int r = j ? json_put(j, "damaged", json_true()) : -ENOMEM;
+    if (r == 0)
+        r = json_put_number(j, "number", number);
+    return r == 0 ? emit(userdata, j) : r;
+}
+
 /* One look at a time, so that the relay is not kept from cleaning its log. */
 static int list_clients(const Admin *a, admin_emit_t emit, void *userdata)
 {
@@ -72,9 +102,12 @@ static int list_clients(const Admin *a, admin_emit_t emit, void *userdata)
     int64_t number = 0;
     int r = i ? 0 : -ENOMEM;
     while (r == 0) {
+        int64_t before = number;
         r = store_next_identity(a->reader, &number, i);
         if (r == 0)
             r = emit_client(a, i, emit, userdata);
+        else if (r == -EBADMSG && number > before)
+            r = emit_damaged(number, emit, userdata);
     }
     return r == HMSG_ERROR_NOT_FOUND ? 0 : r;
 }
@@ -90,10 +123,21 @@ static int delete_client(const Admin *a, const StoreIdentity *i)
     return r;
 }
 
+/* By which key he may be logged in is not known: what he asks for is not there any more. */
+static int delete_damaged(const Admin *a, int64_t number)
+{
+    StoreWrite w = {.kind = STORE_UNREGISTER, .unregister.number = number};
+    return store_write_wait(a->store, &w);
+}
+
 static int change_client(const Admin *a, const AdminRequest *q, admin_emit_t emit, void *userdata)
 {
     _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
     int r = i ? find_client(a, q->client, i) : -ENOMEM;
+    if (r == -EBADMSG && client_number(q->client) > 0 && q->kind == ADMIN_CLIENT_SHOW)
+        return emit_damaged(client_number(q->client), emit, userdata);
+    if (r == -EBADMSG && client_number(q->client) > 0 && q->kind == ADMIN_CLIENT_DELETE)
+        return delete_damaged(a, client_number(q->client));
     if (r != 0)
         return r;
     if (q->kind == ADMIN_CLIENT_SHOW)
@@ -176,7 +220,9 @@ const char *admin_problem(int r)
     case HMSG_ERROR_NOT_FOUND:
         return "there is no such client, or no such invitation";
     case HMSG_ERROR_INVALID_ARGS:
-        return "it is neither an address of this relay, as name@host:port, nor the id of a key";
+        return "it is neither an address of this relay, as name@host:port, nor the id of a key, nor a number";
+    case -EBADMSG:
+        return "the client is damaged: it can only be deleted, by its number (hmsg-relay store check)";
     case HMSG_ERROR_QUOTA_EXCEEDED:
         return "there are as many invitations as there may be: revoke some";
     default:

@@ -98,6 +98,9 @@ typedef enum SqlWrite {
     SQL_END_CAPABILITY,
     SQL_DROP_CAPABILITIES,
     SQL_DELETE_CAPABILITIES,
+    SQL_EACH_SEALED,
+    SQL_SET_USE,
+    SQL_LEAVE_KEY,
     SQL_REMOTE_MIN_, /* those of a remote database alone */
     SQL_KEEP_BODY = SQL_REMOTE_MIN_,
     SQL_DELETE_BODY,
@@ -262,8 +265,11 @@ int message_open(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE
 /* Gives an identity a data key under the root of now, and seals packed with it. since: the number of the
  * next message. */
 int keys_new(SqliteStore *s, int64_t owner, int64_t number, int64_t since, const Buf *packed);
-/* Takes a new data key in place of the one of now, which stays until nothing is sealed with it. */
+/* Takes a new data key in place of the one of now, which stays until nothing is sealed with it.
+ * HMSG_ERROR_AUTHENTICATION_FAILED: what stands there does not open; nothing was changed. */
 int keys_replace(SqliteStore *s, int64_t owner);
+/* As keys_use; HMSG_ERROR_AUTHENTICATION_FAILED: its data key does not open. */
+int keys_try(SqliteStore *s, int64_t owner);
 /* s->key is the data key of an identity afterwards. */
 int keys_use(SqliteStore *s, int64_t owner);
 /* What is sealed of an identity; s->key is its data key afterwards. */
@@ -306,6 +312,17 @@ typedef struct Share {
 int store_sqlite_share(const SqliteStore *s, int64_t mailbox,
                        const uint8_t submitter[static AT_REST_INDEX_SIZE], bool stranger, Share *ret);
 void store_sqlite_put_share(const Share *share, Secret *plain);
+Share store_sqlite_get_share(const Secret *plain);
+
+/* store-sqlite-damage.c */
+extern const char *const store_sqlite_damage_texts[SQL_WRITE_MAX_]; /* of its own statements */
+/* Whether a result of what opens what is sealed says that it never will. Not of what the database answers. */
+bool store_sqlite_is_damage(const SqliteStore *s, int r);
+/* To the log, without any id. */
+void store_sqlite_tell_damage(const char *what, int64_t number, int64_t client, const char *then);
+/* Sets what a mailbox and its shares hold to what is there: of a message that did not open it was not known
+ * whose share it counted to. */
+int store_sqlite_recount(SqliteStore *s, int64_t mailbox);
 
 /* store-sqlite-register.c: as store_sqlite_execute. */
 int store_sqlite_register(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
@@ -365,6 +382,7 @@ typedef struct SqliteReader {
     Buf news; /* what had ended when they were read last, as text; empty: begin anew */
     uint64_t news_connection;
     unsigned news_doubts; /* remote->doubts then */
+    uint64_t told;        /* when it was last told that messages are left out; 0: never */
     Db *db;
     DbStatement *sql[SQL_READ_MAX_];
 } SqliteReader;

@@ -261,6 +261,7 @@ typedef struct KeyRow {
     Buf packed;
 } KeyRow;
 
+/* HMSG_ERROR_AUTHENTICATION_FAILED: the row is there, and its data key does not open. */
 static int find_key(SqliteStore *s, int64_t owner)
 {
     DbStatement *sql = s->sql[SQL_FIND_KEY];
@@ -268,17 +269,31 @@ static int find_key(SqliteStore *s, int64_t owner)
     bool row = false;
     db_bind_number(sql, 1, owner);
     int r = db_step(sql, &row);
+    if (r != 0 || !row)
+        return r != 0 ? r : -EBADMSG;
+    r = wrapped_key_read(sql, 0, &w);
     if (r == 0)
-        r = row ? wrapped_key_read(sql, 0, &w) : -EBADMSG;
-    return r == 0 ? data_key_use(&s->key, owner, &w) : r;
+        r = data_key_use(&s->key, owner, &w);
+    return store_sqlite_is_damage(s, r) ? HMSG_ERROR_AUTHENTICATION_FAILED : r;
 }
 
-int keys_use(SqliteStore *s, int64_t owner)
+static int plain_error(int r)
+{
+    return r > 0 ? -EBADMSG : r;
+}
+
+int keys_try(SqliteStore *s, int64_t owner)
 {
     _cleanup_(db_resetp) _unused_ DbStatement *sql = s->sql[SQL_FIND_KEY];
     return find_key(s, owner);
 }
 
+int keys_use(SqliteStore *s, int64_t owner)
+{
+    return plain_error(keys_try(s, owner));
+}
+
+/* As find_key, of what is sealed too. */
 static int read_key_row(SqliteStore *s, int64_t owner, KeyRow *ret)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_KEY];
@@ -289,7 +304,8 @@ static int read_key_row(SqliteStore *s, int64_t owner, KeyRow *ret)
     ret->since = db_column_number(sql, 3);
     ret->next = db_column_number(sql, 5);
     const void *sealed = db_column_bytes(sql, 4, &n);
-    return identity_open(&s->key, sealed, n, &ret->packed);
+    r = identity_open(&s->key, sealed, n, &ret->packed);
+    return r == -EBADMSG ? HMSG_ERROR_AUTHENTICATION_FAILED : r;
 }
 
 int keys_read(SqliteStore *s, int64_t owner, Buf *ret)
@@ -297,7 +313,7 @@ int keys_read(SqliteStore *s, int64_t owner, Buf *ret)
     KeyRow row = {.packed = *ret};
     int r = read_key_row(s, owner, &row);
     *ret = row.packed;
-    return r;
+    return plain_error(r);
 }
 
 int keys_reseal(SqliteStore *s, int64_t owner, const Buf *packed)
@@ -306,7 +322,7 @@ int keys_reseal(SqliteStore *s, int64_t owner, const Buf *packed)
     KeyRow row = {.packed = before};
     int r = read_key_row(s, owner, &row);
     before = row.packed;
-    return r == 0 ? set_identity(s, &s->key, row.since, packed) : r;
+    return r == 0 ? set_identity(s, &s->key, row.since, packed) : plain_error(r);
 }
 
 /* With the data key old, of the owner of s->key. */
@@ -327,6 +343,10 @@ static int reseal_former(SqliteStore *s, const DataKey *old, int64_t *number, bo
     r = db_column_exact(sql, 1, index, sizeof(index));
     if (r == 0)
         r = former_open(old, index, before, n, &packed);
+    if (r == -EBADMSG) { /* which no key opens */
+        store_sqlite_tell_damage("The row of former keys", *number, old->owner, "stays as it is");
+        return 0;
+    }
     if (r == 0)
         r = former_seal(&s->key, index, &packed, &sealed);
     if (r != 0)

@@ -28,9 +28,10 @@ static const char *const texts[SQL_READ_MAX_] = {
                   " WHERE i.skid = ?1 ORDER BY f.number",
     [SQL_SKIDS] = "SELECT f.skid FROM identities AS i JOIN former AS f ON f.identity = i.number"
                   " WHERE i.skid = ?1",
-    [SQL_LIST] = "SELECT " MESSAGE ", m.seq, m.expires FROM identities AS i CROSS JOIN messages AS m"
-                 " ON m.mailbox = i.number" OLD_KEY "WHERE i.kid = ?1 AND m.state = 0 AND m.seq > ?2"
-                 " ORDER BY m.seq LIMIT ?3",
+    [SQL_LIST] =
+        "SELECT " MESSAGE ", m.seq, m.expires, m.number FROM identities AS i CROSS JOIN messages AS m"
+        " ON m.mailbox = i.number" OLD_KEY "WHERE i.kid = ?1 AND m.state = 0 AND m.seq > ?2"
+        " ORDER BY m.seq LIMIT ?3",
     [SQL_FETCH] = "SELECT " MESSAGE ", m.blob, m.body FROM" MESSAGE_KEY_TABLES
                   "WHERE m.id = ?2 AND i.kid = ?1 AND m.state = 0",
     [SQL_STATUS] = "SELECT state, submitter FROM messages WHERE id = ?1",
@@ -67,6 +68,8 @@ static const char *const texts[SQL_READ_MAX_] = {
                             " (SELECT number FROM identities WHERE kid = ?1) AND number > ?2 AND uses >= 0"
                             " AND expires > ?3 ORDER BY number LIMIT 1",
 };
+
+#define LEFT_OUT_PAUSE 600000000u /* microseconds */
 
 typedef struct SqliteFile {
     StoreFile base;
@@ -323,33 +326,77 @@ int reader_open_message(SqliteReader *s, DbStatement *sql)
     return r == 0 ? message_open(&s->key, index, db_column_number(sql, 5), sealed, n, s->plain) : r;
 }
 
+/* Once in a while, for the recipient may ask often. */
+static void tell_left_out(SqliteReader *s, int64_t number, int64_t client)
+{
+    uint64_t now = clock_boottime();
+    if (s->told != 0 && now < s->told + LEFT_OUT_PAUSE)
+        return;
+    s->told = now;
+    store_sqlite_tell_damage("Message", number, client, "is left out");
+}
+
+/* A list and where it goes on. */
+typedef struct Listing {
+    StoreMessage *list;
+    size_t n, max;
+    int64_t after;
+    bool more; /* some were left out, and there may be others behind */
+} Listing;
+
+/* What is damaged is left out, so that the rest can be fetched. */
+static int list_row(SqliteReader *s, DbStatement *sql, Listing *l)
+{
+    const uint8_t *plain = secret_bytes(s->plain);
+    int64_t seq = db_column_number(sql, 7);
+    if (seq <= l->after)
+        return -EBADMSG;
+    l->after = seq;
+    int r = reader_open_message(s, sql);
+    if (r == -EBADMSG) {
+        tell_left_out(s, db_column_number(sql, 9), db_column_number(sql, 3));
+        l->more = true;
+        return 0;
+    }
+    if (r != 0)
+        return r;
+    StoreMessage *m = &l->list[l->n++];
+    m->size = (uint64_t)db_column_number(sql, 5);
+    m->seq = seq;
+    m->expires = db_column_number(sql, 8);
+    memcpy(m->id, plain, ID_SIZE);
+    memcpy(m->submitter, plain + MESSAGE_AT_SUBMITTER, KID_SIZE);
+    return 0;
+}
+
+static int list_some(SqliteReader *s, const uint8_t index[static AT_REST_INDEX_SIZE], Listing *l)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_LIST];
+    bool row = false;
+    l->more = false;
+    db_bind_bytes(sql, 1, index, AT_REST_INDEX_SIZE);
+    db_bind_number(sql, 2, l->after);
+    db_bind_number(sql, 3, (int64_t)(l->max - l->n));
+    int r = db_step(sql, &row);
+    while (r == 0 && row && l->n < l->max) {
+        r = list_row(s, sql, l);
+        if (r == 0)
+            r = db_step(sql, &row);
+    }
+    return r;
+}
+
 int reader_list(StoreReader *reader, const uint8_t *mailbox, int64_t after, size_t max, StoreMessage *ret,
                 size_t *ret_n)
 {
     SqliteReader *s = (SqliteReader *)reader;
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_LIST];
-    const uint8_t *plain = secret_bytes(s->plain);
+    Listing l = {.list = ret, .max = max, .after = after, .more = true};
     uint8_t index[AT_REST_INDEX_SIZE];
-    bool row = false;
-    size_t n = 0;
-    int r = bind_index(s, sql, 1, INDEX_KEY, mailbox, KID_SIZE, index);
-    db_bind_number(sql, 2, after);
-    db_bind_number(sql, 3, (int64_t)max);
+    int r = identity_index(s->at_rest, INDEX_KEY, mailbox, KID_SIZE, index);
+    while (r == 0 && l.more && l.n < max)
+        r = list_some(s, index, &l);
     if (r == 0)
-        r = db_step(sql, &row);
-    while (r == 0 && row && n < max) {
-        StoreMessage *m = &ret[n++];
-        m->size = (uint64_t)db_column_number(sql, 5);
-        m->seq = db_column_number(sql, 7);
-        m->expires = db_column_number(sql, 8);
-        r = reader_open_message(s, sql);
-        memcpy(m->id, plain, ID_SIZE);
-        memcpy(m->submitter, plain + MESSAGE_AT_SUBMITTER, KID_SIZE);
-        if (r == 0)
-            r = db_step(sql, &row);
-    }
-    if (r == 0)
-        *ret_n = n;
+        *ret_n = l.n;
     return r;
 }
 

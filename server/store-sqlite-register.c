@@ -160,12 +160,35 @@ static int collect_blobs(SqliteStore *s, int64_t mailbox)
     int r = db_step(sql, &row);
     while (r == 0 && row) {
         uint8_t name[BLOB_NAME_SIZE];
-        r = db_column_exact(sql, 0, name, sizeof(name));
-        if (r == 0)
+        if (db_column_exact(sql, 0, name, sizeof(name)) == 0) /* else it has no file */
             r = buf_append(&s->dead, name, sizeof(name));
         if (r == 0)
             r = db_step(sql, &row);
     }
+    return r;
+}
+
+static int find_number(SqliteStore *s, int64_t number, Known *ret)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_KEY];
+    bool row = false;
+    db_bind_number(sql, 1, number);
+    int r = db_step(sql, &row);
+    ret->number = r == 0 && row ? number : 0;
+    return r;
+}
+
+/* number 0: not registered, or not by this name. */
+static int find_leaving(SqliteStore *s, const StoreWrite *w, Known *ret)
+{
+    Indexes x;
+    if (w->unregister.number != 0)
+        return find_number(s, w->unregister.number, ret);
+    int r = make_indexes(s, w->unregister.skid, NULL, w->unregister.name, &x);
+    if (r == 0)
+        r = find_skid(s, &x, ret);
+    if (r == 0 && (x.named ? !ret->same_name : !ret->guest))
+        ret->number = 0;
     return r;
 }
 
@@ -197,15 +220,12 @@ static int delete_mailbox(SqliteStore *s, int64_t owner)
 int store_sqlite_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     Known known = {};
-    Indexes x;
     uint64_t bytes = 0;
     *ret_rollback = true;
-    int r = make_indexes(s, w->unregister.skid, NULL, w->unregister.name, &x);
-    if (r == 0)
-        r = find_skid(s, &x, &known);
+    int r = find_leaving(s, w, &known);
     if (r != 0)
         return r;
-    if (known.number == 0 || (x.named ? !known.same_name : !known.guest)) {
+    if (known.number == 0) {
         *ret_rollback = false;
         return HMSG_ERROR_NOT_FOUND;
     }

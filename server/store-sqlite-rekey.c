@@ -35,14 +35,27 @@ static int find_owners(SqliteStore *s, int64_t root, int64_t *owners, size_t *re
     return r;
 }
 
+/* A client of whom nothing opens: with the former root it would not either, and must not keep it here. */
+static int leave_damaged(SqliteStore *s, int64_t root, int64_t owner)
+{
+    DbStatement *sql = s->sql[SQL_LEAVE_KEY];
+    store_sqlite_tell_damage("The row", owner, owner, "got no new keys");
+    db_bind_number(sql, 1, owner);
+    db_bind_number(sql, 2, root);
+    return db_run(sql);
+}
+
 /* Data keys under the root of now. *left: how much more this step may do. */
 static int replace_keys(SqliteStore *s, int64_t root, size_t *left)
 {
     int64_t owners[STORE_REKEY_MAX];
     size_t n = 0;
     int r = find_owners(s, root, owners, &n);
-    for (size_t i = 0; r == 0 && i < n; i++)
+    for (size_t i = 0; r == 0 && i < n; i++) {
         r = keys_replace(s, owners[i]);
+        if (r > 0)
+            r = leave_damaged(s, root, owners[i]);
+    }
     *left -= n;
     return r;
 }
@@ -50,6 +63,7 @@ static int replace_keys(SqliteStore *s, int64_t root, size_t *left)
 typedef struct Former {
     int64_t owner, resealed;
     WrappedKey key;
+    bool damaged;
 } Former;
 
 static int find_former(SqliteStore *s, Former *ret, bool *ret_found)
@@ -59,7 +73,7 @@ static int find_former(SqliteStore *s, Former *ret, bool *ret_found)
     if (r == 0 && *ret_found) {
         ret->owner = db_column_number(sql, 0);
         ret->resealed = db_column_number(sql, 1);
-        r = wrapped_key_read(sql, 2, &ret->key);
+        ret->damaged = wrapped_key_read(sql, 2, &ret->key) != 0;
     }
     return r;
 }
@@ -67,6 +81,7 @@ static int find_former(SqliteStore *s, Former *ret, bool *ret_found)
 typedef struct Sealed {
     int64_t number, size, seq;
     uint8_t index[AT_REST_INDEX_SIZE], sealed[MESSAGE_SEALED_SIZE];
+    bool damaged;
 } Sealed;
 
 static int find_sealed(SqliteStore *s, const Former *f, size_t max, Sealed *ret, size_t *ret_n)
@@ -84,24 +99,26 @@ static int find_sealed(SqliteStore *s, const Former *f, size_t max, Sealed *ret,
         m->number = db_column_number(sql, 0);
         m->size = db_column_number(sql, 1);
         m->seq = db_column_number(sql, 2);
-        r = db_column_exact(sql, 3, m->index, sizeof(m->index));
-        if (r == 0)
-            r = db_column_exact(sql, 4, m->sealed, sizeof(m->sealed));
-        if (r == 0)
-            r = db_step(sql, &row);
+        m->damaged = db_column_exact(sql, 3, m->index, sizeof(m->index)) != 0 ||
+                     db_column_exact(sql, 4, m->sealed, sizeof(m->sealed)) != 0;
+        r = db_step(sql, &row);
     }
     *ret_n = n;
     return r;
 }
 
-/* Of the owner whose data key of now is new. */
+/* Of the owner whose data key of now is new. What does not open never will, and stays as it is. */
 static int reseal(SqliteStore *s, DataKey *old, const DataKey *new, const Former *f, const Sealed *m)
 {
     uint8_t sealed[MESSAGE_SEALED_SIZE];
     DbStatement *sql = s->sql[SQL_RESEAL];
-    int r = data_key_use(old, f->owner, &f->key);
+    int r = m->damaged ? -EBADMSG : data_key_use(old, f->owner, &f->key);
     if (r == 0)
         r = message_open(old, m->index, m->size, m->sealed, sizeof(m->sealed), s->plain);
+    if (store_sqlite_is_damage(s, r)) {
+        store_sqlite_tell_damage("Message", m->number, f->owner, "got no new key");
+        return 0;
+    }
     if (r == 0)
         r = message_seal(new, m->index, m->size, s->plain, sealed);
     if (r != 0)
@@ -129,9 +146,14 @@ static int reseal_messages(SqliteStore *s, DataKey *old, const Former *f, size_t
     size_t n = 0, max = *left;
     if (!all)
         return -ENOMEM;
-    int r = find_sealed(s, f, max, all, &n);
+    /* with a key that does not open nothing can be done, before or behind */
+    int r = f->damaged ? 0 : find_sealed(s, f, max, all, &n);
     if (r == 0 && n > 0)
-        r = keys_use(s, f->owner);
+        r = keys_try(s, f->owner);
+    if (r > 0) {
+        r = 0;
+        n = 0;
+    }
     for (size_t i = 0; r == 0 && i < n; i++)
         r = reseal(s, old, &s->key, f, &all[i]);
     if (r == 0)

@@ -75,8 +75,12 @@ static const char *const texts[SQL_WRITE_MAX_] = {
 
 int store_sqlite_prepare(SqliteStore *s)
 {
-    const char *const *const tables[] = {texts, store_sqlite_rotate_texts, store_sqlite_admin_texts,
-                                         store_sqlite_capability_texts, store_news_texts};
+    const char *const *const tables[] = {texts,
+                                         store_sqlite_rotate_texts,
+                                         store_sqlite_admin_texts,
+                                         store_sqlite_capability_texts,
+                                         store_sqlite_damage_texts,
+                                         store_news_texts};
     int r = 0;
     size_t n = s->remote ? SQL_WRITE_MAX_ : SQL_REMOTE_MIN_;
     for (size_t i = 0; r == 0 && i < n; i++)
@@ -138,7 +142,7 @@ void store_sqlite_put_share(const Share *share, Secret *plain)
     secret_data(plain)[MESSAGE_AT_SHARED] = share->size > 0;
 }
 
-static Share get_share(const Secret *plain)
+Share store_sqlite_get_share(const Secret *plain)
 {
     Share share = {.size = secret_bytes(plain)[MESSAGE_AT_SHARED] != 0 ? AT_REST_INDEX_SIZE : 0};
     memcpy(share.bytes, secret_bytes(plain) + MESSAGE_AT_SHARE, sizeof(share.bytes));
@@ -150,23 +154,20 @@ typedef struct Row {
     StoreState state;
     uint8_t index[AT_REST_INDEX_SIZE], blob[BLOB_NAME_SIZE], sealed[MESSAGE_SEALED_SIZE];
     WrappedKey key;
-    bool has_blob;
+    bool has_blob, damaged;
 } Row;
 
 /* Of a message that is no longer waiting all that is sealed is gone. */
-static int read_row(DbStatement *sql, Row *m)
+static void read_row(DbStatement *sql, Row *m)
 {
     m->number = db_column_number(sql, 0);
     m->mailbox = db_column_number(sql, 1);
     m->state = (StoreState)db_column_number(sql, 2);
     m->size = db_column_number(sql, 4);
-    m->has_blob = !db_column_null(sql, 5);
-    int r = db_column_exact(sql, 3, m->index, sizeof(m->index));
-    if (r == 0 && m->has_blob)
-        r = db_column_exact(sql, 5, m->blob, BLOB_NAME_SIZE);
-    if (r == 0 && m->state == STORE_ACCEPTED)
-        r = db_column_exact(sql, 6, m->sealed, sizeof(m->sealed));
-    return r == 0 ? wrapped_key_read(sql, 7, &m->key) : r;
+    m->has_blob = db_column_exact(sql, 5, m->blob, BLOB_NAME_SIZE) == 0;
+    m->damaged = db_column_exact(sql, 3, m->index, sizeof(m->index)) != 0 ||
+                 (m->state == STORE_ACCEPTED && db_column_exact(sql, 6, m->sealed, sizeof(m->sealed)) != 0) ||
+                 wrapped_key_read(sql, 7, &m->key) != 0;
 }
 
 /* number is 0 when there is no such message. */
@@ -181,7 +182,7 @@ static int find_message(SqliteStore *s, int64_t mailbox, const uint8_t *index, R
     if (r == 0 && row) {
         m.seq = db_column_number(sql, 10);
         m.accepted = db_column_number(sql, 11);
-        r = read_row(sql, &m);
+        read_row(sql, &m);
     }
     if (r == 0)
         *ret = m;
@@ -304,6 +305,7 @@ static int find_fresh_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share
     if (r != 0 || (uint64_t)ret->next - (uint64_t)ret->since < s->limits.key_seals)
         return r;
     r = keys_replace(s, ret->number);
+    r = r > 0 ? -EBADMSG : r;
     return r == 0 ? find_parties(s, w, ret, ret_share) : r;
 }
 
@@ -416,25 +418,41 @@ static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 /* The message is no longer waiting: its body goes. What is known of it stays for as long as a message may
  * wait at most, however short it was to wait itself: a copy that comes again until then is not delivered
  * again. */
-static int end_message(SqliteStore *s, StoreWrite *w, const Row *m, StoreState state)
+static int end_row(SqliteStore *s, const Row *m, StoreState state)
 {
     DbStatement *sql = s->sql[SQL_END_MESSAGE];
-    const uint8_t *plain = secret_bytes(s->plain);
-    int r = data_key_use(&s->key, m->mailbox, &m->key);
-    if (r == 0)
-        r = message_open(&s->key, m->index, m->size, m->sealed, sizeof(m->sealed), s->plain);
-    if (r != 0)
-        return r;
-    const Share share = get_share(s->plain);
     db_bind_number(sql, 1, m->number);
     db_bind_number(sql, 2, state);
     db_bind_number(sql, 3, state == STORE_EXPIRED ? STORE_EXPIRED_RETENTION : 0);
     db_bind_number(sql, 4, MESSAGE_EXPIRY_MAX);
-    r = db_run(sql);
-    if (r == 0)
-        r = count(s, m->mailbox, &share, m->size, 0, -1);
+    int r = db_run(sql);
     if (r == 0 && m->has_blob)
         r = buf_append(&s->dead, m->blob, BLOB_NAME_SIZE);
+    s->erased = true;
+    return r;
+}
+
+/* Who submitted it cannot be told of it, and is answered when he asks. */
+static int end_damaged(SqliteStore *s, const Row *m, StoreState state)
+{
+    store_sqlite_tell_damage("Message", m->number, m->mailbox, "has ended undelivered");
+    store_sqlite_subtract(s, m->size > 0 ? (uint64_t)m->size : 0);
+    return end_row(s, m, state);
+}
+
+static int end_message(SqliteStore *s, StoreWrite *w, Row *m, StoreState state)
+{
+    const uint8_t *plain = secret_bytes(s->plain);
+    int r = m->damaged ? -EBADMSG : data_key_use(&s->key, m->mailbox, &m->key);
+    if (r == 0)
+        r = message_open(&s->key, m->index, m->size, m->sealed, sizeof(m->sealed), s->plain);
+    m->damaged = store_sqlite_is_damage(s, r);
+    if (r != 0)
+        return m->damaged ? end_damaged(s, m, state) : r;
+    const Share share = store_sqlite_get_share(s->plain);
+    r = end_row(s, m, state);
+    if (r == 0)
+        r = count(s, m->mailbox, &share, m->size, 0, -1);
     if (r == 0) {
         StoreChange *c = &w->changes[w->n_changes++];
         memcpy(c->id, plain, ID_SIZE);
@@ -442,7 +460,6 @@ static int end_message(SqliteStore *s, StoreWrite *w, const Row *m, StoreState s
         c->state = state;
         r = store_sqlite_successor(s, c->submitter);
     }
-    s->erased = true;
     return r;
 }
 
@@ -450,6 +467,7 @@ static int do_acknowledge(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     const Prepared *p = w->prepared;
     Mailbox mailbox = {};
+    bool damaged = false;
     if (w->acknowledge.n > ACKNOWLEDGE_IDS_MAX)
         return HMSG_ERROR_TOO_LARGE;
     int r = find_mailbox(s, p->mailbox, &mailbox);
@@ -463,9 +481,13 @@ static int do_acknowledge(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     for (size_t i = 0; r == 0 && i < w->acknowledge.n; i++) {
         Row m = {};
         r = find_message(s, mailbox.number, p->ids + i * AT_REST_INDEX_SIZE, &m);
-        if (r == 0 && m.number != 0 && m.state == STORE_ACCEPTED)
+        if (r == 0 && m.number != 0 && m.state == STORE_ACCEPTED) {
             r = end_message(s, w, &m, STORE_DELIVERED);
+            damaged = damaged || m.damaged;
+        }
     }
+    if (r == 0 && damaged)
+        r = store_sqlite_recount(s, mailbox.number);
     *ret_rollback = r != 0;
     return r;
 }
@@ -479,11 +501,23 @@ static int find_expired(SqliteStore *s, int64_t now, Row *rows, size_t *ret_n)
     db_bind_number(sql, 2, STORE_SWEEP_MAX);
     int r = db_step(sql, &row);
     while (r == 0 && row && n < STORE_SWEEP_MAX) {
-        r = read_row(sql, &rows[n++]);
-        if (r == 0)
-            r = db_step(sql, &row);
+        read_row(sql, &rows[n++]);
+        r = db_step(sql, &row);
     }
     *ret_n = n;
+    return r;
+}
+
+/* Each mailbox once in which one has ended that was damaged. */
+static int recount(SqliteStore *s, const Row *rows, size_t n)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        bool again = !rows[i].damaged || rows[i].state != STORE_ACCEPTED;
+        for (size_t k = 0; !again && k < i; k++)
+            again = rows[k].damaged && rows[k].mailbox == rows[i].mailbox && rows[k].state == STORE_ACCEPTED;
+        r = again ? 0 : store_sqlite_recount(s, rows[i].mailbox);
+    }
     return r;
 }
 
@@ -500,6 +534,8 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         r = rows[i].state == STORE_ACCEPTED ? end_message(s, w, &rows[i], STORE_EXPIRED)
                                             : store_sqlite_run_number(s, SQL_FORGET_MESSAGE, rows[i].number);
     w->sweep.more = n == STORE_SWEEP_MAX;
+    if (r == 0)
+        r = recount(s, rows, n);
     if (r == 0)
         r = blob_forget_uploads(s, w->sweep.now);
     if (r == 0)

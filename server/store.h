@@ -198,6 +198,7 @@ struct StoreWrite {
             bool created;       /* out: not known before with these keys and this name */
         } reg;
         struct {
+            int64_t number; /* as of store_next_identity, of one that is damaged; 0: by the two others */
             uint8_t skid[KID_SIZE];
             char name[NAME_SIZE_MAX + 1];
         } unregister;
@@ -402,7 +403,7 @@ static inline void store_snapshot_end(StoreReader *r)
 {
     r->ops->snapshot_end(r);
 }
-/* The oldest messages with seq > after, at most max. */
+/* The oldest messages with seq > after, at most max; those that are damaged are left out. */
 static inline int store_list(StoreReader *r, const uint8_t mailbox[static KID_SIZE], int64_t after,
                              size_t max, StoreMessage *ret, size_t *ret_n)
 {

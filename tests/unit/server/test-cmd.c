@@ -180,6 +180,13 @@ static void test_damage(void)
     g_assert_nonnull(strstr(json, "{\"kind\":\"client\",\"number\":1,"));
     g_assert_nonnull(strstr(json, "{\"kind\":\"message\",\"number\":7,\"client\":1}"));
     g_assert_nonnull(strstr(json, "\"messages\":1"));
+    g_autofree char *list = run(NULL, CMD_DONE, "client", "list", "--json", "--config", config, NULL);
+    g_assert_cmpstr(list, ==, "{\"damaged\":true,\"number\":1}\n");
+    RUN(CMD_FAILED, "client", "block", "1", "--config", config);
+    RUN(CMD_FAILED, "client", "delete", "2", "--config", config);
+    RUN(CMD_DONE, "client", "show", "1", "--config", config);
+    RUN(CMD_DONE, "client", "delete", "1", "--config", config);
+    RUN(CMD_DONE, "store", "check", "--config", config);
     test_folder_remove(folder);
 }
 

@@ -173,6 +173,171 @@ static void test_database(Fixture *f, gconstpointer data)
                   "message 2 of 1");
 }
 
+static void expect_list(Fixture *f, uint8_t user, const unsigned *expected, size_t n)
+{
+    StoreMessage list[8];
+    size_t found = 0;
+    for (size_t max = 1; max <= 8; max += 7) {
+        g_assert_cmpint(store_list(f->s.reader, test_kid(user), 0, max, list, &found), ==, 0);
+        g_assert_cmpuint(found, ==, MIN(n, max));
+        for (size_t i = 0; i < found; i++)
+            g_assert_cmpmem(list[i].id, ID_SIZE, f->ids[expected[i]], ID_SIZE);
+    }
+}
+#define EXPECT_LIST(f, user, ...)                                                                            \
+    expect_list(f, user, (const unsigned[]){__VA_ARGS__},                                                    \
+                sizeof((const unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
+
+static int fetch(Fixture *f, uint8_t user, unsigned number)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
+    StoreFile *file = NULL;
+    uint64_t size = 0;
+    int r = store_fetch(f->s.reader, test_kid(user), f->ids[number], &body, &file, &size);
+    (void)store_file_free(file);
+    return r;
+}
+
+static StoreUse use_of(Fixture *f, uint8_t user)
+{
+    StoreUse use = {};
+    g_assert_cmpint(store_use(f->s.reader, test_kid(user), &use), ==, 0);
+    return use;
+}
+
+static const char spoil[] = "UPDATE messages SET sealed = zeroblob(length(sealed)) WHERE number IN (1, 2)";
+
+/* The first messages of a mailbox do not open: the others are listed, fetched and acknowledged. */
+static void test_left_out(Fixture *f, gconstpointer data)
+{
+    StoreWrite w;
+    change(f, spoil);
+    EXPECT_LIST(f, 1, 3, 5);
+    EXPECT_LIST(f, 2, 4);
+    g_assert_cmpint(fetch(f, 1, 1), ==, -EBADMSG);
+    g_assert_cmpint(fetch(f, 1, 3), ==, 0);
+    g_assert_cmpint(fetch(f, 2, 4), ==, 0);
+    /* with one that was fetched before it was damaged */
+    uint8_t ids[2 * ID_SIZE];
+    memcpy(ids, f->ids[1], ID_SIZE);
+    memcpy(ids + ID_SIZE, f->ids[3], ID_SIZE);
+    g_assert_cmpint(test_acknowledge(f->s.store, 1, ids, 2, &w), ==, 0);
+    g_assert_cmpuint(w.n_changes, ==, 1); /* of the other it is not known whose it was */
+    store_write_done(&w);
+    EXPECT_LIST(f, 1, 5);
+    EXPECT_DAMAGE(f, "message 2 of 1");
+    StoreState state;
+    g_assert_cmpint(store_status(f->s.reader, test_skid(3), f->ids[1], &state), ==, 0);
+    g_assert_cmpint(state, ==, STORE_DELIVERED);
+    g_assert_cmpuint(use_of(f, 1).messages, ==, 2);
+    g_assert_cmpuint(use_of(f, 1).bytes, ==, 500 + LARGE);
+}
+
+static void expect_shares(const char *folder, const char *expected)
+{
+    g_autofree char *got =
+        test_store_ask(folder, "SELECT group_concat(mailbox || ':' || bytes || ':' || count) FROM"
+                               " (SELECT * FROM shares ORDER BY mailbox)");
+    g_assert_cmpstr(got, ==, expected);
+}
+
+/* What is damaged ends at its time with all else, and counts to nobody's share any more. */
+static void test_swept(Fixture *f, gconstpointer data)
+{
+    StoreWrite w = {.kind = STORE_SWEEP, .sweep.now = LATER};
+    StoreState state;
+    put(f, 1, 2); /* another mailbox, which stays */
+    change(f, "UPDATE messages SET expires = 9000 WHERE number = 3");
+    change(f, spoil);
+    change(
+        f,
+        "UPDATE messages SET id = x'00' WHERE number = 4; UPDATE messages SET blob = x'00' WHERE number = 5");
+    expect_shares(f->s.folder, "1:101500:4,2:1000:2");
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
+    store_write_done(&w);
+    g_assert_false(w.sweep.more);
+    EXPECT_DAMAGE(f);
+    EXPECT_LIST(f, 1, 3);
+    expect_shares(f->s.folder, "1:500:1");
+    g_assert_cmpuint(use_of(f, 1).messages, ==, 1);
+    g_assert_cmpuint(use_of(f, 1).bytes, ==, 500);
+    g_assert_cmpuint(use_of(f, 2).messages, ==, 0);
+    g_assert_cmpint(store_status(f->s.reader, test_skid(3), f->ids[2], &state), ==, 0);
+    g_assert_cmpint(state, ==, STORE_EXPIRED);
+}
+
+static void rekey(Fixture *f)
+{
+    bool more = true;
+    g_assert_cmpint(store_sqlite_request_rekey(f->s.folder), ==, 0);
+    for (unsigned i = 0; more; i++) {
+        StoreWrite w = {.kind = STORE_REKEY, .rekey.now = NOW};
+        g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
+        g_assert_cmpuint(i, <, 10);
+        more = w.rekey.more;
+    }
+}
+
+/* A change of keys comes to its end, and whom it found sound stays so. */
+static void test_rekeyed(Fixture *f, gconstpointer data)
+{
+    StoreCounts c = {};
+    change(f, spoil);
+    change(f, "UPDATE former SET sealed = zeroblob(length(sealed));"
+              "UPDATE identities SET sealed = zeroblob(length(sealed)) WHERE number = 2");
+    EXPECT_DAMAGE(f, "client 2 of 2", "former 1 of 4", "message 1 of 1", "message 2 of 1");
+    for (unsigned i = 0; i < 2; i++) {
+        rekey(f);
+        g_assert_cmpint(store_counts(f->s.reader, &c), ==, 0);
+        g_assert_cmpuint(c.key, ==, 2 + i);
+        g_assert_cmpuint(c.key_pending, ==, 0);
+        EXPECT_LIST(f, 1, 3, 5);
+        g_assert_cmpint(fetch(f, 1, 3), ==, 0);
+        EXPECT_DAMAGE(f, "client 2 of 2", "former 1 of 4", "message 1 of 1", "message 2 of 1",
+                      "message 4 of 2");
+    }
+    store_fixture_close(&f->s);
+    store_fixture_open(&f->s);
+    EXPECT_LIST(f, 1, 3, 5);
+}
+
+/* In the middle of a change: the former data key of one, the new one of another do not open. */
+static void test_rekeying(Fixture *f, gconstpointer data)
+{
+    StoreCounts c = {};
+    rekey(f);
+    change(f, "INSERT INTO old_keys(owner, key, root, wrapped, resealed) VALUES(1, 1, 2, x'00', 0),"
+              " (2, 1, 2, zeroblob((SELECT length(wrapped) FROM identities LIMIT 1)), 0);"
+              "UPDATE identities SET root = 9 WHERE number = 4;"
+              "UPDATE messages SET key = 1 WHERE number = 4");
+    rekey(f);
+    g_assert_cmpint(store_counts(f->s.reader, &c), ==, 0);
+    g_assert_cmpuint(c.key_pending, ==, 0);
+    EXPECT_LIST(f, 1, 1, 2, 3, 5);
+}
+
+static int unregister(Fixture *f, int64_t number)
+{
+    StoreWrite w = {.kind = STORE_UNREGISTER, .unregister.number = number};
+    return test_write(f->s.store, &w);
+}
+
+/* A client of whom nothing can be read is in nobody's way, and goes by its number. */
+static void test_client(Fixture *f, gconstpointer data)
+{
+    StoreWrite w;
+    change(f, "UPDATE identities SET wrapped = x'00' WHERE number = 1;"
+              "UPDATE messages SET blob = x'00' WHERE number = 5");
+    g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, "a", 1, LATER, &w), ==, -EBADMSG);
+    g_assert_cmpint(test_put(f->s.store, 2, 3, NOW, "a", 1, LATER, &w), ==, 0);
+    g_assert_cmpint(unregister(f, 99), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(unregister(f, 1), ==, 0);
+    g_assert_cmpint(unregister(f, 1), ==, HMSG_ERROR_NOT_FOUND);
+    EXPECT_DAMAGE(f);
+    g_assert_cmpint(test_register(f->s.store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, "a", 1, LATER, &w), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -181,5 +346,10 @@ int main(int argc, char **argv)
     ADD("file", test_file);
     ADD("repeated", test_repeated);
     ADD("database", test_database);
+    ADD("left-out", test_left_out);
+    ADD("swept", test_swept);
+    ADD("rekeyed", test_rekeyed);
+    ADD("rekeying", test_rekeying);
+    ADD("client", test_client);
     return g_test_run();
 }
