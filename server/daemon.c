@@ -31,6 +31,7 @@
 #define RENEW_CHECK_ACCURACY 5000000u
 #define SECONDS_PER_DAY 86400
 #define ADDRESS_FILE "address"
+#define WATCHDOG_ACCURACY 100000u
 #define DESCRIPTORS_BESIDES 256u /* that are not connections */
 
 struct Daemon {
@@ -43,7 +44,8 @@ struct Daemon {
     HttpOptions http;
     HttpServer *server;
     sd_event *event;
-    bool ticked; /* the last time that it was to */
+    uint64_t watchdog; /* microseconds in which systemd wants to hear of us; 0: it does not */
+    bool ticked;       /* the last time that it was to */
     Health health;
     Monitor *monitor;
     int fds[HTTP_LISTEN_MAX];
@@ -264,8 +266,31 @@ static int prepare_loop(Daemon *d)
                                        RENEW_CHECK_ACCURACY, on_renew, d);
     if (r >= 0)
         r = sd_event_add_io(d->event, NULL, key_holder_fd(d->holder), EPOLLHUP, on_holder, d);
-    if (r >= 0)
-        r = sd_event_set_watchdog(d->event, true);
+    return r < 0 ? r : 0;
+}
+
+/* systemd hears of us as long as all threads go round, not only this one. */
+static int on_watchdog(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Daemon *d = userdata;
+    const uint64_t silence = http_server_silence(d->server, clock_boottime());
+
+    if (silence < d->watchdog / 2)
+        (void)sd_notify(false, "WATCHDOG=1");
+    else
+        log_event(LOG_ERR, LOG_FIELDS({"HMSG_EVENT", "stuck"}), "A thread has stood still for %" PRIu64 " s",
+                  silence / 1000000);
+    if (sd_event_source_set_time_relative(source, d->watchdog / 4) < 0)
+        return -EIO;
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int watch(Daemon *d)
+{
+    if (sd_watchdog_enabled(false, &d->watchdog) <= 0)
+        return 0;
+    int r = sd_event_add_time_relative(d->event, NULL, CLOCK_BOOTTIME, d->watchdog / 4, WATCHDOG_ACCURACY,
+                                       on_watchdog, d);
     return r < 0 ? r : 0;
 }
 
@@ -420,6 +445,8 @@ int daemon_new(Options *o, KeyHolder *holder, Daemon **ret)
         r = sd_event_add_signal(d->event, NULL, SIGHUP, on_reload, d) < 0 ? -ENOMEM : monitor(d);
     if (r == 0)
         r = administration(d);
+    if (r == 0)
+        r = watch(d);
     if (r == 0)
         r = tell_address(d);
     if (r == 0)

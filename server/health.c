@@ -112,6 +112,15 @@ static int put_metrics(const Health *h, Buf *body)
     return r == 0 ? put_identity(body, h) : r;
 }
 
+static unsigned answer_alive(const Health *h, Buf *body)
+{
+    const uint64_t max = h->silence_max > 0 ? h->silence_max : HEALTH_SILENCE_MAX;
+    const bool stuck = http_server_silence(h->server, clock_boottime()) > max;
+    if (buf_append_string(body, stuck ? "a thread stands still\n" : "ok\n") != 0)
+        return HTTP_INTERNAL;
+    return stuck ? HTTP_UNAVAILABLE : HTTP_OK;
+}
+
 static unsigned answer_ready(const Health *h, Buf *body)
 {
     const char *text = "ready\n";
@@ -130,7 +139,7 @@ unsigned health_answer(void *userdata, const char *path, Buf *body)
 {
     const Health *h = userdata;
     if (strcmp(path, "/healthz") == 0)
-        return buf_append_string(body, "ok\n") == 0 ? HTTP_OK : HTTP_INTERNAL;
+        return answer_alive(h, body);
     if (strcmp(path, "/readyz") == 0)
         return answer_ready(h, body);
     if (strcmp(path, "/metrics") != 0)

@@ -7,16 +7,20 @@
 #include "server/handlers.h"
 #include "server/http-server.h"
 
+#define HEALTH_SILENCE_MAX 60000000u /* microseconds, of http_server_silence */
+
 typedef struct Health {
     HttpServer *server;
     Handlers *handlers;
     RelayKey *key;
-    int64_t key_made;  /* Unix seconds */
-    bool key_overdue;  /* for its change */
-    int64_t announced; /* the next one, since; 0: none */
+    int64_t key_made;     /* Unix seconds */
+    bool key_overdue;     /* for its change */
+    int64_t announced;    /* the next one, since; 0: none */
+    uint64_t silence_max; /* 0: HEALTH_SILENCE_MAX */
 } Health;
 
-/* A MonitorAnswer; userdata is a Health. /healthz: 200 while the program runs its main loop. /readyz: 200
- * when it can take messages and prove it, else 503. /metrics: the text format of Prometheus, version 0.0.4.
+/* A MonitorAnswer; userdata is a Health. /healthz: 200 while all of its threads go round, else 503. /readyz:
+ * 200 when it can take messages and prove it, else 503. /metrics: the text format of Prometheus, version
+ * 0.0.4.
  */
 unsigned health_answer(void *userdata, const char *path, Buf *body);

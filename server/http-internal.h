@@ -54,6 +54,7 @@ struct HttpLoop {
     sd_event *event;
     sd_event_source *accepts[HTTP_LISTEN_MAX];
     sd_event_source *sweep;
+    atomic_uint_fast64_t swept; /* when it last looked around, CLOCK_BOOTTIME */
     int wake_fd;
     pthread_mutex_t lock; /* over posts and sleeping */
     HttpPost *posts, **posts_end;

@@ -30,6 +30,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
     HttpConnection *next;
     int r;
 
+    atomic_store(&l->swept, now);
     http_accept_resume(l);
     for (HttpConnection *c = l->connections; c; c = next) {
         next = c->next;
@@ -56,6 +57,7 @@ int http_loop_new(HttpServer *s, unsigned index, HttpLoop **ret)
     l->out = BUF_MAX(OUT_SIZE_MAX);
     l->posts_end = &l->posts;
     l->accepting = true;
+    atomic_init(&l->swept, clock_boottime());
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r = -pthread_mutex_init(&l->lock, NULL);
     if (r == 0 && l->wake_fd < 0)

@@ -89,3 +89,16 @@ unsigned http_server_connections(HttpServer *s)
 {
     return atomic_load(&s->connections);
 }
+
+uint64_t http_server_silence(HttpServer *s, uint64_t now)
+{
+    uint64_t longest = 0;
+
+    for (unsigned i = 0; i < s->n_loops; i++) {
+        uint64_t swept = atomic_load(&s->loops[i]->swept);
+
+        if (now > swept && now - swept > longest)
+            longest = now - swept;
+    }
+    return longest;
+}

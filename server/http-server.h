@@ -58,3 +58,6 @@ typedef struct HttpCounts {
 
 void http_server_counts(HttpServer *s, HttpCounts *ret); /* any thread */
 unsigned http_server_connections(HttpServer *s);         /* open now; any thread */
+/* For how many microseconds one of the threads has not looked around, which each does once a second: it
+ * hangs, or has ended. now: CLOCK_BOOTTIME; any thread. */
+uint64_t http_server_silence(HttpServer *s, uint64_t now);

@@ -141,6 +141,8 @@ static void test_notify(void)
     (void)g_snprintf(name.sun_path, sizeof(name.sun_path), "%s/notify", p.folder);
     g_assert_cmpint(bind(fd, (const struct sockaddr *)&name, sizeof(name)), ==, 0);
     g_autofree char *variable = g_strdup_printf("NOTIFY_SOCKET=%s", name.sun_path);
+    /* so rarely that none comes in between */
+    g_setenv("WATCHDOG_USEC", "1000000000000", TRUE);
     TestProcess *relay = start(&p, variable);
     expect_notice(fd, "READY=1");
     expect_answer(await_address(&p));
@@ -151,6 +153,13 @@ static void test_notify(void)
     expect_notice(fd, "READY=1");
     (void)test_process_stop(relay);
     expect_notice(fd, "STOPPING=1");
+    g_setenv("WATCHDOG_USEC", "2000000", TRUE);
+    relay = start(&p, variable);
+    expect_notice(fd, "READY=1");
+    for (unsigned i = 0; i < 3; i++)
+        expect_notice(fd, "WATCHDOG=1");
+    (void)test_process_stop(relay);
+    g_unsetenv("WATCHDOG_USEC");
     close(fd);
     place_done(&p);
 }

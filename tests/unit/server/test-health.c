@@ -8,7 +8,20 @@
 #include "tests/lib/process.h"
 #include "tests/unit/server/http-fixture.h"
 
-static const HttpRoute routes[] = {{.method = "GET", .pattern = "/v1/hello"}};
+/* Keeps the loop itself as long as the test has the lock. */
+static int stuck_end(HttpRequest *r)
+{
+    GMutex *lock = http_request_context(r);
+    g_mutex_lock(lock);
+    g_mutex_unlock(lock);
+    http_answer_empty(r, 204);
+    return 0;
+}
+
+static const HttpRoute routes[] = {
+    {.method = "GET", .pattern = "/v1/hello"},
+    {.method = "GET", .pattern = "/v1/stuck", .end = stuck_end},
+};
 
 static void test_answers(void)
 {
@@ -19,7 +32,8 @@ static void test_answers(void)
     _cleanup_(buf_done) Buf body = BUF_MAX(100000);
     Fixture f;
     fixture_start(&f, &o);
-    Health h = {.server = f.server, .key = f.key, .key_made = 1234, .key_overdue = true};
+    Health h = {
+        .server = f.server, .key = f.key, .key_made = 1234, .key_overdue = true, .silence_max = UINT64_MAX};
     g_assert_cmpint(handlers_new(&options, f.key, 1, 0, &h.handlers), ==, 0);
     /* without a key that signs receipts it cannot prove what it takes */
     g_assert_cmpuint(health_answer(&h, "/readyz", &body), ==, 503);
@@ -60,9 +74,49 @@ static void test_answers(void)
     test_folder_remove(folder);
 }
 
+static gpointer fetch_stuck(gpointer fixture)
+{
+    Answer a;
+    fixture_fetch(fixture, NULL, "/v1/stuck", NULL, NULL, -1, &a);
+    g_assert_cmpint(a.status, ==, 204);
+    answer_clear(&a);
+    return NULL;
+}
+
+static unsigned alive(Health *h)
+{
+    _cleanup_(buf_done) Buf body = BUF_MAX(100);
+    return health_answer(h, "/healthz", &body);
+}
+
+/* One thread that stands still is seen, though the others go on. */
+static void test_stuck(void)
+{
+    GMutex lock;
+    HttpOptions o = {.routes = routes, .n_routes = G_N_ELEMENTS(routes), .context = &lock};
+    Fixture f;
+    g_mutex_init(&lock);
+    fixture_start(&f, &o);
+    Health h = {.server = f.server, .silence_max = 3000000};
+    TEST_AWAIT(http_server_silence(f.server, clock_boottime()) < h.silence_max && alive(&h) == 200);
+    g_mutex_lock(&lock);
+    GThread *client = g_thread_new("client", fetch_stuck, &f);
+    TEST_AWAIT(alive(&h) == 503);
+    const uint64_t silence = http_server_silence(f.server, clock_boottime());
+    g_assert_cmpuint(silence, >, h.silence_max);
+    /* for good, not because the machine is slow */
+    TEST_AWAIT(http_server_silence(f.server, clock_boottime()) > 2 * silence);
+    g_mutex_unlock(&lock);
+    g_thread_join(client);
+    TEST_AWAIT(alive(&h) == 200);
+    fixture_stop(&f);
+    g_mutex_clear(&lock);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/health/answers", test_answers);
+    g_test_add_func("/health/stuck", test_stuck);
     return g_test_run();
 }
