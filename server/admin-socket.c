@@ -29,7 +29,8 @@ struct AdminSocket {
     char *path;
     int fd, stop; /* stop: an eventfd */
     atomic_bool stopping;
-    pthread_t thread;
+    pthread_t threads[ADMIN_SOCKET_THREADS];
+    size_t n_threads;
 };
 
 static int make_address(const char *folder, struct sockaddr_un *ret)
@@ -128,6 +129,16 @@ static void write_log(const struct ucred *by, const char *command, const AdminRe
               "User %s asked for %s%s: %s", user, command, what, how);
 }
 
+/* With a reader for this command alone: most of the time there is none. */
+static int run(const AdminSocket *s, const AdminRequest *q, Answer *answer)
+{
+    Admin a = s->admin;
+    _cleanup_(store_reader_freep) StoreReader *reader = NULL;
+    int r = store_reader_new(a.store, &reader);
+    a.reader = reader;
+    return r == 0 ? admin_run(&a, q, send_line, answer) : r;
+}
+
 static void answer(AdminSocket *s, int fd)
 {
     char line[ADMIN_REQUEST_MAX + 1];
@@ -144,7 +155,7 @@ static void answer(AdminSocket *s, int fd)
     int r = admin_request_parse(line, n, &q);
     const char *command = r == 0 ? admin_kind_name(q.kind) : "(unknown)";
     if (r == 0)
-        r = admin_run(&s->admin, &q, send_line, &a);
+        r = run(s, &q, &a);
     write_log(&by, command, &q, r);
     _cleanup_(json_decrefp) json_t *last = json_object();
     if (!last ||
@@ -166,6 +177,15 @@ static void *serve(void *userdata)
             (void)poll(&(struct pollfd){.fd = s->stop, .events = POLLIN}, 1, ADMIN_SOCKET_TIMEOUT / 10);
     }
     return NULL;
+}
+
+static void join(AdminSocket *s)
+{
+    atomic_store(&s->stopping, true);
+    if (s->stop >= 0)
+        (void)eventfd_write(s->stop, 1);
+    for (size_t i = 0; i < s->n_threads; i++)
+        (void)pthread_join(s->threads[i], NULL);
 }
 
 static AdminSocket *release(AdminSocket *s)
@@ -204,10 +224,14 @@ int admin_socket_start(const char *folder, const Admin *a, AdminSocket **ret)
     s->admin = *a;
     s->fd = s->stop = -1;
     int r = open_socket(s, folder);
-    if (r == 0)
-        r = -pthread_create(&s->thread, NULL, serve, s);
+    while (r == 0 && s->n_threads < ADMIN_SOCKET_THREADS) {
+        r = -pthread_create(&s->threads[s->n_threads], NULL, serve, s);
+        s->n_threads += r == 0;
+    }
     if (r == 0)
         *ret = TAKE_PTR(s);
+    else
+        join(s);
     return r;
 }
 
@@ -215,9 +239,7 @@ AdminSocket *admin_socket_stop(AdminSocket *s)
 {
     if (!s)
         return NULL;
-    atomic_store(&s->stopping, true);
-    (void)eventfd_write(s->stop, 1);
-    (void)pthread_join(s->thread, NULL);
+    join(s);
     (void)unlink(s->path);
     return release(s);
 }

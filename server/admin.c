@@ -11,8 +11,9 @@
 #include "libhmsg/base/secret.h"
 #include "libhmsg/wire/crypto.h"
 #include "libhmsg/wire/json.h"
+#include "server/admin-write.h"
 
-#define CODE_BYTES 16u /* random ones of an invitation: nobody guesses them */
+#define CODE_BYTES ((ADMIN_CODE_SIZE - 1) / 2) /* random ones of an invitation: nobody guesses them */
 #define DAY 86400
 #define NUMBER_DIGITS_MAX 18u
 
@@ -117,17 +118,14 @@ static int delete_client(const Admin *a, const StoreIdentity *i)
     StoreWrite w = {.kind = STORE_UNREGISTER};
     memcpy(w.unregister.skid, i->skid, KID_SIZE);
     memcpy(w.unregister.name, i->name, sizeof(w.unregister.name));
-    int r = store_write_wait(a->store, &w);
-    if (r == 0 && a->gone)
-        a->gone(a->userdata, i->skid);
-    return r;
+    return admin_write(a, &w);
 }
 
 /* By which key he may be logged in is not known: what he asks for is not there any more. */
 static int delete_damaged(const Admin *a, int64_t number)
 {
     StoreWrite w = {.kind = STORE_UNREGISTER, .unregister.number = number};
-    return store_write_wait(a->store, &w);
+    return admin_write(a, &w);
 }
 
 static int change_client(const Admin *a, const AdminRequest *q, admin_emit_t emit, void *userdata)
@@ -146,7 +144,7 @@ static int change_client(const Admin *a, const AdminRequest *q, admin_emit_t emi
         return delete_client(a, i);
     StoreWrite w = {.kind = STORE_BLOCK, .block.blocked = q->kind == ADMIN_CLIENT_BLOCK};
     memcpy(w.block.skid, i->skid, KID_SIZE);
-    return store_write_wait(a->store, &w);
+    return admin_write(a, &w);
 }
 
 static int emit_invite(const StoreInvite *i, const char *code, admin_emit_t emit, void *userdata)
@@ -167,7 +165,7 @@ static int emit_invite(const StoreInvite *i, const char *code, admin_emit_t emit
 static int create_invite(const Admin *a, const AdminRequest *q, admin_emit_t emit, void *userdata)
 {
     uint8_t random[CODE_BYTES];
-    char code[2 * CODE_BYTES + 1];
+    char code[ADMIN_CODE_SIZE];
     StoreInvite i = {.uses = (uint64_t)q->uses, .created = clock_realtime()};
     i.expires = i.created + q->days * DAY;
     int r = crypto_random(random, sizeof(random));
@@ -176,7 +174,7 @@ static int create_invite(const Admin *a, const AdminRequest *q, admin_emit_t emi
     hex_encode(random, sizeof(random), code);
     StoreWrite w = {.kind = STORE_INVITE,
                     .invite = {.code = code, .uses = i.uses, .now = i.created, .expires = i.expires}};
-    r = store_write_wait(a->store, &w);
+    r = admin_write(a, &w);
     i.number = w.invite.number;
     if (r == 0)
         r = emit_invite(&i, code, emit, userdata);
@@ -208,7 +206,7 @@ int admin_run(const Admin *a, const AdminRequest *q, admin_emit_t emit, void *us
     case ADMIN_INVITE_LIST:
         return list_invites(a, emit, userdata);
     case ADMIN_INVITE_REVOKE:
-        return store_write_wait(a->store, &revoke);
+        return admin_write(a, &revoke);
     default:
         return change_client(a, q, emit, userdata);
     }
@@ -221,6 +219,11 @@ const char *admin_problem(int r)
         return "there is no such client, or no such invitation";
     case HMSG_ERROR_INVALID_ARGS:
         return "it is neither an address of this relay, as name@host:port, nor the id of a key, nor a number";
+    case -ETIMEDOUT:
+        return "the store has not answered in time, as when a standby of its database is away: it may do it "
+               "still";
+    case -EAGAIN:
+        return "too much waits for the store: try again";
     case -EBADMSG:
         return "the client is damaged: it can only be deleted, by its number (hmsg-relay store check)";
     case HMSG_ERROR_QUOTA_EXCEEDED:

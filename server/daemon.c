@@ -51,7 +51,6 @@ struct Daemon {
     int fds[HTTP_LISTEN_MAX];
     size_t n_fds;
     char *address_path;
-    Admin admin;
     AdminSocket *admin_socket;
 };
 
@@ -399,11 +398,11 @@ static int monitor(Daemon *d)
 /* Without it the commands for clients and invitations say that the store is in use, and all else goes on. */
 static int administration(Daemon *d)
 {
+    Admin admin;
     int r;
 
-    r = handlers_admin_init(d->handlers, &d->admin);
-    if (r == 0)
-        r = admin_socket_start(d->options->data, &d->admin, &d->admin_socket);
+    handlers_admin_init(d->handlers, &admin);
+    r = admin_socket_start(d->options->data, &admin, &d->admin_socket);
     if (r == -ENAMETOOLONG) {
         log_warning("%s: the path is too long for a socket: no commands for clients and invitations",
                     d->options->data);
@@ -477,7 +476,6 @@ Daemon *daemon_free(Daemon *d)
         http_server_stop(d->server);
     handlers_stop(d->handlers);
     d->admin_socket = admin_socket_stop(d->admin_socket);
-    handlers_admin_done(&d->admin);
     d->handlers = handlers_free(d->handlers);
     d->server = http_server_free(d->server);
     for (size_t i = 0; i < d->n_fds; i++)

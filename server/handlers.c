@@ -247,18 +247,13 @@ static void end_streams(void *userdata, const uint8_t *skid)
     hub_end(userdata, skid);
 }
 
-int handlers_admin_init(Handlers *h, Admin *ret)
+void handlers_admin_init(Handlers *h, Admin *ret)
 {
-    Admin a = {.store = h->store, .relay = &h->options->relay, .gone = end_streams, .userdata = h->hub};
-    int r = store_reader_new(h->store, &a.reader);
-    if (r == 0)
-        *ret = a;
-    return r;
-}
-
-void handlers_admin_done(Admin *a)
-{
-    a->reader = store_reader_free(a->reader);
+    *ret = (Admin){.store = h->store,
+                   .relay = &h->options->relay,
+                   .gone = end_streams,
+                   .userdata = h->hub,
+                   .patience = ADMIN_PATIENCE};
 }
 
 void handlers_reload(Handlers *h, const Options *o)

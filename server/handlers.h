@@ -28,9 +28,8 @@ int handlers_ready(Handlers *h);
 uint64_t handlers_space(const Handlers *h);
 int64_t handlers_time(Handlers *h);    /* any thread: by which messages end, steady.h */
 bool handlers_clock_held(Handlers *h); /* any thread: that is not the wall clock now */
-/* For administrators, of the relay that serves: until handlers_admin_done, which is before handlers_free. */
-int handlers_admin_init(Handlers *h, Admin *ret);
-void handlers_admin_done(Admin *a);
+/* For administrators, of the relay that serves; good until handlers_free, and has no reader. */
+void handlers_admin_init(Handlers *h, Admin *ret);
 /* Any thread: takes over what o says of registration, guests, rates and the lifetime of messages. */
 void handlers_reload(Handlers *h, const Options *o);
 /* Ends the store's threads, after the loops have ended: what waits is finished and posted to its requests.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "server/admin.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 #include "libhmsg/wire/json.h"
 #include "server/admin-request.h"
 #include "server/admin-socket.h"
+#include "server/admin-write.h"
 #include "tests/unit/server/store-util.h"
 
 static const Relay relay = {.host = "relay.example", .port = 7443};
@@ -114,7 +116,7 @@ static void test_clients(Fixture *f, gconstpointer data)
 static void test_invites(Fixture *f, gconstpointer data)
 {
     g_assert_cmpint(run(f, ADMIN_INVITE_CREATE, NULL, 0), ==, 0);
-    g_assert_cmpuint(strlen(text(f, 0, "code")), ==, 32);
+    g_assert_cmpuint(strlen(text(f, 0, "code")), ==, ADMIN_CODE_SIZE - 1);
     g_autofree char *first = g_strdup(text(f, 0, "code"));
     int64_t which = number(f, 0, "number");
     g_assert_cmpint(number(f, 0, "expires") - number(f, 0, "created"), ==, 3 * 86400);
@@ -220,6 +222,114 @@ static void test_socket(Fixture *f, gconstpointer data)
     g_assert_cmpint(admin_socket_start(deep, &f->admin, &s), ==, -ENAMETOOLONG);
 }
 
+typedef struct Slow {
+    Fixture *f;
+    AdminKind kind;
+    const char *client;
+    char error[200];
+    int result, facts;
+    gint done;
+} Slow;
+
+static int count(void *userdata, json_t *fact)
+{
+    Slow *w = userdata;
+    w->facts++;
+    return 0;
+}
+
+static gpointer run_slow(gpointer data)
+{
+    Slow *w = data;
+    AdminRequest q = {.kind = w->kind, .uses = 1, .days = 1};
+    _cleanup_(buf_done) Buf error = BUF_MAX(1000);
+    _cleanup_(fd_closep) int fd = -1;
+    g_strlcpy(q.client, w->client ? w->client : "", sizeof(q.client));
+    g_assert_cmpint(admin_socket_connect(w->f->store.folder, &fd), ==, 0);
+    w->result = admin_socket_ask(fd, &q, count, w, &error);
+    g_strlcpy(w->error, buf_text(&error), sizeof(w->error));
+    g_atomic_int_set(&w->done, 1);
+    return NULL;
+}
+
+/* While changes wait for a store that stands still, what it is asked is answered. */
+static void test_several(Fixture *f, gconstpointer data)
+{
+    Slow waiting[] = {{.f = f, .kind = ADMIN_INVITE_CREATE},
+                      {.f = f, .kind = ADMIN_CLIENT_DELETE, .client = "alice@relay.example"}};
+    GThread *threads[G_N_ELEMENTS(waiting)];
+    _cleanup_(buf_done) Buf error = BUF_MAX(1000);
+    AdminSocket *s = NULL;
+    g_assert_cmpint(admin_socket_start(f->store.folder, &f->admin, &s), ==, 0);
+    test_block(f->store.store);
+    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++)
+        threads[i] = g_thread_new("slow", run_slow, &waiting[i]);
+    for (unsigned i = 0; i < 3 * ADMIN_SOCKET_THREADS; i++) {
+        g_assert_cmpint(ask(f, ADMIN_CLIENT_LIST, NULL, &error), ==, 0);
+        g_assert_cmpuint(json_array_size(f->facts), ==, 3);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++)
+        g_assert_cmpint(g_atomic_int_get(&waiting[i].done), ==, 0);
+    test_unblock();
+    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++) {
+        (void)g_thread_join(threads[i]);
+        g_assert_cmpint(waiting[i].result, ==, 0);
+    }
+    g_assert_cmpint(waiting[0].facts, ==, 1);
+    g_assert_cmpuint(f->gone, ==, 1);
+    s = admin_socket_stop(s);
+}
+
+/* Who waits is told when it takes too long, and what was asked for is done all the same. */
+static void test_patience(Fixture *f, gconstpointer data)
+{
+    Slow waiting[2 * ADMIN_SOCKET_THREADS] = {{.f = NULL}};
+    GThread *threads[G_N_ELEMENTS(waiting)];
+    _cleanup_(buf_done) Buf error = BUF_MAX(1000);
+    AdminSocket *s = NULL;
+    f->admin.patience = 1;
+    g_assert_cmpint(admin_socket_start(f->store.folder, &f->admin, &s), ==, 0);
+    test_block(f->store.store);
+    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++) {
+        waiting[i] = (Slow){.f = f, .kind = i == 0 ? ADMIN_CLIENT_DELETE : ADMIN_INVITE_CREATE};
+        waiting[i].client = "alice@relay.example";
+        threads[i] = g_thread_new("slow", run_slow, &waiting[i]);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++) {
+        (void)g_thread_join(threads[i]);
+        g_assert_cmpint(waiting[i].result, ==, HMSG_ERROR_BAD_PACKAGE);
+        g_assert_cmpstr(waiting[i].error, ==, admin_problem(-ETIMEDOUT));
+        g_assert_cmpint(waiting[i].facts, ==, 0);
+    }
+    g_assert_cmpuint(f->gone, ==, 0);
+    s = admin_socket_stop(s);
+    test_unblock();
+    f->admin.patience = 0; /* behind those in the store's queue */
+    g_assert_cmpint(run(f, ADMIN_INVITE_CREATE, NULL, 0), ==, 0);
+    g_assert_cmpint(number(f, 0, "number"), ==, G_N_ELEMENTS(waiting));
+    g_assert_cmpuint(f->gone, ==, 1);
+    g_assert_cmpint(run(f, ADMIN_CLIENT_SHOW, "alice@relay.example", 0), ==, HMSG_ERROR_NOT_FOUND);
+}
+
+/* No more than so many: who says nothing keeps others waiting until he goes, or his time is over. */
+static void test_bounded(Fixture *f, gconstpointer data)
+{
+    int silent[ADMIN_SOCKET_THREADS];
+    Slow waiting = {.f = f, .kind = ADMIN_CLIENT_LIST};
+    AdminSocket *s = NULL;
+    g_assert_cmpint(admin_socket_start(f->store.folder, &f->admin, &s), ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(silent); i++)
+        g_assert_cmpint(admin_socket_connect(f->store.folder, &silent[i]), ==, 0);
+    GThread *thread = g_thread_new("slow", run_slow, &waiting);
+    silent[0] = fd_close(silent[0]);
+    (void)g_thread_join(thread);
+    g_assert_cmpint(waiting.result, ==, 0);
+    g_assert_cmpint(waiting.facts, ==, 3);
+    s = admin_socket_stop(s);
+    for (size_t i = 1; i < G_N_ELEMENTS(silent); i++)
+        silent[i] = fd_close(silent[i]);
+}
+
 /* Each command is in the log once it has been answered, with nothing that tells clients or a code. */
 static void test_log(Fixture *f, gconstpointer data)
 {
@@ -268,6 +378,9 @@ int main(int argc, char *argv[])
     g_test_add("/admin/clients", Fixture, NULL, set_up, test_clients, tear_down);
     g_test_add("/admin/invites", Fixture, NULL, set_up, test_invites, tear_down);
     g_test_add("/admin/socket", Fixture, NULL, set_up, test_socket, tear_down);
+    g_test_add("/admin/several", Fixture, NULL, set_up, test_several, tear_down);
+    g_test_add("/admin/patience", Fixture, NULL, set_up, test_patience, tear_down);
+    g_test_add("/admin/bounded", Fixture, NULL, set_up, test_bounded, tear_down);
     g_test_add("/admin/log", Fixture, NULL, set_up, test_log, tear_down);
     return g_test_run();
 }
