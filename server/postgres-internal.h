@@ -5,6 +5,7 @@
 
 #include <libpq-fe.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "libhmsg/db/db-driver.h"
 #include "server/postgres.h"
@@ -43,19 +44,30 @@ typedef struct PgSent {
     PgText *text;           /* of PG_PREPARE */
 } PgSent;
 
+/* When waiting ends because somebody else wants it: microseconds of CLOCK_BOOTTIME; 0: not yet. */
+typedef struct PgEnd {
+    atomic_uint_least64_t time;
+} PgEnd;
+
+/* A connection that is being made. */
+typedef struct PgAttempt PgAttempt;
+
 typedef struct PgDb {
     DbBase base;
     PostgresOptions options;
     PGconn *c;
+    PgAttempt *attempt;   /* the next one */
+    PgEnd end;            /* postgres_interrupt */
     pthread_mutex_t lock; /* over cancel */
     PGcancel *cancel;
-    uint64_t connection; /* its number */
+    uint64_t connection; /* its number; 0: there was none yet */
     uint64_t retry;      /* when to connect again, microseconds of CLOCK_BOOTTIME */
     bool broken;         /* it is out of step with what was sent, or took too long: no more use */
     bool transaction, warned, committed;
     bool answered; /* the commit was, well or not */
     bool doubtful;
-    int error; /* the first of what was sent since the last synchronisation */
+    size_t gathered; /* bytes that libpq was given since it was last seen to that they are sent */
+    int error;       /* the first of what was sent since the last synchronisation */
     int64_t changes, total_changes;
     PgSent *sent;
     size_t n_sent, first_sent, room;
@@ -72,10 +84,22 @@ bool postgres_usable(const PgDb *db);
 /* Says in the log what result tells, without what was bound, and returns its error. */
 int postgres_result_error(const PgDb *db, const PGresult *result);
 
+/* postgres-connect.c: begins to make a connection as o says. */
+int postgres_attempt_start(const PostgresOptions *o, PgAttempt **ret);
+/* Until then, or end. Whether it has ended. */
+bool postgres_attempt_wait(PgAttempt *a, const PgEnd *end, uint64_t deadline);
+/* Of one that has ended: its result and its connection, which is in pipeline mode and never blocks. Frees a.
+ */
+int postgres_attempt_take(PgAttempt *a, PGconn **ret, char error[static POSTGRES_ERROR_SIZE]);
+/* Nobody waits for it any more: it ends by itself, some time. */
+PgAttempt *postgres_attempt_unref(PgAttempt *a);
+
 /* postgres-pipeline.c. */
-/* The next answer, until the deadline of CLOCK_BOOTTIME in microseconds (0: for ever); NULL with 0 as
- * *ret_error: there are no more of this request. */
-PGresult *postgres_next_answer(PGconn *c, uint64_t deadline, int *ret_error);
+/* How long to wait now, in microseconds, until one of the two is looked at again, of which end may be NULL
+ * and deadline 0 (for ever). 0: it is over. */
+uint64_t postgres_time_left(const PgEnd *end, uint64_t deadline);
+/* The next answer, if it comes in time; NULL with 0 as *ret_error: there are no more of this request. */
+PGresult *postgres_next_answer(PGconn *c, const PgEnd *end, uint64_t deadline, int *ret_error);
 
 /* Errors of what is sent are those of later calls, until postgres_settle. */
 int postgres_send_command(PgDb *db, PgSentKind kind, const char *sql);

@@ -7,7 +7,9 @@
 #include "libhmsg/base/log.h"
 #include "server/postgres-internal.h"
 
-#define SENT_MAX 1024u /* answers that may be outstanding; they are small, but not nothing */
+#define SENT_MAX 1024u             /* answers that may be outstanding; they are small, but not nothing */
+#define GATHERED_MAX (256u * 1024) /* bytes that libpq may keep of what is to be sent */
+#define LOOK_AGAIN 250000u         /* microseconds; whether somebody else wants it to end */
 
 static int push(PgDb *db, const PgSent *sent)
 {
@@ -27,25 +29,36 @@ static int push(PgDb *db, const PgSent *sent)
     return 0;
 }
 
-/* libpq waits for ever otherwise. */
-static int await(PGconn *c, uint64_t deadline)
+uint64_t postgres_time_left(const PgEnd *end, uint64_t deadline)
 {
-    while (PQisBusy(c)) {
-        struct pollfd p = {.fd = PQsocket(c), .events = POLLIN};
-        uint64_t now = clock_boottime();
-        if (now >= deadline)
-            return -ETIMEDOUT;
-        if (PQflush(c) < 0 || (poll(&p, 1, (int)((deadline - now) / 1000) + 1) < 0 && errno != EINTR))
-            return -EIO;
-        if (p.revents && PQconsumeInput(c) != 1)
-            return -EIO;
-    }
-    return 0;
+    const uint64_t now = clock_boottime(), time = end ? atomic_load(&end->time) : 0;
+    uint64_t left = LOOK_AGAIN;
+    if (deadline > 0 && (deadline <= now || deadline - now < left))
+        left = deadline > now ? deadline - now : 0;
+    if (time > 0 && (time <= now || time - now < left))
+        left = time > now ? time - now : 0;
+    return left;
 }
 
-PGresult *postgres_next_answer(PGconn *c, uint64_t deadline, int *ret_error)
+/* For something to read, or to write what is left to be sent. */
+static int await_socket(PGconn *c, const PgEnd *end, uint64_t deadline)
 {
-    *ret_error = deadline > 0 ? await(c, deadline) : 0;
+    const int unsent = PQflush(c);
+    const uint64_t left = postgres_time_left(end, deadline);
+    struct pollfd p = {.fd = PQsocket(c), .events = (short)(POLLIN | (unsent > 0 ? POLLOUT : 0))};
+    if (left == 0)
+        return -ETIMEDOUT;
+    if (unsent < 0 || (poll(&p, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR))
+        return -EIO;
+    return (p.revents & ~POLLOUT) != 0 && PQconsumeInput(c) != 1 ? -EIO : 0;
+}
+
+/* libpq would wait for ever. */
+PGresult *postgres_next_answer(PGconn *c, const PgEnd *end, uint64_t deadline, int *ret_error)
+{
+    *ret_error = 0;
+    while (*ret_error == 0 && PQisBusy(c))
+        *ret_error = await_socket(c, end, deadline);
     return *ret_error == 0 ? PQgetResult(c) : NULL;
 }
 
@@ -58,8 +71,37 @@ static int lost(PgDb *db)
     return db->error;
 }
 
+static uint64_t find_deadline(const PgDb *db)
+{
+    const uint64_t patience = (uint64_t)db->options.patience * 1000000;
+    return patience > 0 ? clock_boottime() + patience : 0;
+}
+
+/* Nobody waits again at once for a server that does not answer. */
+static void note_silence(PgDb *db)
+{
+    log_warning("The database does not answer: its connection is given up");
+    db->retry = clock_boottime() + (uint64_t)db->options.patience * 1000000;
+}
+
+/* What a slow server has not taken yet is in memory. */
+static int send_gathered(PgDb *db)
+{
+    const uint64_t deadline = find_deadline(db);
+    int r = 0;
+    if (db->gathered < GATHERED_MAX)
+        return 0;
+    db->gathered = 0;
+    while (r == 0 && PQflush(db->c) > 0)
+        r = await_socket(db->c, &db->end, deadline);
+    if (r == -ETIMEDOUT)
+        note_silence(db);
+    return r == 0 ? 0 : lost(db);
+}
+
 void postgres_forget_sent(PgDb *db)
 {
+    db->gathered = 0;
     for (size_t i = 0; i < db->n_sent; i++) {
         PgStatement *s = db->sent[db->first_sent + i].statement;
         if (s) {
@@ -122,7 +164,9 @@ int postgres_send_statement(PgDb *db, PgStatement *s, bool rows)
         db->n_sent--;
         r = lost(db);
     }
-    return r;
+    for (int i = 0; r == 0 && i < s->text->n_parameters; i++)
+        db->gathered += (size_t)s->lengths[i];
+    return r == 0 ? send_gathered(db) : r;
 }
 
 static void note_changes(PgDb *db, PGresult *result)
@@ -170,18 +214,11 @@ static void answer(PgDb *db, const PgSent *sent, PGresult *result)
     PQclear(result);
 }
 
-/* Nobody waits again at once for a server that does not answer. */
-static void note_silence(PgDb *db)
-{
-    log_warning("The database does not answer: its connection is given up");
-    db->retry = clock_boottime() + (uint64_t)db->options.patience * 1000000;
-}
-
 static int receive_one(PgDb *db, uint64_t deadline)
 {
     const PgSent sent = db->sent[db->first_sent];
     int r = 0;
-    PGresult *result = postgres_next_answer(db->c, deadline, &r), *end;
+    PGresult *result = postgres_next_answer(db->c, &db->end, deadline, &r), *end;
     if (!result || PQstatus(db->c) == CONNECTION_BAD) {
         PQclear(result);
         if (r == -ETIMEDOUT)
@@ -196,7 +233,7 @@ static int receive_one(PgDb *db, uint64_t deadline)
         db->first_sent = 0;
     answer(db, &sent, result);
     if (sent.kind != PG_SYNC) /* NULL stands between the answers */
-        while ((end = postgres_next_answer(db->c, deadline, &r)))
+        while ((end = postgres_next_answer(db->c, &db->end, deadline, &r)))
             PQclear(end);
     return r == 0 ? 0 : lost(db);
 }
@@ -208,8 +245,7 @@ static bool wanted(const PgDb *db, const PgStatement *s)
 
 int postgres_receive(PgDb *db, const PgStatement *s)
 {
-    const uint64_t patience = (uint64_t)db->options.patience * 1000000;
-    const uint64_t deadline = patience > 0 ? clock_boottime() + patience : 0;
+    const uint64_t deadline = find_deadline(db);
     int r = 0;
     if (wanted(db, s) && PQsendFlushRequest(db->c) != 1)
         r = lost(db);

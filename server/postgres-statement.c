@@ -351,6 +351,7 @@ static int pg_check(Db *base)
 static Db *pg_close(Db *base)
 {
     PgDb *db = of(base);
+    (void)postgres_attempt_unref(db->attempt);
     PQfreeCancel(db->cancel);
     PQfinish(db->c);
     for (PgText *t = db->texts, *next; t; t = next) {

@@ -5,8 +5,8 @@
  * rows are sent without waiting, so that a group of changes takes few round trips. A commit has succeeded
  * only when it is on the disk of the primary and, as synchronous_standby_names of the server has it, of
  * standbys; a commit with a warning, or whose answer did not come, has failed: -EIO. A connection that was
- * lost is made again by the next transaction or statement. Connecting takes a quarter of a minute at most for
- * each server. */
+ * lost is made again by the next transaction or statement, beside which that is done: those that do not wait
+ * for ever wait for it for a second, and fail until it is there. No call waits for the network but so. */
 
 #include "libhmsg/db/db.h"
 
@@ -34,7 +34,11 @@ int postgres_options_check(const PostgresOptions *o, char error[static POSTGRES_
  * -EROFS: it is no primary, or its commits are not what is asked for. error has what the server said. */
 int postgres_open(const PostgresOptions *o, Db **ret, char error[static POSTGRES_ERROR_SIZE]);
 
-/* Any thread: a commit that waits is given up. */
+/* The same without a connection, which the first transaction or statement makes. */
+int postgres_new(const PostgresOptions *o, Db **ret);
+
+/* Any thread, returns at once: the server is asked to give up what it is at, and within seconds whatever is
+ * waited for ends, with its answer or as failed; then everything fails. For good. */
 void postgres_interrupt(Db *db);
 /* The last commit has failed, for nobody knows whether it is on the disk of all that it waited for, but what
  * it changed may be there, or come still. */

@@ -67,11 +67,10 @@ typedef struct PostgresRemote {
 
 static int connect_remote(const StoreRemote *remote, bool patient, Db **ret)
 {
-    char error[POSTGRES_ERROR_SIZE];
     PostgresOptions o = ((const PostgresRemote *)remote)->options;
     if (patient)
         o.patience = 0;
-    return postgres_open(&o, ret, error);
+    return postgres_new(&o, ret);
 }
 
 static void free_remote(StoreRemote *remote)

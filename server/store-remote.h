@@ -14,9 +14,10 @@
 
 typedef struct StoreRemote {
     atomic_uint refs;
-    /* patient: as long as it takes; else who waits serves others, and must not be kept for long. */
+    /* At first use. patient: as long as it takes; else who waits serves others, and must not be kept for
+     * long. */
     int (*connect)(const struct StoreRemote *r, bool patient, Db **ret);
-    void (*interrupt)(Db *db);            /* any thread */
+    void (*interrupt)(Db *db);            /* any thread: for good, and what waits fails within seconds */
     uint64_t (*connection)(const Db *db); /* grows when it was made again */
     bool (*doubtful)(const Db *db);       /* the last commit failed, but may be found all the same */
     atomic_uint doubts;                   /* how often that was so */

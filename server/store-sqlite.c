@@ -316,9 +316,9 @@ static int sqlite_write(Store *store, StoreWrite *w)
 static bool ends(pthread_t thread)
 {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += STOP_SECONDS;
-    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+    return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0;
 }
 
 static void interrupt(SqliteStore *s)

@@ -211,7 +211,7 @@ static void end_server(void)
     server = NULL;
 }
 
-const TestPostgres *test_store_server(void)
+TestPostgres *test_store_server(void)
 {
     if (!server) {
         server = test_postgres_new(NULL);

@@ -38,7 +38,7 @@ int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, Store
 /* Whether this run is of the store in PostgreSQL (HMSG_TEST_STORE=postgres); what is of SQLite's files alone
  * is left out then. All stores of a test are in one database, which each fixture empties. */
 bool test_store_remote(void);
-const TestPostgres *test_store_server(void);
+TestPostgres *test_store_server(void);
 char *test_store_connection(void); /* g_free */
 int test_store_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret);
 /* One value of the database, as text; g_free. */

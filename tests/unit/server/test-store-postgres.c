@@ -18,6 +18,7 @@
 #define NOW 1000
 #define LATER 5000
 #define LARGE 200000u
+#define HUGE_BODY 300000u /* more than a socket takes that nobody reads from */
 #define TERMINATE                                                                                            \
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'"
 #define ALONE "ALTER SYSTEM RESET synchronous_standby_names"
@@ -87,6 +88,10 @@ static void test_options(void)
     expect_wrong("host=db.example sslpassword=secret", "holds a password");
     expect_wrong("service=hmsg", "service");
     expect_wrong("hots=db.example", "hots");
+    expect_wrong("host=db.example connect_timeout=0", "connect_timeout");
+    expect_wrong("host=db.example connect_timeout=61", "connect_timeout");
+    expect_wrong("host=db.example keepalives=0", "keepalives=0");
+    expect_wrong("host=db.example tcp_user_timeout=0", "tcp_user_timeout=0");
     g_assert_cmpint(postgres_options_check(&o, error), ==, 0);
     g_assert_true(g_setenv("PGPASSWORD", "secret", TRUE));
     expect_wrong("host=db.example", "PGPASSWORD");
@@ -232,15 +237,20 @@ static void test_uploads(StoreFixture *f, gconstpointer data)
     g_assert_true(answer_is("SELECT blob FROM uploads", "\\x6e6577"));
 }
 
-static void begin_large(Store *s, unsigned number, StoreWrite *w)
+static void begin_body(Store *s, unsigned number, size_t n, StoreWrite *w)
 {
     StoreBlob *b = NULL;
-    test_put_init(w, 1, 2, NOW, test_body(number, LARGE), LARGE, LATER);
+    test_put_init(w, 1, 2, NOW, test_body(number, n), n, LATER);
     g_assert_cmpint(store_blob_new(s, &b), ==, 0);
-    g_assert_cmpint(store_blob_append(b, test_body(number, LARGE), LARGE), ==, 0);
+    g_assert_cmpint(store_blob_append(b, test_body(number, n), n), ==, 0);
     w->put.body = NULL;
     w->put.blob = b;
     test_write_begin(s, w);
+}
+
+static void begin_large(Store *s, unsigned number, StoreWrite *w)
+{
+    begin_body(s, number, LARGE, w);
 }
 
 static void expect_large(StoreFixture *f, unsigned number, const uint8_t *id)
@@ -358,6 +368,48 @@ static void test_closed(StoreFixture *f, gconstpointer large)
         g_assert_cmpint(test_write_end(&many[i]), <, 0);
     wait_for_nobody();
     store_fixture_open(f);
+}
+
+/* Nor does a server that says nothing at all keep it, whatever it was at: neither the end of a commit, nor
+ * room for what is sent, nor a connection comes; and being asked to give up it does not answer either. */
+static void test_frozen(StoreFixture *f, gconstpointer what)
+{
+    TestPostgres *server = test_store_server();
+    StoreWrite many[3];
+    bool large = g_str_equal(what, "upload");
+    if (large) { /* the connection for it is there already */
+        begin_large(f->store, 9, &many[0]);
+        g_assert_cmpint(test_write_end(&many[0]), ==, 0);
+    } else if (g_str_equal(what, "connect"))
+        test_postgres_do(server, TERMINATE);
+    test_postgres_freeze(server, true);
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++) {
+        if (large) {
+            begin_body(f->store, i, HUGE_BODY, &many[i]);
+            continue;
+        }
+        test_put_init(&many[i], 1, 2, NOW, test_body(i, 60000), 60000, LATER);
+        test_write_begin(f->store, &many[i]);
+    }
+    store_fixture_close(f);
+    for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
+        g_assert_cmpint(test_write_end(&many[i]), <, 0);
+    test_postgres_freeze(server, false);
+    store_fixture_open(f);
+}
+
+/* Who serves others goes on while a connection is made that does not come, and has it when it does. */
+static void test_frozen_reader(StoreFixture *f, gconstpointer data)
+{
+    TestPostgres *server = test_store_server();
+    StoreMessage list[4];
+    size_t n = 0;
+    test_postgres_do(server, TERMINATE);
+    test_postgres_freeze(server, true);
+    for (unsigned i = 0; i < 4; i++)
+        g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), ==, -EIO);
+    test_postgres_freeze(server, false);
+    TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
 }
 
 /* Nor is the relay that waits for its sweeper, which waits for the store. */
@@ -533,6 +585,10 @@ int main(int argc, char **argv)
     ADD("doubtful-news-terminated", "pg_terminate_backend", test_doubtful_news);
     ADD("forgotten", NULL, test_forgotten);
     ADD("closed-upload", "large", test_closed);
+    ADD("frozen-commit", "commit", test_frozen);
+    ADD("frozen-upload", "upload", test_frozen);
+    ADD("frozen-connect", "connect", test_frozen);
+    ADD("frozen-reader", NULL, test_frozen_reader);
     ADD("stopped", NULL, test_stopped);
     ADD("quorum", NULL, test_quorum);
     ADD("silence", NULL, test_silence);
