@@ -176,11 +176,11 @@ static void relay_gone(H2 *h)
 static void send_all(H2 *h)
 {
     /* What nghttp2 has is put together, so that a request is one record. */
-    uint8_t buffer[RECORD_SIZE];
+    uint8_t buffer[2 * RECORD_SIZE];
     while (!h->gone) {
         size_t n = 0;
         const uint8_t *data = NULL;
-        while (n < sizeof(buffer) / 2) {
+        while (n < RECORD_SIZE / 2) {
             ssize_t k = nghttp2_session_mem_send(h->session, &data);
             g_assert_cmpint(k, >=, 0);
             g_assert_cmpuint(n + (size_t)k, <=, sizeof(buffer));

@@ -16,6 +16,9 @@
 #define DEPTH 4u /* requests that a sender has under way */
 #define ACKNOWLEDGE_MAX 16u
 #define BODY_SIZE_MAX 6000
+#define LARGE_SIZE_MIN 65537 /* kept in a file */
+#define LARGE_SIZE_MAX 200000
+#define LARGE_EVERY 16
 #define LOAD_TIME_MAX 80000 /* microseconds until the kill */
 #define CONFIG_TAIL "\n[limits]\nsender-rate = 100000000\nmailbox-messages = 1000000\nmailbox-size = 16G\n"
 
@@ -78,7 +81,9 @@ static Message *message_new(Load *l)
     Message *m = g_new0(Message, 1);
     const uint8_t *kid = rsa_key_thumbprint(l->owner->decrypt);
     char text[HASH_TEXT_SIZE];
-    m->size = (size_t)g_test_rand_int_range(16, BODY_SIZE_MAX);
+    bool large = g_test_rand_int_range(0, LARGE_EVERY) == 0;
+    m->size = (size_t)(large ? g_test_rand_int_range(LARGE_SIZE_MIN, LARGE_SIZE_MAX)
+                             : g_test_rand_int_range(16, BODY_SIZE_MAX));
     m->body = g_malloc(m->size);
     g_assert_cmpint(crypto_random(m->body, m->size), ==, 0);
     g_assert_cmpint(message_id(kid, m->body, m->size, m->id), ==, 0);
@@ -307,7 +312,7 @@ static unsigned kills(void)
 static void test_kill(void)
 {
     Load l = {.relay.folder = test_folder_new(), .text = BUF_MAX(RELAY_BODY_SIZE_MAX)};
-    unsigned n = kills(), accepted = 0;
+    unsigned n = kills(), accepted = 0, large = 0;
     l.messages = g_ptr_array_new_with_free_func(message_free);
     l.by_id = g_hash_table_new(id_hash, id_equal);
     l.acknowledging = g_ptr_array_new();
@@ -326,10 +331,14 @@ static void test_kill(void)
     start(&l);
     check(&l);
     fetch(&l);
-    for (guint i = 0; i < l.messages->len; i++)
-        accepted += ((const Message *)g_ptr_array_index(l.messages, i))->state != SENT;
-    g_test_message("%u kills, %u messages, %u accepted, %u submitted again after they had been acknowledged",
-                   n, l.messages->len, accepted, l.replays);
+    for (guint i = 0; i < l.messages->len; i++) {
+        const Message *m = g_ptr_array_index(l.messages, i);
+        accepted += m->state != SENT;
+        large += m->state != SENT && m->size >= LARGE_SIZE_MIN;
+    }
+    g_test_message("%u kills, %u messages, %u accepted (%u in files), %u submitted again after they had been "
+                   "acknowledged",
+                   n, l.messages->len, accepted, large, l.replays);
     g_assert_cmpuint(accepted, >, n);
     for (unsigned i = 0; i < SENDERS; i++)
         h2_close(l.in[i]);
