@@ -7,6 +7,7 @@
 
 const char *const store_sqlite_admin_texts[SQL_WRITE_MAX_] = {
     [SQL_COUNT_INVITES] = "SELECT count(*) FROM invites",
+    [SQL_FIND_INVITE] = "SELECT number FROM invites WHERE code = ?1",
     [SQL_ADD_INVITE] = "INSERT INTO invites(code, uses, created, expires) VALUES(?1, ?2, ?3, ?4)",
     [SQL_USE_INVITE] = "UPDATE invites SET uses = uses - 1 WHERE code = ?1 AND uses > 0 AND expires > ?2",
     [SQL_DROP_INVITES] = "DELETE FROM invites WHERE uses <= 0 OR expires <= ?1",
@@ -32,6 +33,17 @@ static int count_invites(SqliteStore *s, int64_t now, uint64_t *ret)
     return r;
 }
 
+/* Number 0: there is none of this code yet. */
+static int find_invite(SqliteStore *s, const uint8_t index[static AT_REST_INDEX_SIZE], int64_t *ret)
+{
+    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_INVITE];
+    bool row = false;
+    db_bind_bytes(sql, 1, index, AT_REST_INDEX_SIZE);
+    int r = db_step(sql, &row);
+    *ret = r == 0 && row ? db_column_number(sql, 0) : 0;
+    return r;
+}
+
 int store_sqlite_invite(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     DbStatement *sql = s->sql[SQL_ADD_INVITE];
@@ -40,6 +52,10 @@ int store_sqlite_invite(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     int r = make_index(s, w->invite.code, index);
     if (r == 0)
         r = count_invites(s, w->invite.now, &n);
+    if (r == 0)
+        r = find_invite(s, index, &w->invite.number);
+    if (r == 0 && w->invite.number != 0) /* by a commit whose answer was lost */
+        return 0;
     if (r == 0 && n >= STORE_INVITES_MAX)
         return HMSG_ERROR_QUOTA_EXCEEDED;
     *ret_rollback = true;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Sending capabilities of a mailbox, by the index of their hash. One that was revoked stays, as -1 uses,
- * until its time is over, so that a grant which is repeated does not bring it back. */
+ * until its time is over, so that a grant which is repeated does not bring it back, and a revocation which is
+ * repeated finds it. */
 
 #include <string.h>
 
@@ -18,8 +19,7 @@ const char *const store_sqlite_capability_texts[SQL_WRITE_MAX_] = {
                              " AND expires > ?3"),
     [SQL_USE_CAPABILITY] = ("UPDATE capabilities SET uses = uses - 1 WHERE mailbox = ?1 AND number = ?2"
                             " AND uses > 0"),
-    [SQL_END_CAPABILITY] = ("UPDATE capabilities SET uses = -1 WHERE mailbox = ?1 AND number = ?2"
-                            " AND uses >= 0"),
+    [SQL_END_CAPABILITY] = "UPDATE capabilities SET uses = -1 WHERE mailbox = ?1 AND number = ?2",
     [SQL_DROP_CAPABILITIES] = "DELETE FROM capabilities WHERE mailbox = ?1 AND expires <= ?2",
     [SQL_DELETE_CAPABILITIES] = "DELETE FROM capabilities WHERE mailbox = ?1",
 };

@@ -85,6 +85,7 @@ typedef enum SqlWrite {
     SQL_RESEAL,
     SQL_RESEALED,
     SQL_COUNT_INVITES,
+    SQL_FIND_INVITE,
     SQL_ADD_INVITE,
     SQL_USE_INVITE,
     SQL_DROP_INVITES,

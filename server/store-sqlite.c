@@ -175,11 +175,29 @@ static int begin(SqliteStore *s, StoreWrite **batch, size_t n)
     return r == 0 ? store_lock_mailboxes(s, batch, n) : r;
 }
 
+/* What a commit in doubt has taken away cannot be taken away again: it succeeds now. Everything else tells by
+ * itself that it is there. */
+static int execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
+{
+    int r = store_sqlite_execute(s, w, ret_rollback);
+    bool takes_away = w->kind == STORE_UNREGISTER || w->kind == STORE_REVOKE;
+    return r == HMSG_ERROR_NOT_FOUND && takes_away && w->maybe_done ? 0 : r;
+}
+
+static void fail(StoreWrite **batch, size_t n, int r, bool doubt)
+{
+    for (size_t i = 0; i < n; i++) {
+        batch[i]->maybe_done = batch[i]->maybe_done || (doubt && batch[i]->result == 0);
+        store_write_done(batch[i]);
+        batch[i]->result = r;
+    }
+}
+
 /* All or nothing. */
 static int run(SqliteStore *s, StoreWrite **batch, size_t n)
 {
     _cleanup_(db_rollbackp) Db *transaction = s->db;
-    bool low = store_sqlite_space_low(s), rollback = false;
+    bool low = store_sqlite_space_low(s), rollback = false, doubt = false;
     int64_t changes = db_total_changes(s->db);
     uint64_t total = s->total;
     buf_clear(&s->dead);
@@ -191,7 +209,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
             batch[i]->result = HMSG_ERROR_STORAGE_FULL;
             continue;
         }
-        batch[i]->result = store_sqlite_execute(s, batch[i], &rollback);
+        batch[i]->result = execute(s, batch[i], &rollback);
         if (rollback)
             r = batch[i]->result;
     }
@@ -202,7 +220,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     if (r == 0) {
         r = db_commit(transaction);
         s->in_doubt = s->in_doubt || r != 0;
-        if (r != 0 && s->remote && s->remote->doubtful(s->db))
+        doubt = r != 0 && s->remote && s->remote->doubtful(s->db);
+        if (doubt)
             (void)atomic_fetch_add(&s->remote->doubts, 1);
     }
     if (r == 0) {
@@ -213,10 +232,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
         s->rekey_begun = false;
         return 0;
     }
-    for (size_t i = 0; i < n; i++) {
-        store_write_done(batch[i]);
-        batch[i]->result = r;
-    }
+    fail(batch, n, r, doubt);
     s->total = total;
     s->rekey_begun = false;
     s->key.owner = 0; /* perhaps a data key that was rolled back */
@@ -293,6 +309,7 @@ static int sqlite_write(Store *store, StoreWrite *w)
 {
     SqliteStore *s = (SqliteStore *)store;
     w->result = 0;
+    w->maybe_done = false;
     w->changes = NULL;
     w->n_changes = 0;
     if (w->kind == STORE_PUT && w->put.blob)

@@ -176,12 +176,13 @@ typedef enum StoreKind {
  *                not greater, or the former statement is another by now
  *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered,
  *                or one of the two is blocked; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
- *   invite       HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX
+ *   invite       HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX. The same code again is the same invitation
  *   revoke       HMSG_ERROR_NOT_FOUND: no such invitation
  *   block        HMSG_ERROR_NOT_FOUND: no such key
  *   grant        HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_QUOTA_EXCEEDED: CAPABILITIES_MAX;
  *                HMSG_ERROR_ALREADY_EXISTS: this one was revoked, or has another end
- *   withdraw     HMSG_ERROR_NOT_FOUND: no such mailbox or capability
+ *   withdraw     HMSG_ERROR_NOT_FOUND: no such mailbox or capability; one that was revoked is there until its
+ *                time is over
  *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed and nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
 struct StoreWrite {
@@ -271,6 +272,7 @@ struct StoreWrite {
     /* of the store */
     StoreWrite *next;
     void *prepared;
+    bool maybe_done; /* by a commit of which nobody knows whether it succeeded */
 };
 void store_write_done(StoreWrite *w);
 /* Hands w in and waits for its answer, which it returns; done and userdata are its own. */

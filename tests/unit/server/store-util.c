@@ -10,6 +10,8 @@
 #include "server/store-postgres.h"
 #include "server/store-sqlite-internal.h"
 
+#define ALONE "ALTER SYSTEM RESET synchronous_standby_names"
+#define IN_VAIN "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'"
 #define BODIES 512
 #define USERS 100
 #define LOG_HEADER_SIZE 32
@@ -218,6 +220,32 @@ TestPostgres *test_store_server(void)
         (void)atexit(end_server);
     }
     return server;
+}
+
+bool test_answer_is(const char *sql, const char *expected)
+{
+    g_autofree char *answer = test_postgres_ask(test_store_server(), sql);
+    return g_strcmp0(answer, expected) == 0;
+}
+
+void test_store_set(const char *sql, const char *name, const char *value)
+{
+    g_autofree char *show = g_strdup_printf("SHOW %s", name);
+    test_postgres_do(test_store_server(), sql);
+    test_postgres_do(test_store_server(), "SELECT pg_reload_conf()");
+    TEST_AWAIT(test_answer_is(show, value));
+}
+
+void test_wait_in_vain(void)
+{
+    test_store_set(IN_VAIN, "synchronous_standby_names", "ANY 1 (nobody)");
+    TEST_AWAIT(test_postgres_waits(test_store_server()));
+}
+
+void test_wait_for_nobody(void)
+{
+    test_store_set(ALONE, "synchronous_standby_names", "");
+    TEST_AWAIT(!test_postgres_waits(test_store_server()));
 }
 
 char *test_store_connection(void)

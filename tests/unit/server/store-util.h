@@ -40,6 +40,13 @@ int test_acknowledge(Store *s, uint8_t user, const uint8_t *ids, size_t n, Store
 bool test_store_remote(void);
 TestPostgres *test_store_server(void);
 char *test_store_connection(void); /* g_free */
+bool test_answer_is(const char *sql, const char *expected);
+/* Has the server take over a setting; new connections have it then, and those that are there. */
+void test_store_set(const char *sql, const char *name, const char *value);
+/* From now on commits wait for a standby that does not come, or for none again. */
+void test_wait_in_vain(void);
+void test_wait_for_nobody(void);
+#define TEST_WAITS "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'" /* how many do */
 int test_store_open(const char *folder, const StoreLimits *limits, const StoreKeeper *keeper, Store **ret);
 /* One value of the database, as text; g_free. */
 char *test_store_ask(const char *folder, const char *sql);

@@ -136,7 +136,8 @@ static void test_use(Scene *s, gconstpointer data)
     g_autoptr(DoubleAnswer) a = double_json(s->bob, "GET", PATH, NULL);
     number = number_of(json_array_get(json_object_get(a->json, "capabilities"), 1), "number");
     EXPECT(204, double_json(s->bob, "POST", PATH "/revocations", revocation(s, number, number)));
-    EXPECT(404, double_json(s->bob, "POST", PATH "/revocations", revocation(s, number, number)));
+    EXPECT(204, double_json(s->bob, "POST", PATH "/revocations", revocation(s, number, number))); /* again */
+    EXPECT(404, double_json(s->bob, "POST", PATH "/revocations", revocation(s, 9999, 9999)));
     EXPECT(429, submit(s, "5", text));
 }
 

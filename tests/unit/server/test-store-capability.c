@@ -138,7 +138,8 @@ static void test_end(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(grant(f, 5, 9, 10, now + 1000, NULL), ==, HMSG_ERROR_NOT_FOUND); /* no mailbox */
     g_assert_cmpint(withdraw(f, 2, first), ==, HMSG_ERROR_NOT_FOUND);
     g_assert_cmpint(withdraw(f, 1, first), ==, 0);
-    g_assert_cmpint(withdraw(f, 1, first), ==, HMSG_ERROR_NOT_FOUND);
+    g_assert_cmpint(withdraw(f, 1, first), ==, 0); /* an answer may have been lost */
+    g_assert_cmpint(withdraw(f, 1, first + 100), ==, HMSG_ERROR_NOT_FOUND);
     g_assert_cmpint(known(f, 1, 9), ==, HMSG_ERROR_NOT_FOUND);
     g_assert_cmpint(store_next_capability(f->reader, test_kid(1), &c), ==, HMSG_ERROR_NOT_FOUND);
     g_assert_cmpint(grant(f, 1, 9, 10, now + 1000, NULL), ==, HMSG_ERROR_ALREADY_EXISTS); /* gone for good */

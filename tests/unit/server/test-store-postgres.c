@@ -21,9 +21,6 @@
 #define HUGE_BODY 300000u /* more than a socket takes that nobody reads from */
 #define TERMINATE                                                                                            \
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'"
-#define ALONE "ALTER SYSTEM RESET synchronous_standby_names"
-#define IN_VAIN "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'"
-#define WAITS "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 static void set_up(StoreFixture *f, gconstpointer data)
 {
@@ -35,33 +32,6 @@ static void set_up(StoreFixture *f, gconstpointer data)
 static void tear_down(StoreFixture *f, gconstpointer data)
 {
     store_fixture_tear_down(f);
-}
-
-static bool answer_is(const char *sql, const char *expected)
-{
-    g_autofree char *answer = test_postgres_ask(test_store_server(), sql);
-    return g_strcmp0(answer, expected) == 0;
-}
-
-/* Has the server take over a setting; new connections have it then, and those that are there. */
-static void set(const char *sql, const char *name, const char *value)
-{
-    g_autofree char *show = g_strdup_printf("SHOW %s", name);
-    test_postgres_do(test_store_server(), sql);
-    test_postgres_do(test_store_server(), "SELECT pg_reload_conf()");
-    TEST_AWAIT(answer_is(show, value));
-}
-
-static void wait_in_vain(void)
-{
-    set(IN_VAIN, "synchronous_standby_names", "ANY 1 (nobody)");
-    TEST_AWAIT(test_postgres_waits(test_store_server()));
-}
-
-static void wait_for_nobody(void)
-{
-    set(ALONE, "synchronous_standby_names", "");
-    TEST_AWAIT(!test_postgres_waits(test_store_server()));
 }
 
 static PostgresOptions options(void)
@@ -115,17 +85,17 @@ static void test_servers(StoreFixture *f, gconstpointer data)
     char error[POSTGRES_ERROR_SIZE];
     o.quorum = true;
     expect_refused(&o, -EROFS, "synchronous_standby_names");
-    wait_in_vain();
+    test_wait_in_vain();
     g_assert_cmpint(postgres_open(&o, &db, error), ==, 0);
     db = db_close(db);
-    wait_for_nobody();
+    test_wait_for_nobody();
     o.quorum = false;
-    set("ALTER SYSTEM SET full_page_writes = off", "full_page_writes", "off");
+    test_store_set("ALTER SYSTEM SET full_page_writes = off", "full_page_writes", "off");
     expect_refused(&o, -EROFS, "full_page_writes");
-    set("ALTER SYSTEM RESET full_page_writes", "full_page_writes", "on");
-    set("ALTER SYSTEM SET fsync = off", "fsync", "off");
+    test_store_set("ALTER SYSTEM RESET full_page_writes", "full_page_writes", "on");
+    test_store_set("ALTER SYSTEM SET fsync = off", "fsync", "off");
     expect_refused(&o, -EROFS, "fsync");
-    set("ALTER SYSTEM SET fsync = on", "fsync", "on");
+    test_store_set("ALTER SYSTEM SET fsync = on", "fsync", "on");
     postgres_options_done(&o);
     o.connection = g_strdup("host=/nonexistent user=hmsg");
     expect_refused(&o, -ECONNREFUSED, "/nonexistent");
@@ -137,11 +107,11 @@ static void put_in_vain(Store *s, const char *how, StoreWrite *w)
 {
     g_autofree char *stop =
         g_strdup_printf("SELECT count(%s(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", how);
-    wait_in_vain();
+    test_wait_in_vain();
     test_put_init(w, 1, 2, NOW, "wait", 4, LATER);
     test_write_begin(s, w);
-    TEST_AWAIT(answer_is(WAITS, "1"));
-    TEST_AWAIT(answer_is(stop, "1"));
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    TEST_AWAIT(test_answer_is(stop, "1"));
     g_assert_cmpint(test_write_end(w), <, 0);
 }
 
@@ -150,12 +120,12 @@ static void test_cancelled(StoreFixture *f, gconstpointer how)
 {
     StoreWrite w;
     put_in_vain(f->store, how, &w);
-    TEST_AWAIT(answer_is("SELECT count(*) FROM messages", "1"));
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM messages", "1"));
     /* It may be lost still: that it is there is no answer, but the commit of who says so. */
     test_put_init(&w, 1, 2, NOW + 1, "wait", 4, LATER);
     test_write_begin(f->store, &w);
-    TEST_AWAIT(answer_is(WAITS, "1"));
-    wait_for_nobody();
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    test_wait_for_nobody();
     g_assert_cmpint(test_write_end(&w), ==, 0);
     g_assert_false(w.put.created);
     g_assert_cmpint(w.put.accepted, ==, NOW);
@@ -172,12 +142,12 @@ static void test_acknowledged(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(test_acknowledge(f->store, 1, id, 1, &w), ==, 0);
     g_assert_cmpuint(w.n_changes, ==, 1);
     store_write_done(&w);
-    wait_in_vain();
+    test_wait_in_vain();
     again = (StoreWrite){.kind = STORE_ACKNOWLEDGE, .acknowledge = {.ids = id, .n = 1}};
     memcpy(again.acknowledge.mailbox, test_kid(1), KID_SIZE);
     test_write_begin(f->store, &again);
-    TEST_AWAIT(answer_is(WAITS, "1"));
-    wait_for_nobody();
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    test_wait_for_nobody();
     g_assert_cmpint(test_write_end(&again), ==, 0);
     g_assert_cmpuint(again.n_changes, ==, 0);
     store_write_done(&again);
@@ -217,8 +187,8 @@ static void test_failure(StoreFixture *f, gconstpointer data)
     test_unblock();
     for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
         g_assert_true((test_write_end(&many[i]) == 0) == (i != 3));
-    g_assert_true(answer_is("SELECT count FROM mailboxes WHERE number = 1", "5"));
-    g_assert_true(answer_is("SELECT count(*) FROM messages", "5"));
+    g_assert_true(test_answer_is("SELECT count FROM mailboxes WHERE number = 1", "5"));
+    g_assert_true(test_answer_is("SELECT count(*) FROM messages", "5"));
 }
 
 /* What another relay leaves behind when it dies in the middle of a large body. */
@@ -229,12 +199,12 @@ static void test_uploads(StoreFixture *f, gconstpointer data)
                                           "INSERT INTO bodies VALUES('left', 0, ''), ('new', 0, '')");
     g_assert_cmpint(test_write(f->store, &w), ==, 0);
     store_write_done(&w);
-    g_assert_true(answer_is("SELECT count(*) FROM bodies", "2"));
+    g_assert_true(test_answer_is("SELECT count(*) FROM bodies", "2"));
     w.sweep.now++;
     g_assert_cmpint(test_write(f->store, &w), ==, 0);
     store_write_done(&w);
-    g_assert_true(answer_is("SELECT blob FROM bodies", "\\x6e6577"));
-    g_assert_true(answer_is("SELECT blob FROM uploads", "\\x6e6577"));
+    g_assert_true(test_answer_is("SELECT blob FROM bodies", "\\x6e6577"));
+    g_assert_true(test_answer_is("SELECT blob FROM uploads", "\\x6e6577"));
 }
 
 static void begin_body(Store *s, unsigned number, size_t n, StoreWrite *w)
@@ -270,17 +240,17 @@ static void test_doubtful(StoreFixture *f, gconstpointer data)
     StoreWrite large, small;
     test_block(f->store);
     begin_large(f->store, 1, &large);
-    TEST_AWAIT(answer_is("SELECT count(*) FROM uploads", "1"));
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM uploads", "1"));
     test_put_init(&small, 1, 2, NOW, "small", 5, LATER);
     test_write_begin(f->store, &small);
-    wait_in_vain();
+    test_wait_in_vain();
     test_unblock();
-    TEST_AWAIT(answer_is(WAITS, "1"));
-    TEST_AWAIT(answer_is("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
-                         " WHERE wait_event = 'SyncRep'",
-                         "1"));
-    TEST_AWAIT(answer_is("SELECT count(*) FROM messages", "2"));
-    wait_for_nobody();
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    TEST_AWAIT(test_answer_is("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
+                              " WHERE wait_event = 'SyncRep'",
+                              "1"));
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM messages", "2"));
+    test_wait_for_nobody();
     g_assert_cmpint(test_write_end(&large), ==, 0);
     g_assert_cmpint(test_write_end(&small), ==, 0);
     g_assert_false(large.put.created);
@@ -291,8 +261,8 @@ static void test_doubtful(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(test_write_end(&large), ==, 0);
     g_assert_false(large.put.created);
     expect_large(f, 1, large.put.id);
-    TEST_AWAIT(answer_is("SELECT count(*) FROM uploads", "0"));
-    TEST_AWAIT(answer_is("SELECT count(DISTINCT blob) FROM bodies", "1"));
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM uploads", "0"));
+    TEST_AWAIT(test_answer_is("SELECT count(DISTINCT blob) FROM bodies", "1"));
 }
 
 static void hear(const StoreNews *news, void *userdata)
@@ -313,8 +283,8 @@ static void test_doubtful_news(StoreFixture *f, gconstpointer how)
     g_assert_cmpuint(n[STORE_NEWS_LOST], ==, 1);
     g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 0);
     put_in_vain(f->store, how, &w);
-    TEST_AWAIT(answer_is("SELECT count(*) FROM news", "2"));
-    wait_for_nobody();
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM news", "2"));
+    test_wait_for_nobody();
     g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
     g_assert_cmpuint(n[STORE_NEWS_LOST], ==, 2);
     g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 0);
@@ -342,7 +312,7 @@ static void test_forgotten(StoreFixture *f, gconstpointer data)
                      "CREATE TRIGGER forget BEFORE INSERT ON uploads FOR EACH ROW EXECUTE FUNCTION forget()");
     begin_large(f->store, 1, &large);
     g_assert_cmpint(test_write_end(&large), <, 0);
-    g_assert_true(answer_is("SELECT count(*) FROM messages", "0"));
+    g_assert_true(test_answer_is("SELECT count(*) FROM messages", "0"));
     test_postgres_do(test_store_server(), "DROP TRIGGER forget ON uploads; DROP FUNCTION forget");
     begin_large(f->store, 1, &large);
     g_assert_cmpint(test_write_end(&large), ==, 0);
@@ -353,7 +323,7 @@ static void test_forgotten(StoreFixture *f, gconstpointer data)
 static void test_closed(StoreFixture *f, gconstpointer large)
 {
     StoreWrite many[3];
-    wait_in_vain();
+    test_wait_in_vain();
     for (unsigned i = 0; i < G_N_ELEMENTS(many); i++) {
         if (large) {
             begin_large(f->store, i, &many[i]);
@@ -362,11 +332,11 @@ static void test_closed(StoreFixture *f, gconstpointer large)
         test_put_init(&many[i], 1, 2, NOW, test_body(i, 100), 100, LATER);
         test_write_begin(f->store, &many[i]);
     }
-    TEST_AWAIT(answer_is(WAITS, "1"));
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
     store_fixture_close(f);
     for (unsigned i = 0; i < G_N_ELEMENTS(many); i++)
         g_assert_cmpint(test_write_end(&many[i]), <, 0);
-    wait_for_nobody();
+    test_wait_for_nobody();
     store_fixture_open(f);
 }
 
@@ -421,10 +391,10 @@ static void test_stopped(StoreFixture *f, gconstpointer data)
     StoreWrite w;
     StoreBlob *b = NULL;
     g_assert_cmpint(hub_new(&hub), ==, 0);
-    wait_in_vain();
+    test_wait_in_vain();
     g_assert_cmpint(steady_new(0, &steady), ==, 0);
     g_assert_cmpint(sweeper_start(f->store, hub, steady, 10, 0, &sweeper), ==, 0);
-    TEST_AWAIT(answer_is(WAITS, "1"));
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
     store_stop(f->store);
     sweeper = sweeper_stop(sweeper);
     test_put_init(&w, 1, 2, NOW, "late", 4, LATER);
@@ -434,7 +404,7 @@ static void test_stopped(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(store_write(f->store, &w), ==, -EAGAIN);
     b = store_blob_free(b);
     store_fixture_close(f);
-    wait_for_nobody();
+    test_wait_for_nobody();
     store_fixture_open(f);
 }
 
@@ -464,20 +434,20 @@ static void test_quorum(StoreFixture *f, gconstpointer data)
     PostgresOptions o = options();
     for (unsigned quorum = 0; quorum < 2; quorum++) {
         o.quorum = quorum;
-        wait_in_vain();
+        test_wait_in_vain();
         Db *db = open_db(&o);
         GThread *thread = g_thread_new("commit", commit_one, db);
-        TEST_AWAIT(answer_is(WAITS, "1"));
-        wait_for_nobody();
+        TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+        test_wait_for_nobody();
         g_assert_cmpint(GPOINTER_TO_INT(g_thread_join(thread)), ==, quorum ? -EIO : 0);
         g_assert_cmpint(commit(db), ==, quorum ? -EIO : 0);
         db = db_close(db);
     }
     o.quorum = false;
     Db *db = open_db(&o);
-    set("ALTER SYSTEM SET fsync = off", "fsync", "off");
+    test_store_set("ALTER SYSTEM SET fsync = off", "fsync", "off");
     TEST_AWAIT(commit(db) == -EIO);
-    set("ALTER SYSTEM SET fsync = on", "fsync", "on");
+    test_store_set("ALTER SYSTEM SET fsync = on", "fsync", "on");
     TEST_AWAIT(commit(db) == 0);
     db = db_close(db);
     postgres_options_done(&o);
@@ -504,9 +474,9 @@ static void test_silence(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), ==, -EIO); /* at once */
     test_put_init(&w, 1, 2, NOW, "patient", 7, LATER);
     test_write_begin(f->store, &w);
-    TEST_AWAIT(answer_is("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                         " AND query LIKE 'INSERT INTO messages%'",
-                         "1"));
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                              " AND query LIKE 'INSERT INTO messages%'",
+                              "1"));
     db_rollback(other);
     g_assert_cmpint(test_write_end(&w), ==, 0);
     TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
@@ -533,7 +503,7 @@ static void test_moved(StoreFixture *f, gconstpointer data)
         g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), <, 0);
         g_usleep(100000); /* connections are made in between */
     }
-    g_assert_true(answer_is("SELECT count(*) FROM messages", "0"));
+    g_assert_true(test_answer_is("SELECT count(*) FROM messages", "0"));
     test_postgres_do(test_store_server(), "DELETE FROM moves");
     TEST_AWAIT(test_put(f->store, 1, 2, NOW, "here", 4, LATER, &w) == 0);
     TEST_AWAIT(store_list(f->reader, test_kid(1), 0, 4, list, &n) == 0);
