@@ -50,14 +50,15 @@ void at_rest_set_reload(AtRest *a, int (*reload)(void *userdata), void (*done)(v
 
 /* What a value is an index of: the same bytes have another index elsewhere. */
 typedef enum IndexKind {
-    INDEX_KEY = 'k',       /* skid or kid */
-    INDEX_NAME = 'n',      /* of an address */
-    INDEX_MESSAGE = 'm',   /* id */
-    INDEX_SUBMITTER = 's', /* id, index of skid: tells nobody which messages have the same submitter */
-    INDEX_SHARE = 'h',     /* number of the mailbox, index of skid */
-    INDEX_NEWS = 'w',      /* what hides an id from who reads the table of news: nonce, place */
-    INDEX_INVITE = 'v',    /* code */
-    INDEX_CAPABILITY = 'c' /* hash of the code */
+    INDEX_KEY = 'k',        /* skid or kid */
+    INDEX_NAME = 'n',       /* of an address */
+    INDEX_MESSAGE = 'm',    /* id */
+    INDEX_SUBMITTER = 's',  /* id, index of skid: tells nobody which messages have the same submitter */
+    INDEX_SHARE = 'h',      /* number of the mailbox, index of skid */
+    INDEX_NEWS = 'w',       /* what hides an id from who reads the table of news: nonce, place */
+    INDEX_INVITE = 'v',     /* code */
+    INDEX_CAPABILITY = 'c', /* hash of the code */
+    INDEX_CLAIM = 'l'       /* index of a former skid, kid that is said to have gone with it */
 } IndexKind;
 #define AT_REST_INDEX_PARTS_MAX 2u
 int at_rest_index(const AtRest *a, IndexKind kind, const Chunk *parts, size_t n_parts,

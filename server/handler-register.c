@@ -6,17 +6,23 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/json.h"
 #include "libhmsg/wire/proof.h"
+#include "libhmsg/wire/rotation.h"
 #include "server/handler.h"
 
 /* What a registration holds, and what came out of it. */
 typedef struct Registration {
     HandlerWrite w;
     StoreIdentity identity;
-    Application application; /* has the invitation */
+    Application application; /* has the invitation, and the texts of former */
+    StoreFormer former[ROTATION_CHAIN_MAX];
+    char *steps[ROTATION_CHAIN_MAX]; /* of those */
+    size_t n_former;
 } Registration;
 
 static Registration *registration_end(Registration *g)
 {
+    for (size_t i = 0; i < g->n_former; i++)
+        free(g->steps[i]);
     application_done(&g->application);
     free(g);
     return NULL;
@@ -80,6 +86,70 @@ static int check_policy(HttpRequest *r, const RegisterRequest *q, const Identity
     return check_new(r, a, write);
 }
 
+/* A link of a chain that was verified; next: where it leads to. */
+static int take_link(Registration *g, const json_t *link, const char *next)
+{
+    _cleanup_(identity_statement_done) IdentityStatement from = {};
+    StoreFormer *f = &g->former[g->n_former];
+    const char *text = NULL;
+    size_t n = 0;
+    int e = json_get_text(link, "from", JWS_SIZE_MAX, &text, &n);
+    if (e == 0)
+        e = identity_statement_parse(text, n, clock_realtime(), &from);
+    if (e != 0)
+        return handler_result(e);
+    if (strcmp(from.address, g->application.identity.address) != 0)
+        return PROBLEM_REFUSED;
+    char *steps = json_dumps(json_object_get(link, "steps"), JSON_COMPACT);
+    if (!steps)
+        return -ENOMEM;
+    g->steps[g->n_former++] = steps;
+    memcpy(f->skid, rsa_key_thumbprint(from.sign), KID_SIZE);
+    memcpy(f->kid, rsa_key_thumbprint(from.decrypt), KID_SIZE);
+    f->link = (StoreLink){text, steps, next};
+    return 0;
+}
+
+/* From whichever key it begins at; that the chain is one, and ends at these keys, is all signed. */
+static int check_chain(const Registration *g, const json_t *chain)
+{
+    _cleanup_(identity_statement_done) IdentityStatement from = {};
+    _cleanup_(freep) Rotation *rotation = calloc(1, sizeof(*rotation));
+    const char *text = NULL;
+    size_t n = 0;
+    int e = rotation ? json_get_text(json_array_get(chain, 0), "from", JWS_SIZE_MAX, &text, &n) : -ENOMEM;
+    if (e == 0)
+        e = identity_statement_parse(text, n, clock_realtime(), &from);
+    if (e == 0)
+        e = rotation_chain_follow(chain, rsa_key_thumbprint(from.sign), &g->application.identity,
+                                  clock_realtime(), rotation);
+    return handler_result(e);
+}
+
+/* Keys that a new member has had before, so that who knows those follows. */
+static int read_former(Registration *g, RegisterMethod method)
+{
+    json_t *chain = NULL;
+    if (!json_has(g->application.body, "chain"))
+        return 0;
+    if (method != REGISTER_MEMBER || json_get_array(g->application.body, "chain", &chain) != 0 ||
+        json_array_size(chain) == 0 || json_array_size(chain) > ROTATION_CHAIN_MAX ||
+        !json_is_object(json_array_get(chain, 0)))
+        return PROBLEM_BAD_REQUEST;
+    int e = check_chain(g, chain);
+    for (size_t i = 0, n = json_array_size(chain); e == 0 && i < n; i++) {
+        const json_t *link = json_array_get(chain, i);
+        const char *to = json_string_value(json_object_get(link, "to"));
+        if (!to)
+            to = i + 1 < n ? json_string_value(json_object_get(json_array_get(chain, i + 1), "from"))
+                           : g->application.statement;
+        e = take_link(g, link, to);
+    }
+    g->w.write.reg.former = g->former;
+    g->w.write.reg.n_former = g->n_former;
+    return e;
+}
+
 /* What is in the store now, which may be more than was asked for: a member who registered as guest stays one.
  */
 static int finish_registration(HandlerWrite *w)
@@ -111,7 +181,7 @@ static int finish_registration(HandlerWrite *w)
 /* POST /v1/registrations */
 int handle_register(HttpRequest *r)
 {
-    static const char *const names[] = {"statement", "request", "answer", "invite", NULL};
+    static const char *const names[] = {"statement", "request", "answer", "invite", "chain", NULL};
     _cleanup_(registration_endp) Registration *g = calloc(1, sizeof(*g));
     RegisterRequest q = {};
     int e = g ? handler_limit(r, LIMIT_REGISTER) : -ENOMEM;
@@ -124,6 +194,8 @@ int handle_register(HttpRequest *r)
     if (q.method != REGISTER_MEMBER && q.method != REGISTER_GUEST)
         return PROBLEM_BAD_REQUEST;
     e = check_policy(r, &q, &g->application.identity, &g->application, &g->w.write);
+    if (e == 0)
+        e = read_former(g, q.method);
     if (e == 0)
         e = application_identity(&g->application, q.name, &g->identity);
     if (e != 0)

@@ -102,6 +102,7 @@ typedef enum SqlWrite {
     SQL_EACH_SEALED,
     SQL_SET_USE,
     SQL_LEAVE_KEY,
+    SQL_HAS_FORMER,
     SQL_REMOTE_MIN_, /* those of a remote database alone */
     SQL_KEEP_BODY = SQL_REMOTE_MIN_,
     SQL_DELETE_BODY,
@@ -119,6 +120,7 @@ typedef enum SqlRead {
     SQL_KEY,
     SQL_FORMER,
     SQL_CHAIN,
+    SQL_CLAIMS,
     SQL_SKIDS,
     SQL_LIST,
     SQL_FETCH,
@@ -347,11 +349,17 @@ bool store_sqlite_space_low(SqliteStore *s);
 /* store-sqlite-rotate.c */
 extern const char *const store_sqlite_rotate_texts[SQL_WRITE_MAX_]; /* of its own statements */
 int store_sqlite_rotate(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* Makes a sign key that was given up the one of now. */
+int store_sqlite_successor(SqliteStore *s, uint8_t skid[static KID_SIZE]);
+
+/* store-sqlite-chain.c */
+extern const char *const store_sqlite_chain_texts[SQL_WRITE_MAX_]; /* of its own statements */
 /* Adds keys that i has given up at a time. */
 int store_sqlite_add_former(SqliteStore *s, int64_t identity, const StoreIdentity *i, const StoreLink *link,
                             int64_t retired);
-/* Makes a sign key that was given up the one of now. */
-int store_sqlite_successor(SqliteStore *s, uint8_t skid[static KID_SIZE]);
+/* Those that a registration tells of, the oldest first; none when there are some already, or one of them is
+ * somebody's. */
+int store_sqlite_claim(SqliteStore *s, int64_t identity, const StoreFormer *former, size_t n);
 
 /* store-sqlite-blob.c */
 int blob_new(Store *store, StoreBlob **ret);

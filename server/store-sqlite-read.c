@@ -26,6 +26,8 @@ static const char *const texts[SQL_READ_MAX_] = {
                   " JOIN former AS g ON g.identity = i.number AND (g.kid = ?2 OR g.skid = ?2)"
                   " JOIN former AS f ON f.identity = i.number AND f.number >= g.number"
                   " WHERE i.skid = ?1 ORDER BY f.number",
+    [SQL_CLAIMS] = "SELECT f.skid, f.kid FROM identities AS i JOIN former AS f ON f.identity = i.number"
+                   " WHERE i.skid = ?1 AND f.retired < 0",
     [SQL_SKIDS] = "SELECT f.skid FROM identities AS i JOIN former AS f ON f.identity = i.number"
                   " WHERE i.skid = ?1",
     [SQL_LIST] =
@@ -279,30 +281,6 @@ int reader_read_link(SqliteReader *s, DbStatement *sql, Buf *packed, StoreLink *
     if (r == 0)
         r = former_open(&s->key, index, sealed, n, packed);
     return r == 0 ? former_unpack(packed, ret) : r;
-}
-
-int reader_chain(StoreReader *reader, const uint8_t *skid, const uint8_t *from,
-                 int (*f)(const StoreLink *l, void *userdata), void *userdata)
-{
-    SqliteReader *s = (SqliteReader *)reader;
-    _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_CHAIN];
-    uint8_t now[AT_REST_INDEX_SIZE], then[AT_REST_INDEX_SIZE];
-    bool row = false;
-    int r = bind_index(s, sql, 1, INDEX_KEY, skid, KID_SIZE, now);
-    if (r == 0)
-        r = bind_index(s, sql, 2, INDEX_KEY, from, KID_SIZE, then);
-    if (r == 0)
-        r = db_step(sql, &row);
-    while (r == 0 && row) {
-        _cleanup_(buf_done) Buf packed = BUF_MAX(FORMER_PACKED_MAX);
-        StoreLink link;
-        r = reader_read_link(s, sql, &packed, &link);
-        if (r == 0)
-            r = f(&link, userdata);
-        if (r == 0)
-            r = db_step(sql, &row);
-    }
-    return r;
 }
 
 int reader_snapshot(StoreReader *reader)

@@ -148,6 +148,10 @@ int store_sqlite_register(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     }
     w->reg.created = created;
     r = known.number == 0 ? store_sqlite_add_identity(s, 0, i) : update_identity(s, &known, i, &x);
+    if (r == 0 && known.number == 0 && w->reg.n_former > 0)
+        r = find_skid(s, &x, &known);
+    if (r == 0)
+        r = store_sqlite_claim(s, known.number, w->reg.former, w->reg.n_former);
     *ret_rollback = r != 0;
     return r;
 }

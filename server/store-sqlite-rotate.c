@@ -77,32 +77,6 @@ static int find_keys(SqliteStore *s, SqlWrite which, const Keys *keys, bool *ret
     return db_step(sql, ret);
 }
 
-int store_sqlite_add_former(SqliteStore *s, int64_t identity, const StoreIdentity *i, const StoreLink *link,
-                            int64_t retired)
-{
-    _cleanup_(buf_done) Buf packed = BUF_MAX(FORMER_PACKED_MAX);
-    _cleanup_(buf_done) Buf sealed = BUF_MAX(FORMER_PACKED_MAX + AT_REST_EXTRA);
-    uint8_t skid[AT_REST_INDEX_SIZE], kid[AT_REST_INDEX_SIZE];
-    DbStatement *sql = s->sql[SQL_ADD_FORMER];
-    int r = identity_index(s->at_rest, INDEX_KEY, i->skid, KID_SIZE, skid);
-    if (r == 0)
-        r = identity_index(s->at_rest, INDEX_KEY, i->kid, KID_SIZE, kid);
-    if (r == 0)
-        r = former_pack(link, &packed);
-    if (r == 0)
-        r = keys_use(s, identity);
-    if (r == 0)
-        r = former_seal(&s->key, skid, &packed, &sealed);
-    if (r != 0)
-        return r;
-    db_bind_number(sql, 1, identity);
-    db_bind_bytes(sql, 2, skid, sizeof(skid));
-    db_bind_bytes(sql, 3, kid, sizeof(kid));
-    db_bind_bytes(sql, 4, sealed.data, sealed.size);
-    db_bind_number(sql, 5, retired);
-    return db_run(sql);
-}
-
 /* before: what is registered now. */
 static int add_former(SqliteStore *s, const StoreWrite *w, int64_t number, const StoreIdentity *before)
 {
@@ -181,5 +155,5 @@ int store_sqlite_successor(SqliteStore *s, uint8_t skid[static KID_SIZE])
     r = read_identity(s, db_column_number(sql, 0), i);
     if (r == 0)
         memcpy(skid, i->skid, KID_SIZE);
-    return r;
+    return r == -EBADMSG ? 0 : r; /* then nobody is told */
 }

@@ -80,6 +80,7 @@ int store_sqlite_prepare(SqliteStore *s)
                                          store_sqlite_admin_texts,
                                          store_sqlite_capability_texts,
                                          store_sqlite_damage_texts,
+                                         store_sqlite_chain_texts,
                                          store_news_texts};
     int r = 0;
     size_t n = s->remote ? SQL_WRITE_MAX_ : SQL_REMOTE_MIN_;

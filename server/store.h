@@ -100,6 +100,12 @@ typedef struct StoreLink {
     const char *statement, *steps, *next;
 } StoreLink;
 
+/* Keys that somebody has had before they are registered here, and how they led on. */
+typedef struct StoreFormer {
+    uint8_t skid[KID_SIZE], kid[KID_SIZE];
+    StoreLink link;
+} StoreFormer;
+
 /* A message that is no longer waiting. submitter: by the sign key that he has now. */
 typedef struct StoreChange {
     uint8_t id[ID_SIZE], submitter[KID_SIZE];
@@ -196,7 +202,11 @@ struct StoreWrite {
             bool by_invite;     /* a name that is new here needs one, which is used up with it */
             const char *invite; /* its code; may be NULL */
             int64_t now;        /* for by_invite */
-            bool created;       /* out: not known before with these keys and this name */
+            /* How the sign key was come to, the oldest first. Kept when none is kept yet, and none of these
+             * keys is or was anybody's here; then the sign keys register nothing here any more. */
+            const StoreFormer *former;
+            size_t n_former; /* at most ROTATION_CHAIN_MAX */
+            bool created;    /* out: not known before with these keys and this name */
         } reg;
         struct {
             int64_t number; /* as of store_next_identity, of one that is damaged; 0: by the two others */

@@ -161,7 +161,10 @@ DoubleAnswer *test_registration_send(DoubleConnection *c, TestRegistration *g)
         g_assert_cmpint(json_put_text(j, "invite", g->invite), ==, 0);
     if (g->steps)
         g_assert_cmpint(json_put(j, "steps", json_incref(g->steps)), ==, 0);
+    if (g->chain)
+        g_assert_cmpint(json_put(j, "chain", json_incref(g->chain)), ==, 0);
     bool rotation = g->steps != NULL;
+    g_clear_pointer(&g->chain, json_decref);
     g->pop = secret_free(g->pop);
     g_clear_pointer(&g->statement, g_free);
     g_clear_pointer(&g->steps, json_decref);

@@ -11,6 +11,13 @@
 #define TEST_HOST "relay.example"
 #define TEST_PERSONS 3
 
+/* A request that is answered with this status. */
+#define EXPECT(expected, call)                                                                               \
+    do {                                                                                                     \
+        g_autoptr(DoubleAnswer) answer_ = (call);                                                            \
+        g_assert_cmpuint(answer_->status, ==, (expected));                                                   \
+    } while (0)
+
 /* People, numbered from 0; the same ones in all tests of a process. */
 const TestPerson *test_person(unsigned number);
 
@@ -40,6 +47,7 @@ typedef struct TestRegistration {
     bool wrong_answer;
     const char *invite;
     json_t *steps; /* of a rotation */
+    json_t *chain; /* of who comes back with other keys */
 } TestRegistration;
 /* Challenges the relay and prepares what is right; name "" for a guest. */
 void test_registration_init(TestRelay *f, DoubleConnection *c, const TestPerson *p, const char *name,

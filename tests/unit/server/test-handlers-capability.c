@@ -10,12 +10,6 @@
 #include "tests/unit/server/handlers-util.h"
 
 #define PATH "/v1/mailbox/capabilities"
-#define EXPECT(expected, call)                                                                               \
-    do {                                                                                                     \
-        g_autoptr(DoubleAnswer) answer_ = (call);                                                            \
-        g_assert_cmpuint(answer_->status, ==, (expected));                                                   \
-    } while (0)
-
 typedef struct Scene {
     TestRelay relay;
     DoubleConnection *alice, *bob; /* alice is a guest */

@@ -13,12 +13,6 @@
 
 #define ATTACHMENT_SIZE 200000u
 
-#define EXPECT(expected, call)                                                                               \
-    do {                                                                                                     \
-        g_autoptr(DoubleAnswer) answer_ = (call);                                                            \
-        g_assert_cmpuint(answer_->status, ==, (expected));                                                   \
-    } while (0)
-
 typedef struct Scene {
     TestRelay relay;
     const TestPerson *alice, *bob; /* alice is a guest */

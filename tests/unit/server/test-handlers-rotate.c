@@ -15,12 +15,6 @@
 
 #define ADDRESS "alice@" TEST_HOST
 
-#define EXPECT(expected, call)                                                                               \
-    do {                                                                                                     \
-        g_autoptr(DoubleAnswer) answer_ = (call);                                                            \
-        g_assert_cmpuint(answer_->status, ==, (expected));                                                   \
-    } while (0)
-
 /* What the directory has of somebody now. */
 static char *statement_of(DoubleConnection *c, const char *name)
 {

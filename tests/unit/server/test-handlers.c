@@ -13,12 +13,6 @@
 #include "tests/unit/server/handlers-util.h"
 #include "tests/unit/server/store-util.h"
 
-#define EXPECT(expected, call)                                                                               \
-    do {                                                                                                     \
-        g_autoptr(DoubleAnswer) answer_ = (call);                                                            \
-        g_assert_cmpuint(answer_->status, ==, (expected));                                                   \
-    } while (0)
-
 static void test_result(void)
 {
     g_assert_cmpint(handler_result(0), ==, 0);
@@ -198,7 +192,7 @@ static void test_bad_registration(TestRelay *f, gconstpointer data)
     EXPECT(400, double_json(c, "POST", "/v1/registrations", json_pack("{s:s}", "more", "x")));
     EXPECT(400, double_json(c, "POST", "/v1/challenges", json_pack("{s:s}", "decrypt_spki", "AAAA")));
     EXPECT(400, double_json(c, "POST", "/v1/nonces", json_pack("{s:s}", "x", "y")));
-    g_autofree char *large = g_strnfill(RELAY_BODY_SIZE_MAX, 'A');
+    g_autofree char *large = g_strnfill(ROTATION_BODY_SIZE_MAX, 'A');
     EXPECT(413, double_json(c, "POST", "/v1/registrations", json_pack("{s:s}", "statement", large)));
     EXPECT(405, double_json(c, "DELETE", "/v1/registrations", NULL));
 }
