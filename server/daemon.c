@@ -175,13 +175,11 @@ static bool is_tick_due(const Daemon *d)
            handlers_space(d->handlers) >= STORE_SPACE_RESERVE;
 }
 
-/* The next start shall know the time that is believed, not the one that is not. */
+/* The next start shall know the time that is believed now. */
 static void keep_time(Daemon *d)
 {
-    const int64_t now = handlers_time(d->handlers);
-
-    if (handlers_clock_held(d->handlers))
-        (void)ticks_set_time(d->options->data, now); /* a store elsewhere has no such file */
+    /* a store elsewhere has no such file */
+    (void)ticks_set_time(d->options->data, handlers_time(d->handlers));
 }
 
 /* Takes the identity key's time: never on a loop. */

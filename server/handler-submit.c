@@ -45,9 +45,10 @@ static int read_expires(const HttpRequest *r, int64_t *ret)
 {
     const int64_t now = steady_now(handlers_of(r)->steady);
     const char *text = http_request_header(r, "hmsg-expires");
-    int64_t latest = now + (int64_t)atomic_load(&handlers_of(r)->message_lifetime), t = 0;
-    if (latest > now + (int64_t)MESSAGE_EXPIRY_MAX)
-        latest = now + (int64_t)MESSAGE_EXPIRY_MAX;
+    const uint64_t lifetime = atomic_load(&handlers_of(r)->message_lifetime);
+    const int64_t latest = steady_latest(handlers_of(r)->steady) +
+                           (int64_t)(lifetime < MESSAGE_EXPIRY_MAX ? lifetime : MESSAGE_EXPIRY_MAX);
+    int64_t t = 0;
     if (!text) {
         *ret = latest;
         return 0;

@@ -15,6 +15,9 @@ struct Steady {
     int64_t offset; /* of the time that is believed to CLOCK_BOOTTIME */
     int64_t since;  /* when the clock was first doubted, by CLOCK_BOOTTIME */
     bool held;
+    int64_t later;       /* offset of a clock that has been set back since */
+    int64_t later_since; /* when it was, by CLOCK_BOOTTIME */
+    bool has_later;
 };
 
 static void hold(Steady *s, int64_t ahead, int64_t boot)
@@ -71,19 +74,51 @@ Steady *steady_free(Steady *s)
     return NULL;
 }
 
-int64_t steady_look(Steady *s, int64_t wall, uint64_t boot)
+/* With the lock. */
+static void look_back(Steady *s, int64_t ahead, int64_t at)
 {
-    const int64_t at = (int64_t)(boot / USEC);
+    if (ahead < -STEADY_LEAP && (!s->has_later || s->offset > s->later)) {
+        s->has_later = true;
+        s->later = s->offset;
+        s->later_since = at;
+    }
+    if (s->has_later && at - s->later_since >= STEADY_HOLD)
+        s->has_later = false;
+}
 
+static int64_t look(Steady *s, int64_t wall, int64_t at, int64_t *ret_latest)
+{
     (void)pthread_mutex_lock(&s->lock);
     const int64_t ahead = wall - at - s->offset;
+    look_back(s, ahead, at);
     if (ahead <= STEADY_LEAP || (s->held && at - s->since >= STEADY_HOLD))
         believe(s, wall - at);
     else if (!s->held)
         hold(s, ahead, at);
-    const int64_t now = s->offset + at;
+    const int64_t now = s->offset + at, later = s->has_later ? s->later + at : now;
     (void)pthread_mutex_unlock(&s->lock);
+    *ret_latest = later > wall ? later : wall;
     return now;
+}
+
+int64_t steady_look(Steady *s, int64_t wall, uint64_t boot)
+{
+    int64_t latest = 0;
+
+    return look(s, wall, (int64_t)(boot / USEC), &latest);
+}
+
+int64_t steady_look_latest(Steady *s, int64_t wall, uint64_t boot)
+{
+    int64_t latest = 0;
+
+    (void)look(s, wall, (int64_t)(boot / USEC), &latest);
+    return latest;
+}
+
+int64_t steady_latest(Steady *s)
+{
+    return steady_look_latest(s, clock_realtime(), clock_boottime());
 }
 
 int64_t steady_now(Steady *s)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The relay is killed at random points under the load of several clients, started again, and asked what it
- * has: what it accepted is there, what was acknowledged to it is not. HMSG_TEST_KILLS says how often. */
+ * has: what it accepted is there, what was acknowledged to it is not. HMSG_TEST_KILLS says how often. The
+ * same with a clock that jumps while it runs and while it does not. */
 
 #include <poll.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include "libhmsg/base/encode.h"
 #include "libhmsg/wire/proof.h"
 #include "tests/bench/relay-client.h"
+#include "tests/integration/clock.h"
 
 #define KILLS 200u
 #define SENDERS 3u
@@ -53,6 +55,7 @@ typedef struct Load {
     Buf text;
     H2Answer acknowledgement;
     unsigned lost, redelivered, replays;
+    bool jumps; /* the clock */
 } Load;
 
 static guint id_hash(gconstpointer id)
@@ -105,6 +108,11 @@ static Message *next_message(Load *l)
 
 static void read_answer(Load *l, Message *m)
 {
+    /* the key that signs receipts is over by this clock, until the relay has looked at it */
+    if (l->jumps && m->answer.status == 503) {
+        g_queue_push_tail(m->state == ACKNOWLEDGED ? &l->acknowledged : &l->unanswered, m);
+        return;
+    }
     if (m->answer.status != 200 && m->answer.status != 201)
         g_error("%d %s", m->answer.status, buf_text(&m->answer.body));
     if (m->state == ACKNOWLEDGED) {
@@ -177,6 +185,15 @@ static void load_until(Load *l, gint64 end)
         acknowledge(l);
         (void)poll(polls, SENDERS + 1, 1);
     }
+}
+
+/* Whoever set it may be wrong by much or by little; half of the time it is right. */
+static void jump(const Load *l)
+{
+    static const int64_t days[] = {-400, -40, -1, 1, 29, 31, 40, 400, 0, 0, 0, 0, 0, 0, 0, 0};
+
+    if (l->jumps)
+        test_clock_set(days[g_test_rand_int_range(0, G_N_ELEMENTS(days))] * 86400);
 }
 
 static void drain(H2 **h)
@@ -309,10 +326,10 @@ static unsigned kills(void)
     return text ? (unsigned)g_ascii_strtoull(text, NULL, 10) : KILLS;
 }
 
-static void test_kill(void)
+static void run(unsigned n, bool jumps)
 {
-    Load l = {.relay.folder = test_folder_new(), .text = BUF_MAX(RELAY_BODY_SIZE_MAX)};
-    unsigned n = kills(), accepted = 0, large = 0;
+    Load l = {.relay.folder = test_folder_new(), .text = BUF_MAX(RELAY_BODY_SIZE_MAX), .jumps = jumps};
+    unsigned accepted = 0, large = 0;
     l.messages = g_ptr_array_new_with_free_func(message_free);
     l.by_id = g_hash_table_new(id_hash, id_equal);
     l.acknowledging = g_ptr_array_new();
@@ -320,12 +337,16 @@ static void test_kill(void)
         l.senders[i] = test_person_new();
     l.owner = test_person_new();
     for (unsigned i = 0; i < n; i++) {
+        jump(&l);
         start(&l);
         check(&l);
         for (unsigned k = 0; k < SENDERS; k++)
             h2_let_go(l.in[k]);
         h2_let_go(l.out);
-        load_until(&l, g_get_monotonic_time() + g_test_rand_int_range(0, LOAD_TIME_MAX));
+        for (unsigned k = 0; k < 2; k++) {
+            load_until(&l, g_get_monotonic_time() + g_test_rand_int_range(0, LOAD_TIME_MAX / 2));
+            jump(&l);
+        }
         kill_relay(&l);
     }
     start(&l);
@@ -360,10 +381,33 @@ static void test_kill(void)
     test_folder_remove(l.relay.folder);
 }
 
+static void test_kill(void)
+{
+    run(kills(), false);
+}
+
+static void test_clock(void)
+{
+    const char *library = g_getenv("HMSG_TEST_CLOCK_LIBRARY");
+    char *folder = test_folder_new();
+    g_autofree char *path = g_build_filename(folder, "clock", NULL);
+
+    test_clock_open(path);
+    g_setenv(TEST_CLOCK_VARIABLE, path, TRUE);
+    g_setenv("LD_PRELOAD", library, TRUE);
+    /* where the programs have AddressSanitizer, that is not the first library then */
+    g_autofree char *options = g_strconcat("verify_asan_link_order=0:", g_getenv("ASAN_OPTIONS"), NULL);
+    g_setenv("ASAN_OPTIONS", options, TRUE);
+    run(MAX(kills() / 4, 1), true);
+    g_unsetenv("LD_PRELOAD");
+    test_folder_remove(folder);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     g_test_add_func("/kill/relay", test_kill);
+    g_test_add_func("/kill/clock", test_clock);
     return g_test_run();
 }

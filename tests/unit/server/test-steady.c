@@ -56,6 +56,29 @@ static void test_back(void)
     (void)steady_free(s);
 }
 
+static void expect_latest(Steady *s, int64_t wall, int64_t boot, int64_t time)
+{
+    g_assert_cmpint(steady_look_latest(s, wall, BOOT(boot)), ==, time);
+}
+
+/* What gets an end counts from the later time for a day. */
+static void test_latest(void)
+{
+    Steady *s = steady(0);
+    expect_latest(s, NOW + 1, 1001, NOW + 1);
+    expect_latest(s, NOW + YEAR, 1002, NOW + YEAR); /* not believed, but it may be */
+    expect_latest(s, NOW + 3, 1003, NOW + 3);
+    expect_latest(s, NOW - YEAR, 1004, NOW + 4);
+    expect_latest(s, NOW - 2 * YEAR, 1005, NOW + 5);
+    expect(s, NOW - 2 * YEAR + 1, 1006, NOW - 2 * YEAR + 1, false);
+    expect_latest(s, NOW - YEAR, 1003 + STEADY_HOLD, NOW + 3 + STEADY_HOLD);
+    expect_latest(s, NOW - YEAR + 1, 1004 + STEADY_HOLD, NOW - YEAR + 1);
+    s = steady_free(s);
+    g_assert_cmpint(steady_new(0, &s), ==, 0);
+    g_assert_cmpint(ABS(steady_latest(s) - clock_realtime()), <, STEADY_LEAP);
+    (void)steady_free(s);
+}
+
 /* What was right when the relay ran last tells whether the machine has come up with a clock that may be. */
 static void test_start(void)
 {
@@ -81,6 +104,7 @@ int main(int argc, char **argv)
     g_test_add_func("/steady/forward", test_forward);
     g_test_add_func("/steady/believed", test_believed);
     g_test_add_func("/steady/back", test_back);
+    g_test_add_func("/steady/latest", test_latest);
     g_test_add_func("/steady/start", test_start);
     return g_test_run();
 }
