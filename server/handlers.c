@@ -138,6 +138,12 @@ StoreKeeper handlers_keeper(RelayKey *key)
     return (StoreKeeper){wrap_key, unwrap_key, key};
 }
 
+/* Of what both are far below 2^57; at least 1 of 1. */
+static uint64_t part(uint64_t n, uint64_t percent)
+{
+    return (n * percent + 99) / 100;
+}
+
 static int open_store(Handlers *h, unsigned n_loops)
 {
     const StoreKeeper keeper = handlers_keeper(h->key);
@@ -148,9 +154,11 @@ static int open_store(Handlers *h, unsigned n_loops)
     limits.mailbox_messages = h->options->mailbox_messages;
     limits.total_bytes = h->options->store_size;
     limits.former_seconds = h->options->rotation_grace;
-    /* One sender, and all strangers, may fill half of a mailbox at most. */
-    limits.sender_bytes = limits.strangers_bytes = (limits.mailbox_bytes + 1) / 2;
-    limits.sender_messages = limits.strangers_messages = (limits.mailbox_messages + 1) / 2;
+    /* One sender may fill half of a mailbox at most. */
+    limits.sender_bytes = (limits.mailbox_bytes + 1) / 2;
+    limits.sender_messages = (limits.mailbox_messages + 1) / 2;
+    limits.strangers_bytes = part(limits.mailbox_bytes, h->options->stranger_share);
+    limits.strangers_messages = part(limits.mailbox_messages, h->options->stranger_share);
     int r = store_open(h->options, &limits, &keeper, &h->store);
     if (r != 0)
         return r;

@@ -16,7 +16,10 @@
 #define MAILBOX_SIZE_DEFAULT (1024ull * 1024 * 1024)
 #define MAILBOX_MESSAGES_DEFAULT 10000u
 #define SENDER_RATE_DEFAULT 600u
-#define STRANGER_RATE_DEFAULT 600u
+#define STRANGER_RATE_DEFAULT 120u
+#define STRANGER_SHARE_DEFAULT                                                                               \
+    25u /* of mailbox-size that is the default, an attachment of the largest size */
+#define STRANGER_SHARE_MAX 50u
 #define ADDRESS_CONNECTIONS_DEFAULT 1000u
 #define STORE_SIZE_DEFAULT 0u
 #define SIZE_LIMIT_MAX (1ull << 50)
@@ -60,6 +63,7 @@ static const Known known[] = {
     {"limits", "store-size"},
     {"limits", "sender-rate"},
     {"limits", "stranger-rate"},
+    {"limits", "stranger-share"},
     {"limits", "message-lifetime"},
     {"limits", "rotation-grace"},
 };
@@ -209,6 +213,7 @@ static int get_limits(const Reader *reader, Options *o)
         {"store-size", STORE_SIZE_DEFAULT, 0, SIZE_LIMIT_MAX, &o->store_size},
         {"sender-rate", SENDER_RATE_DEFAULT, 1, COUNT_LIMIT_MAX, &o->sender_rate},
         {"stranger-rate", STRANGER_RATE_DEFAULT, 1, COUNT_LIMIT_MAX, &o->stranger_rate},
+        {"stranger-share", STRANGER_SHARE_DEFAULT, 1, STRANGER_SHARE_MAX, &o->stranger_share},
     };
 
     for (size_t i = 0; i < ELEMENTSOF(numbers); i++)

@@ -48,6 +48,7 @@ typedef struct Options {
     uint64_t store_size;          /* [limits] store-size: bytes of all messages; 0: what the disk holds */
     uint64_t sender_rate;         /* [limits] sender-rate: messages per minute of one sender */
     uint64_t stranger_rate;       /* [limits] stranger-rate: of all guests of a network, and of a mailbox */
+    uint64_t stranger_share;      /* [limits] stranger-share: percent of a mailbox, of all guests */
     uint64_t message_lifetime;    /* [limits] message-lifetime: seconds until a message expires */
     uint64_t rotation_grace;      /* [limits] rotation-grace: seconds in which a former key gets messages */
 } Options;

@@ -317,7 +317,10 @@ static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, c
     uint64_t size = w->put.size;
     bool stranger = share->size == 0;
     *ret = 0;
-    if (over(mailbox->bytes, mailbox->count, size, l->mailbox_bytes, l->mailbox_messages))
+    /* what never fits is not to be tried again */
+    if (size > (stranger ? l->strangers_bytes : l->sender_bytes))
+        *ret = HMSG_ERROR_TOO_LARGE;
+    else if (over(mailbox->bytes, mailbox->count, size, l->mailbox_bytes, l->mailbox_messages))
         *ret = HMSG_ERROR_QUOTA_EXCEEDED;
     else if (l->total_bytes > 0 && (size > l->total_bytes || s->total > l->total_bytes - size))
         *ret = HMSG_ERROR_STORAGE_FULL;

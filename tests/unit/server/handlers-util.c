@@ -40,6 +40,7 @@ void test_relay_set_up(TestRelay *f, gconstpointer data)
                            .mailbox_size = 4 << 20,
                            .mailbox_messages = 1000,
                            .sender_rate = 100000,
+                           .stranger_share = 50,
                            .message_lifetime = 86400,
                            .rotation_grace = 86400};
     f->key = relay_key();

@@ -39,7 +39,8 @@ static void test_defaults(void)
     g_assert_true(o.guests);
     g_assert_cmpuint(o.loops, ==, 0);
     g_assert_cmpuint(o.address_connections, ==, 1000);
-    g_assert_cmpuint(o.stranger_rate, ==, 600);
+    g_assert_cmpuint(o.stranger_rate, ==, 120);
+    g_assert_cmpuint(o.stranger_share, ==, 25);
     g_assert_cmpuint(o.attachment_size, ==, 256u << 20);
     g_assert_cmpuint(o.message_lifetime, ==, 30 * 86400);
     g_assert_cmpuint(o.rotation_grace, ==, 30 * 86400);
@@ -61,7 +62,7 @@ static void test_all(void)
                        "[registration]\nmode = invite\nguests = no\n"
                        "[store]\ndata-key-days = 7\n"
                        "[limits]\nthreads = 3\nconnections = 5\nconnections-per-address = 4\nstranger-rate = "
-                       "6\nattachment-size = 1M\nmailbox-size = 2G\n"
+                       "6\nstranger-share = 9\nattachment-size = 1M\nmailbox-size = 2G\n"
                        "mailbox-messages = 7\nstore-size = 9G\nsender-rate = 11\nmessage-lifetime = "
                        "2d\nrotation-grace = 3d\n",
                        &o));
@@ -79,6 +80,7 @@ static void test_all(void)
     g_assert_cmpuint(o.connections, ==, 5);
     g_assert_cmpuint(o.address_connections, ==, 4);
     g_assert_cmpuint(o.stranger_rate, ==, 6);
+    g_assert_cmpuint(o.stranger_share, ==, 9);
     g_assert_cmpuint(o.attachment_size, ==, 1u << 20);
     g_assert_cmpuint(o.mailbox_size, ==, 2ull << 30);
     g_assert_cmpuint(o.mailbox_messages, ==, 7);

@@ -254,6 +254,7 @@ static void test_limits(Fixture *f, gconstpointer data)
     g_assert_true(w.put.share);
     g_assert_cmpint(test_put(f->store, 1, 2, 3, "2", 1, LATER, &w), ==, 0); /* here already */
     g_assert_cmpint(test_put(f->store, 1, 3, 3, "12345678", 8, LATER, &w), ==, 0);
+    g_assert_cmpint(test_put(f->store, 1, 4, 3, "12345678901", 11, LATER, &w), ==, HMSG_ERROR_TOO_LARGE);
     g_assert_cmpint(test_put(f->store, 1, 4, 3, "123", 3, LATER, &w), ==, HMSG_ERROR_QUOTA_EXCEEDED);
     g_assert_true(w.put.share);
     g_assert_cmpint(test_put(f->store, 1, 1, 3, test_body(2, 60), 60, LATER, &w), ==, 0);
