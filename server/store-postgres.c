@@ -96,6 +96,7 @@ static int new_remote(const PostgresOptions *o, StoreRemote **ret)
     r->base.connection = postgres_connections;
     r->base.doubtful = postgres_doubtful;
     atomic_init(&r->base.doubts, 0);
+    atomic_init(&r->base.pieces, 0);
     r->base.free = free_remote;
     *ret = &r->base;
     return 0;

@@ -20,6 +20,7 @@ struct RemoteUploads {
 
 struct RemoteBodies {
     unsigned refs; /* of one thread */
+    StoreRemote *remote;
     Db *db;
     DbStatement *part;
 };
@@ -28,9 +29,9 @@ struct RemoteBodies {
 typedef struct RemoteBody {
     RemoteBodies *from;
     uint8_t name[NAME_SIZE];
-    int64_t part; /* in piece; -1: none */
+    int64_t part;   /* in piece; -1: none */
+    uint8_t *piece; /* REMOTE_PART_SIZE; NULL: none yet */
     size_t size;
-    uint8_t piece[REMOTE_PART_SIZE];
 } RemoteBody;
 
 StoreRemote *store_remote_ref(StoreRemote *r)
@@ -148,9 +149,13 @@ int remote_bodies_new(StoreRemote *remote, RemoteBodies **ret)
     if (!b)
         return -ENOMEM;
     b->refs = 1;
+    b->remote = store_remote_ref(remote);
     int r = remote->connect(remote, false, &b->db);
     if (r == 0)
-        r = db_prepare(b->db, "SELECT data FROM bodies WHERE blob = ?1 AND part = ?2", &b->part);
+        r = db_prepare(b->db,
+                       "SELECT substring(data FROM CAST(?3 AS INTEGER) FOR CAST(?4 AS INTEGER)) FROM bodies"
+                       " WHERE blob = ?1 AND part = ?2",
+                       &b->part);
     if (r == 0)
         *ret = b;
     else
@@ -164,8 +169,20 @@ RemoteBodies *remote_bodies_unref(RemoteBodies *b)
         return NULL;
     (void)db_statement_free(b->part);
     (void)db_close(b->db);
+    (void)store_remote_unref(b->remote);
     free(b);
     return NULL;
+}
+
+/* At most n bytes of a part. false: there is no such part. */
+static int ask_part(DbStatement *sql, const void *name, size_t n_name, int64_t part, size_t at, size_t n,
+                    bool *ret)
+{
+    db_bind_bytes(sql, 1, name, n_name);
+    db_bind_number(sql, 2, part);
+    db_bind_number(sql, 3, (int64_t)at + 1);
+    db_bind_number(sql, 4, (int64_t)n);
+    return db_step(sql, ret);
 }
 
 int remote_download(RemoteBodies *b, const void *name, size_t n, int fd)
@@ -175,9 +192,7 @@ int remote_download(RemoteBodies *b, const void *name, size_t n, int fd)
     for (int64_t part = 0; r == 0 && row; part++) {
         _cleanup_(db_resetp) DbStatement *sql = b->part;
         size_t size = 0;
-        db_bind_bytes(sql, 1, name, n);
-        db_bind_number(sql, 2, part);
-        r = db_step(sql, &row);
+        r = ask_part(sql, name, n, part, 0, REMOTE_PART_SIZE, &row);
         if (r == 0 && !row && part == 0)
             r = -EBADMSG;
         if (r != 0 || !row)
@@ -188,25 +203,34 @@ int remote_download(RemoteBodies *b, const void *name, size_t n, int fd)
     return r;
 }
 
-static int fetch_part(RemoteBody *b, int64_t part)
+static int fetch(RemoteBody *b, int64_t part, size_t at, void *to, size_t n, size_t *ret_n)
 {
     _cleanup_(db_resetp) DbStatement *sql = b->from->part;
     bool row = false;
-    size_t n = 0;
-    b->part = -1;
-    db_bind_bytes(sql, 1, b->name, sizeof(b->name));
-    db_bind_number(sql, 2, part);
-    int r = db_step(sql, &row);
+    size_t have = 0;
+    int r = ask_part(sql, b->name, sizeof(b->name), part, at, n, &row);
     if (r != 0 || !row)
         return r != 0 ? r : -EBADMSG; /* or it was acknowledged meanwhile */
-    const void *data = db_column_bytes(sql, 0, &n);
-    if (n > sizeof(b->piece))
+    const void *data = db_column_bytes(sql, 0, &have);
+    if (have > n)
         return -EBADMSG;
-    if (n > 0)
-        memcpy(b->piece, data, n);
-    b->size = n;
-    b->part = part;
+    if (have > 0)
+        memcpy(to, data, have);
+    *ret_n = have;
     return 0;
+}
+
+/* Without one a body is read chunk by chunk, which takes more questions. */
+static bool has_piece(RemoteBody *b)
+{
+    StoreRemote *remote = b->from->remote;
+    if (b->piece)
+        return true;
+    bool room = atomic_fetch_add(&remote->pieces, 1) < REMOTE_PIECES_MAX;
+    b->piece = room ? malloc(REMOTE_PART_SIZE) : NULL;
+    if (!b->piece)
+        (void)atomic_fetch_sub(&remote->pieces, 1);
+    return b->piece != NULL;
 }
 
 /* Whole chunks, of which none reaches over a part's end. */
@@ -214,10 +238,19 @@ static int read_body(void *userdata, uint64_t offset, void *to, size_t n)
 {
     RemoteBody *b = userdata;
     int64_t part = (int64_t)(offset / REMOTE_PART_SIZE);
-    size_t at = (size_t)(offset % REMOTE_PART_SIZE);
-    int r = b->part == part ? 0 : fetch_part(b, part);
+    size_t at = (size_t)(offset % REMOTE_PART_SIZE), have = 0;
+    int r = 0;
+    if (!has_piece(b)) {
+        r = fetch(b, part, at, to, n, &have);
+        return r == 0 && have < n ? -EBADMSG : r;
+    }
+    if (b->part != part) {
+        b->part = -1;
+        r = fetch(b, part, 0, b->piece, REMOTE_PART_SIZE, &b->size);
+    }
     if (r != 0)
         return r;
+    b->part = part;
     if (at > b->size || n > b->size - at)
         return -EBADMSG;
     memcpy(to, b->piece + at, n);
@@ -227,6 +260,9 @@ static int read_body(void *userdata, uint64_t offset, void *to, size_t n)
 static void body_done(void *userdata)
 {
     RemoteBody *b = userdata;
+    if (b->piece)
+        (void)atomic_fetch_sub(&b->from->remote->pieces, 1);
+    free(b->piece);
     (void)remote_bodies_unref(b->from);
     free(b);
 }

@@ -10,6 +10,7 @@
 #include "server/sealed-body.h"
 
 #define REMOTE_PART_SIZE (16u * BODY_SEALED_CHUNK_SIZE) /* of a body, in one row */
+#define REMOTE_PIECES_MAX 256u  /* parts that all bodies which are read have in memory together: 64 MiB */
 #define REMOTE_UPLOAD_MAX 86400 /* seconds after which a body that no message has is forgotten */
 
 typedef struct StoreRemote {
@@ -21,6 +22,7 @@ typedef struct StoreRemote {
     uint64_t (*connection)(const Db *db); /* grows when it was made again */
     bool (*doubtful)(const Db *db);       /* the last commit failed, but may be found all the same */
     atomic_uint doubts;                   /* how often that was so */
+    atomic_uint pieces;                   /* REMOTE_PIECES_MAX */
     void (*free)(struct StoreRemote *r);
 } StoreRemote;
 

@@ -44,13 +44,15 @@ Transfers *transfers_unref(Transfers *t)
     return NULL;
 }
 
-/* With the lock. There are never more transfers than files may be open. */
-static bool is_full(const Transfers *t, const uint8_t *user)
+/* With the lock. */
+static int check_room(const Transfers *t, const uint8_t *user)
 {
     unsigned n = 0;
+    if (t->refs > TRANSFERS_ALL_MAX)
+        return PROBLEM_UNAVAILABLE;
     for (const Transfer *x = t->first; x; x = x->next)
         n += memcmp(x->user, user, KID_SIZE) == 0; /* public */
-    return n >= TRANSFERS_MAX;
+    return n < TRANSFERS_MAX ? 0 : PROBLEM_TOO_MANY_REQUESTS;
 }
 
 int transfer_begin(Transfers *t, const uint8_t user[static KID_SIZE], Transfer **ret)
@@ -61,8 +63,8 @@ int transfer_begin(Transfers *t, const uint8_t user[static KID_SIZE], Transfer *
     x->all = t;
     memcpy(x->user, user, KID_SIZE);
     (void)pthread_mutex_lock(&t->lock);
-    bool full = is_full(t, user);
-    if (!full) {
+    int r = check_room(t, user);
+    if (r == 0) {
         t->refs++;
         x->next = t->first;
         x->at = &t->first;
@@ -71,9 +73,9 @@ int transfer_begin(Transfers *t, const uint8_t user[static KID_SIZE], Transfer *
         t->first = x;
     }
     (void)pthread_mutex_unlock(&t->lock);
-    if (full) {
+    if (r != 0) {
         free(x);
-        return PROBLEM_TOO_MANY_REQUESTS;
+        return r;
     }
     *ret = x;
     return 0;

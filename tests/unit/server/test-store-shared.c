@@ -8,7 +8,7 @@
 #include "libhmsg/base/error.h"
 #include "server/store-open.h"
 #include "server/store-postgres.h"
-#include "server/store-sqlite.h"
+#include "server/store-sqlite-internal.h"
 #include "tests/unit/server/store-util.h"
 
 #define NOW 1000
@@ -369,6 +369,46 @@ static void test_rekey(Fixture *f, gconstpointer data)
     g_assert_cmpint(store_check(f->a.reader, NULL, NULL), ==, 0);
 }
 
+/* However many read large bodies at a time, what they have of them in memory is bounded, and they all get
+ * them. */
+static void test_many_readers(Fixture *f, gconstpointer data)
+{
+    const size_t n = 290000, most = REMOTE_PIECES_MAX + 20u;
+    const StoreRemote *remote = ((const SqliteReader *)f->a.reader)->remote;
+    g_autofree StoreFile **files = g_new0(StoreFile *, most);
+    g_autofree char *got = g_malloc(n);
+    StoreBlob *b = NULL;
+    StoreWrite w;
+    uint64_t size = 0;
+    test_put_init(&w, 1, 2, NOW, test_body(1, n), n, LATER);
+    w.put.body = NULL;
+    g_assert_cmpint(store_blob_new(f->b.store, &b), ==, 0);
+    g_assert_cmpint(store_blob_append(b, test_body(1, n), n), ==, 0);
+    w.put.blob = b;
+    g_assert_cmpint(test_write(f->b.store, &w), ==, 0);
+    for (size_t i = 0; i < most; i++) {
+        _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
+        g_assert_cmpint(store_fetch(f->a.reader, test_kid(1), w.put.id, &body, &files[i], &size), ==, 0);
+        g_assert_cmpint(store_file_read(files[i], 0, got, 1), ==, 1);
+    }
+    g_assert_cmpuint(atomic_load(&remote->pieces), ==, REMOTE_PIECES_MAX);
+    for (size_t i = 0; i < most; i += most - 1) { /* one that has a piece and one that has none */
+        for (size_t at = 0; at < n;) {
+            ssize_t k = store_file_read(files[i], at, got + at, n - at);
+            g_assert_cmpint(k, >, 0);
+            at += (size_t)k;
+        }
+        g_assert_cmpmem(got, n, test_body(1, n), n);
+    }
+    files[0] = store_file_free(files[0]);
+    g_assert_cmpuint(atomic_load(&remote->pieces), ==, REMOTE_PIECES_MAX - 1);
+    g_assert_cmpint(store_file_read(files[most - 1], 0, got, 1), ==, 1); /* whoever reads next has it */
+    g_assert_cmpuint(atomic_load(&remote->pieces), ==, REMOTE_PIECES_MAX);
+    for (size_t i = 1; i < most; i++)
+        files[i] = store_file_free(files[i]);
+    g_assert_cmpuint(atomic_load(&remote->pieces), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -383,5 +423,6 @@ int main(int argc, char **argv)
     ADD("many-news", test_many_news);
     ADD("rekey", test_rekey);
     ADD("ticks", test_ticks);
+    ADD("many-readers", test_many_readers);
     return g_test_run();
 }

@@ -27,9 +27,32 @@ static void test_limit(void)
         all[i] = transfer_end(all[i]);
 }
 
+static void test_all(void)
+{
+    Transfers *t = NULL;
+    Transfer **all = g_new0(Transfer *, TRANSFERS_ALL_MAX), *more = NULL;
+    uint8_t user[KID_SIZE] = {0};
+    g_assert_cmpint(transfers_new(&t), ==, 0);
+    for (size_t i = 0; i < TRANSFERS_ALL_MAX; i++) {
+        user[0] = (uint8_t)(i / TRANSFERS_MAX);
+        g_assert_cmpint(transfer_begin(t, user, &all[i]), ==, 0);
+    }
+    user[1] = 1;
+    g_assert_cmpint(transfer_begin(t, user, &more), ==, PROBLEM_UNAVAILABLE);
+    g_assert_null(more);
+    all[99] = transfer_end(all[99]);
+    g_assert_cmpint(transfer_begin(t, user, &all[99]), ==, 0);
+    g_assert_cmpint(transfer_begin(t, user, &more), ==, PROBLEM_UNAVAILABLE);
+    for (size_t i = 0; i < TRANSFERS_ALL_MAX; i++)
+        all[i] = transfer_end(all[i]);
+    t = transfers_unref(t);
+    g_free(all);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/transfers/limit", test_limit);
+    g_test_add_func("/transfers/all", test_all);
     return g_test_run();
 }
