@@ -546,6 +546,8 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         r = store_forget_news(s, w->sweep.now);
     if (r == 0 && s->remote && s->limits.total_bytes > 0)
         r = store_sqlite_sum(s); /* others have taken of it */
+    if (r == 0)
+        r = db_fit_log(s->db);
     s->erase = s->erase || s->erased;
     s->erased = false;
     *ret_rollback = r != 0;

@@ -16,8 +16,9 @@
 /* The pages that change all the time of a million messages in a hundred thousand mailboxes; and the log is
  * carried over when many changes of one page have become one. docs/scale.md has what that brings. */
 #define CACHE_KIB 131072u
-#define CHECKPOINT_PAGES 16000u /* DB_LOG_SIZE_MAX */
-#define STOP_SECONDS 5          /* then what a remote database is busy with is given up */
+#define CHECKPOINT_PAGES 16000u /* DB_LOG_SIZE */
+#define CHECKPOINT_PAGES_MAX 64000u
+#define STOP_SECONDS 5 /* then what a remote database is busy with is given up */
 
 /* A message's id is the hash of its mailbox and its body, so that the index by id alone is an index by
  * mailbox and id as well, and answers a submitter's question too. Rows of messages that are no longer waiting
@@ -201,6 +202,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     int64_t changes = db_total_changes(s->db);
     uint64_t total = s->total;
     buf_clear(&s->dead);
+    s->erase = s->erase || low; /* what the log has is room */
     int r = begin(s, batch, n);
     for (size_t i = 0; r == 0 && i < n; i++) {
         store_write_done(batch[i]);
@@ -435,8 +437,10 @@ static int sync_folder(const char *folder)
 static int open_files(SqliteStore *s, const char *folder)
 {
     _cleanup_(freep) char *blobs = NULL;
-    const DbOptions options = {
-        .cache_kib = CACHE_KIB, .checkpoint_pages = CHECKPOINT_PAGES, .size_max = s->limits.size_max};
+    const DbOptions options = {.cache_kib = CACHE_KIB,
+                               .checkpoint_pages = CHECKPOINT_PAGES,
+                               .checkpoint_pages_max = CHECKPOINT_PAGES_MAX,
+                               .size_max = s->limits.size_max};
     int r = string_printf(&s->path, "%s/relay.sqlite", folder);
     if (r == 0)
         r = string_printf(&s->request, "%s/" REKEY_REQUEST, folder);

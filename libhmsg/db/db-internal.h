@@ -11,12 +11,15 @@
 struct Db {
     DbBase base;
     sqlite3 *handle;
+    VfsLayer wal; /* of a writer that is not sealed */
     int lock_fd;
     bool writer, sealed;
+    unsigned checkpoint_pages, checkpoint_pages_max;
 };
 
 /* What an SQLite result code means in the convention of error.h; 0 for OK, ROW and DONE. */
 int db_error(sqlite3 *handle, int code);
+int db_query_number(Db *db, const char *sql, int64_t *ret); /* one row of one column */
 /* Brings the schema to the version of the program, or (readers) checks that it is. */
 int db_schema_upgrade(Db *db, const DbSchema *schema);
 int db_schema_check(Db *db, const DbSchema *schema);

@@ -6,7 +6,7 @@
 
 #define PRAGMA_SIZE 128
 
-static int query_number(Db *db, const char *sql, int64_t *ret)
+int db_query_number(Db *db, const char *sql, int64_t *ret)
 {
     _cleanup_(db_statement_freep) DbStatement *s = NULL;
     bool row = false;
@@ -22,11 +22,11 @@ static int query_number(Db *db, const char *sql, int64_t *ret)
 static int read_version(Db *db, const DbSchema *schema, unsigned *ret)
 {
     int64_t id = 0, version = 0, tables = 0;
-    int r = query_number(db, "PRAGMA application_id", &id);
+    int r = db_query_number(db, "PRAGMA application_id", &id);
     if (r == 0)
-        r = query_number(db, "PRAGMA user_version", &version);
+        r = db_query_number(db, "PRAGMA user_version", &version);
     if (r == 0)
-        r = query_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
+        r = db_query_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
     if (r != 0)
         return r;
     if (id == 0 && version == 0 && tables == 0) {

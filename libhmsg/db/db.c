@@ -9,9 +9,11 @@
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/file.h"
 #include "libhmsg/db/db-internal.h"
+#include "libhmsg/db/wal-vfs.h"
 
 #define PRAGMA_SIZE 128
 #define PAGE_SIZE_DEFAULT 4096u
+#define LOG_PAGE_SIZE (PAGE_SIZE_DEFAULT + 96u) /* with its head, and its part of what a last change adds */
 
 static int errno_of(sqlite3 *handle)
 {
@@ -118,18 +120,33 @@ static int query_text(Db *db, const char *sql, const char *expected)
     return row && strcmp(db_column_text(s, 0, NULL), expected) == 0 ? 0 : -EIO;
 }
 
+int db_fit_log(Db *db)
+{
+    int64_t store = 0;
+    if (db_driver_of(db))
+        return 0;
+    int r = db_query_number(db, "PRAGMA page_count", &store);
+    if (r != 0)
+        return r;
+    uint64_t pages = (uint64_t)store / DB_LOG_SHARE;
+    if (pages > db->checkpoint_pages_max)
+        pages = db->checkpoint_pages_max;
+    if (pages < db->checkpoint_pages)
+        pages = db->checkpoint_pages;
+    uint64_t size = pages * LOG_PAGE_SIZE;
+    r = pragma(db, "journal_size_limit", size > DB_LOG_SIZE ? size : DB_LOG_SIZE);
+    return r == 0 ? pragma(db, "wal_autocheckpoint", pages) : r;
+}
+
 static int configure_writer(Db *db, const DbOptions *options)
 {
-    unsigned pages =
+    db->checkpoint_pages =
         options && options->checkpoint_pages > 0 ? options->checkpoint_pages : DB_CHECKPOINT_PAGES;
+    db->checkpoint_pages_max = options ? options->checkpoint_pages_max : 0;
     int r = query_text(db, "PRAGMA journal_mode=WAL", "wal");
     if (r == 0)
         r = db_exec(db, "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON");
-    if (r == 0)
-        r = pragma(db, "journal_size_limit", DB_LOG_SIZE_MAX);
-    if (r == 0)
-        r = pragma(db, "wal_autocheckpoint", pages);
-    return r;
+    return r == 0 ? db_fit_log(db) : r;
 }
 
 /* Before anything is read: what is else in memory shared with others is in the heap of a connection that has
@@ -186,11 +203,6 @@ static int make_file(const char *path)
     return fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 
-static const char *seal_vfs_of(const DbSeal *seal)
-{
-    return seal ? seal->vfs_name : NULL;
-}
-
 static int open_handle(const char *path, bool writer, const DbSeal *seal, Db **ret)
 {
     Db *db = calloc(1, sizeof(*db));
@@ -199,9 +211,12 @@ static int open_handle(const char *path, bool writer, const DbSeal *seal, Db **r
     db->lock_fd = -1;
     db->writer = writer;
     int flags = writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    int code = sqlite3_open_v2(path, &db->handle,
+    const VfsLayer *layer = seal ? &seal->layer : &db->wal;
+    int code = writer && !seal ? wal_vfs_register(&db->wal) : SQLITE_OK;
+    if (code == SQLITE_OK)
+        code = sqlite3_open_v2(path, &db->handle,
                                flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE,
-                               seal_vfs_of(seal));
+                               layer->under ? layer->name : NULL);
     if (code != SQLITE_OK) {
         int r = db_error(db->handle, code);
         (void)db_close(db);
@@ -261,6 +276,7 @@ Db *db_close(Db *db)
     if (db_driver_of(db))
         return db_driver_of(db)->close(db);
     (void)sqlite3_close_v2(db->handle);
+    vfs_unregister(&db->wal);
     (void)fd_close(db->lock_fd);
     free(db);
     return NULL;

@@ -3,14 +3,12 @@
 
 /* Private to libhmsg/db: pages and the heads of frames of the log, as they are on disk. */
 
-#include <sqlite3.h>
-
 #include "libhmsg/db/seal.h"
+#include "libhmsg/db/vfs.h"
 
 #define SEAL_HEAD_SIZE                                                                                       \
     24u /* of a frame: page 4, size of the store 4, salts 8, checksums 8 (SQLite's file format) */
 #define SEAL_KEY_NAME_SIZE 4u
-#define SEAL_VFS_NAME_SIZE 32u
 
 /* What is derived from one key. */
 typedef struct SealKey {
@@ -19,9 +17,8 @@ typedef struct SealKey {
 } SealKey;
 
 struct DbSeal {
-    SealKey keys[2];         /* the one to write with, and that of before */
-    sqlite3_vfs vfs, *under; /* NULL: not registered */
-    char vfs_name[SEAL_VFS_NAME_SIZE];
+    VfsLayer layer;  /* first */
+    SealKey keys[2]; /* the one to write with, and that of before */
 };
 
 /* Where a page is. */
@@ -43,6 +40,6 @@ bool seal_names_key(const DbSeal *s, const uint8_t *page);
 int seal_head(const DbSeal *s, uint64_t offset, const uint8_t *head, uint8_t *ret);
 int seal_open_head(const DbSeal *s, uint64_t offset, const uint8_t *head, const uint8_t *page, uint8_t *ret);
 
-/* Makes SQLite know vfs_name, for sqlite3_open_v2. 0 or an SQLite code. */
+/* Makes SQLite know the layer. 0 or an SQLite code. */
 int seal_vfs_register(DbSeal *s);
 void seal_vfs_unregister(DbSeal *s);

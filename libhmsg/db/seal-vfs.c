@@ -16,27 +16,21 @@
 #define NOWHERE UINT64_MAX
 
 typedef struct SealFile {
-    sqlite3_file base; /* first: what SQLite sees */
+    VfsFile file;
     const DbSeal *seal;
     bool is_log;
     uint64_t head_at; /* the last head that was written; NOWHERE */
     uint8_t head[SEAL_HEAD_SIZE];
 } SealFile;
 
-/* Behind the SealFile, in one piece of memory that SQLite has made. */
-static sqlite3_file *real(SealFile *f)
-{
-    return (sqlite3_file *)(void *)(f + 1);
-}
-
 static int read_real(SealFile *f, void *ret, size_t n, uint64_t offset)
 {
-    return real(f)->pMethods->xRead(real(f), ret, (int)n, (sqlite3_int64)offset);
+    return vfs_read(&f->file.base, ret, (int)n, (sqlite3_int64)offset);
 }
 
 static int write_real(SealFile *f, const void *data, size_t n, uint64_t offset)
 {
-    return real(f)->pMethods->xWrite(real(f), data, (int)n, (sqlite3_int64)offset);
+    return vfs_write(&f->file.base, data, (int)n, (sqlite3_int64)offset);
 }
 
 /* SQLite asks for the head of the store before it looks at the log. When the machine stopped while the first
@@ -209,58 +203,18 @@ static int seal_write(sqlite3_file *file, const void *data, int n, sqlite3_int64
     return (f->is_log ? write_log : write_store)(f, data, (size_t)n, (uint64_t)offset);
 }
 
-static sqlite3_file *real_of(sqlite3_file *file)
-{
-    return real((SealFile *)(void *)file);
-}
-
 static int seal_close(sqlite3_file *file)
 {
     SealFile *f = (SealFile *)(void *)file;
 
     bytes_wipe(f->head, sizeof(f->head));
-    return real_of(file)->pMethods->xClose(real_of(file));
+    return vfs_close(file);
 }
 
 static int seal_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
     ((SealFile *)(void *)file)->head_at = NOWHERE;
-    return real_of(file)->pMethods->xTruncate(real_of(file), size);
-}
-
-static int seal_sync(sqlite3_file *file, int flags)
-{
-    return real_of(file)->pMethods->xSync(real_of(file), flags);
-}
-
-static int seal_file_size(sqlite3_file *file, sqlite3_int64 *ret)
-{
-    return real_of(file)->pMethods->xFileSize(real_of(file), ret);
-}
-
-static int seal_lock(sqlite3_file *file, int level)
-{
-    return real_of(file)->pMethods->xLock(real_of(file), level);
-}
-
-static int seal_unlock(sqlite3_file *file, int level)
-{
-    return real_of(file)->pMethods->xUnlock(real_of(file), level);
-}
-
-static int seal_check_reserved(sqlite3_file *file, int *ret)
-{
-    return real_of(file)->pMethods->xCheckReservedLock(real_of(file), ret);
-}
-
-static int seal_control(sqlite3_file *file, int op, void *argument)
-{
-    return real_of(file)->pMethods->xFileControl(real_of(file), op, argument);
-}
-
-static int seal_sector_size(sqlite3_file *file)
-{
-    return real_of(file)->pMethods->xSectorSize(real_of(file));
+    return vfs_truncate(file, size);
 }
 
 /* Without it SQLite writes a page of the log in two pieces. */
@@ -276,20 +230,15 @@ static const sqlite3_io_methods methods = {
     .xRead = seal_read,
     .xWrite = seal_write,
     .xTruncate = seal_truncate,
-    .xSync = seal_sync,
-    .xFileSize = seal_file_size,
-    .xLock = seal_lock,
-    .xUnlock = seal_unlock,
-    .xCheckReservedLock = seal_check_reserved,
-    .xFileControl = seal_control,
-    .xSectorSize = seal_sector_size,
+    .xSync = vfs_sync,
+    .xFileSize = vfs_file_size,
+    .xLock = vfs_lock,
+    .xUnlock = vfs_unlock,
+    .xCheckReservedLock = vfs_check_reserved,
+    .xFileControl = vfs_control,
+    .xSectorSize = vfs_sector_size,
     .xDeviceCharacteristics = seal_characteristics,
 };
-
-static sqlite3_vfs *under(sqlite3_vfs *vfs)
-{
-    return ((DbSeal *)vfs->pAppData)->under;
-}
 
 static int seal_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *ret_flags)
 {
@@ -300,73 +249,18 @@ static int seal_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
     /* a journal or a temporary file would hold pages as they are */
     if ((flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0)
         return SQLITE_CANTOPEN;
-    code = under(vfs)->xOpen(under(vfs), name, real(f), flags, ret_flags);
+    code = vfs_open_under(vfs, name, &f->file, sizeof(*f), flags, ret_flags);
     if (code == SQLITE_OK)
-        f->base.pMethods = &methods;
+        f->file.base.pMethods = &methods;
     return code;
-}
-
-static int seal_delete(sqlite3_vfs *vfs, const char *name, int sync)
-{
-    return under(vfs)->xDelete(under(vfs), name, sync);
-}
-
-static int seal_access(sqlite3_vfs *vfs, const char *name, int flags, int *ret)
-{
-    return under(vfs)->xAccess(under(vfs), name, flags, ret);
-}
-
-static int seal_full_path(sqlite3_vfs *vfs, const char *name, int n, char *ret)
-{
-    return under(vfs)->xFullPathname(under(vfs), name, n, ret);
-}
-
-static int seal_randomness(sqlite3_vfs *vfs, int n, char *ret)
-{
-    return under(vfs)->xRandomness(under(vfs), n, ret);
-}
-
-static int seal_sleep(sqlite3_vfs *vfs, int microseconds)
-{
-    return under(vfs)->xSleep(under(vfs), microseconds);
-}
-
-static int seal_time(sqlite3_vfs *vfs, double *ret)
-{
-    return under(vfs)->xCurrentTime(under(vfs), ret);
-}
-
-static int seal_last_error(sqlite3_vfs *vfs, int n, char *ret)
-{
-    return under(vfs)->xGetLastError(under(vfs), n, ret);
 }
 
 int seal_vfs_register(DbSeal *s)
 {
-    s->under = sqlite3_vfs_find(NULL);
-    if (!s->under)
-        return SQLITE_ERROR;
-    (void)snprintf(s->vfs_name, sizeof(s->vfs_name), "hmsg-seal-%p", (void *)s);
-    s->vfs = (sqlite3_vfs){
-        .iVersion = 1,
-        .szOsFile = (int)sizeof(SealFile) + s->under->szOsFile,
-        .mxPathname = s->under->mxPathname,
-        .zName = s->vfs_name,
-        .pAppData = s,
-        .xOpen = seal_open,
-        .xDelete = seal_delete,
-        .xAccess = seal_access,
-        .xFullPathname = seal_full_path,
-        .xRandomness = seal_randomness,
-        .xSleep = seal_sleep,
-        .xCurrentTime = seal_time,
-        .xGetLastError = seal_last_error,
-    };
-    return sqlite3_vfs_register(&s->vfs, 0);
+    return vfs_register(&s->layer, "hmsg-seal", sizeof(SealFile), seal_open);
 }
 
 void seal_vfs_unregister(DbSeal *s)
 {
-    if (s->under)
-        (void)sqlite3_vfs_unregister(&s->vfs);
+    vfs_unregister(&s->layer);
 }

@@ -406,6 +406,10 @@ static void test_reserve(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_acknowledge(f->store, 1, id, 1, &w), ==, 0);
     g_assert_cmpuint(w.n_changes, ==, 1);
     store_write_done(&w);
+    /* and what the log has is given back */
+    g_autofree char *log = g_build_filename(f->folder, "relay.sqlite-wal", NULL);
+    struct stat st;
+    TEST_AWAIT(stat(log, &st) == 0 && st.st_size == 0);
     /* large bodies are refused while they come in, not when they have filled the disk */
     StoreBlob *b = NULL;
     g_assert_cmpint(store_blob_new(f->store, &b), ==, HMSG_ERROR_STORAGE_FULL);
