@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -21,25 +22,47 @@
 #define LATER 1000
 #define BLOB_SIZE 100000u
 
+typedef enum Way {
+    WAY_ONCE,
+    WAY_STAYS, /* so does every call after it, as on a disk that is full */
+    WAY_SHORT, /* a write gets half of it done, the next call fails */
+    WAY_MAX_,
+} Way;
+
 static atomic_int countdown; /* calls until one fails; 0: none does */
 static atomic_int failure;   /* errno */
+static atomic_int way;
 
 static bool fails(void)
 {
-    if (atomic_load(&countdown) <= 0 || atomic_fetch_sub(&countdown, 1) != 1)
+    int left = atomic_load(&countdown);
+    do
+        if (left <= 0)
+            return false;
+    while (!atomic_compare_exchange_weak(&countdown, &left,
+                                         left == 1 && atomic_load(&way) == WAY_STAYS ? 1 : left - 1));
+    if (left > 1)
         return false;
     errno = atomic_load(&failure);
     return true;
 }
 
+/* How much of n bytes is written before the failure. */
+static size_t so_far(size_t n)
+{
+    return n > 1 && atomic_load(&way) == WAY_SHORT && atomic_load(&countdown) == 1 ? n / 2 : n;
+}
+
 /* These stand before those of libc. */
 ssize_t write(int fd, const void *data, size_t n)
 {
+    n = so_far(n);
     return fails() ? -1 : syscall(SYS_write, fd, data, n);
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t n, off64_t offset)
 {
+    n = so_far(n);
     return fails() ? -1 : syscall(SYS_pwrite64, fd, data, n, offset);
 }
 
@@ -56,6 +79,29 @@ int fdatasync(int fd)
 int renameat(int from_fd, const char *from, int to_fd, const char *to)
 {
     return fails() ? -1 : (int)syscall(SYS_renameat, from_fd, from, to_fd, to);
+}
+
+static int open_at(int fd, const char *path, int flags, mode_t mode)
+{
+    return (flags & O_CREAT) && fails() ? -1 : (int)syscall(SYS_openat, fd, path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_at(AT_FDCWD, path, flags, mode);
+}
+
+int openat64(int fd, const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_at(fd, path, flags, mode);
 }
 
 typedef struct Case {
@@ -167,14 +213,15 @@ static void check_crash(const Case *c, bool small, bool large)
 }
 
 /* The nth call fails; false: there were fewer. */
-static bool run_case(int nth, int error)
+static bool run_case(int nth, int error, Way how)
 {
     Case c;
     case_begin(&c);
     atomic_store(&failure, error);
+    atomic_store(&way, how);
     atomic_store(&countdown, nth);
     int small = put_small(&c), large = put_large(&c);
-    bool reached = atomic_exchange(&countdown, 0) <= 0;
+    bool reached = atomic_exchange(&countdown, 0) <= (how == WAY_STAYS);
     expect_later(small);
     expect_later(large);
     check_crash(&c, small == 0, large == 0);
@@ -192,11 +239,13 @@ static bool run_case(int nth, int error)
 
 static void test_faults(gconstpointer data)
 {
-    int n = 1;
-    while (run_case(n, GPOINTER_TO_INT(data)))
-        n++;
-    g_test_message("%d calls", n - 1);
-    g_assert_cmpint(n, >, 8);
+    for (Way how = 0; how < WAY_MAX_; how++) {
+        int n = 1;
+        while (run_case(n, GPOINTER_TO_INT(data), how))
+            n++;
+        g_test_message("%d calls", n - 1);
+        g_assert_cmpint(n, >, 8);
+    }
 }
 
 int main(int argc, char **argv)
