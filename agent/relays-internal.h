@@ -122,6 +122,10 @@ struct RelaysRequest {
     uint8_t devices[SHA256_SIZE];  /* digest of those that our statement names; zeros: not known */
     Buf steps;                     /* JSON */
 
+    /* and a registration by keys that the relay does not know */
+    Buf chain;      /* JSON that leads to them; empty: none */
+    bool chainless; /* the relay did not take it with one */
+
     /* what a registration or login holds on its way */
     RegisterMethod method;
     request_step_t after_guest;
@@ -153,6 +157,7 @@ struct Relays {
         DbStatement *guest_put, *guest_trim, *guest_delete, *guests_due;
         DbStatement *pins_find, *pins_announce, *pins_keep, *pins_follow;
         DbStatement *ticks_get, *ticks_put;
+        DbStatement *statement_put, *statements_trim, *statements;
         DbStatement *own_put, *own_by_skid, *own_by_kid, *recovered_put, *recovered;
     } sql;
 };
@@ -273,6 +278,20 @@ bool rotate_is_due(const Relays *r, const char *relay);
 bool rotate_is_former(const Relays *r, const char *kid);
 /* Remembers the keys of now, which may be former ones one day. */
 int rotate_note_keys(Relays *r);
+
+/* The rotation by which keys of a statement, as a relay has it, were left, and the key of that; SIZE_MAX:
+ * none is known. */
+size_t rotate_find_first(const Relays *r, const IdentityStatement *registered, const RsaKey **ret_signer);
+/* Adds the rotations from first up to end, which is left out, or all; signer has made the first.
+ * HMSG_ERROR_NOT_FOUND: the key of one is not known any more. */
+int rotate_put_steps(const Relays *r, size_t first, size_t end, const RsaKey *signer, json_t *steps);
+
+/* relays-chain.c */
+/* Keeps what keys of ours have said of themselves at an address. follows: of those before them too. */
+int chain_note(Relays *r, const char *address, const uint8_t skid[static KID_SIZE], const char *statement,
+               bool follows);
+/* What a registration of q->stored_address is to say of the keys before: q->chain, q->previous. */
+int chain_prepare(RelaysRequest *q);
 
 /* relays-lookup.c */
 int directory_read(RelaysRequest *q, const char *statement, const char *binding, const char *relay_statement,

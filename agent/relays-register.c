@@ -55,6 +55,17 @@ static int check_binding(RelaysRequest *q, const char *binding, const char *rela
     return r;
 }
 
+/* For when we come back there with other keys. */
+static int note_statement(RelaysRequest *q)
+{
+    const IdentityPublic *p = identity_public(q->owner->m->identity);
+
+    if (q->method == REGISTER_ROTATE && !q->entry_name[0]) /* a guest */
+        return 0;
+    return chain_note(q->owner, q->stored_address, p->skid_bytes, buf_text(&q->identity_statement),
+                      q->has_previous);
+}
+
 static int on_registered(RelaysRequest *q, sd_bus_message *reply)
 {
     const char *binding, *relay_statement;
@@ -78,6 +89,9 @@ static int on_registered(RelaysRequest *q, sd_bus_message *reply)
         q->name[0] = 0;
         return q->after_guest(q);
     }
+    r = note_statement(q);
+    if (r != 0)
+        return r;
     if (q->method == REGISTER_ROTATE)
         return q->rotated(q);
     r = register_store(q);
@@ -89,6 +103,22 @@ static int on_registered(RelaysRequest *q, sd_bus_message *reply)
     (void)snprintf(address, sizeof(address), "%s", q->stored_address);
     request_finish(q, 0, &result, NULL);
     return 0;
+}
+
+static int append_option(sd_bus_message *call, const char *name, const char *text)
+{
+    return sd_bus_message_append(call, "{sv}", name, "s", text);
+}
+
+static int append_options(const RelaysRequest *q, sd_bus_message *call)
+{
+    int r = sd_bus_message_open_container(call, 'a', "{sv}");
+
+    if (r >= 0 && q->invite)
+        r = append_option(call, "invite", (const char *)secret_bytes(q->invite));
+    if (r >= 0 && q->method == REGISTER_MEMBER && q->chain.size > 0)
+        r = append_option(call, "chain", buf_text(&q->chain));
+    return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
 static int send_registration(RelaysRequest *q, const uint8_t *answer)
@@ -105,9 +135,7 @@ static int send_registration(RelaysRequest *q, const uint8_t *answer)
     if (r >= 0 && q->method == REGISTER_ROTATE)
         r = sd_bus_message_append_basic(call, 's', buf_text(&q->steps));
     else if (r >= 0)
-        r = q->invite ? sd_bus_message_append(call, "a{sv}", 1, "invite", "s",
-                                              (const char *)secret_bytes(q->invite))
-                      : sd_bus_message_append(call, "a{sv}", 0);
+        r = append_options(q, call);
     if (r < 0) {
         sd_bus_message_unref(call);
         return r;
@@ -287,9 +315,20 @@ static int on_taken(RelaysRequest *q)
                          q->asked.host, q->asked.port);
 }
 
+/* A relay that knows nothing of chains refuses what has one. */
+static bool is_of_chain(const RelaysRequest *q, const CourierError *e)
+{
+    return q->chain.size > 0 && e->retry_after == 0 &&
+           (e->error == HMSG_ERROR_DENIED || e->error == HMSG_ERROR_TOO_LARGE);
+}
+
 /* A name that is taken may be ours, by a former key: the answer was lost, and then the keys changed. */
 static int on_registration_refused(RelaysRequest *q, const CourierError *e)
 {
+    if (is_of_chain(q, e)) {
+        q->chainless = true;
+        return enter(q);
+    }
     if (e->error == HMSG_ERROR_ALREADY_EXISTS)
         return q->rotated ? on_taken(q) : rotate_start(q, enter, on_taken);
     return request_error(q, e->error, "Relay %s:%u: %s", q->asked.host, q->asked.port, e->detail);
@@ -333,8 +372,9 @@ static int enter(RelaysRequest *q)
     int r = store_address(q);
 
     q->method = REGISTER_MEMBER;
-    q->has_previous = false;
     q->refused = on_registration_refused;
+    if (r == 0)
+        r = chain_prepare(q);
     return r == 0 ? ask_challenge(q) : r;
 }
 

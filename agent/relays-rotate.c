@@ -123,8 +123,8 @@ static int put_step(const Relays *r, size_t i, const RsaKey *first, json_t *step
     return rotation_step_put(steps, text, spki, n);
 }
 
-/* The rotation that leads on from what the relay has, by the key there or one that may recover it. */
-static size_t find_first(const Relays *r, const IdentityStatement *registered, const RsaKey **ret_signer)
+/* By the key there or one that may recover it. */
+size_t rotate_find_first(const Relays *r, const IdentityStatement *registered, const RsaKey **ret_signer)
 {
     size_t first = find_rotation(r, rsa_key_thumbprint(registered->sign));
 
@@ -137,19 +137,29 @@ static size_t find_first(const Relays *r, const IdentityStatement *registered, c
     return first;
 }
 
+int rotate_put_steps(const Relays *r, size_t first, size_t end, const RsaKey *signer, json_t *steps)
+{
+    size_t n = count_rotations(r);
+    int e = 0;
+
+    for (size_t i = first; e == 0 && i < n && i < end; i++)
+        e = put_step(r, i, i == first ? signer : NULL, steps);
+    return e;
+}
+
 /* From what the relay has to the keys of now. */
 static int make_steps(RelaysRequest *q, const IdentityStatement *registered)
 {
     const RsaKey *signer = NULL;
-    size_t first = find_first(q->owner, registered, &signer), n = count_rotations(q->owner);
+    size_t first = rotate_find_first(q->owner, registered, &signer);
     _cleanup_(json_decrefp) json_t *steps = json_array();
     int r = steps ? 0 : -ENOMEM;
 
     if (first == SIZE_MAX)
         return request_error(q, HMSG_ERROR_NOT_FOUND, "Relay %s:%u has keys of ours that lead nowhere",
                              q->asked.host, q->asked.port);
-    for (size_t i = first; r == 0 && i < n; i++)
-        r = put_step(q->owner, i, i == first ? signer : NULL, steps);
+    if (r == 0)
+        r = rotate_put_steps(q->owner, first, SIZE_MAX, signer, steps);
     buf_clear(&q->steps);
     return r == 0 ? json_write(steps, &q->steps) : r;
 }
@@ -188,6 +198,11 @@ static int on_former(RelaysRequest *q, sd_bus_message *reply)
     q->stored_address = strdup(identity.address);
     if (!q->stored_address)
         return -ENOMEM;
+    if (b.name[0])
+        r = chain_note(q->owner, identity.address, rsa_key_thumbprint(identity.sign), statement,
+                       identity.has_previous);
+    if (r != 0)
+        return r;
     /* the answer to the rotation was lost */
     if (rsa_key_equal(identity.sign, p->sign))
         return q->rotated(q);

@@ -39,6 +39,13 @@ static int each(Relays *r, each_t f)
         {&r->sql.guest_delete, "DELETE FROM guests WHERE relay = ?1"},
         {&r->sql.guests_due, "SELECT relay, kid FROM guests WHERE kid <> ?1 ORDER BY used DESC LIMIT ?2"},
         {&r->sql.own_put, "INSERT OR IGNORE INTO own_keys(skid, kid, sign_spki) VALUES(?1, ?2, ?3)"},
+        {&r->sql.statement_put,
+         "INSERT INTO own_statements(address, skid, first, last, added) VALUES(?1, ?2, ?3, ?3, ?4)"
+         " ON CONFLICT DO UPDATE SET last = ?3, added = ?4, first = CASE WHEN ?5 THEN ?3 ELSE first END"},
+        {&r->sql.statements_trim, "DELETE FROM own_statements WHERE (address, skid) IN (SELECT address, skid"
+                                  " FROM own_statements ORDER BY added DESC LIMIT -1 OFFSET ?1)"},
+        {&r->sql.statements, "SELECT first, last FROM own_statements WHERE address = ?1 AND skid <> ?2"
+                             " ORDER BY added DESC"},
         {&r->sql.own_by_skid, "SELECT sign_spki FROM own_keys WHERE skid = ?1"},
         {&r->sql.own_by_kid, "SELECT skid FROM recovered WHERE kid = ?1"
                              " UNION ALL SELECT skid FROM own_keys WHERE kid = ?1"},

@@ -63,6 +63,7 @@ RelaysRequest *relays_request_free(RelaysRequest *q)
     buf_done(&q->identity_statement);
     buf_done(&q->request);
     buf_done(&q->steps);
+    buf_done(&q->chain);
     (void)secret_free(q->secret);
     bytes_wipe(&q->capability, sizeof(q->capability));
     free(q);

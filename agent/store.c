@@ -149,6 +149,12 @@ struct Store {
 /* devices: digest of those that the relay was told of there, own_devices_digest; NULL: none. */
 #define SCHEMA_DEVICES_TOLD "ALTER TABLE registrations ADD COLUMN devices BLOB;"
 
+/* What our keys, those of before too, have said of themselves at an address where they were registered: when
+ * they first followed on others there, and last. */
+#define SCHEMA_STATEMENTS                                                                                    \
+    "CREATE TABLE own_statements(address TEXT NOT NULL, skid TEXT NOT NULL, first TEXT NOT NULL,"            \
+    " last TEXT NOT NULL, added INTEGER NOT NULL, PRIMARY KEY(address, skid)) WITHOUT ROWID;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -162,6 +168,7 @@ static const char *const steps[] = {
     SCHEMA_CAPABILITIES,
     SCHEMA_DEVICES,
     SCHEMA_DEVICES_TOLD,
+    SCHEMA_STATEMENTS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

@@ -45,20 +45,30 @@ static int make_application(const char *statement, const char *request, const vo
 }
 
 int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *statement,
-                  const char *request, const void *answer, size_t n, const char *invite, sd_bus_error *error)
+                  const char *request, const void *answer, size_t n, const char *invite, const char *chain,
+                  sd_bus_error *error)
 {
-    json_t *body = NULL;
+    json_t *body = NULL, *links = NULL;
     int r;
 
     if (invite && strlen(invite) > INVITE_SIZE_MAX)
         return bad_argument(error, "The invitation is too long");
+    if (chain &&
+        (strlen(chain) > ROTATION_BODY_SIZE_MAX || json_parse_array(chain, strlen(chain), &links) != 0))
+        return bad_argument(error, "chain is a JSON array");
     r = make_application(statement, request, answer, n, &body, error);
-    if (r == 0 && invite && json_put_text(body, "invite", invite) < 0) {
-        json_decref(body);
-        r = failed(error, -ENOMEM);
-    }
-    if (r < 0)
+    if (r < 0) {
+        json_decref(links);
         return r;
+    }
+    if (links)
+        r = json_put(body, "chain", links);
+    if (r == 0 && invite)
+        r = json_put_text(body, "invite", invite);
+    if (r < 0) {
+        json_decref(body);
+        return failed(error, -ENOMEM);
+    }
     return call_json(c, m, relay, false, "POST", body, answer_to_register, error, "/v1/registrations");
 }
 

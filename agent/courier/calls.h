@@ -21,7 +21,8 @@ int call_login(Courier *c, sd_bus_message *m, const char *relay, const char *req
 
 /* calls-directory.c */
 int call_register(Courier *c, sd_bus_message *m, const char *relay, const char *statement,
-                  const char *request, const void *answer, size_t n, const char *invite, sd_bus_error *error);
+                  const char *request, const void *answer, size_t n, const char *invite, const char *chain,
+                  sd_bus_error *error);
 int call_rotate(Courier *c, sd_bus_message *m, const char *relay, const char *statement, const char *request,
                 const void *answer, size_t n, const char *steps, sd_bus_error *error);
 int call_unregister(Courier *c, sd_bus_message *m, const char *relay, const char *request,

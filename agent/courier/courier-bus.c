@@ -67,13 +67,14 @@ static int method_challenge(sd_bus_message *m, void *userdata, sd_bus_error *err
     return r < 0 ? r : call_challenge(userdata, m, relay, spki, n, error);
 }
 
-/* The only option is invite. */
-static int read_invite(sd_bus_message *m, const char **ret, sd_bus_error *error)
+/* Each option at most once. */
+static int read_registration(sd_bus_message *m, const char **ret_invite, const char **ret_chain,
+                             sd_bus_error *error)
 {
     const char *key;
     int r;
 
-    *ret = NULL;
+    *ret_invite = *ret_chain = NULL;
     r = sd_bus_message_enter_container(m, 'a', "{sv}");
     if (r < 0)
         return r;
@@ -81,8 +82,9 @@ static int read_invite(sd_bus_message *m, const char **ret, sd_bus_error *error)
         r = sd_bus_message_read(m, "s", &key);
         if (r < 0)
             return r;
-        if (*ret || strcmp(key, "invite") != 0)
-            return bad_argument(error, "The only option is invite");
+        const char **ret = strcmp(key, "invite") == 0 ? ret_invite : ret_chain;
+        if (*ret || (ret == ret_chain && strcmp(key, "chain") != 0))
+            return bad_argument(error, "The only options are invite and chain");
         r = sd_bus_message_read(m, "v", "s", ret);
         if (r >= 0)
             r = sd_bus_message_exit_container(m);
@@ -94,7 +96,7 @@ static int read_invite(sd_bus_message *m, const char **ret, sd_bus_error *error)
 
 static int method_register(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    const char *relay, *statement, *request, *invite;
+    const char *relay, *statement, *request, *invite, *chain;
     const void *answer = NULL;
     size_t n = 0;
     int r;
@@ -103,8 +105,8 @@ static int method_register(sd_bus_message *m, void *userdata, sd_bus_error *erro
     if (r >= 0)
         r = sd_bus_message_read_array(m, 'y', &answer, &n);
     if (r >= 0)
-        r = read_invite(m, &invite, error);
-    return r < 0 ? r : call_register(userdata, m, relay, statement, request, answer, n, invite, error);
+        r = read_registration(m, &invite, &chain, error);
+    return r < 0 ? r : call_register(userdata, m, relay, statement, request, answer, n, invite, chain, error);
 }
 
 static int method_rotate(sd_bus_message *m, void *userdata, sd_bus_error *error)

@@ -174,6 +174,47 @@ static void test_guest(Rotations *f, gconstpointer data)
     expect_known(carol, f->alice, alice, "pinned");
 }
 
+/* hmsg-relay client delete ADDRESS */
+static void delete_client(Rotations *f, const char *address)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *folder = scene_path(f->pair.scene, "relay");
+    g_autofree char *config = g_build_filename(folder, "relay.conf", NULL);
+    const char *argv[] = {relay, "client", "delete", address, "--config", config, NULL};
+
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+}
+
+/* Alice goes, or is deleted, and comes back with other keys: Bob, who has compared the first, follows. */
+static void test_back(Rotations *f, gconstpointer data)
+{
+    SceneUser *alice = f->pair.alice, *bob = f->pair.bob;
+    g_autofree char *first = mail_send(bob, f->alice, "one");
+    expect_read(alice, 1, "one");
+    g_autofree char *fingerprint = fact(alice, NULL, "fingerprint");
+    scene_ctl_expect(bob, 0, "contact", "verify", f->alice, fingerprint, NULL);
+    scene_ctl_expect(alice, 0, "register", f->alice, "--remove", NULL);
+    rotate(alice);
+    rotate(alice);
+    scene_ctl_expect(alice, 0, "register", f->alice, NULL);
+    g_autofree char *second = mail_send(bob, f->alice, "two");
+    expect_read(alice, 2, "two");
+    expect_known(bob, f->alice, alice, "verified");
+    /* deleted while she is away, and her keys change before she knows */
+    scene_agent_stop(alice);
+    delete_client(f, f->alice);
+    scene_relay_stop(f->pair.scene);
+    scene_agent_start(alice);
+    rotate(alice);
+    scene_relay_start(f->pair.scene);
+    scene_ctl_expect(alice, 0, "register", f->alice, NULL);
+    g_autofree char *third = mail_send(bob, f->alice, "three");
+    expect_read(alice, 3, "three");
+    expect_known(bob, f->alice, alice, "verified");
+    g_autofree char *fourth = mail_send(alice, f->bob, "four");
+    expect_read(bob, 1, "four");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -182,5 +223,6 @@ int main(int argc, char **argv)
     ADD("under-way", test_under_way);
     ADD("killed", test_killed);
     ADD("guest", test_guest);
+    ADD("back", test_back);
     return g_test_run();
 }

@@ -7,6 +7,7 @@
 #include "libhmsg/base/clock.h"
 #include "libhmsg/base/encode.h"
 #include "libhmsg/base/secret.h"
+#include "libhmsg/wire/json.h"
 #include "libhmsg/wire/rotation.h"
 #include "tests/unit/agent/fake-courier-internal.h"
 
@@ -80,6 +81,39 @@ static void take_statement(FakeCourier *f, const char *statement, const char *na
     f->own_name = g_steal_pointer(&kept);
 }
 
+/* Leads from some keys to those of s. */
+static unsigned follow(const char *text, const IdentityStatement *s)
+{
+    _cleanup_(identity_statement_done) IdentityStatement from = {0};
+    _cleanup_(json_decrefp) json_t *chain = NULL;
+    g_autofree Rotation *rotation = g_new0(Rotation, 1);
+
+    g_assert_cmpint(json_parse_array(text, strlen(text), &chain), ==, 0);
+    const char *first = json_string_value(json_object_get(json_array_get(chain, 0), "from"));
+    g_assert_nonnull(first);
+    g_assert_cmpint(identity_statement_parse(first, strlen(first), clock_realtime(), &from), ==, 0);
+    g_assert_cmpstr(from.address, ==, s->address);
+    g_assert_cmpint(
+        rotation_chain_follow(chain, rsa_key_thumbprint(from.sign), s, clock_realtime(), rotation), ==, 0);
+    return (unsigned)json_array_size(chain);
+}
+
+static unsigned read_chain(sd_bus_message *m, const IdentityStatement *s)
+{
+    const char *key, *text;
+    unsigned n = 0;
+
+    g_assert_cmpint(sd_bus_message_enter_container(m, 'a', "{sv}"), >, 0);
+    while (sd_bus_message_enter_container(m, 'e', "sv") > 0) {
+        g_assert_cmpint(sd_bus_message_read(m, "s", &key), >, 0);
+        g_assert_cmpint(sd_bus_message_read(m, "v", "s", &text), >, 0);
+        if (strcmp(key, "chain") == 0)
+            n = follow(text, s);
+        g_assert_cmpint(sd_bus_message_exit_container(m), >=, 0);
+    }
+    return n;
+}
+
 int fake_method_register(sd_bus_message *m, void *userdata, sd_bus_error *e)
 {
     _cleanup_(identity_statement_done) IdentityStatement s = {0}, own = {0};
@@ -95,6 +129,9 @@ int fake_method_register(sd_bus_message *m, void *userdata, sd_bus_error *e)
         (fake_own_identity(f, &own) && *q.name && g_strcmp0(q.name, f->own_name) == 0 &&
          !rsa_key_equal(own.sign, s.sign)))
         return fake_fail(e, "Conflict", "The name is taken");
+    f->links = read_chain(m, &s);
+    if (f->links > 0 && f->fault == FAULT_CHAIN)
+        return fake_fail(e, "Refused", "This relay knows nothing of chains");
     f->registered = true;
     take_statement(f, statement, q.name);
     if (f->fault == FAULT_REGISTER_LOST)

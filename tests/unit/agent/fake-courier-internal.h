@@ -52,6 +52,7 @@ struct FakeCourier {
     char *own_statement, *own_name; /* what the agent has registered; NULL: nothing */
     GPtrArray *own_former;          /* kids and skids that it has given up */
     unsigned n_steps;               /* of the last rotation */
+    unsigned links;                 /* of the last registration */
     GHashTable *counts;
     GPtrArray *letters, *entries;
     uint64_t seq;

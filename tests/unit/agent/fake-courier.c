@@ -404,6 +404,18 @@ void fake_courier_disconnect(FakeCourier *f)
                     >=, 0);
 }
 
+unsigned fake_courier_links(const FakeCourier *f)
+{
+    return f->links;
+}
+
+void fake_courier_forget(FakeCourier *f)
+{
+    f->registered = f->logged_in = f->listening = false;
+    g_clear_pointer(&f->own_statement, g_free);
+    g_ptr_array_set_size(f->own_former, 0);
+}
+
 unsigned fake_courier_steps(const FakeCourier *f)
 {
     return f->n_steps;

@@ -32,6 +32,7 @@ typedef enum Fault {
     FAULT_LIST_ENDLESS,      /* the same page again and again, and there is more */
     FAULT_ROTATE_LOST,       /* the answer to a rotation, which is made */
     FAULT_REGISTER_LOST,     /* the answer to a registration, which is made */
+    FAULT_CHAIN,             /* registrations with a chain are refused */
     FAULT_UNKNOWN_KEY,       /* Login: NotFound until a registration */
 } Fault;
 
@@ -62,6 +63,10 @@ void fake_courier_die(FakeCourier *f);
 bool fake_courier_has_us(const FakeCourier *f);
 /* How many devices our statement there names. */
 unsigned fake_courier_devices(const FakeCourier *f);
+/* How many links the chain of the last registration had, which was followed. */
+unsigned fake_courier_links(const FakeCourier *f);
+/* The relay forgets us. */
+void fake_courier_forget(FakeCourier *f);
 /* How many steps the last rotation had. */
 unsigned fake_courier_steps(const FakeCourier *f);
 /* The connection to the relay ends. */

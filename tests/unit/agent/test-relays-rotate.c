@@ -395,6 +395,80 @@ static void test_register_again(Fixture *f, gconstpointer data)
     g_assert_cmpuint(relays_ours(f->m->relays, &ours), ==, 0);
 }
 
+static void do_unregister(Fixture *f)
+{
+    _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
+    Outcome o = {0};
+
+    g_assert_cmpint(relays_unregister(f->m->relays, ADDRESS, on_done, &o, &q), ==, 0);
+    double_run(f->d, &o.done);
+    g_assert_cmpint(o.r, ==, 0);
+}
+
+/* The relay has forgotten us, as we wanted: it is led to the keys of now, from all that it had. */
+static void test_back(Fixture *f, gconstpointer data)
+{
+    do_register(f);
+    g_assert_cmpuint(fake_courier_links(f->courier), ==, 0);
+    rotate(f);
+    g_assert_cmpint(ask(f, true), ==, 0);
+    do_unregister(f);
+    fake_courier_forget(f->courier);
+    do_register(f); /* by the same keys as last */
+    g_assert_cmpuint(fake_courier_links(f->courier), ==, 1);
+    do_unregister(f);
+    fake_courier_forget(f->courier);
+    rotate(f);
+    rotate(f);
+    restart(f);
+    do_register(f);
+    g_assert_cmpuint(fake_courier_links(f->courier), ==, 2);
+    g_assert_cmpuint(rotations(f), ==, 1);
+}
+
+/* An administrator has deleted us, of which we know nothing, before the relay was told of new keys. */
+static void test_deleted(Fixture *f, gconstpointer data)
+{
+    do_register(f);
+    fake_courier_forget(f->courier);
+    fake_courier_fault(f->courier, FAULT_UNREACHABLE);
+    rotate(f);
+    g_assert_cmpint(ask(f, true), ==, HMSG_ERROR_RELAY_UNAVAILABLE);
+    fake_courier_fault(f->courier, FAULT_NONE);
+    do_register(f);
+    g_assert_cmpuint(fake_courier_links(f->courier), ==, 1);
+    g_assert_cmpuint(rotations(f), ==, 0);
+    g_assert_cmpint(ask(f, true), ==, 0);
+}
+
+/* A relay that does not know of chains takes us without. From then on its contacts begin anew. */
+static void test_chainless(Fixture *f, gconstpointer data)
+{
+    do_register(f);
+    do_unregister(f);
+    fake_courier_forget(f->courier);
+    rotate(f);
+    fake_courier_fault(f->courier, FAULT_CHAIN);
+    unsigned before = fake_courier_count(f->courier, "Register");
+    do_register(f);
+    g_assert_cmpuint(fake_courier_count(f->courier, "Register"), ==, before + 2);
+    g_assert_cmpuint(fake_courier_links(f->courier), ==, 0);
+    g_assert_cmpint(ask(f, true), ==, 0);
+}
+
+/* Each time by other keys. */
+static void test_many(Fixture *f, gconstpointer data)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        do_register(f);
+        do_unregister(f);
+        fake_courier_forget(f->courier);
+        rotate(f);
+    }
+    do_register(f);
+    g_assert_cmpuint(fake_courier_links(f->courier), ==, 6);
+}
+
 /* Nothing is signed while we are locked, and it is made up for. */
 static void test_locked(Fixture *f, gconstpointer data)
 {
@@ -418,6 +492,10 @@ int main(int argc, char **argv)
 #define ADD(name, test) g_test_add("/relays-rotate/" name, Fixture, NULL, set_up, test, tear_down)
     ADD("member", test_member);
     ADD("unasked", test_unasked);
+    ADD("back", test_back);
+    ADD("deleted", test_deleted);
+    ADD("chainless", test_chainless);
+    ADD("many", test_many);
     ADD("catch-up", test_catch_up);
     ADD("lost", test_lost);
     ADD("ended", test_ended);
