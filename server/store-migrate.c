@@ -99,6 +99,13 @@ static void remove_file(const Options *o, const char *more)
         (void)unlink(path);
 }
 
+/* What SQLite leaves beside a database that got another name while it was open; empty. */
+static void remove_logs(const Options *o)
+{
+    remove_file(o, "-wal");
+    remove_file(o, "-shm");
+}
+
 /* Both ends have the token of the same migration, and nobody has used the former store since: it goes on. */
 static bool goes_on(const char *a, const char *b)
 {
@@ -120,6 +127,13 @@ static int fill_anew(Migration *m, StoreMove move)
     return r == 0 ? write_token(m->options, MIGRATE_MOVING, m->token) : r;
 }
 
+/* Behind the last step of a migration to PostgreSQL. */
+static void clean_folder(const Migration *m)
+{
+    remove_logs(m->options);
+    remove_file(m->options, MIGRATE_MOVING);
+}
+
 static int begin_to_postgres(Migration *m, char *error)
 {
     char own[MOVE_TOKEN_SIZE];
@@ -137,6 +151,8 @@ static int begin_to_postgres(Migration *m, char *error)
     if (r == 0)
         r = read_token(m->options, MIGRATE_MOVING, own);
     bool again = r == 0 && move == MOVE_IN && goes_on(own, m->token);
+    if (r == 0 && !again && m->moved && move == MOVE_NONE) /* it had ended, but for this */
+        clean_folder(m);
     if (r == 0 && !again)
         r = m->moved ? -ENOENT : fill_anew(m, move);
     if (r == 0)
@@ -150,9 +166,13 @@ static int begin_to_sqlite(Migration *m, char *error)
     char own[MOVE_TOKEN_SIZE];
     StoreMove move = MOVE_NONE;
     bool used = false;
-    if (has_file(m->options, "") == 0)
-        return -EEXIST;
-    int r = store_postgres_open_alone(&m->options->postgres, &m->from, &m->remote, error);
+    int r = has_file(m->options, "");
+    if (r == 0 && has_file(m->options, ".part") == -ENOENT)
+        remove_file(m->options, MIGRATE_FROM); /* it had ended, but for this */
+    if (r != -ENOENT)
+        return r == 0 ? -EEXIST : r;
+    remove_logs(m->options); /* of a database that was moved: the new one must not have them */
+    r = store_postgres_open_alone(&m->options->postgres, &m->from, &m->remote, error);
     if (r == 0)
         r = store_postgres_get_move(m->from, &move, m->token);
     if (r == 0)
@@ -207,8 +227,9 @@ static int end_to_postgres(Migration *m)
         r = move_file(m, "", MIGRATE_MOVED);
     if (r == 0)
         r = store_postgres_set_move(m->into, MOVE_NONE, NULL);
+    m->from = db_close(m->from);
     if (r == 0)
-        remove_file(m->options, MIGRATE_MOVING);
+        clean_folder(m);
     return r;
 }
 
@@ -220,6 +241,7 @@ static int end_to_sqlite(Migration *m)
         r = ticks_take(m->options->data, &t);
     if (r == 0)
         r = db_checkpoint(m->into);
+    m->into = db_close(m->into);
     if (r == 0 && fsync(m->blobs) < 0)
         r = -errno;
     if (r == 0)

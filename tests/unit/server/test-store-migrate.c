@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ typedef struct Fixture {
     Options options; /* of a relay that has both */
     StoreLimits limits;
     int64_t later;
-    uint8_t ids[MESSAGES][ID_SIZE], large[ID_SIZE];
+    uint8_t ids[MESSAGES][ID_SIZE], large[ID_SIZE], extra[ID_SIZE];
 } Fixture;
 
 static void open_store(Fixture *f, OptionStore which, Store **ret, StoreReader **ret_reader)
@@ -288,6 +289,150 @@ static void test_killed(Fixture *f, gconstpointer data)
     expect_all(f, STORE_SQLITE, 51);
 }
 
+/* The same, killed at its n-th look of the kernel: before or behind a system call. Its other threads, which
+ * connect, run as they like. *ret_calls: how many there were. */
+static bool kill_at(Fixture *f, OptionStore to, uint64_t n, uint64_t *ret_calls)
+{
+    int status = 0;
+    pid_t pid = fork();
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0) {
+        StoreCounts c = {};
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0 || raise(SIGSTOP) != 0)
+            _exit(2);
+        _exit(migrate(f, to, &c) == 0 ? 0 : 1);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_true(WIFSTOPPED(status));
+    g_assert_cmpint(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD), ==, 0);
+    for (*ret_calls = 0; WIFSTOPPED(status) && *ret_calls < n; (*ret_calls)++) {
+        int signal = WSTOPSIG(status);
+        bool real = signal != SIGSTOP && signal != (SIGTRAP | 0x80);
+        g_assert_cmpint(ptrace(PTRACE_SYSCALL, pid, NULL, (uintptr_t)(real ? signal : 0)), ==, 0);
+        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    }
+    if (WIFSTOPPED(status)) {
+        g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    }
+    g_assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    TEST_AWAIT(is_alone());
+    return WIFEXITED(status);
+}
+
+/* What a relay does that goes on with the former store: a message comes, the one before is acknowledged. 0,
+ * or why the store is not opened. */
+static int serve(Fixture *f, OptionStore which, unsigned *n)
+{
+    Store *store = NULL;
+    StoreWrite w;
+    f->options.store = which;
+    int r = store_open(&f->options, &f->limits, test_store_keeper(), &store);
+    if (r != 0)
+        return r;
+    if (*n > 0) {
+        g_assert_cmpint(test_acknowledge(store, 1, f->extra, 1, &w), ==, 0);
+        g_assert_cmpuint(w.n_changes, ==, 1);
+        store_write_done(&w);
+    }
+    (*n)++;
+    g_assert_cmpint(test_put(store, 1, 2, NOW, test_body(490, 5000 + *n), 5000 + *n, f->later, &w), ==, 0);
+    g_assert_true(w.put.created);
+    memcpy(f->extra, w.put.id, ID_SIZE);
+    store = store_free(store);
+    TEST_AWAIT(is_alone());
+    return 0;
+}
+
+static void expect_no_file(const Fixture *f, const char *more)
+{
+    g_autofree char *path = g_strdup_printf("%s/relay.sqlite%s", f->folder, more);
+    if (g_file_test(path, G_FILE_TEST_EXISTS))
+        g_error("%s: is left", path);
+}
+
+/* Not moved to yet, or not to its end. */
+static void expect_either_refused(Fixture *f, OptionStore which)
+{
+    Store *store = NULL;
+    f->options.store = which;
+    int r = store_open(&f->options, &f->limits, test_store_keeper(), &store);
+    g_assert_true(r == -ENODATA || r == -EINPROGRESS);
+}
+
+/* Killed some times at points that nobody chose; about half of the times in the last steps, which change what
+ * counts. Then the former store is served from again, if it counts still, and all of it is moved. */
+static void move_with_kills(Fixture *f, OptionStore from, OptionStore to, uint64_t n_calls, unsigned *n_extra)
+{
+    bool done = false;
+    uint64_t calls = 0;
+    for (unsigned k = (unsigned)g_test_rand_int_range(1, 5); k > 0 && !done; k--) {
+        uint64_t last = n_calls > 400 && g_test_rand_bit() ? 400 : n_calls;
+        uint64_t at = n_calls - (uint64_t)g_test_rand_double_range(0, (double)last);
+        done = kill_at(f, to, at, &calls);
+        g_test_message("killed at %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT "%s", at, n_calls,
+                       done ? ", and had ended" : "");
+        if (done || g_test_rand_bit())
+            continue;
+        /* if the new one counts already, the former does not */
+        int r = serve(f, from, n_extra);
+        if (r != 0)
+            g_assert_cmpint(r, ==, -ENODATA);
+        else
+            expect_either_refused(f, to);
+    }
+    StoreCounts c = {};
+    int r = migrate(f, to, &c);
+    if (done || r != 0) /* it may be killed after its last step */
+        g_assert_cmpint(r, ==, to == STORE_SQLITE ? -EEXIST : -ENOENT);
+}
+
+/* Nothing is lost, nothing there twice, and nothing is left behind. */
+static void expect_moved(Fixture *f, OptionStore from, OptionStore to, unsigned round, unsigned n_extra)
+{
+    static const char *const left[] = {"-wal",      "-shm",       ".part",  ".part-wal",
+                                       ".part-shm", ".part.from", ".moving"};
+    _cleanup_(buf_done) Buf body = BUF_MAX(MESSAGE_SIZE_MAX);
+    StoreFile *file = NULL;
+    Store *store = NULL;
+    StoreReader *reader = NULL;
+    StoreCounts c = {};
+    uint64_t size = 0;
+    expect_refused(f, from, -ENODATA);
+    expect_all(f, to, (uint8_t)(50 + round));
+    open_store(f, to, &store, &reader);
+    g_assert_cmpint(store_counts(reader, &c), ==, 0);
+    g_assert_cmpuint(c.messages, ==, MESSAGES - MESSAGES / 10 + 1 + (round + 1) + (n_extra > 0));
+    g_assert_cmpuint(c.identities, ==, USERS + round + 1);
+    if (n_extra > 0) {
+        g_assert_cmpint(store_fetch(reader, test_kid(1), f->extra, &body, &file, &size), ==, 0);
+        g_assert_cmpmem(body.data, body.size, test_body(490, 5000 + n_extra), 5000 + n_extra);
+    }
+    reader = store_reader_free(reader);
+    store = store_free(store);
+    TEST_AWAIT(is_alone());
+    for (size_t i = 0; i < G_N_ELEMENTS(left); i++)
+        expect_no_file(f, left[i]);
+}
+
+/* HMSG_ROUNDS asks for more of them. */
+static void test_killed_anywhere(Fixture *f, gconstpointer data)
+{
+    const char *asked = g_getenv("HMSG_ROUNDS");
+    unsigned rounds = asked ? (unsigned)g_ascii_strtoull(asked, NULL, 10) : 4, n_extra = 0;
+    uint64_t calls[2] = {0};
+    g_assert_cmpuint(rounds, <=, 20); /* each move has a newcomer, and of those there are 50 */
+    for (unsigned round = 0; round < 2 * (rounds + 1); round++) {
+        OptionStore from = round % 2 ? STORE_POSTGRES : STORE_SQLITE;
+        OptionStore to = round % 2 ? STORE_SQLITE : STORE_POSTGRES;
+        if (round < 2)
+            g_assert_true(kill_at(f, to, UINT64_MAX, &calls[round]));
+        else
+            move_with_kills(f, from, to, calls[round % 2], &n_extra);
+        expect_moved(f, from, to, round, n_extra);
+    }
+}
+
 static char *body_file(const Fixture *f)
 {
     g_autofree char *blobs = g_build_filename(f->folder, "blobs", NULL);
@@ -346,6 +491,7 @@ int main(int argc, char **argv)
     ADD("there-and-back", test_there_and_back);
     ADD("used", test_used);
     ADD("killed", test_killed);
+    ADD("killed-anywhere", test_killed_anywhere);
     ADD("given-up", test_given_up);
     return g_test_run();
 }
