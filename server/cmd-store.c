@@ -13,6 +13,8 @@
 #include "server/store-sqlite.h"
 #include "server/ticks.h"
 
+#define DAMAGE_TEXT_SIZE 512u /* of what the database says of itself, with the final 0 */
+
 static int fail(const Options *o, int r)
 {
     fprintf(stderr, "hmsg-relay: %s: %s\n", store_name(o), store_problem(r));
@@ -131,10 +133,22 @@ static void print_damage(const StoreDamage *d, const json_t *j)
     fputc('\n', stderr);
 }
 
-static void on_damage(const StoreDamage *d, void *userdata)
+/* A database that somebody else has written may have names in it that are not for a terminal, nor JSON. */
+static void make_printable(const char *text, char ret[static DAMAGE_TEXT_SIZE])
+{
+    size_t n = 0;
+    for (; text && text[n] && n < DAMAGE_TEXT_SIZE - 1; n++)
+        ret[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : text[n] == '\n' ? ' ' : '?';
+    ret[n] = 0;
+}
+
+static void on_damage(const StoreDamage *found, void *userdata)
 {
     Damage *damage = userdata;
+    char text[DAMAGE_TEXT_SIZE];
+    const StoreDamage printable = {found->kind, found->number, found->client, text}, *d = &printable;
     _cleanup_(json_decrefp) json_t *j = json_object();
+    make_printable(found->text, text);
     int r = j ? describe(damage, d, j) : -ENOMEM;
     damage->n++;
     if (r == 0 && damage->list)

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "libhmsg/base/clock.h"
+#include "libhmsg/base/log.h"
 
 struct Sweeper {
     Store *store;
@@ -17,6 +18,7 @@ struct Sweeper {
     pthread_mutex_t lock;
     pthread_cond_t change;
     bool stop, busy;
+    int sweep_failed, rekey_failed; /* the last result of each */
     StoreWrite write;
 };
 
@@ -29,6 +31,20 @@ static void swept(StoreWrite *w)
     s->busy = false;
     (void)pthread_cond_signal(&s->change);
     (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* When it begins to fail, and when it goes again. */
+static void note(Sweeper *s, const StoreWrite *w, int r)
+{
+    int *failed = w->kind == STORE_SWEEP ? &s->sweep_failed : &s->rekey_failed;
+    const char *what = w->kind == STORE_SWEEP ? "Removing what has expired" : "The change of keys";
+    if (r == -EAGAIN) /* too much is to be done */
+        return;
+    if (r != 0 && r != *failed)
+        log_error("%s does not go on: %s", what, store_problem(r));
+    else if (r == 0 && *failed != 0)
+        log_info("%s goes on again", what);
+    *failed = r;
 }
 
 /* With the lock; true: it went well. */
@@ -45,7 +61,10 @@ static bool ask(Sweeper *s, const StoreWrite *w)
         s->busy = false;
     while (s->busy)
         (void)pthread_cond_wait(&s->change, &s->lock);
-    return r == 0 && s->write.result == 0;
+    r = r == 0 ? s->write.result : r;
+    if (!s->stop)
+        note(s, w, r);
+    return r == 0;
 }
 
 /* With the lock; true: there is more to do at once. */

@@ -180,6 +180,22 @@ static void test_damage(void)
     g_assert_nonnull(strstr(json, "{\"kind\":\"client\",\"number\":1,"));
     g_assert_nonnull(strstr(json, "{\"kind\":\"message\",\"number\":7,\"client\":1}"));
     g_assert_nonnull(strstr(json, "\"messages\":1"));
+    /* a name that would do something to a terminal */
+    g_assert_cmpint(db_open(store, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(db_exec(db, "CREATE TABLE \"evil\x1b[31m\xff\"(a REFERENCES roots(number));"
+                                "PRAGMA foreign_keys=OFF; INSERT INTO \"evil\x1b[31m\xff\" VALUES(99)"),
+                    ==, 0);
+    (void)db_close(db);
+    g_clear_pointer(&err, g_free);
+    g_clear_pointer(&out, g_free);
+    g_assert_cmpint(test_run(argv, NULL, NULL, &out, &err), ==, CMD_FAILED);
+    g_assert_nonnull(strstr(err, "row 1 of evil?[31m"));
+    g_assert_null(strchr(err, '\x1b'));
+    g_autofree char *clean = run(NULL, CMD_FAILED, "store", "check", "--json", "--config", config, NULL);
+    g_assert_nonnull(strstr(clean, "row 1 of evil?[31m"));
+    g_assert_cmpint(db_open(store, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(db_exec(db, "DROP TABLE \"evil\x1b[31m\xff\""), ==, 0);
+    (void)db_close(db);
     g_autofree char *list = run(NULL, CMD_DONE, "client", "list", "--json", "--config", config, NULL);
     g_assert_cmpstr(list, ==, "{\"damaged\":true,\"number\":1}\n");
     RUN(CMD_FAILED, "client", "block", "1", "--config", config);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "server/hub.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libhmsg/base/clock.h"
 #include "server/store-sqlite.h"
@@ -228,6 +230,70 @@ static void test_sweeper(void)
     test_folder_remove(folder);
 }
 
+/* A store that answers as it is told to. */
+typedef struct FakeStore {
+    Store base;
+    gint result, asked;
+} FakeStore;
+
+static int fake_write(Store *store, StoreWrite *w)
+{
+    FakeStore *f = (FakeStore *)store;
+    w->result = g_atomic_int_get(&f->result);
+    w->changes = NULL;
+    w->n_changes = 0;
+    g_atomic_int_inc(&f->asked);
+    w->done(w);
+    return 0;
+}
+
+static void await_sweeps(FakeStore *f)
+{
+    gint before = g_atomic_int_get(&f->asked);
+    TEST_AWAIT(g_atomic_int_get(&f->asked) > before + 8); /* of two kinds */
+}
+
+static unsigned count_lines(const char *log, const char *line)
+{
+    unsigned n = 0;
+    for (const char *at = log; (at = strstr(at, line)); at++)
+        n++;
+    return n;
+}
+
+/* A store that fails is told of in the log when that begins and ends, not each minute. */
+static void test_failing(void)
+{
+    static const StoreOps ops = {.write = fake_write};
+    FakeStore f = {.base.ops = &ops, .result = -EBADMSG};
+    Hub *hub = NULL;
+    Sweeper *sweeper = NULL;
+    Steady *steady = NULL;
+    g_autofree char *path = NULL, *log = NULL;
+    g_assert_cmpint(hub_new(&hub), ==, 0);
+    g_assert_cmpint(steady_new(0, &steady), ==, 0);
+    int saved = dup(STDERR_FILENO), file = g_file_open_tmp(NULL, &path, NULL);
+    g_assert_true(saved >= 0 && file >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    int started = sweeper_start(&f.base, hub, steady, 1, 0, &sweeper);
+    await_sweeps(&f);
+    g_atomic_int_set(&f.result, -EAGAIN); /* which is nothing to tell */
+    await_sweeps(&f);
+    g_atomic_int_set(&f.result, 0);
+    await_sweeps(&f);
+    sweeper = sweeper_stop(sweeper);
+    g_assert_cmpint(dup2(saved, STDERR_FILENO), >=, 0);
+    g_assert_true(close(saved) == 0 && close(file) == 0);
+    g_assert_true(g_file_get_contents(path, &log, NULL, NULL));
+    (void)unlink(path);
+    g_assert_cmpint(started, ==, 0);
+    g_assert_cmpuint(count_lines(log, "Removing what has expired does not go on: the store is damaged"), ==,
+                     1);
+    g_assert_cmpuint(count_lines(log, "The change of keys does not go on: the store is damaged"), ==, 1);
+    g_assert_cmpuint(count_lines(log, "goes on again"), ==, 2);
+    steady = steady_free(steady);
+    hub = hub_free(hub);
+}
+
 /* The relay comes up with a clock that is two days ahead: what would be over by it stays, what is over by the
  * time of before goes. */
 static void test_clock(void)
@@ -279,6 +345,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hub/changes", test_changes);
     g_test_add_func("/hub/news", test_news);
     g_test_add_func("/hub/sweeper", test_sweeper);
+    g_test_add_func("/hub/failing", test_failing);
     g_test_add_func("/hub/clock", test_clock);
     if (test_store_remote())
         g_test_add_func("/hub/watcher", test_watcher);
