@@ -55,6 +55,7 @@ static const char *const steps[] = {
     "CREATE INDEX news_created ON news(created)",
     "CREATE TABLE ticks(number BIGINT NOT NULL, ids BYTEA NOT NULL, made BIGINT NOT NULL)",
     "CREATE TABLE moves(kind BIGINT NOT NULL, token BYTEA NOT NULL)",
+    "CREATE TABLE totals(relay BYTEA PRIMARY KEY, bytes BIGINT NOT NULL) WITH (fillfactor = 50)",
 };
 
 /* A relay's connection that is made again: what it served until then may have been moved away. */

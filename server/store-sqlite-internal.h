@@ -112,6 +112,9 @@ typedef enum SqlWrite {
     SQL_ADD_NEWS,
     SQL_FIND_OLDEST,
     SQL_FORGET_NEWS,
+    SQL_ADD_TOTAL,
+    SQL_READ_TOTAL,
+    SQL_DROP_TOTALS,
     SQL_WRITE_MAX_,
 } SqlWrite;
 
@@ -190,6 +193,8 @@ typedef struct SqliteStore {
     int64_t news_end, news_end_found; /* a transaction before which all had ended then; when; 0: none yet */
     bool erase, erased;               /* deleted things are in the log still: at once; at the next sweep */
     uint64_t total;                   /* bytes of all messages; of the writer thread */
+    int64_t total_change;             /* by the running transaction */
+    bool scarce;                      /* the last batch had to be alone for them */
     Buf dead;                         /* names of blobs that the running transaction frees */
     /* A commit that failed may be found in the log after a crash all the same, until another one has taken
      * its place there. Blobs that it names stay until then, else there would be a row without its blob. */
@@ -236,7 +241,6 @@ extern const StoreOps store_sqlite_ops;
  * negative, and any other error of the database: the transaction is to be rolled back. */
 int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
 int store_sqlite_prepare(SqliteStore *s); /* the statements */
-int store_sqlite_sum(SqliteStore *s);     /* s->total */
 
 /* store-sqlite-prepare.c: w->prepared of a put or an acknowledgement. */
 int store_sqlite_prepare_write(SqliteStore *s, StoreWrite *w);
@@ -304,8 +308,23 @@ int store_sqlite_upgrade(SqliteStore *s);
 int store_sqlite_is_clear(Db *db, bool *ret); /* it was not at the end yet */
 int store_sqlite_drop_clear(Db *db);          /* the tables in clear, which must be empty */
 
-/* store-sqlite-write.c: from s->total. */
-void store_sqlite_subtract(SqliteStore *s, uint64_t bytes);
+/* store-total.c */
+extern const char *const store_total_texts[SQL_WRITE_MAX_]; /* of its own statements */
+int store_sqlite_sum(SqliteStore *s);                       /* s->total */
+/* Of the running transaction: s->total, and what it changes. */
+void store_total_add(SqliteStore *s, uint64_t bytes);
+void store_total_subtract(SqliteStore *s, uint64_t bytes);
+/* Of a limited remote database. What all relays have by now, but those in the middle of a transaction. */
+int store_total_read(SqliteStore *s);
+/* Whether nobody else may be in a transaction beside one with this batch. */
+bool store_total_is_scarce(const SqliteStore *s, StoreWrite **batch, size_t n);
+/* What the running transaction changes, for the other relays. */
+int store_total_write(SqliteStore *s);
+/* From the mailboxes, by one who is alone with the database: instead of what all relays have written. */
+int store_total_renew(SqliteStore *s);
+int store_total_begin(SqliteStore *s); /* at the start */
+
+/* store-sqlite-write.c */
 /* What is counted together in a mailbox. */
 typedef struct Share {
     uint8_t bytes[AT_REST_INDEX_SIZE];

@@ -237,7 +237,7 @@ int store_sqlite_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     if (r == 0)
         r = delete_mailbox(s, known.number);
     if (r == 0)
-        store_sqlite_subtract(s, bytes);
+        store_total_subtract(s, bytes);
     *ret_rollback = r != 0;
     return r;
 }

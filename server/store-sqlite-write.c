@@ -81,25 +81,14 @@ int store_sqlite_prepare(SqliteStore *s)
                                          store_sqlite_capability_texts,
                                          store_sqlite_damage_texts,
                                          store_sqlite_chain_texts,
-                                         store_news_texts};
+                                         store_news_texts,
+                                         store_total_texts};
     int r = 0;
     size_t n = s->remote ? SQL_WRITE_MAX_ : SQL_REMOTE_MIN_;
     for (size_t i = 0; r == 0 && i < n; i++)
         for (size_t t = 0; r == 0 && t < ELEMENTSOF(tables); t++)
             if (tables[t][i])
                 r = db_prepare(s->db, tables[t][i], &s->sql[i]);
-    return r;
-}
-
-int store_sqlite_sum(SqliteStore *s)
-{
-    _cleanup_(db_statement_freep) DbStatement *sum = NULL;
-    bool row = false;
-    int r = db_prepare(s->db, "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM mailboxes", &sum);
-    if (r == 0)
-        r = db_step(sum, &row);
-    if (r == 0 && row)
-        s->total = (uint64_t)db_column_number(sum, 0);
     return r;
 }
 
@@ -190,12 +179,6 @@ static int find_message(SqliteStore *s, int64_t mailbox, const uint8_t *index, R
     return r;
 }
 
-/* What goes may have been accepted by another relay, after the last sum. */
-void store_sqlite_subtract(SqliteStore *s, uint64_t bytes)
-{
-    s->total -= bytes < s->total ? bytes : s->total;
-}
-
 static int count(SqliteStore *s, int64_t mailbox, const Share *share, int64_t size, int64_t next,
                  int64_t sign)
 {
@@ -220,9 +203,9 @@ static int count(SqliteStore *s, int64_t mailbox, const Share *share, int64_t si
         r = db_run(sql);
     }
     if (sign > 0)
-        s->total += (uint64_t)size;
+        store_total_add(s, (uint64_t)size);
     else
-        store_sqlite_subtract(s, (uint64_t)size);
+        store_total_subtract(s, (uint64_t)size);
     return r;
 }
 
@@ -440,7 +423,7 @@ static int end_row(SqliteStore *s, const Row *m, StoreState state)
 static int end_damaged(SqliteStore *s, const Row *m, StoreState state)
 {
     store_sqlite_tell_damage("Message", m->number, m->mailbox, "has ended undelivered");
-    store_sqlite_subtract(s, m->size > 0 ? (uint64_t)m->size : 0);
+    store_total_subtract(s, m->size > 0 ? (uint64_t)m->size : 0);
     return end_row(s, m, state);
 }
 
@@ -545,7 +528,7 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     if (r == 0)
         r = store_forget_news(s, w->sweep.now);
     if (r == 0 && s->remote && s->limits.total_bytes > 0)
-        r = store_sqlite_sum(s); /* others have taken of it */
+        r = store_total_renew(s); /* relays that have ended have rows there */
     if (r == 0)
         r = db_fit_log(s->db);
     s->erase = s->erase || s->erased;

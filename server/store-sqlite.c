@@ -166,14 +166,25 @@ static bool is_shared(const SqliteStore *s, StoreWrite **batch, size_t n)
     return s->remote != NULL;
 }
 
+static int begin_as(SqliteStore *s, bool shared)
+{
+    int r = shared ? db_begin_shared(s->db) : db_begin(s->db);
+    return r == 0 && s->remote && s->limits.total_bytes > 0 ? store_total_read(s) : r;
+}
+
 static int begin(SqliteStore *s, StoreWrite **batch, size_t n)
 {
+    bool limited = s->remote && s->limits.total_bytes > 0;
+    bool shared = is_shared(s, batch, n) && !(limited && s->scarce);
     if (atomic_load(&s->given_up))
         return -EIO;
-    if (!is_shared(s, batch, n))
-        return db_begin(s->db);
-    int r = db_begin_shared(s->db);
-    return r == 0 ? store_lock_mailboxes(s, batch, n) : r;
+    int r = begin_as(s, shared);
+    s->scarce = r == 0 && limited && store_total_is_scarce(s, batch, n);
+    if (shared && s->scarce) {
+        db_rollback(s->db);
+        return begin_as(s, false);
+    }
+    return r == 0 && shared ? store_lock_mailboxes(s, batch, n) : r;
 }
 
 /* What a commit in doubt has taken away cannot be taken away again: it succeeds now. Everything else tells by
@@ -201,6 +212,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     bool low = store_sqlite_space_low(s), rollback = false, doubt = false;
     int64_t changes = db_total_changes(s->db);
     uint64_t total = s->total;
+    s->total_change = 0;
     buf_clear(&s->dead);
     s->erase = s->erase || low; /* what the log has is room */
     int r = begin(s, batch, n);
@@ -219,6 +231,8 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
         r = blob_delete_dead(s);
     if (r == 0 && s->remote)
         r = store_add_news(s, batch, n);
+    if (r == 0)
+        r = store_total_write(s);
     if (r == 0) {
         r = db_commit(transaction);
         s->in_doubt = s->in_doubt || r != 0;
@@ -464,7 +478,7 @@ static int open_files(SqliteStore *s, const char *folder)
     if (r == 0 && !s->remote)
         r = store_sqlite_upgrade(s);
     if (r == 0)
-        r = store_sqlite_sum(s);
+        r = store_total_begin(s);
     if (r == 0 && !s->remote)
         r = blob_remove_orphans(s);
     return r == 0 ? sync_folder(folder) : r;

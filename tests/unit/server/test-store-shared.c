@@ -138,6 +138,73 @@ static void test_total(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_put(f->a.store, 3, 2, NOW, test_body(4, 8000), 8000, LATER, &w), ==, 0);
 }
 
+static void limit(Fixture *f, uint64_t a, uint64_t b)
+{
+    store_fixture_close(&f->a);
+    store_fixture_close(&f->b);
+    f->a.limits.total_bytes = a;
+    f->b.limits.total_bytes = b;
+    store_fixture_open(&f->a);
+    store_fixture_open(&f->b);
+}
+
+/* While one relay's message is on its way to a standby, another takes none that would not fit with it; and
+ * whoever has the room, it is not exceeded. */
+static void test_exact_total(Fixture *f, gconstpointer data)
+{
+    StoreWrite first, second;
+    limit(f, 10000, 10000);
+    test_wait_in_vain();
+    test_put_init(&first, 1, 2, NOW, test_body(1, 6000), 6000, LATER);
+    test_write_begin(f->a.store, &first);
+    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    test_put_init(&second, 3, 2, NOW, test_body(2, 6000), 6000, LATER);
+    test_write_begin(f->b.store, &second);
+    TEST_AWAIT(test_answer_is("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'", "1"));
+    test_wait_for_nobody();
+    g_assert_cmpint(test_write_end(&first), ==, 0);
+    g_assert_cmpint(test_write_end(&second), ==, HMSG_ERROR_STORAGE_FULL);
+    g_assert_cmpint(test_put(f->b.store, 3, 2, NOW, test_body(3, 4000), 4000, LATER, &second), ==, 0);
+    g_assert_cmpint(test_put(f->a.store, 3, 2, NOW, test_body(4, 1), 1, LATER, &second), ==,
+                    HMSG_ERROR_STORAGE_FULL);
+}
+
+/* What all relays have written comes to what there is, also what those without a limit have. */
+static void test_totals(Fixture *f, gconstpointer data)
+{
+    static const char right[] = "SELECT (SELECT sum(bytes) FROM totals) = (SELECT sum(bytes) FROM mailboxes)";
+    g_autofree StoreWrite *all = g_new0(StoreWrite, MANY);
+    StoreWrite w;
+    limit(f, UINT64_C(1) << 40, 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        test_put_init(&all[i], (uint8_t)(1 + i % USERS), 1, NOW, test_body(i, 100 + i), 100 + i,
+                      i % 3 ? LATER : NOW + 1);
+        test_write_begin(i % 2 ? f->a.store : f->b.store, &all[i]);
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        g_assert_cmpint(test_write_end(&all[i]), ==, 0);
+    g_assert_true(test_answer_is(right, "t"));
+    g_assert_cmpint(test_acknowledge(f->b.store, 2, all[1].put.id, 1, &w), ==, 0);
+    g_assert_cmpuint(w.n_changes, ==, 1);
+    store_write_done(&w);
+    StoreWrite leave = {.kind = STORE_UNREGISTER, .unregister.name = "user3"};
+    memcpy(leave.unregister.skid, test_skid(3), KID_SIZE);
+    g_assert_cmpint(test_write(f->b.store, &leave), ==, 0);
+    g_assert_true(test_answer_is(right, "t"));
+    for (unsigned i = 0; i < 2; i++) {
+        StoreWrite sweep = {.kind = STORE_SWEEP, .sweep.now = NOW + 10};
+        g_assert_cmpint(test_write(i ? f->a.store : f->b.store, &sweep), ==, 0);
+        store_write_done(&sweep);
+        g_assert_true(test_answer_is(right, "t"));
+    }
+    /* those of relays that have ended are one with the others' */
+    g_assert_true(test_answer_is("SELECT count(*) FROM totals", "1"));
+    g_assert_cmpint(test_put(f->b.store, 1, 2, NOW, "more", 4, LATER, &w), ==, 0);
+    g_assert_true(test_answer_is(right, "t"));
+    limit(f, UINT64_C(1) << 40, 0);
+    g_assert_true(test_answer_is(right, "t"));
+}
+
 typedef struct Heard {
     unsigned n[STORE_NEWS_LOST + 1];
     StoreNews last;
@@ -417,6 +484,8 @@ int main(int argc, char **argv)
     ADD("same", test_same);
     ADD("limit", test_limit);
     ADD("total", test_total);
+    ADD("exact-total", test_exact_total);
+    ADD("totals", test_totals);
     ADD("news", test_news);
     ADD("late", test_late);
     ADD("forgotten-news", test_forgotten);
