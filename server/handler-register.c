@@ -73,7 +73,7 @@ static int check_policy(HttpRequest *r, const RegisterRequest *q, const Identity
         return -ENOMEM;
     if (q->method == REGISTER_GUEST) {
         if (atomic_load(&handlers_of(r)->guests))
-            return 0;
+            return handler_limit(r, LIMIT_GUESTS);
         http_answer_problem(r, PROBLEM_REFUSED, "This relay takes no guests", 0);
         return PROBLEM_REFUSED;
     }

@@ -15,6 +15,8 @@
 #define NONCE_RATE 1200u
 #define REGISTER_BURST 200u
 #define REGISTER_RATE 60u
+#define GUESTS_BURST 60u
+#define GUESTS_RATE 60u
 #define INVITE_BURST 20u
 #define INVITE_RATE 6u
 #define LOOKUP_BURST 1000u
@@ -176,6 +178,7 @@ static void read_rates(const Options *o, LimitRate ret[static LIMIT_KIND_MAX_])
     const LimitRate rates[LIMIT_KIND_MAX_] = {
         [LIMIT_NONCE] = {NONCE_BURST, NONCE_RATE},
         [LIMIT_REGISTER] = {REGISTER_BURST, REGISTER_RATE},
+        [LIMIT_GUESTS] = {GUESTS_BURST, GUESTS_RATE},
         [LIMIT_INVITE] = {INVITE_BURST, INVITE_RATE},
         [LIMIT_LOOKUP] = {LOOKUP_BURST, LOOKUP_RATE},
         [LIMIT_SUBMIT] = {o->sender_rate, o->sender_rate},

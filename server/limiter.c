@@ -101,7 +101,7 @@ bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint
 bool limiter_take_address(Limiter *l, LimitKind kind, const struct sockaddr_storage *address, uint64_t now,
                           unsigned *ret_retry)
 {
-    const bool network = kind == LIMIT_STRANGERS;
+    const bool network = kind == LIMIT_STRANGERS || kind == LIMIT_GUESTS;
     uint8_t prefix[PEER_PREFIX_SIZE];
     size_t n = peer_prefix(address, network ? NETWORK_V4_SIZE : ADDRESS_V4_SIZE,
                            network ? NETWORK_V6_SIZE : ADDRESS_V6_SIZE, prefix);

@@ -13,6 +13,7 @@ typedef enum LimitKind {
     LIMIT_NONCE,      /* nonces and challenges of an address */
     LIMIT_REGISTER,   /* registrations of an address */
     LIMIT_INVITE,     /* codes of invitations of an address */
+    LIMIT_GUESTS,     /* registrations of guests of a network */
     LIMIT_LOOKUP,     /* questions to the directory of an address */
     LIMIT_SUBMIT,     /* messages of a sender */
     LIMIT_CAPABILITY, /* messages by one capability */
@@ -35,7 +36,7 @@ void limiter_set(Limiter *l, const LimitRate rates[static LIMIT_KIND_MAX_]);
  * until the next one. */
 bool limiter_take(Limiter *l, LimitKind kind, const void *client, size_t n, uint64_t now,
                   unsigned *ret_retry);
-/* The same for an address: IPv6 clients are told apart by the first 64 bits only. Strangers are told apart by
- * the first 24 bits, of IPv6 48: what one of them can have without effort. */
+/* The same for an address: IPv6 clients are told apart by the first 64 bits only. Strangers and guests are
+ * told apart by the first 24 bits, of IPv6 48: what one of them can have without effort. */
 bool limiter_take_address(Limiter *l, LimitKind kind, const struct sockaddr_storage *address, uint64_t now,
                           unsigned *ret_retry);

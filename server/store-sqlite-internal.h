@@ -62,6 +62,8 @@ typedef enum SqlWrite {
     SQL_DELETE_SHARES,
     SQL_DELETE_MAILBOX,
     SQL_DELETE_IDENTITY,
+    SQL_USE_GUEST,
+    SQL_EACH_GUEST,
     SQL_FIND_REGISTERED,
     SQL_FIND_REPEATED,
     SQL_FIND_USED,
@@ -190,6 +192,7 @@ typedef struct SqliteStore {
     DataKey key;
     Secret *plain;                    /* MESSAGE_PLAIN_SIZE of the message at hand */
     bool rekey_begun;                 /* by the running transaction */
+    int64_t guests_at;                /* how far the sweeps have looked for guests that are here no more */
     int64_t news_end, news_end_found; /* a transaction before which all had ended then; when; 0: none yet */
     bool erase, erased;               /* deleted things are in the log still: at once; at the next sweep */
     uint64_t total;                   /* bytes of all messages; of the writer thread */
@@ -349,6 +352,15 @@ int store_sqlite_recount(SqliteStore *s, int64_t mailbox);
 /* store-sqlite-register.c: as store_sqlite_execute. */
 int store_sqlite_register(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
 int store_sqlite_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
+/* All that is kept of an identity, mailbox, keys and messages included. */
+int store_sqlite_forget(SqliteStore *s, int64_t owner);
+
+/* store-sqlite-guest.c */
+extern const char *const store_sqlite_guest_texts[SQL_WRITE_MAX_]; /* of its own statements */
+/* A guest is here, which his row tells by `created`; and what is kept of some who were not for
+ * STORE_GUEST_SECONDS goes. */
+int store_sqlite_use_guest(SqliteStore *s, int64_t number, int64_t now);
+int store_sqlite_forget_guests(SqliteStore *s, int64_t now);
 /* A statement that has a number as its first parameter, as most of those that delete. */
 int store_sqlite_run_number(SqliteStore *s, SqlWrite which, int64_t number);
 /* Adds an identity, and its mailbox if it has a name. number 0: the next one. */

@@ -113,6 +113,8 @@ static int update_identity(SqliteStore *s, const Known *known, const StoreIdenti
     db_bind_number(sql, 2, (int64_t)i->generation);
     bind_name(sql, 3, x);
     int r = db_run(sql);
+    if (r == 0 && known->guest)
+        r = store_sqlite_use_guest(s, known->number, i->created);
     if (r == 0)
         r = identity_pack(i, &packed);
     if (r == 0)
@@ -209,7 +211,7 @@ static int mailbox_bytes(SqliteStore *s, int64_t owner, uint64_t *ret)
 
 /* With its data keys: what is left of it elsewhere, in a backup of blobs or on a worn block of the disk, is
  * noise then. */
-static int delete_mailbox(SqliteStore *s, int64_t owner)
+int store_sqlite_forget(SqliteStore *s, int64_t owner)
 {
     static const SqlWrite statements[] = {SQL_DELETE_MESSAGES, SQL_DELETE_SHARES,  SQL_DELETE_CAPABILITIES,
                                           SQL_DELETE_MAILBOX,  SQL_DELETE_OLD_KEY, SQL_DELETE_FORMER,
@@ -235,7 +237,7 @@ int store_sqlite_unregister(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     }
     r = mailbox_bytes(s, known.number, &bytes);
     if (r == 0)
-        r = delete_mailbox(s, known.number);
+        r = store_sqlite_forget(s, known.number);
     if (r == 0)
         store_total_subtract(s, bytes);
     *ret_rollback = r != 0;

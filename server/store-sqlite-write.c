@@ -21,7 +21,8 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
                          " ON m.number = i.number WHERE i.kid = ?1",
     [SQL_FIND_PARTIES] =
-        "SELECT m.number, m.next, m.bytes, m.count, s.name IS NULL, i.root, i.key, i.wrapped,"
+        "SELECT m.number, m.next, m.bytes, m.count, CASE WHEN s.name IS NOT NULL THEN 0 WHEN s.created <= ?4"
+        " THEN s.number ELSE -1 END, i.root, i.key, i.wrapped,"
         " i.since, i.kid, s.blocked <> 0 OR i.blocked <> 0, coalesce((SELECT f.skid FROM former AS f"
         " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
         " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
@@ -79,6 +80,7 @@ int store_sqlite_prepare(SqliteStore *s)
                                          store_sqlite_rotate_texts,
                                          store_sqlite_admin_texts,
                                          store_sqlite_capability_texts,
+                                         store_sqlite_guest_texts,
                                          store_sqlite_damage_texts,
                                          store_sqlite_chain_texts,
                                          store_news_texts,
@@ -96,6 +98,7 @@ typedef struct Mailbox {
     int64_t number, next, bytes, count;
     int64_t since;      /* next when it got its data key */
     int64_t capability; /* by which a message comes; 0: by none */
+    int64_t guest;      /* the sender's number when it is to be noted that he is here; 0: it is not */
 } Mailbox;
 
 static int find_mailbox(SqliteStore *s, const uint8_t *index, Mailbox *ret)
@@ -258,6 +261,7 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
     db_bind_bytes(sql, 1, p->mailbox, sizeof(p->mailbox));
     db_bind_bytes(sql, 2, p->submitter, sizeof(p->submitter));
     db_bind_number(sql, 3, w->put.accepted - (int64_t)s->limits.former_seconds);
+    db_bind_number(sql, 4, w->put.accepted - STORE_GUEST_STEP);
     int r = db_step(sql, &row);
     if (r != 0)
         return r;
@@ -270,6 +274,7 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
         return HMSG_ERROR_DENIED;
     *ret = (Mailbox){db_column_number(sql, 0), db_column_number(sql, 1), db_column_number(sql, 2),
                      db_column_number(sql, 3), db_column_number(sql, 8)};
+    ret->guest = db_column_number(sql, 4) > 0 ? db_column_number(sql, 4) : 0;
     r = wrapped_key_read(sql, 5, &key);
     if (r == 0)
         r = data_key_use(&s->key, ret->number, &key);
@@ -352,6 +357,8 @@ static int add_message(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, co
     w->put.created = true;
     w->put.seq = mailbox->next;
     r = mailbox->capability != 0 ? store_sqlite_use_capability(s, mailbox->number, mailbox->capability) : 0;
+    if (r == 0 && mailbox->guest != 0)
+        r = store_sqlite_use_guest(s, mailbox->guest, w->put.accepted);
     if (r == 0 && w->put.blob)
         r = blob_keep(s, (const SqliteBlob *)w->put.blob);
     return r != 0 ? r : count(s, mailbox->number, share, (int64_t)w->put.size, 1, 1);
@@ -523,6 +530,8 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     w->sweep.more = n == STORE_SWEEP_MAX;
     if (r == 0)
         r = recount(s, rows, n);
+    if (r == 0)
+        r = store_sqlite_forget_guests(s, w->sweep.now);
     if (r == 0)
         r = blob_forget_uploads(s, w->sweep.now);
     if (r == 0)

@@ -30,6 +30,10 @@
 #define STORE_STRANGERS_MESSAGES 2000u
 #define STORE_FORMER_SECONDS (30u * 86400u)
 #define STORE_INVITES_MAX 10000u
+/* A guest is forgotten who has sent nothing for so long that nothing of his can wait any more, and as long
+ * again: his agent registers anew when it needs to. */
+#define STORE_GUEST_SECONDS (2 * MESSAGE_EXPIRY_MAX)
+#define STORE_GUEST_STEP 86400 /* seconds in which it is noted once that he has */
 
 typedef struct StoreLimits {
     uint64_t mailbox_bytes, mailbox_messages;

@@ -401,6 +401,20 @@ static void test_rate(TestRelay *f, gconstpointer data)
     g_assert_cmpuint(n, >, 500);
 }
 
+/* Nobody fills the store with guests. */
+static void test_guest_rate(TestRelay *f, gconstpointer data)
+{
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    unsigned status = 201, n = 0;
+    for (; status != 429 && n <= 100; n++) {
+        status = test_register_person(f, c, test_person(0), "");
+        g_assert_true(status == 201 || status == 200 || status == 429);
+    }
+    g_assert_cmpuint(n, >, 50);
+    g_assert_cmpuint(status, ==, 429);
+    g_assert_cmpuint(test_register_person(f, c, test_person(1), "bob"), ==, 201);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -419,5 +433,6 @@ int main(int argc, char **argv)
     ADD("unregistration", test_unregistration);
     ADD("stale-key", test_stale_key);
     ADD("rate", test_rate);
+    ADD("guest-rate", test_guest_rate);
     return g_test_run();
 }

@@ -8,8 +8,11 @@
 #define SECOND 1000000u
 #define START (1000u * (uint64_t)SECOND)
 
-static const LimitRate rates[LIMIT_KIND_MAX_] = {
-    [LIMIT_NONCE] = {3, 60}, [LIMIT_REGISTER] = {1, 6}, [LIMIT_LOOKUP] = {5, 0}, [LIMIT_STRANGERS] = {1, 6}};
+static const LimitRate rates[LIMIT_KIND_MAX_] = {[LIMIT_NONCE] = {3, 60},
+                                                 [LIMIT_REGISTER] = {1, 6},
+                                                 [LIMIT_LOOKUP] = {5, 0},
+                                                 [LIMIT_STRANGERS] = {1, 6},
+                                                 [LIMIT_GUESTS] = {1, 6}};
 
 static void test_rate(void)
 {
@@ -73,6 +76,7 @@ static void test_strangers(void)
         struct sockaddr_storage a = numeric_address(takes[i].text);
         unsigned retry = 0;
         g_assert_cmpint(limiter_take_address(l, LIMIT_STRANGERS, &a, START, &retry), ==, takes[i].ok);
+        g_assert_cmpint(limiter_take_address(l, LIMIT_GUESTS, &a, START, &retry), ==, takes[i].ok);
     }
 }
 

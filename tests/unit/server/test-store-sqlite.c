@@ -236,6 +236,51 @@ static void test_replay(Fixture *f, gconstpointer data)
     }
 }
 
+static bool is_known(Fixture *f, uint8_t user)
+{
+    g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1);
+    int r = store_find_key(f->reader, test_kid(user), i);
+    g_assert_true(r == 0 || r == HMSG_ERROR_NOT_FOUND);
+    return r == 0;
+}
+
+static void register_at(Fixture *f, uint8_t user, const char *name, int64_t now)
+{
+    g_autofree StoreIdentity *i = test_identity(user, name);
+    StoreWrite w = {.kind = STORE_REGISTER, .reg.identity = i};
+    i->created = now;
+    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+}
+
+/* Guests who send nothing any more are forgotten, however many come; nobody else is. */
+static void test_guests(Fixture *f, gconstpointer data)
+{
+    const int64_t day = 86400, from = 1000 * day, end = from + (int64_t)STORE_GUEST_SECONDS;
+    StoreWrite w;
+    register_at(f, 7, "member", from);
+    for (uint8_t i = 10; i < 14; i++)
+        register_at(f, i, "", from);
+    StoreWrite block = {.kind = STORE_BLOCK, .block.blocked = true};
+    memcpy(block.block.skid, test_skid(13), KID_SIZE);
+    g_assert_cmpint(test_write(f->store, &block), ==, 0);
+    g_assert_cmpint(test_put(f->store, 1, 11, from + day, "late", 4, from + 9 * day, &w), ==, 0);
+    register_at(f, 12, "", from + 2 * day);   /* again */
+    g_assert_cmpint(sweep_at(f, end), ==, 1); /* the message */
+    g_assert_true(is_known(f, 10));
+    (void)sweep_at(f, end + 1);
+    g_assert_false(is_known(f, 10));
+    g_assert_true(is_known(f, 11) && is_known(f, 12) && is_known(f, 13) && is_known(f, 7));
+    g_assert_cmpint(test_put(f->store, 1, 10, end, "who", 3, end + 1, &w), ==, HMSG_ERROR_DENIED);
+    (void)sweep_at(f, end + day + 1);
+    g_assert_false(is_known(f, 11));
+    (void)sweep_at(f, end + 2 * day + 1);
+    g_assert_false(is_known(f, 12));
+    g_assert_true(is_known(f, 13) && is_known(f, 7)); /* a block is not undone */
+    register_at(f, 10, "", end);
+    g_assert_cmpint(test_put(f->store, 1, 10, end, "here", 4, end + 1, &w), ==, 0);
+    g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
+}
+
 static void test_limits(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
@@ -486,6 +531,7 @@ int main(int argc, char **argv)
     ADD("idempotence", test_idempotence);
     ADD("expiry", test_expiry);
     ADD("replay", test_replay);
+    ADD("guests", test_guests);
     ADD("limits", test_limits);
     ADD("blobs", test_blobs);
     ADD("queue", test_queue);
