@@ -259,21 +259,24 @@ int cmd_store_backup(int argc, char **argv)
     }
     const StoreKeeper keeper = handlers_keeper(key);
     const char *to = a.operand;
+    bool damaged = false;
     Ticks ticks;
     r = ticks_before(o.data, &ticks);
     if (r == 0)
-        r = store_sqlite_backup(o.data, &keeper, to);
+        r = store_sqlite_backup(o.data, &keeper, to, &damaged);
     if (r == 0)
         r = ticks_save(to, &ticks);
     if (r == -EEXIST)
         fprintf(stderr, "hmsg-relay: %s: it, or %s.part, is there already\n", to, to);
     else if (r == -EAGAIN)
-        fputs("hmsg-relay: messages went faster than they could be copied, or one has lost its file in "
-              "blobs: try again, and see store check\n",
-              stderr);
+        fputs("hmsg-relay: messages went faster than they could be copied: try again\n", stderr);
     else if (r != 0)
         fprintf(stderr, "hmsg-relay: backup of %s to %s: %s\n", o.data, to, store_problem(r));
-    return r == 0 ? CMD_DONE : CMD_FAILED;
+    else if (damaged)
+        fprintf(stderr,
+                "hmsg-relay: %s is made, but the store is damaged, and so is the copy: see store check\n",
+                to);
+    return r == 0 && !damaged ? CMD_DONE : CMD_FAILED;
 }
 
 /* One line for people. */

@@ -14,13 +14,25 @@
 #define COPY_SIZE 65536u
 #define DATABASE "relay.sqlite"
 #define BLOBS "blobs"
+#define FOUND_MAX 4096u /* damaged rows of a store that is worth a copy */
 
 /* A backup on its way, in a folder TO.part. */
 typedef struct Backup {
     char *part, *database, *source; /* source: the database of the store */
     int from;                       /* blobs of the store */
     int folder, blobs;              /* of the backup */
+    bool without;                   /* blobs that are not there are left out */
 } Backup;
+
+/* What a check has found in rows. */
+typedef struct Found {
+    struct {
+        StoreDamageKind kind;
+        int64_t number;
+    } all[FOUND_MAX];
+    size_t n;
+    bool more; /* too much, or what is not of a row */
+} Found;
 
 static void remove_files(const Backup *b)
 {
@@ -85,15 +97,18 @@ static int copy_bytes(int from, int to)
     }
 }
 
-/* -EAGAIN: its message has gone. A blob never changes, so that one which was copied before is whole. */
+/* -EAGAIN: its message has gone, or it is lost. A blob never changes, so that one which was copied before is
+ * whole. */
 static int copy_blob(const Backup *b, const char *name)
 {
     struct stat st;
     if (fstatat(b->blobs, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return 0;
     _cleanup_(fd_closep) int from = openat(b->from, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+    if (from < 0 && errno == ENOENT)
+        return b->without ? 0 : -EAGAIN;
     if (from < 0)
-        return errno == ENOENT ? -EAGAIN : -errno;
+        return -errno;
     _cleanup_(fd_closep) int to = openat(b->blobs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (to < 0)
         return -errno;
@@ -115,8 +130,7 @@ static int copy_blobs(const Backup *b)
     while (r == 0 && row) {
         uint8_t name[BLOB_NAME_SIZE];
         char text[BLOB_TEXT_SIZE];
-        r = db_column_exact(sql, 0, name, sizeof(name));
-        if (r == 0) {
+        if (db_column_exact(sql, 0, name, sizeof(name)) == 0) { /* else it has none */
             blob_text(name, text);
             r = copy_blob(b, text);
         }
@@ -128,7 +142,7 @@ static int copy_blobs(const Backup *b)
 
 /* The relay may delete a message between the copy of its row and that of its blob: then what it holds now is
  * copied anew. Blobs that are too many then go when the store is opened, as after a crash. */
-static int copy_all(const Backup *b)
+static int copy_all(Backup *b)
 {
     _cleanup_(db_closep) Db *db = NULL;
     int r = db_open_reader(b->source, &store_sqlite_schema, &db);
@@ -136,6 +150,7 @@ static int copy_all(const Backup *b)
         return r;
     r = -EAGAIN;
     for (unsigned i = 0; r == -EAGAIN && i < ATTEMPTS_MAX; i++) {
+        b->without = i + 1 == ATTEMPTS_MAX; /* lost, if the check finds that */
         remove_files(b);
         r = db_copy(db, b->database);
         if (r == 0)
@@ -144,11 +159,50 @@ static int copy_all(const Backup *b)
     return r;
 }
 
-static int check(const Backup *b, const StoreKeeper *keeper)
+static void note(const StoreDamage *d, void *userdata)
+{
+    Found *f = userdata;
+    if (f->n == FOUND_MAX || d->kind == STORE_DAMAGED_DATABASE || d->kind == STORE_DAMAGED_TABLE) {
+        f->more = true;
+        return;
+    }
+    f->all[f->n].kind = d->kind;
+    f->all[f->n++].number = d->number;
+}
+
+static int look(const char *folder, const StoreKeeper *keeper, Found *ret)
 {
     _cleanup_(store_reader_freep) StoreReader *reader = NULL;
-    int r = store_sqlite_open_reader(b->part, keeper, &reader);
-    return r == 0 ? store_sqlite_check(reader) : r;
+    int r = store_sqlite_open_reader(folder, keeper, &reader);
+    return r == 0 ? store_sqlite_check_tell(reader, note, ret) : r;
+}
+
+static bool has(const Found *f, const Found *other, size_t i)
+{
+    for (size_t k = 0; k < f->n; k++)
+        if (f->all[k].kind == other->all[i].kind && f->all[k].number == other->all[i].number)
+            return true;
+    return false;
+}
+
+/* A copy may hold what is damaged in the store as well; then it is as good as the store. -EAGAIN: a blob is
+ * missing in it alone. */
+static int check(const Backup *b, const char *folder, const StoreKeeper *keeper, bool *ret_damaged)
+{
+    _cleanup_(freep) Found *copy = calloc(1, sizeof(*copy)), *store = calloc(1, sizeof(*store));
+    if (!copy || !store)
+        return -ENOMEM;
+    int r = look(b->part, keeper, copy);
+    *ret_damaged = r == -EBADMSG;
+    if (r != -EBADMSG || copy->more)
+        return r;
+    r = look(folder, keeper, store);
+    if (r != 0 && r != -EBADMSG)
+        return r;
+    for (size_t i = 0; i < copy->n; i++)
+        if (!has(store, copy, i))
+            return copy->all[i].kind == STORE_DAMAGED_FILE ? -EAGAIN : -EBADMSG;
+    return 0;
 }
 
 /* Its readers leave an empty log. */
@@ -188,14 +242,15 @@ static void give_up(const Backup *b)
     (void)rmdir(b->part);
 }
 
-int store_sqlite_backup(const char *folder, const StoreKeeper *keeper, const char *to)
+int store_sqlite_backup(const char *folder, const StoreKeeper *keeper, const char *to, bool *ret_damaged)
 {
     _cleanup_(backup_done) Backup b = {.from = -1, .folder = -1, .blobs = -1};
+    *ret_damaged = false;
     int r = begin(&b, folder, to);
     if (r == 0)
         r = copy_all(&b);
     if (r == 0)
-        r = check(&b, keeper);
+        r = check(&b, folder, keeper, ret_damaged);
     if (r == 0)
         r = finish(&b, to);
     if (r != 0)

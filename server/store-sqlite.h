@@ -27,5 +27,7 @@ int store_sqlite_check_tell(StoreReader *r, store_damage_t tell, void *userdata)
 int store_sqlite_request_rekey(const char *folder);
 /* A copy of what the store holds at one moment, which another process may have open, as a new folder `to`
  * that store_sqlite_open takes: checked as by store_sqlite_check, on disk, and there as a whole or not at
- * all. -EEXIST: it, or TO.part, is there. -EAGAIN: messages went faster than they could be copied. */
-int store_sqlite_backup(const char *folder, const StoreKeeper *keeper, const char *to);
+ * all. *ret_damaged: it holds damaged rows, which are so in the store as well. -EEXIST: it, or TO.part, is
+ * there. -EAGAIN: messages went faster than they could be copied. -EBADMSG: the store is damaged otherwise,
+ * or the copy alone is. */
+int store_sqlite_backup(const char *folder, const StoreKeeper *keeper, const char *to, bool *ret_damaged);

@@ -180,6 +180,10 @@ static void test_damage(void)
     g_assert_nonnull(strstr(json, "{\"kind\":\"client\",\"number\":1,"));
     g_assert_nonnull(strstr(json, "{\"kind\":\"message\",\"number\":7,\"client\":1}"));
     g_assert_nonnull(strstr(json, "\"messages\":1"));
+    /* a copy is as good as what there is */
+    g_autofree char *copy = g_build_filename(folder, "copy", NULL);
+    RUN(CMD_FAILED, "store", "backup", copy, "--config", config);
+    g_assert_true(g_file_test(copy, G_FILE_TEST_IS_DIR));
     /* a name that would do something to a terminal */
     g_assert_cmpint(db_open(store, &store_sqlite_schema, NULL, &db), ==, 0);
     g_assert_cmpint(db_exec(db, "CREATE TABLE \"evil\x1b[31m\xff\"(a REFERENCES roots(number));"

@@ -22,6 +22,7 @@ typedef struct Fixture {
     char *to, *part;
     uint8_t large[ID_SIZE];
     gint stop;
+    bool damaged;
 } Fixture;
 
 static void put_large(Store *s, unsigned number, uint8_t ret[static ID_SIZE])
@@ -99,13 +100,14 @@ static void expect_messages(const Fixture *f)
 static void test_backup(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to), ==, 0);
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to, &f->damaged), ==, 0);
+    g_assert_false(f->damaged);
     g_assert_false(g_file_test(f->part, G_FILE_TEST_EXISTS));
     expect_mode(f->to, "", 0700);
     expect_mode(f->to, "blobs", 0700);
     expect_mode(f->to, "relay.sqlite", 0600);
     g_assert_cmpuint(test_count_files(f->to, "blobs"), ==, 1);
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to), ==, -EEXIST);
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to, &f->damaged), ==, -EEXIST);
     /* what happens later to the one is nothing to the other */
     g_assert_cmpint(test_acknowledge(f->s.store, 1, f->large, 1, &w), ==, 0);
     store_write_done(&w);
@@ -117,13 +119,13 @@ static void test_refused(Fixture *f, gconstpointer data)
 {
     g_autofree char *nowhere = g_build_filename(f->s.folder, "no", "where", NULL);
     g_autofree char *kept = g_build_filename(f->part, "kept", NULL);
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_other_keeper(), f->to), ==,
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_other_keeper(), f->to, &f->damaged), ==,
                     HMSG_ERROR_AUTHENTICATION_FAILED);
     expect_nothing(f);
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), nowhere), ==, -ENOENT);
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), nowhere, &f->damaged), ==, -ENOENT);
     g_assert_cmpint(g_mkdir(f->part, 0700), ==, 0);
     g_assert_true(g_file_set_contents(kept, "kept", -1, NULL));
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to), ==, -EEXIST);
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to, &f->damaged), ==, -EEXIST);
     g_assert_true(g_file_test(kept, G_FILE_TEST_EXISTS));
     g_assert_false(g_file_test(f->to, G_FILE_TEST_EXISTS));
 }
@@ -135,7 +137,30 @@ static char *only_blob(const Fixture *f)
     return g_build_filename(folder, g_dir_read_name(dir), NULL);
 }
 
-/* A store that is damaged has no backup that says it is good. */
+/* What is damaged in the store is so in a copy, which says it. */
+static void expect_damaged(Fixture *f, unsigned blobs)
+{
+    StoreReader *reader = NULL;
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to, &f->damaged), ==, 0);
+    g_assert_true(f->damaged);
+    g_assert_false(g_file_test(f->part, G_FILE_TEST_EXISTS));
+    g_assert_cmpuint(test_count_files(f->to, "blobs"), ==, blobs);
+    g_assert_cmpint(store_sqlite_open_reader(f->to, test_store_keeper(), &reader), ==, 0);
+    g_assert_cmpint(store_sqlite_check(reader), ==, -EBADMSG);
+    (void)store_reader_free(reader);
+    test_folder_remove(g_strdup(f->to));
+}
+
+static void change(Fixture *f, const char *sql)
+{
+    Db *db = NULL;
+    store_fixture_close(&f->s);
+    g_assert_cmpint(db_open(f->s.path, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(db_exec(db, sql), ==, 0);
+    (void)db_close(db);
+    store_fixture_open(&f->s);
+}
+
 static void test_damaged(Fixture *f, gconstpointer data)
 {
     g_autofree char *blob = only_blob(f);
@@ -144,10 +169,14 @@ static void test_damaged(Fixture *f, gconstpointer data)
     g_assert_true(g_file_get_contents(blob, &text, &n, NULL));
     text[n / 2] ^= 1;
     g_assert_true(g_file_set_contents(blob, text, (gssize)n, NULL));
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to), ==, -EBADMSG);
-    expect_nothing(f);
+    expect_damaged(f, 1);
     g_assert_cmpint(g_unlink(blob), ==, 0);
-    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to), ==, -EAGAIN);
+    expect_damaged(f, 0);
+    change(f, "UPDATE messages SET sealed = x'00', blob = x'00' WHERE number = 1");
+    expect_damaged(f, 0);
+    /* of a database that is no sound one there is none */
+    change(f, "PRAGMA foreign_keys=OFF; DELETE FROM mailboxes");
+    g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to, &f->damaged), ==, -EBADMSG);
     expect_nothing(f);
 }
 
@@ -181,7 +210,7 @@ static void test_busy(Fixture *f, gconstpointer data)
     unsigned made = 0;
     while (made < BACKUPS) {
         g_autofree char *to = g_strdup_printf("%s-%u", f->to, made);
-        int r = store_sqlite_backup(f->s.folder, test_store_keeper(), to);
+        int r = store_sqlite_backup(f->s.folder, test_store_keeper(), to, &f->damaged);
         if (r == -EAGAIN)
             continue;
         g_assert_cmpint(r, ==, 0);
