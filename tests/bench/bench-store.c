@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What the relay's store does when it is full against what it does when it is empty: durable accepts of 4 KiB
- * from 64 submitters at a time into mailboxes at random, then listing, fetching and acknowledging. With
- * HMSG_BENCH_MAILBOXES=100000 HMSG_BENCH_MESSAGES=1000000 it takes 7 GiB of disk and some minutes. */
+/* What a relay does when its store is full against what it does when it is empty: durable accepts of 4 KiB
+ * into mailboxes at random, then fetching and acknowledging; by the whole relay, with its clients on the same
+ * processors, and by its store alone. With HMSG_BENCH_MAILBOXES=100000 HMSG_BENCH_MESSAGES=1000000 it takes
+ * 7 GiB of disk and some minutes. */
 
 #include <errno.h>
 #include <semaphore.h>
@@ -11,7 +12,9 @@
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/proof.h"
+#include "server/handlers.h"
 #include "server/store-sqlite.h"
+#include "tests/bench/load.h"
 #include "tests/bench/measure.h"
 #include "tests/unit/server/store-util.h"
 
@@ -20,15 +23,22 @@
 #define AT_ONCE 64u
 #define SAMPLE 19200u /* messages of one measurement: in each the log is carried over at least once */
 #define ROUNDS 3u
-#define BODY_SIZE 4096u
+#define BODY_SIZE LOAD_BODY_SIZE
+#define SENDERS 4u     /* identities that clients have */
+#define RECIPIENTS 16u /* mailboxes that clients have, among the others */
+#define CONFIG_TAIL "\n[limits]\nsender-rate = 100000000\nmailbox-messages = 1000000\nmailbox-size = 16G\n"
 #define BAR_RATIO 0.90
 #define WEEK (7 * 86400)
 
 typedef struct Bench {
-    Store *store;
+    BenchRelay relay;
+    TestPerson *senders[SENDERS], *recipients[RECIPIENTS];
+    Store *store; /* NULL: the relay has it */
     unsigned mailboxes, messages;
     uint8_t *kids; /* mailboxes times KID_SIZE */
     uint8_t submitter[KID_SIZE];
+    RelayKey *key;
+    StoreKeeper keeper;
     GRand *random;
     sem_t answered;
 } Bench;
@@ -66,18 +76,6 @@ static void start(Bench *b, StoreWrite *w)
         g_usleep(100);
 }
 
-static void enrol(Bench *b, const uint8_t *kid, const uint8_t *skid, const char *name)
-{
-    StoreIdentity *i = test_identity(1, name);
-    StoreWrite w = {.kind = STORE_REGISTER, .reg.identity = i};
-    memcpy(i->kid, kid, KID_SIZE);
-    memcpy(i->skid, skid, KID_SIZE);
-    start(b, &w);
-    wait_one(b);
-    g_assert_cmpint(w.result, ==, 0);
-    g_free(i);
-}
-
 /* As many at a time as there are connections, so that they share commits. */
 static void enrol_all(Bench *b)
 {
@@ -103,12 +101,16 @@ static void enrol_all(Bench *b)
         g_free(people[i]);
 }
 
+static const uint8_t *random_kid(const Bench *b)
+{
+    return b->kids + (size_t)g_rand_int_range(b->random, 0, (gint32)b->mailboxes) * KID_SIZE;
+}
+
 static void make_put(Bench *b, Put *p)
 {
-    unsigned mailbox = (unsigned)g_rand_int_range(b->random, 0, (gint32)b->mailboxes);
     p->w = (StoreWrite){.kind = STORE_PUT};
     fill_random(b, p->body, BODY_SIZE);
-    memcpy(p->w.put.mailbox, b->kids + (size_t)mailbox * KID_SIZE, KID_SIZE);
+    memcpy(p->w.put.mailbox, random_kid(b), KID_SIZE);
     memcpy(p->w.put.submitter, b->submitter, KID_SIZE);
     p->w.put.body = p->body;
     p->w.put.size = BODY_SIZE;
@@ -175,9 +177,116 @@ static double take_out(Bench *b, const Put *all, unsigned n)
     return taken;
 }
 
+/* While the relay is down. */
+static void open_store(Bench *b)
+{
+    g_autofree char *path = g_build_filename(b->relay.folder, "relay", "relay.conf", NULL);
+    char error[OPTIONS_ERROR_SIZE] = "";
+    _cleanup_(options_done) Options o = {};
+    StoreLimits limits;
+    store_limits_init(&limits);
+    limits.sender_messages = limits.mailbox_messages = b->messages + 1000000;
+    limits.sender_bytes = limits.mailbox_bytes = UINT64_C(1) << 40;
+    bench_relay_stop(&b->relay);
+    g_assert_cmpint(options_load(path, &o, error), ==, 0);
+    const KeyFiles files = {o.key, o.passphrase, o.pin, o.tcti};
+    g_assert_cmpint(relay_key_open(&files, NULL, &b->key), ==, 0);
+    b->keeper = handlers_keeper(b->key);
+    g_assert_cmpint(store_sqlite_open(o.data, &limits, &b->keeper, &b->store), ==, 0);
+}
+
+static void close_store(Bench *b)
+{
+    b->store = store_free(b->store);
+    b->key = relay_key_free(b->key);
+    bench_relay_start(&b->relay, NULL);
+}
+
 typedef struct Rates {
     double accept, take_out; /* messages a second, the best of the rounds */
 } Rates;
+
+static void keep_best(Rates *best, double accept, double take_out)
+{
+    best->accept = MAX(best->accept, accept);
+    best->take_out = MAX(best->take_out, take_out);
+}
+
+static Rates measure_store(Bench *b, Put *all)
+{
+    Rates best = {};
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        double accept = SAMPLE * 1e6 / accept_all(b, all, SAMPLE);
+        keep_best(&best, accept, SAMPLE * 1e6 / take_out(b, all, SAMPLE));
+    }
+    return best;
+}
+
+static LoadMail *mail_anywhere(const Bench *b)
+{
+    g_autofree uint8_t *kids = g_malloc((size_t)SAMPLE * KID_SIZE);
+    for (unsigned i = 0; i < SAMPLE; i++)
+        memcpy(kids + (size_t)i * KID_SIZE, random_kid(b), KID_SIZE);
+    return load_mail_new(kids, SAMPLE, SAMPLE);
+}
+
+/* What is accepted at random stays: nobody has the keys of all mailboxes. What is fetched was accepted into
+ * those that clients have. */
+static Rates measure_relay(const Bench *b)
+{
+    H2 *submitters[LOAD_CLIENTS], *fetchers[LOAD_CLIENTS];
+    Secret *acks[LOAD_CLIENTS];
+    uint8_t kids[RECIPIENTS * KID_SIZE];
+    Rates best = {};
+    for (unsigned i = 0; i < RECIPIENTS; i++)
+        memcpy(kids + (size_t)i * KID_SIZE, rsa_key_thumbprint(b->recipients[i]->decrypt), KID_SIZE);
+    for (unsigned i = 0; i < LOAD_CLIENTS; i++) {
+        submitters[i] = bench_relay_log_in(&b->relay, b->senders[i % SENDERS], NULL);
+        fetchers[i] = bench_relay_log_in(&b->relay, b->recipients[i % RECIPIENTS], &acks[i]);
+    }
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        LoadMail *anywhere = mail_anywhere(b);
+        LoadMail *here = load_mail_new(kids, RECIPIENTS, SAMPLE);
+        double accept = 1e6 / load_submit(&b->relay, submitters, anywhere, 201).wall;
+        (void)load_submit(&b->relay, submitters, here, 201);
+        keep_best(&best, accept, 1e6 / load_fetch(&b->relay, fetchers, acks, here).wall);
+        load_mail_free(anywhere);
+        load_mail_free(here);
+    }
+    for (unsigned i = 0; i < LOAD_CLIENTS; i++) {
+        h2_close(submitters[i]);
+        h2_close(fetchers[i]);
+        (void)secret_free(acks[i]);
+    }
+    return best;
+}
+
+typedef struct Both {
+    Rates relay, store;
+} Both;
+
+/* Begins and ends with the relay down. */
+static Both measure(Bench *b, Put *all)
+{
+    Both now = {.store = measure_store(b, all)};
+    close_store(b);
+    now.relay = measure_relay(b);
+    open_store(b);
+    return now;
+}
+
+static void enrol_people(Bench *b)
+{
+    H2 *h = h2_connect(b->relay.host, b->relay.port);
+    for (unsigned i = 0; i < SENDERS + RECIPIENTS; i++) {
+        g_autofree char *name = g_strdup_printf("person%u", i);
+        TestPerson **p = i < SENDERS ? &b->senders[i] : &b->recipients[i - SENDERS];
+        *p = test_person_new();
+        bench_relay_enrol(&b->relay, h, *p, name);
+    }
+    h2_close(h);
+    memcpy(b->submitter, rsa_key_thumbprint(b->senders[0]->sign), KID_SIZE);
+}
 
 /* As the relay does each minute: the log may grow with the store. */
 static void sweep(Bench *b)
@@ -189,53 +298,60 @@ static void sweep(Bench *b)
     store_write_done(&w);
 }
 
-static Rates measure(Bench *b, Put *all)
+static void fill(Bench *b, Put *all)
 {
-    Rates best = {};
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        double accept = SAMPLE * 1e6 / accept_all(b, all, SAMPLE);
-        double out = SAMPLE * 1e6 / take_out(b, all, SAMPLE);
-        best = (Rates){MAX(best.accept, accept), MAX(best.take_out, out)};
+    double begin = bench_now();
+    for (unsigned done = 0; done < b->messages; done += SAMPLE) {
+        (void)accept_all(b, all, MIN(SAMPLE, b->messages - done));
+        sweep(b);
     }
-    return best;
+    g_print("%u messages in %.1f s\n", b->messages, (bench_now() - begin) / 1e6);
+}
+
+static void tell(const char *who, Rates empty, Rates full)
+{
+    g_autofree char *accepts = g_strdup_printf("%s: accepts, full against empty", who);
+    g_autofree char *out = g_strdup_printf("%s: fetched and acknowledged, full against empty", who);
+    g_print("%s: accepts: %.0f/s empty, %.0f/s full; fetched and acknowledged: %.0f/s, %.0f/s\n", who,
+            empty.accept, full.accept, empty.take_out, full.take_out);
+    bench_at_least(accepts, full.accept / empty.accept, BAR_RATIO, "");
+    bench_at_least(out, full.take_out / empty.take_out, BAR_RATIO, "");
+}
+
+static void forget_people(Bench *b)
+{
+    for (unsigned i = 0; i < SENDERS; i++)
+        test_person_free(b->senders[i]);
+    for (unsigned i = 0; i < RECIPIENTS; i++)
+        test_person_free(b->recipients[i]);
 }
 
 int main(void)
 {
-    char *folder = test_folder_new();
-    Bench b = {.mailboxes = bench_setting("HMSG_BENCH_MAILBOXES", MAILBOXES),
+    Bench b = {.relay.folder = test_folder_new(),
+               .mailboxes = bench_setting("HMSG_BENCH_MAILBOXES", MAILBOXES),
                .messages = bench_setting("HMSG_BENCH_MESSAGES", MESSAGES),
                .random = g_rand_new_with_seed(1)};
     g_autofree Put *all = g_new(Put, SAMPLE);
-    StoreLimits limits;
-    store_limits_init(&limits);
-    limits.sender_messages = limits.mailbox_messages = b.messages + 1000000;
-    limits.sender_bytes = limits.mailbox_bytes = UINT64_C(1) << 40;
     b.kids = g_malloc((size_t)b.mailboxes * KID_SIZE);
     fill_random(&b, b.kids, (size_t)b.mailboxes * KID_SIZE);
-    fill_random(&b, b.submitter, KID_SIZE);
     g_assert_cmpint(sem_init(&b.answered, 0, 0), ==, 0);
-    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &b.store), ==, 0);
+    bench_relay_start(&b.relay, CONFIG_TAIL);
+    enrol_people(&b);
+    open_store(&b);
     double begin = bench_now();
-    enrol(&b, b.submitter, b.submitter, "submitter");
     enrol_all(&b);
     g_print("%u mailboxes in %.1f s\n", b.mailboxes, (bench_now() - begin) / 1e6);
-    Rates empty = measure(&b, all);
-    begin = bench_now();
-    for (unsigned done = 0; done < b.messages; done += SAMPLE) {
-        (void)accept_all(&b, all, MIN(SAMPLE, b.messages - done));
-        sweep(&b);
-    }
-    g_print("%u messages in %.1f s\n", b.messages, (bench_now() - begin) / 1e6);
-    Rates full = measure(&b, all);
-    g_print("accepts: %.0f/s empty, %.0f/s full; list, fetch and acknowledge one: %.0f/s, %.0f/s\n",
-            empty.accept, full.accept, empty.take_out, full.take_out);
-    bench_at_least("accepts, full against empty", full.accept / empty.accept, BAR_RATIO, "");
-    bench_at_least("list, fetch and acknowledge, full against empty", full.take_out / empty.take_out,
-                   BAR_RATIO, "");
-    store_free(b.store);
+    Both empty = measure(&b, all);
+    fill(&b, all);
+    Both full = measure(&b, all);
+    tell("relay", empty.relay, full.relay);
+    tell("store alone", empty.store, full.store);
+    b.store = store_free(b.store);
+    b.key = relay_key_free(b.key);
+    forget_people(&b);
     g_rand_free(b.random);
     g_free(b.kids);
-    test_folder_remove(folder);
+    test_folder_remove(b.relay.folder);
     return 0;
 }
