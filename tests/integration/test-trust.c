@@ -221,6 +221,38 @@ static void test_block(MailPair *p, gconstpointer data)
     scene_ctl_expect(p->alice, 4, "contact", "allow", "carol", NULL);
 }
 
+/* hmsg-relay client verb client, of this relay; what it prints. */
+static char *administer(const Scene *s, const char *verb, const char *client)
+{
+    g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
+    g_autofree char *folder = scene_path(s, "relay"), *config = g_build_filename(folder, "relay.conf", NULL);
+    const char *const argv[] = {relay, "client", verb, "--json", "--config", config, client, NULL};
+    char *out = NULL;
+
+    g_assert_cmpint(test_run(argv, NULL, NULL, &out, NULL), ==, 0);
+    return out;
+}
+
+/* As if they had sent nothing for long. */
+static unsigned forget_guests(const Scene *s)
+{
+    g_autofree char *out = administer(s, "list", NULL);
+    g_auto(GStrv) lines = g_strsplit(g_strchomp(out), "\n", -1);
+    unsigned n = 0;
+
+    for (size_t i = 0; lines[i]; i++) {
+        json_t *row = json_loads(lines[i], 0, NULL);
+
+        g_assert_nonnull(row);
+        if (!*mail_fact(row, "address")) {
+            g_free(administer(s, "delete", mail_fact(row, "key")));
+            n++;
+        }
+        json_decref(row);
+    }
+    return n;
+}
+
 /* Each has a mailbox at a relay of their own, and is a guest at the other's. */
 static void test_guests(MailPair *p, gconstpointer data)
 {
@@ -256,6 +288,17 @@ static void test_guests(MailPair *p, gconstpointer data)
     json_decref(rows);
     rows = scene_ctl_json(carol, "inbox", NULL);
     g_assert_cmpstr(mail_fact(json_array_get(rows, 0), "sender"), ==, alices);
+    json_decref(rows);
+
+    /* a guest who was forgotten comes again, and nobody notices */
+    g_assert_cmpuint(forget_guests(other), ==, 1);
+    g_free(mail_send(p->alice, scene_address(carol), "Still there"));
+    g_free(mail_await(carol, 2));
+    TEST_AWAIT(mail_states_are(p->alice, "delivered,delivered"));
+    rows = scene_ctl_json(carol, "inbox", NULL);
+    g_assert_cmpuint(json_array_size(rows), ==, 2);
+    for (size_t i = 0; i < 2; i++)
+        g_assert_cmpstr(mail_fact(json_array_get(rows, i), "sender"), ==, alices);
     json_decref(rows);
 
     /* a guest has no mailbox */
