@@ -143,6 +143,7 @@ static void free_write(HandlerWrite *w)
 
 static void tell_senders(HandlerWrite *w)
 {
+    (void)atomic_fetch_add(&w->handlers->delivered, w->write.n_changes);
     hub_changes(w->handlers->hub, w->write.changes, w->write.n_changes);
 }
 

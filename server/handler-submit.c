@@ -180,8 +180,11 @@ int handle_submit_data(HttpRequest *r, const void *data, size_t n)
 
 static void wake_recipient(HandlerWrite *w)
 {
-    if (w->write.put.created)
-        hub_mail(w->handlers->hub, w->write.put.owner);
+    if (!w->write.put.created)
+        return;
+    (void)atomic_fetch_add(&w->handlers->accepted, 1);
+    (void)atomic_fetch_add(&w->handlers->accepted_bytes, w->write.put.size);
+    hub_mail(w->handlers->hub, w->write.put.owner);
 }
 
 /* What a commit has waited for: the disk, and with quorum = yes standbys as well. */

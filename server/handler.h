@@ -31,6 +31,7 @@ struct Handlers {
     atomic_uint registration;
     atomic_uint_fast64_t message_lifetime;
     Hub *hub;
+    atomic_uint_fast64_t accepted, accepted_bytes, delivered; /* HandlersTotals */
     Limiter *limiter;
     Steady *steady; /* by which messages end */
     Transfers *transfers;

@@ -234,6 +234,14 @@ uint64_t handlers_space(const Handlers *h)
     return (uint64_t)v.f_bavail * v.f_frsize;
 }
 
+HandlersTotals handlers_totals(Handlers *h)
+{
+    return (HandlersTotals){.accepted = atomic_load(&h->accepted),
+                            .accepted_bytes = atomic_load(&h->accepted_bytes),
+                            .delivered = atomic_load(&h->delivered),
+                            .expired = sweeper_expired(h->sweeper)};
+}
+
 int64_t handlers_time(Handlers *h)
 {
     return steady_now(h->steady);

@@ -26,6 +26,13 @@ const HttpRoute *handlers_routes(size_t *ret_n);
 int handlers_counts(Handlers *h, StoreCounts *ret);
 int handlers_ready(Handlers *h);
 uint64_t handlers_space(const Handlers *h);
+/* Since the start, by this relay; any thread. */
+typedef struct HandlersTotals {
+    uint64_t accepted, accepted_bytes; /* messages that are new here */
+    uint64_t delivered;                /* acknowledged by their owners */
+    uint64_t expired;
+} HandlersTotals;
+HandlersTotals handlers_totals(Handlers *h);
 int64_t handlers_time(Handlers *h);    /* any thread: by which messages end, steady.h */
 bool handlers_clock_held(Handlers *h); /* any thread: that is not the wall clock now */
 /* For administrators, of the relay that serves; good until handlers_free, and has no reader. */

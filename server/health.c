@@ -43,6 +43,20 @@ static int put_server(Buf *body, const HttpCounts *c)
     return r == 0 ? put_answers(body, c) : r;
 }
 
+static int put_totals(Buf *body, const HandlersTotals *t)
+{
+    int r =
+        put_number(body, "accepted_messages_total", "counter", "Messages that were accepted.", t->accepted);
+    if (r == 0)
+        r = put_number(body, "accepted_bytes_total", "counter", "Size of these.", t->accepted_bytes);
+    if (r == 0)
+        r = put_number(body, "delivered_messages_total", "counter",
+                       "Messages that their owners have acknowledged.", t->delivered);
+    return r == 0 ? put_number(body, "expired_messages_total", "counter",
+                               "Messages that nobody fetched in time.", t->expired)
+                  : r;
+}
+
 static int put_store(Buf *body, const StoreCounts *c)
 {
     int r = put_number(body, "identities", "gauge", "Registered identities, guests included.", c->identities);
@@ -98,6 +112,9 @@ static int put_metrics(const Health *h, Buf *body)
     int r = handlers_counts(h->handlers, &stored);
     if (r == 0)
         r = put_server(body, counts);
+    const HandlersTotals totals = handlers_totals(h->handlers);
+    if (r == 0)
+        r = put_totals(body, &totals);
     if (r == 0)
         r = put_store(body, &stored);
     const uint64_t space = handlers_space(h->handlers);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "libhmsg/base/clock.h"
@@ -18,6 +19,7 @@ struct Sweeper {
     pthread_mutex_t lock;
     pthread_cond_t change;
     bool stop, busy;
+    atomic_uint_fast64_t expired;
     int sweep_failed, rekey_failed; /* the last result of each */
     StoreWrite write;
 };
@@ -25,6 +27,7 @@ struct Sweeper {
 static void swept(StoreWrite *w)
 {
     Sweeper *s = w->userdata;
+    (void)atomic_fetch_add(&s->expired, w->n_changes);
     hub_changes(s->hub, w->changes, w->n_changes);
     store_write_done(w);
     (void)pthread_mutex_lock(&s->lock);
@@ -131,6 +134,11 @@ int sweeper_start(Store *store, Hub *hub, Steady *steady, unsigned interval_ms, 
     }
     *ret = s;
     return 0;
+}
+
+uint64_t sweeper_expired(Sweeper *s)
+{
+    return atomic_load(&s->expired);
 }
 
 Sweeper *sweeper_stop(Sweeper *s)

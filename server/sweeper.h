@@ -16,5 +16,6 @@ typedef struct Sweeper Sweeper;
  * key_age: StoreWrite.rekey.age_max. */
 int sweeper_start(Store *store, Hub *hub, Steady *steady, unsigned interval_ms, uint64_t key_age,
                   Sweeper **ret);
+uint64_t sweeper_expired(Sweeper *s); /* messages, since the start; any thread */
 Sweeper *sweeper_stop(Sweeper *s);
 DEFINE_CLEANUP(Sweeper *, sweeper_stop)

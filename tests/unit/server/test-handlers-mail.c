@@ -166,6 +166,14 @@ static void check_delivery(Scene *s, const void *body, size_t n, size_t piece)
     expect_state(s, body, n, "delivered");
     EXPECT(200, submit(s, body, n, NULL, piece));
     EXPECT(404, fetch(s, body, n));
+    /* since the restart; what comes again is not counted again */
+    EXPECT(201, submit(s, test_body(99, n), n, NULL, piece));
+    const HandlersTotals t = handlers_totals(s->relay.handlers);
+    g_assert_cmpuint(t.accepted, ==, 1);
+    g_assert_cmpuint(t.accepted_bytes, ==, n);
+    g_assert_cmpuint(t.delivered, ==, 1);
+    g_assert_cmpuint(t.expired, ==, 0);
+    EXPECT(200, acknowledge(s, test_body(99, n), n, false));
 }
 
 static void test_delivery(Scene *s, gconstpointer data)

@@ -57,6 +57,8 @@ static void test_answers(void)
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_identity_key_announced_timestamp_seconds 0\n"));
     g_assert_nonnull(strstr(buf_text(&body), "# TYPE hmsg_relay_disk_free_bytes gauge\n"));
     g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_clock_held 0\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "# TYPE hmsg_relay_accepted_messages_total counter\n"));
+    g_assert_nonnull(strstr(buf_text(&body), "\nhmsg_relay_expired_messages_total 0\n"));
     buf_clear(&body);
     /* a disk that has nothing free */
     options.data = proc;

@@ -215,6 +215,7 @@ static void test_sweeper(void)
     /* and it goes on */
     g_assert_cmpint(test_put(store, 1, 2, 3, "over too", 8, 1000, &w), ==, 0);
     TEST_AWAIT(store_status(reader, test_skid(2), w.put.id, &state) == 0 && state == STORE_EXPIRED);
+    TEST_AWAIT(sweeper_expired(sweeper) == 2);
     /* keys are changed when somebody asks */
     StoreCounts counts = {};
     g_assert_cmpint(store_sqlite_request_rekey(folder), ==, 0);
