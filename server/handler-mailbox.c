@@ -113,7 +113,7 @@ int handle_fetch(HttpRequest *r)
         return 0;
     }
     Transfer *transfer = NULL;
-    e = transfer_begin(handlers_of(r)->transfers, c->skid, &transfer);
+    e = transfer_begin(handlers_of(r)->transfers, c->skid, c->guest, &transfer);
     if (e != 0)
         return e;
     http_request_set_data(r, transfer, end_transfer);

@@ -99,7 +99,8 @@ static int check_room(const HttpRequest *r, const StoreWrite *put)
 
 static int begin_blob(HttpRequest *r, Submission *s)
 {
-    int e = transfer_begin(handlers_of(r)->transfers, s->w.write.put.submitter, &s->transfer);
+    const Client *c = http_request_client(r);
+    int e = transfer_begin(handlers_of(r)->transfers, c->skid, c->guest, &s->transfer);
     return e == 0 ? handler_result(store_blob_new(handlers_of(r)->store, &s->blob)) : e;
 }
 

@@ -57,6 +57,7 @@ typedef struct PgDb {
     PostgresOptions options;
     PGconn *c;
     PgAttempt *attempt;   /* the next one */
+    bool tried;           /* to make one */
     PgEnd end;            /* postgres_interrupt */
     pthread_mutex_t lock; /* over cancel */
     PGcancel *cancel;

@@ -128,13 +128,17 @@ bool postgres_usable(const PgDb *db)
     return db->c && !db->broken && PQstatus(db->c) == CONNECTION_OK;
 }
 
-/* How long the first connection is waited for, or another one: 0 for ever. */
-static uint64_t find_deadline(const PgDb *db)
+/* How long to wait for a connection, 0 for ever: the first time as long as for an answer, then less, and for
+ * one that was waited for already no more. */
+static uint64_t find_deadline(PgDb *db)
 {
-    uint64_t patience = (uint64_t)db->options.patience * 1000000;
-    if (patience == 0)
+    uint64_t wait = (uint64_t)db->options.patience * 1000000;
+    if (wait == 0)
         return 0;
-    return clock_boottime() + (db->connection > 0 && patience > RECONNECT_WAIT ? RECONNECT_WAIT : patience);
+    if (db->tried && wait > RECONNECT_WAIT)
+        wait = RECONNECT_WAIT;
+    db->tried = true;
+    return clock_boottime() + (db->attempt ? 0 : wait);
 }
 
 int postgres_ensure(PgDb *db)

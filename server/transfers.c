@@ -11,6 +11,7 @@ struct Transfer {
     Transfers *all;
     Transfer *next, **at;
     uint8_t user[KID_SIZE];
+    bool guest;
 };
 
 struct Transfers {
@@ -45,25 +46,28 @@ Transfers *transfers_unref(Transfers *t)
 }
 
 /* With the lock. */
-static int check_room(const Transfers *t, const uint8_t *user)
+static int check_room(const Transfers *t, const uint8_t *user, bool guest)
 {
-    unsigned n = 0;
-    if (t->refs > TRANSFERS_ALL_MAX)
-        return PROBLEM_UNAVAILABLE;
-    for (const Transfer *x = t->first; x; x = x->next)
+    unsigned n = 0, guests = 0;
+    for (const Transfer *x = t->first; x; x = x->next) {
         n += memcmp(x->user, user, KID_SIZE) == 0; /* public */
+        guests += x->guest;
+    }
+    if (t->refs > TRANSFERS_ALL_MAX || (guest && guests >= TRANSFERS_GUESTS_MAX))
+        return PROBLEM_UNAVAILABLE;
     return n < TRANSFERS_MAX ? 0 : PROBLEM_TOO_MANY_REQUESTS;
 }
 
-int transfer_begin(Transfers *t, const uint8_t user[static KID_SIZE], Transfer **ret)
+int transfer_begin(Transfers *t, const uint8_t user[static KID_SIZE], bool guest, Transfer **ret)
 {
     Transfer *x = calloc(1, sizeof(*x));
     if (!x)
         return -ENOMEM;
     x->all = t;
+    x->guest = guest;
     memcpy(x->user, user, KID_SIZE);
     (void)pthread_mutex_lock(&t->lock);
-    int r = check_room(t, user);
+    int r = check_room(t, user, guest);
     if (r == 0) {
         t->refs++;
         x->next = t->first;

@@ -172,6 +172,27 @@ static void test_without_standbys(void)
     place_done(&p);
 }
 
+/* A database that says nothing any more: what asks it is told so, and the relay ends when it is told to, with
+ * what it was at. */
+static void test_frozen(void)
+{
+    Place p = place_new();
+    g_autofree char *program_path = program();
+    const char *const invite[] = {program_path, "invite", "create", "--config", p.config, NULL};
+    TestProcess *relay = start(&p);
+    expect_answer(&p);
+    test_postgres_freeze(p.server, true);
+    TestProcess *administrator = test_process_start(invite, NULL, NULL);
+    expect(&p, 1, "client", "list", NULL, "");
+    test_process_signal(relay, SIGHUP); /* a tick */
+    end(relay);
+    int status = test_process_wait(administrator);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+    test_postgres_freeze(p.server, false);
+    place_done(&p);
+}
+
 static void test_refused(void)
 {
     Place p = place_new();
@@ -193,5 +214,6 @@ int main(int argc, char **argv)
     g_test_add_func("/daemon-postgres/serve", test_serve);
     g_test_add_func("/daemon-postgres/refused", test_refused);
     g_test_add_func("/daemon-postgres/without-standbys", test_without_standbys);
+    g_test_add_func("/daemon-postgres/frozen", test_frozen);
     return g_test_run();
 }

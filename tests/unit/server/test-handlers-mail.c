@@ -317,9 +317,9 @@ static void test_transfers(Scene *s, gconstpointer data)
     EXPECT(201, submit(s, test_body(1, large), large, NULL, 0));
     for (size_t p = 0; p < G_N_ELEMENTS(both); p++)
         for (size_t i = 0; i < TRANSFERS_MAX; i++)
-            g_assert_cmpint(
-                transfer_begin(s->relay.handlers->transfers, rsa_key_thumbprint(both[p]->sign), &held[p][i]),
-                ==, 0);
+            g_assert_cmpint(transfer_begin(s->relay.handlers->transfers, rsa_key_thumbprint(both[p]->sign),
+                                           false, &held[p][i]),
+                            ==, 0);
     EXPECT(429, submit(s, test_body(2, large), large, NULL, 0));
     EXPECT(429, submit(s, test_body(2, large), large, NULL, 8192));
     EXPECT(429, fetch(s, test_body(1, large), large));
