@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
@@ -123,6 +124,8 @@ int reader_next_invite(StoreReader *reader, StoreInvite *i)
     int r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    if (db_column_number(sql, 0) <= i->number) /* else one that repeats itself would be looked at for ever */
+        return -EBADMSG;
     *i = (StoreInvite){db_column_number(sql, 0), (uint64_t)db_column_number(sql, 1), db_column_number(sql, 2),
                        db_column_number(sql, 3)};
     return 0;

@@ -4,6 +4,7 @@
  * until its time is over, so that a grant which is repeated does not bring it back, and a revocation which is
  * repeated finds it. */
 
+#include <errno.h>
 #include <string.h>
 
 #include "libhmsg/base/clock.h"
@@ -191,6 +192,8 @@ int reader_next_capability(StoreReader *reader, const uint8_t *mailbox, StoreCap
         r = db_step(sql, &row);
     if (r != 0 || !row)
         return r != 0 ? r : HMSG_ERROR_NOT_FOUND;
+    if (db_column_number(sql, 0) <= c->number) /* else one that repeats itself would be looked at for ever */
+        return -EBADMSG;
     *c = (StoreCapability){db_column_number(sql, 0), (uint64_t)db_column_number(sql, 1),
                            db_column_number(sql, 2), db_column_number(sql, 3)};
     return 0;

@@ -286,6 +286,20 @@ char *test_store_ask(const char *folder, const char *sql)
     return text;
 }
 
+void store_fixture_change(StoreFixture *f, const char *sql)
+{
+    Db *db = NULL;
+    if (test_store_remote()) {
+        test_postgres_do(test_store_server(), sql);
+        return;
+    }
+    store_fixture_close(f);
+    g_assert_cmpint(db_open(f->path, &store_sqlite_schema, NULL, &db), ==, 0);
+    g_assert_cmpint(db_exec(db, sql), ==, 0);
+    (void)db_close(db);
+    store_fixture_open(f);
+}
+
 void store_fixture_open(StoreFixture *f)
 {
     g_assert_cmpint(test_store_open(f->folder, &f->limits, test_store_keeper(), &f->store), ==, 0);

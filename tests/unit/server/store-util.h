@@ -62,6 +62,8 @@ void store_fixture_set_up(StoreFixture *f);
 void store_fixture_tear_down(StoreFixture *f);
 void store_fixture_open(StoreFixture *f);
 void store_fixture_close(StoreFixture *f); /* the folder stays */
+/* Somebody else writes in the database; open again afterwards. */
+void store_fixture_change(StoreFixture *f, const char *sql);
 
 /* The writer thread stands still in an answer between these two: what comes meanwhile is one batch. */
 void test_block(Store *s);

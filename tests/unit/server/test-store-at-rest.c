@@ -190,16 +190,6 @@ static void test_other_key(Fixture *f, gconstpointer data)
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
 }
 
-static void change(Fixture *f, const char *sql)
-{
-    Db *db = NULL;
-    store_fixture_close(f);
-    g_assert_cmpint(db_open(f->path, &store_sqlite_schema, NULL, &db), ==, 0);
-    g_assert_cmpint(db_exec(db, sql), ==, 0);
-    (void)db_close(db);
-    store_fixture_open(f);
-}
-
 /* Somebody who can write in the database can delete; what he moves or makes up does not open. */
 static void test_moved(Fixture *f, gconstpointer data)
 {
@@ -224,7 +214,7 @@ static void test_moved(Fixture *f, gconstpointer data)
     g_assert_true(g_file_get_contents(f->path, &copy, &n, NULL));
     store_fixture_open(f);
     for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
-        change(f, changes[i]);
+        store_fixture_change(f, changes[i]);
         g_assert_cmpint(store_sqlite_check(f->reader), ==, -EBADMSG);
         store_fixture_close(f);
         g_assert_true(g_file_set_contents(f->path, copy, (gssize)n, NULL));

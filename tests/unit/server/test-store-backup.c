@@ -151,16 +151,6 @@ static void expect_damaged(Fixture *f, unsigned blobs)
     test_folder_remove(g_strdup(f->to));
 }
 
-static void change(Fixture *f, const char *sql)
-{
-    Db *db = NULL;
-    store_fixture_close(&f->s);
-    g_assert_cmpint(db_open(f->s.path, &store_sqlite_schema, NULL, &db), ==, 0);
-    g_assert_cmpint(db_exec(db, sql), ==, 0);
-    (void)db_close(db);
-    store_fixture_open(&f->s);
-}
-
 static void test_damaged(Fixture *f, gconstpointer data)
 {
     g_autofree char *blob = only_blob(f);
@@ -172,10 +162,10 @@ static void test_damaged(Fixture *f, gconstpointer data)
     expect_damaged(f, 1);
     g_assert_cmpint(g_unlink(blob), ==, 0);
     expect_damaged(f, 0);
-    change(f, "UPDATE messages SET sealed = x'00', blob = x'00' WHERE number = 1");
+    store_fixture_change(&f->s, "UPDATE messages SET sealed = x'00', blob = x'00' WHERE number = 1");
     expect_damaged(f, 0);
     /* of a database that is no sound one there is none */
-    change(f, "PRAGMA foreign_keys=OFF; DELETE FROM mailboxes");
+    store_fixture_change(&f->s, "PRAGMA foreign_keys=OFF; DELETE FROM mailboxes");
     g_assert_cmpint(store_sqlite_backup(f->s.folder, test_store_keeper(), f->to, &f->damaged), ==, -EBADMSG);
     expect_nothing(f);
 }

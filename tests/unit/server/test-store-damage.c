@@ -71,16 +71,6 @@ static void tear_down(Fixture *f, gconstpointer data)
     store_fixture_tear_down(&f->s);
 }
 
-static void change(Fixture *f, const char *sql)
-{
-    Db *db = NULL;
-    store_fixture_close(&f->s);
-    g_assert_cmpint(db_open(f->s.path, &store_sqlite_schema, NULL, &db), ==, 0);
-    g_assert_cmpint(db_exec(db, sql), ==, 0);
-    (void)db_close(db);
-    store_fixture_open(&f->s);
-}
-
 static void note(const StoreDamage *d, void *userdata)
 {
     static const char *const kinds[] = {"database", "table", "client", "former", "message", "file"};
@@ -109,11 +99,11 @@ static void expect_damage(Fixture *f, StoreReader *reader, const char *const *ex
 static void test_named(Fixture *f, gconstpointer data)
 {
     EXPECT_DAMAGE(f);
-    change(f, "UPDATE messages SET sealed = zeroblob(40) WHERE number = 2;"
-              "UPDATE messages SET body = zeroblob(length(body)) WHERE number = 4;"
-              "UPDATE former SET sealed = zeroblob(length(sealed))");
+    store_fixture_change(&f->s, "UPDATE messages SET sealed = zeroblob(40) WHERE number = 2;"
+                                "UPDATE messages SET body = zeroblob(length(body)) WHERE number = 4;"
+                                "UPDATE former SET sealed = zeroblob(length(sealed))");
     EXPECT_DAMAGE(f, "former 1 of 4", "message 2 of 1", "message 4 of 2");
-    change(f, "UPDATE identities SET wrapped = x'00' WHERE number = 2");
+    store_fixture_change(&f->s, "UPDATE identities SET wrapped = x'00' WHERE number = 2");
     EXPECT_DAMAGE(f, "client 2 of 2", "former 1 of 4", "message 2 of 1", "message 4 of 2");
 }
 
@@ -156,19 +146,22 @@ static void test_repeated(Fixture *f, gconstpointer data)
         db_exec(db,
                 "PRAGMA foreign_keys=OFF; ALTER TABLE messages RENAME TO m; CREATE TABLE messages AS SELECT"
                 " 'x' AS number, mailbox, seq, id, submitter, size, accepted, expires, state, key, blob,"
-                " sealed, body FROM m"),
+                " sealed, body FROM m; DROP TABLE invites; CREATE TABLE invites AS SELECT 'x' AS number, 1 AS"
+                " uses, 1 AS created, 9999999999 AS expires"),
         ==, 0);
     (void)db_close(db);
     g_assert_cmpint(store_sqlite_open_reader(f->s.folder, test_store_keeper(), &reader), ==, 0);
     expect_damage(f, reader, (const char *const[]){"table 0 of 0 messages", NULL});
+    StoreInvite invite = {};
+    g_assert_cmpint(store_next_invite(reader, &invite), ==, -EBADMSG);
     (void)store_reader_free(reader);
 }
 
 /* A row of nobody, and pages that are none: what can be read is looked at all the same. */
 static void test_database(Fixture *f, gconstpointer data)
 {
-    change(f, "PRAGMA foreign_keys=OFF; DELETE FROM mailboxes WHERE number = 2;"
-              "UPDATE messages SET sealed = zeroblob(40) WHERE number = 2");
+    store_fixture_change(&f->s, "PRAGMA foreign_keys=OFF; DELETE FROM mailboxes WHERE number = 2;"
+                                "UPDATE messages SET sealed = zeroblob(40) WHERE number = 2");
     EXPECT_DAMAGE(f, "database 0 of 0 row 0 of shares", "database 0 of 0 row 4 of messages",
                   "message 2 of 1");
 }
@@ -211,7 +204,7 @@ static const char spoil[] = "UPDATE messages SET sealed = zeroblob(length(sealed
 static void test_left_out(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
-    change(f, spoil);
+    store_fixture_change(&f->s, spoil);
     EXPECT_LIST(f, 1, 3, 5);
     EXPECT_LIST(f, 2, 4);
     g_assert_cmpint(fetch(f, 1, 1), ==, -EBADMSG);
@@ -247,10 +240,10 @@ static void test_swept(Fixture *f, gconstpointer data)
     StoreWrite w = {.kind = STORE_SWEEP, .sweep.now = LATER};
     StoreState state;
     put(f, 1, 2); /* another mailbox, which stays */
-    change(f, "UPDATE messages SET expires = 9000 WHERE number = 3");
-    change(f, spoil);
-    change(
-        f,
+    store_fixture_change(&f->s, "UPDATE messages SET expires = 9000 WHERE number = 3");
+    store_fixture_change(&f->s, spoil);
+    store_fixture_change(
+        &f->s,
         "UPDATE messages SET id = x'00' WHERE number = 4; UPDATE messages SET blob = x'00' WHERE number = 5");
     expect_shares(f->s.folder, "1:101500:4,2:1000:2");
     g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
@@ -282,9 +275,9 @@ static void rekey(Fixture *f)
 static void test_rekeyed(Fixture *f, gconstpointer data)
 {
     StoreCounts c = {};
-    change(f, spoil);
-    change(f, "UPDATE former SET sealed = zeroblob(length(sealed));"
-              "UPDATE identities SET sealed = zeroblob(length(sealed)) WHERE number = 2");
+    store_fixture_change(&f->s, spoil);
+    store_fixture_change(&f->s, "UPDATE former SET sealed = zeroblob(length(sealed));"
+                                "UPDATE identities SET sealed = zeroblob(length(sealed)) WHERE number = 2");
     EXPECT_DAMAGE(f, "client 2 of 2", "former 1 of 4", "message 1 of 1", "message 2 of 1");
     for (unsigned i = 0; i < 2; i++) {
         rekey(f);
@@ -306,14 +299,45 @@ static void test_rekeying(Fixture *f, gconstpointer data)
 {
     StoreCounts c = {};
     rekey(f);
-    change(f, "INSERT INTO old_keys(owner, key, root, wrapped, resealed) VALUES(1, 1, 2, x'00', 0),"
-              " (2, 1, 2, zeroblob((SELECT length(wrapped) FROM identities LIMIT 1)), 0);"
-              "UPDATE identities SET root = 9 WHERE number = 4;"
-              "UPDATE messages SET key = 1 WHERE number = 4");
+    store_fixture_change(
+        &f->s, "INSERT INTO old_keys(owner, key, root, wrapped, resealed) VALUES(1, 1, 2, x'00', 0),"
+               " (2, 1, 2, zeroblob((SELECT length(wrapped) FROM identities LIMIT 1)), 0);"
+               "UPDATE identities SET root = 9 WHERE number = 4;"
+               "UPDATE messages SET key = 1 WHERE number = 4");
     rekey(f);
     g_assert_cmpint(store_counts(f->s.reader, &c), ==, 0);
     g_assert_cmpuint(c.key_pending, ==, 0);
     EXPECT_LIST(f, 1, 1, 2, 3, 5);
+}
+
+/* In a database of any kind: seals of the wrong size, before a change of keys, and until they expire. */
+static void test_any_store(Fixture *f, gconstpointer data)
+{
+    static const char sql[] = "UPDATE messages SET sealed = submitter WHERE seq IN (1, 2) AND size = 500;"
+                              "UPDATE former SET sealed = skid";
+    StoreWrite w = {.kind = STORE_SWEEP, .sweep.now = LATER};
+    StoreCounts c = {};
+    store_fixture_change(&f->s, sql);
+    EXPECT_LIST(f, 1, 3, 5);
+    g_assert_cmpint(store_sqlite_check(f->s.reader), ==, -EBADMSG);
+    for (bool more = true; more;) {
+        StoreWrite rekey = {.kind = STORE_REKEY, .rekey = {.now = 2 * NOW, .age_max = 1}};
+        g_assert_cmpint(test_write(f->s.store, &rekey), ==, 0);
+        more = rekey.rekey.more;
+    }
+    EXPECT_LIST(f, 1, 3, 5);
+    g_assert_cmpint(fetch(f, 1, 3), ==, 0);
+    g_assert_cmpint(test_write(f->s.store, &w), ==, 0);
+    store_write_done(&w);
+    for (uint8_t user = 1; user <= 2; user++) {
+        g_assert_cmpuint(use_of(f, user).messages, ==, 0);
+        g_assert_cmpuint(use_of(f, user).bytes, ==, 0);
+    }
+    g_assert_cmpint(store_counts(f->s.reader, &c), ==, 0);
+    g_assert_cmpuint(c.messages, ==, 0);
+    g_assert_cmpuint(c.key_pending, ==, 0);
+    g_autofree char *shares = test_store_ask(f->s.folder, "SELECT count(*) FROM shares");
+    g_assert_cmpstr(shares, ==, "0");
 }
 
 static int unregister(Fixture *f, int64_t number)
@@ -326,8 +350,8 @@ static int unregister(Fixture *f, int64_t number)
 static void test_client(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
-    change(f, "UPDATE identities SET wrapped = x'00' WHERE number = 1;"
-              "UPDATE messages SET blob = x'00' WHERE number = 5");
+    store_fixture_change(&f->s, "UPDATE identities SET wrapped = x'00' WHERE number = 1;"
+                                "UPDATE messages SET blob = x'00' WHERE number = 5");
     g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, "a", 1, LATER, &w), ==, -EBADMSG);
     g_assert_cmpint(test_put(f->s.store, 2, 3, NOW, "a", 1, LATER, &w), ==, 0);
     g_assert_cmpint(unregister(f, 99), ==, HMSG_ERROR_NOT_FOUND);
@@ -342,6 +366,9 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define ADD(name, f) g_test_add("/store/damage/" name, Fixture, NULL, set_up, f, tear_down)
+    ADD("any-store", test_any_store);
+    if (test_store_remote())
+        return g_test_run();
     ADD("named", test_named);
     ADD("file", test_file);
     ADD("repeated", test_repeated);

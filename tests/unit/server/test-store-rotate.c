@@ -272,6 +272,97 @@ static void test_migration(Fixture *f, gconstpointer data)
     g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
 }
 
+/* alice comes back as user 11, and says to have been `first` and `second` before. */
+static int come_back(Fixture *f, uint8_t first, uint8_t second, bool *ret_created)
+{
+    g_autofree StoreIdentity *i = test_identity(11, "alice");
+    StoreFormer former[2] = {{.link = {"statement a", "[\"a\"]", "statement b"}},
+                             {.link = {"statement b", "[\"b\"]", "statement 11"}}};
+    memcpy(former[0].skid, test_skid(first), KID_SIZE);
+    memcpy(former[0].kid, test_kid(first), KID_SIZE);
+    memcpy(former[1].skid, test_skid(second), KID_SIZE);
+    memcpy(former[1].kid, test_kid(second), KID_SIZE);
+    StoreWrite w = {.kind = STORE_REGISTER, .reg = {.identity = i, .former = former, .n_former = 2}};
+    int r = test_write(f->store, &w);
+    *ret_created = w.reg.created;
+    return r;
+}
+
+static int count_link(const StoreLink *l, void *userdata)
+{
+    (*(unsigned *)userdata)++;
+    return 0;
+}
+
+static unsigned links(Fixture *f, const uint8_t *from)
+{
+    unsigned n = 0;
+    g_assert_cmpint(store_chain(f->reader, test_skid(11), from, count_link, &n), ==, 0);
+    return n;
+}
+
+static void leave(Fixture *f, uint8_t user, const char *name)
+{
+    StoreWrite w = {.kind = STORE_UNREGISTER};
+    memcpy(w.unregister.skid, test_skid(user), KID_SIZE);
+    g_strlcpy(w.unregister.name, name, sizeof(w.unregister.name));
+    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+}
+
+/* Keys of before that a registration tells of. */
+static void test_claims(Fixture *f, gconstpointer data)
+{
+    g_autofree StoreIdentity *i = g_new0(StoreIdentity, 1);
+    bool created = false;
+    StoreWrite w;
+    leave(f, 1, "alice");
+    g_assert_cmpint(come_back(f, 1, 5, &created), ==, 0);
+    g_assert_true(created);
+    g_assert_cmpuint(links(f, test_kid(1)), ==, 2);
+    g_assert_cmpuint(links(f, test_skid(1)), ==, 2);
+    g_assert_cmpuint(links(f, test_kid(5)), ==, 1);
+    g_assert_cmpuint(links(f, test_kid(6)), ==, 0);
+    g_assert_cmpint(store_find_former(f->reader, test_skid(1), i), ==, 0);
+    g_assert_cmpint(store_find_former(f->reader, test_kid(1), i), ==, HMSG_ERROR_NOT_FOUND);
+    /* the sign key is used up, the decrypt key takes no mail */
+    g_assert_cmpint(test_register(f->store, 1, "other"), ==, HMSG_ERROR_ALREADY_EXISTS);
+    g_assert_cmpint(test_put(f->store, 1, 2, 3, "a", 1, LATER, &w), ==, HMSG_ERROR_NOT_FOUND);
+    /* again, or with others: nothing changes */
+    g_assert_cmpint(come_back(f, 7, 8, &created), ==, 0);
+    g_assert_false(created);
+    g_assert_cmpuint(links(f, test_kid(7)), ==, 0);
+    g_assert_cmpuint(links(f, test_kid(1)), ==, 2);
+    /* a rotation goes on, and new keys of the store leave them as they are */
+    g_assert_cmpint(rotate(f, 11, 12, 2), ==, 0);
+    for (bool more = true; more;) {
+        StoreWrite rekey = {.kind = STORE_REKEY, .rekey = {.now = LATER + 10, .age_max = 1}};
+        g_assert_cmpint(test_write(f->store, &rekey), ==, 0);
+        more = rekey.rekey.more;
+    }
+    unsigned n = 0;
+    g_assert_cmpint(store_chain(f->reader, test_skid(12), test_kid(1), count_link, &n), ==, 0);
+    g_assert_cmpuint(n, ==, 3);
+    g_assert_cmpint(store_sqlite_check(f->reader), ==, 0);
+    leave(f, 12, "alice");
+    g_assert_cmpint(test_register(f->store, 1, "alice"), ==, 0); /* all is forgotten */
+}
+
+/* Of keys one of which is somebody's, or was. */
+static void test_claims_of_others(Fixture *f, gconstpointer data)
+{
+    bool created = false;
+    leave(f, 1, "alice");
+    g_assert_cmpint(rotate(f, 2, 22, 2), ==, 0);
+    for (uint8_t other = 2; other <= 3; other++) { /* one that was, one that is */
+        g_assert_cmpint(come_back(f, 5, other, &created), ==, 0);
+        g_assert_true(created);
+        g_assert_cmpuint(links(f, test_kid(5)), ==, 0);
+        leave(f, 11, "alice");
+    }
+    g_assert_cmpint(come_back(f, 5, 6, &created), ==, 0);
+    g_assert_cmpuint(links(f, test_kid(5)), ==, 2);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -283,6 +374,8 @@ int main(int argc, char **argv)
     ADD("/store-rotate/mailbox", test_mailbox);
     ADD("/store-rotate/sender", test_sender);
     ADD("/store-rotate/unregister", test_unregister);
+    ADD("/store-rotate/claims", test_claims);
+    ADD("/store-rotate/claims-of-others", test_claims_of_others);
     if (!test_store_remote())
         ADD("/store-rotate/migration", test_migration);
     return g_test_run();
