@@ -178,7 +178,6 @@ static bool is_tick_due(const Daemon *d)
 /* The next start shall know the time that is believed now. */
 static void keep_time(Daemon *d)
 {
-    /* a store elsewhere has no such file */
     (void)ticks_set_time(d->options->data, handlers_time(d->handlers));
 }
 

@@ -11,6 +11,7 @@
 #include "libhmsg/wire/json.h"
 
 #define FILE_SIZE_MAX 4096u
+#define CLOCK_FILE "clock" /* empty; where the ticks are elsewhere */
 
 static int read_ticks(const char *path, Ticks *ret)
 {
@@ -86,21 +87,35 @@ int ticks_last(const char *folder, Ticks *ret)
     return read_of(folder, &path, ret);
 }
 
-int64_t ticks_time(const char *folder)
+static int64_t time_of(const char *folder, const char *name)
 {
     _cleanup_(freep) char *path = NULL;
     struct stat st;
 
-    return string_printf(&path, "%s/ticks", folder) == 0 && stat(path, &st) == 0 ? st.st_mtim.tv_sec : 0;
+    return string_printf(&path, "%s/%s", folder, name) == 0 && stat(path, &st) == 0 ? st.st_mtim.tv_sec : 0;
+}
+
+int64_t ticks_time(const char *folder)
+{
+    int64_t time = time_of(folder, "ticks");
+
+    return time != 0 ? time : time_of(folder, CLOCK_FILE);
 }
 
 int ticks_set_time(const char *folder, int64_t time)
 {
-    _cleanup_(freep) char *path = NULL;
     const struct timespec times[] = {{.tv_sec = time}, {.tv_sec = time}};
-    int r = string_printf(&path, "%s/ticks", folder);
+    _cleanup_(freep) char *ticks = NULL, *clock = NULL;
+    int r = string_printf(&ticks, "%s/ticks", folder);
 
-    return r == 0 && utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : r;
+    if (r == 0)
+        r = string_printf(&clock, "%s/" CLOCK_FILE, folder);
+    if (r != 0 || utimensat(AT_FDCWD, ticks, times, 0) == 0)
+        return r;
+    if (errno != ENOENT)
+        return -errno;
+    _cleanup_(fd_closep) int fd = open(clock, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    return fd < 0 || utimensat(AT_FDCWD, clock, times, 0) < 0 ? -errno : 0;
 }
 
 int ticks_save(const char *folder, const Ticks *t)

@@ -19,9 +19,10 @@ int ticks_advance(const char *folder, Ticks *ret);
 int ticks_before(const char *folder, Ticks *ret);
 /* Those that were told last; number 0: none yet. */
 int ticks_last(const char *folder, Ticks *ret);
-/* When the last one was told, in seconds since 1970 by the clock of then; 0: none was. */
+/* What ticks_set_time said last, or when the last tick was told, in seconds since 1970; 0: neither. */
 int64_t ticks_time(const char *folder);
-/* Another time for it, when that clock is not believed. */
+/* What time it is, for the next start to know: the time of the file ticks, or of a file clock where there is
+ * none. */
 int ticks_set_time(const char *folder, int64_t time);
 /* The file of a folder that has none. */
 int ticks_save(const char *folder, const Ticks *t);

@@ -76,7 +76,10 @@ static void test_time(void)
     Ticks t;
 
     g_assert_cmpint(ticks_time(folder), ==, 0);
-    g_assert_cmpint(ticks_set_time(folder, 1000), ==, -ENOENT);
+    g_assert_cmpint(ticks_set_time("/nonexistent", 1000), ==, -ENOENT);
+    g_assert_cmpint(ticks_set_time(folder, 500), ==, 0); /* the ticks are in a database */
+    g_assert_cmpint(ticks_set_time(folder, 600), ==, 0);
+    g_assert_cmpint(ticks_time(folder), ==, 600);
     g_assert_cmpint(ticks_advance(folder, &t), ==, 0);
     g_assert_cmpint(ticks_time(folder), >=, now - 1);
     g_assert_cmpint(ticks_set_time(folder, 1000), ==, 0);
