@@ -539,7 +539,7 @@ static int do_sweep(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     if (r == 0 && s->remote && s->limits.total_bytes > 0)
         r = store_total_renew(s); /* relays that have ended have rows there */
     if (r == 0)
-        r = db_fit_log(s->db);
+        r = db_fit(s->db);
     s->erase = s->erase || s->erased;
     s->erased = false;
     *ret_rollback = r != 0;

@@ -13,9 +13,10 @@
 #include "libhmsg/base/file.h"
 #include "libhmsg/base/log.h"
 
-/* The pages that change all the time of a million messages in a hundred thousand mailboxes; and the log is
- * carried over when many changes of one page have become one. docs/scale.md has what that brings. */
-#define CACHE_KIB 131072u
+/* At most the pages that change all the time of a million messages in a hundred thousand mailboxes; and the
+ * log is carried over when many changes of one page have become one. docs/scale.md has what that brings. */
+#define CACHE_KIB 16384u
+#define CACHE_KIB_MAX 131072u
 #define CHECKPOINT_PAGES 16000u /* DB_LOG_SIZE */
 #define CHECKPOINT_PAGES_MAX 64000u
 #define STOP_SECONDS 5 /* then what a remote database is busy with is given up */
@@ -452,6 +453,7 @@ static int open_files(SqliteStore *s, const char *folder)
 {
     _cleanup_(freep) char *blobs = NULL;
     const DbOptions options = {.cache_kib = CACHE_KIB,
+                               .cache_kib_max = CACHE_KIB_MAX,
                                .checkpoint_pages = CHECKPOINT_PAGES,
                                .checkpoint_pages_max = CHECKPOINT_PAGES_MAX,
                                .size_max = s->limits.size_max};

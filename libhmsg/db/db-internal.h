@@ -8,13 +8,17 @@
 #include "libhmsg/db/db-driver.h"
 #include "libhmsg/db/seal-internal.h"
 
+typedef struct DbRange {
+    unsigned min, max;
+} DbRange;
+
 struct Db {
     DbBase base;
     sqlite3 *handle;
     VfsLayer wal; /* of a writer that is not sealed */
     int lock_fd;
     bool writer, sealed;
-    unsigned checkpoint_pages, checkpoint_pages_max;
+    DbRange cache_kib, checkpoint_pages; /* db_fit */
 };
 
 /* What an SQLite result code means in the convention of error.h; 0 for OK, ROW and DONE. */

@@ -73,6 +73,13 @@ static int pragma(Db *db, const char *name, uint64_t value)
     return db_exec(db, sql);
 }
 
+static int set_cache(Db *db, uint64_t kib)
+{
+    char sql[PRAGMA_SIZE];
+    (void)snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%llu", (unsigned long long)kib);
+    return db_exec(db, sql);
+}
+
 /* What every connection has. */
 static int configure(Db *db, const DbOptions *options)
 {
@@ -97,10 +104,9 @@ static int configure(Db *db, const DbOptions *options)
     (void)sqlite3_limit(db->handle, SQLITE_LIMIT_ATTACHED, 0);
     if (sqlite3_busy_timeout(db->handle, DB_BUSY_TIMEOUT_MS) != SQLITE_OK)
         return -EIO;
-    char sql[PRAGMA_SIZE];
-    (void)snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%u",
-                   options && options->cache_kib > 0 ? options->cache_kib : DB_CACHE_KIB);
-    int r = db_exec(db, sql);
+    db->cache_kib.min = options && options->cache_kib > 0 ? options->cache_kib : DB_CACHE_KIB;
+    db->cache_kib.max = options ? options->cache_kib_max : 0;
+    int r = set_cache(db, db->cache_kib.min);
     if (r == 0)
         r = pragma(db, "mmap_size", 0);
     if (r == 0)
@@ -120,33 +126,38 @@ static int query_text(Db *db, const char *sql, const char *expected)
     return row && strcmp(db_column_text(s, 0, NULL), expected) == 0 ? 0 : -EIO;
 }
 
-int db_fit_log(Db *db)
+static uint64_t fit(uint64_t share, const DbRange *range)
 {
-    int64_t store = 0;
+    if (share > range->max)
+        share = range->max;
+    return share > range->min ? share : range->min;
+}
+
+int db_fit(Db *db)
+{
+    int64_t pages = 0;
     if (db_driver_of(db))
         return 0;
-    int r = db_query_number(db, "PRAGMA page_count", &store);
+    int r = db_query_number(db, "PRAGMA page_count", &pages);
     if (r != 0)
         return r;
-    uint64_t pages = (uint64_t)store / DB_LOG_SHARE;
-    if (pages > db->checkpoint_pages_max)
-        pages = db->checkpoint_pages_max;
-    if (pages < db->checkpoint_pages)
-        pages = db->checkpoint_pages;
-    uint64_t size = pages * LOG_PAGE_SIZE;
-    r = pragma(db, "journal_size_limit", size > DB_LOG_SIZE ? size : DB_LOG_SIZE);
-    return r == 0 ? pragma(db, "wal_autocheckpoint", pages) : r;
+    uint64_t share = (uint64_t)pages / DB_SHARE, log = fit(share, &db->checkpoint_pages);
+    r = set_cache(db, fit(share * PAGE_SIZE_DEFAULT / 1024, &db->cache_kib));
+    if (r == 0)
+        r = pragma(db, "journal_size_limit",
+                   log * LOG_PAGE_SIZE > DB_LOG_SIZE ? log * LOG_PAGE_SIZE : DB_LOG_SIZE);
+    return r == 0 ? pragma(db, "wal_autocheckpoint", log) : r;
 }
 
 static int configure_writer(Db *db, const DbOptions *options)
 {
-    db->checkpoint_pages =
+    db->checkpoint_pages.min =
         options && options->checkpoint_pages > 0 ? options->checkpoint_pages : DB_CHECKPOINT_PAGES;
-    db->checkpoint_pages_max = options ? options->checkpoint_pages_max : 0;
+    db->checkpoint_pages.max = options ? options->checkpoint_pages_max : 0;
     int r = query_text(db, "PRAGMA journal_mode=WAL", "wal");
     if (r == 0)
         r = db_exec(db, "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON");
-    return r == 0 ? db_fit_log(db) : r;
+    return r == 0 ? db_fit(db) : r;
 }
 
 /* Before anything is read: what is else in memory shared with others is in the heap of a connection that has

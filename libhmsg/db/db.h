@@ -17,7 +17,7 @@
 #define DB_READER_CACHE_KIB 512u  /* by one that only reads: each commit of the writer empties it */
 #define DB_CHECKPOINT_PAGES 1000u /* of the log, until it is carried over into the store */
 #define DB_LOG_SIZE (64u << 20)   /* bytes to which the log file is cut back; more where it may be larger */
-#define DB_LOG_SHARE 16u
+#define DB_SHARE 16u
 #define DB_VALUE_SIZE_MAX (64u << 20) /* bytes of one value */
 #define DB_PROBLEMS_MAX 20u           /* that db_check_tell tells, of each of two kinds */
 
@@ -32,9 +32,8 @@ typedef struct DbSchema {
 typedef struct DbOptions {
     unsigned cache_kib;        /* 0: DB_CACHE_KIB */
     unsigned checkpoint_pages; /* 0: DB_CHECKPOINT_PAGES */
-    /* With it the log may have a DB_LOG_SHARE of the store, from checkpoint_pages up to as many. 0: it may
-     * not */
-    unsigned checkpoint_pages_max;
+    /* With these both may have a DB_SHARE of the store, from those above up to as many (db_fit). 0: not. */
+    unsigned cache_kib_max, checkpoint_pages_max;
     DbSeal *seal;      /* NULL: the store is not encrypted. Else it has no readers */
     uint64_t size_max; /* of the store in bytes; more is HMSG_ERROR_STORAGE_FULL. 0: no limit */
 } DbOptions;
@@ -138,5 +137,5 @@ int db_copy(Db *db, const char *path);
 int db_checkpoint(Db *db);
 /* The same without waiting: -EBUSY when somebody reads. */
 int db_checkpoint_try(Db *db);
-/* Lets the log grow with the store: DbOptions.checkpoint_pages_max. */
-int db_fit_log(Db *db);
+/* Lets cache and log grow with the store: DbOptions.cache_kib_max, checkpoint_pages_max. */
+int db_fit(Db *db);

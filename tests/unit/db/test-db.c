@@ -74,26 +74,29 @@ static void test_pragmas(Fixture *f, gconstpointer data)
     }
 }
 
-/* The log may grow with the store, within its bounds. */
-static void test_fit_log(Fixture *f, gconstpointer data)
+/* Cache and log may grow with the store, within their bounds. */
+static void test_fit(Fixture *f, gconstpointer data)
 {
-    const DbOptions options = {.checkpoint_pages = 10, .checkpoint_pages_max = 40};
+    const DbOptions options = {
+        .cache_kib = 64, .cache_kib_max = 150, .checkpoint_pages = 10, .checkpoint_pages_max = 40};
     _cleanup_(db_closep) Db *db = NULL;
     g_autofree uint8_t *large = g_malloc0(300 * 4096);
     g_assert_cmpint(db_open(f->path, &second, &options, &db), ==, 0);
     g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, 10);
     g_assert_cmpint(insert(db, 1, large, 300 * 4096), ==, 0);
     g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, 10);
-    g_assert_cmpint(db_fit_log(db), ==, 0);
+    g_assert_cmpint(db_fit(db), ==, 0);
     int64_t pages = number(db, "PRAGMA page_count");
     g_assert_cmpint(pages, >, 160);
     g_assert_cmpint(pages, <, 640);
-    g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, pages / DB_LOG_SHARE);
+    g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, pages / DB_SHARE);
+    g_assert_cmpint(number(db, "PRAGMA cache_size"), ==, -(pages / DB_SHARE * 4));
     g_assert_cmpint(number(db, "PRAGMA journal_size_limit"), ==, DB_LOG_SIZE);
     large[0] = 1;
     g_assert_cmpint(insert(db, 2, large, 300 * 4096), ==, 0);
-    g_assert_cmpint(db_fit_log(db), ==, 0);
+    g_assert_cmpint(db_fit(db), ==, 0);
     g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, 40);
+    g_assert_cmpint(number(db, "PRAGMA cache_size"), ==, -150);
 }
 
 static void test_one_writer(Fixture *f, gconstpointer data)
@@ -253,7 +256,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/db/pragmas", Fixture, NULL, set_up, test_pragmas, tear_down);
-    g_test_add("/db/fit-log", Fixture, NULL, set_up, test_fit_log, tear_down);
+    g_test_add("/db/fit", Fixture, NULL, set_up, test_fit, tear_down);
     g_test_add("/db/one-writer", Fixture, NULL, set_up, test_one_writer, tear_down);
     g_test_add("/db/versions", Fixture, NULL, set_up, test_versions, tear_down);
     g_test_add("/db/errors", Fixture, NULL, set_up, test_errors, tear_down);
