@@ -131,6 +131,26 @@ static void test_long(TestRelay *f, gconstpointer data)
     g_assert_cmpuint(leads(c, "/v1/names/alice", second->kid), ==, 1);
 }
 
+/* A recovery key that the former statement names has signed the way from it; any other key's is refused. */
+static void test_recovery(TestRelay *f, gconstpointer data)
+{
+    const TestPerson *first = test_person(0), *second = test_person(1), *offline = test_person(2);
+    g_autoptr(DoubleConnection) c = test_relay_connect(f);
+    _cleanup_(recovery_keys_done) RecoveryKeys k = {}, none = {};
+    TestRegistration g;
+    g_assert_cmpint(recovery_keys_add(&k, offline->decrypt, offline->sign), ==, 0);
+    for (unsigned named = 0; named < 2; named++) {
+        g_autofree char *before = test_person_statement_with(first, ADDRESS, 1, NULL, named ? &k : &none);
+        test_registration_init(f, c, second, "alice", &g);
+        set_statement(&g, test_person_statement_after(second, ADDRESS, 2, before));
+        g.chain = json_array();
+        g_assert_cmpint(json_array_append_new(g.chain, link_new(before, offline, second, 2)), ==, 0);
+        EXPECT(named ? 201 : 403, test_registration_send(c, &g));
+    }
+    g_assert_cmpuint(leads(c, "/v1/names/alice", first->kid), ==, 1);
+    g_assert_cmpuint(leads(c, "/v1/names/alice", offline->kid), ==, 0);
+}
+
 typedef enum Spoilt {
     SPOILT_STEP,     /* another key has signed it over */
     SPOILT_PREVIOUS, /* these keys do not say that they follow */
@@ -265,6 +285,7 @@ int main(int argc, char **argv)
 #define ADD(name, test) g_test_add(name, TestRelay, NULL, test_relay_set_up, test, test_relay_tear_down)
     ADD("/handlers-chain/back", test_back);
     ADD("/handlers-chain/long", test_long);
+    ADD("/handlers-chain/recovery", test_recovery);
     ADD("/handlers-chain/refused", test_refused);
     ADD("/handlers-chain/of-others", test_of_others);
     ADD("/handlers-chain/claimed", test_claimed);
