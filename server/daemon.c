@@ -142,7 +142,7 @@ static int next_tick(const Options *o, bool serves, Ticks *ret)
 
     if (o->store == STORE_SQLITE)
         return ticks_advance(o->data, ret);
-    postgres.patience = serves ? POSTGRES_PATIENCE : 0;
+    postgres.patience = serves ? POSTGRES_PATIENCE : POSTGRES_START_PATIENCE;
     r = store_postgres_tick(&postgres, NULL, ret, error);
     if (r == -ENOENT)
         r = ticks_advance(o->data, &first);

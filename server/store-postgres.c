@@ -2,6 +2,7 @@
 #include "server/store-postgres.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "libhmsg/base/error.h"
@@ -170,10 +171,13 @@ int store_postgres_open(const PostgresOptions *o, const char *folder, const Stor
 {
     _cleanup_(store_remote_unrefp) StoreRemote *remote = NULL;
     _cleanup_(db_closep) Db *db = NULL;
-    PostgresOptions guarded = *o;
+    PostgresOptions guarded = *o, starts = *o;
     guarded.guard = GUARD;
     guarded.patience = POSTGRES_PATIENCE;
-    int r = prepare_database(o, &db, error);
+    starts.patience = POSTGRES_START_PATIENCE;
+    int r = prepare_database(&starts, &db, error);
+    if (r == -EIO && !error[0])
+        (void)snprintf(error, POSTGRES_ERROR_SIZE, "it fails, or a commit waits for a standby in vain");
     if (r == 0)
         r = new_remote(&guarded, &remote);
     if (r == 0)

@@ -9,9 +9,11 @@
 #include "server/postgres.h"
 #include "server/store.h"
 
-#define POSTGRES_PATIENCE 10u /* seconds that a relay's clients wait for what is read */
+#define POSTGRES_PATIENCE 10u       /* seconds that a relay's clients wait for what is read */
+#define POSTGRES_START_PATIENCE 20u /* and a relay that starts, for each answer */
 
-/* Makes the tables when they are missing. Errors as of postgres_open and store_sqlite_open; error: what
+/* Makes the tables when they are missing. A database that does not answer, or lets a commit wait, is given up
+ * whatever the patience of o. Errors as of postgres_open and store_sqlite_open; error: what
  * people should know, or "". -EOPNOTSUPP: the program was built without PostgreSQL. */
 int store_postgres_open(const PostgresOptions *o, const char *folder, const StoreLimits *limits,
                         const StoreKeeper *keeper, Store **ret, char error[static POSTGRES_ERROR_SIZE]);

@@ -172,6 +172,27 @@ static void test_without_standbys(void)
     place_done(&p);
 }
 
+/* Nor does a relay that starts wait for ever: it says so, and is started again by whoever started it. */
+static void test_start_without_standbys(void)
+{
+    Place p = place_new();
+    g_autofree char *relay = program(), *log = g_build_filename(p.folder, "log", NULL), *text = NULL;
+    const char *const argv[] = {relay, "serve", "--config", p.config, NULL};
+    TestProcess *first = start(&p);
+    expect_answer(&p); /* the tables are there */
+    end(first);
+    test_postgres_do(p.server, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'");
+    test_postgres_do(p.server, "SELECT pg_reload_conf()");
+    TEST_AWAIT(test_postgres_waits(p.server));
+    int status = test_process_wait(test_process_start(argv, NULL, log));
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    if (!strstr(text, "a commit waits for a standby in vain"))
+        g_error("serve: \"%s\" does not say why", text);
+    place_done(&p);
+}
+
 /* A database that says nothing any more: what asks it is told so, and the relay ends when it is told to, with
  * what it was at. */
 static void test_frozen(void)
@@ -215,5 +236,6 @@ int main(int argc, char **argv)
     g_test_add_func("/daemon-postgres/refused", test_refused);
     g_test_add_func("/daemon-postgres/without-standbys", test_without_standbys);
     g_test_add_func("/daemon-postgres/frozen", test_frozen);
+    g_test_add_func("/daemon-postgres/start-without-standbys", test_start_without_standbys);
     return g_test_run();
 }
