@@ -2,6 +2,7 @@
 #include "server/store-postgres.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 #include "server/store-postgres-internal.h"
 #include "server/store-sqlite-internal.h"
 
+#define ALONE_WAIT_MS 100 /* until it is looked again whether others are there */
+#define ALONE_TRIES 100u
 #define TICK_SECONDS "60" /* one is for all that begin within this time: their clocks are not the same */
 
 /* The tables of store-sqlite.c at its last version, and those of large bodies. Rows of mailboxes and shares
@@ -206,7 +209,7 @@ static int open_tables(const PostgresOptions *o, Db **ret, char error[static POS
 }
 
 /* All connections share a lock (postgres.c), which is free for one alone when there are no others. */
-static int be_alone(Db *db)
+static int try_alone(Db *db)
 {
     _cleanup_(db_statement_freep) DbStatement *sql = NULL;
     bool row = false;
@@ -214,6 +217,17 @@ static int be_alone(Db *db)
     if (r == 0)
         r = db_step(sql, &row);
     return r == 0 && (!row || db_column_number(sql, 0) == 0) ? -EBUSY : r;
+}
+
+/* Those of a relay that has just ended are there until the server has noticed. */
+static int be_alone(Db *db)
+{
+    int r = try_alone(db);
+    for (unsigned i = 0; r == -EBUSY && i < ALONE_TRIES; i++) {
+        (void)poll(NULL, 0, ALONE_WAIT_MS);
+        r = try_alone(db);
+    }
+    return r;
 }
 
 /* 0 as number: there is none. */

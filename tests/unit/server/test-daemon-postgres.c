@@ -110,6 +110,20 @@ static void end(TestProcess *relay)
     g_assert_cmpint(WEXITSTATUS(status), ==, 0);
 }
 
+static bool answer_is(const Place *p, const char *sql, const char *expected)
+{
+    g_autofree char *answer = test_postgres_ask(p->server, sql);
+    return g_strcmp0(answer, expected) == 0;
+}
+
+/* A connection of a relay that has ended, of which the server does not know yet. */
+static gpointer linger(gpointer place)
+{
+    const Place *p = place;
+    test_postgres_do(p->server, "SELECT pg_advisory_lock_shared(1213026899); SELECT pg_sleep(2)");
+    return NULL;
+}
+
 static void test_serve(void)
 {
     Place p = place_new();
@@ -133,17 +147,15 @@ static void test_serve(void)
     migrate(&p, 1, "sqlite", "a relay uses it");
     end(relay);
     migrate(&p, 2, "files", "neither postgres nor sqlite: files");
+    GThread *lingers = g_thread_new("linger", linger, &p);
+    TEST_AWAIT(answer_is(
+        &p, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1213026899", "1"));
     migrate(&p, 0, "sqlite", "Now set store = sqlite");
+    (void)g_thread_join(lingers);
     expect(&p, 1, "config", "check", NULL, "moved to files");
     migrate(&p, 0, "postgres", "identities: 0");
     expect(&p, 0, "config", "check", NULL, "is good");
     place_done(&p);
-}
-
-static bool answer_is(const Place *p, const char *sql, const char *expected)
-{
-    g_autofree char *answer = test_postgres_ask(p->server, sql);
-    return g_strcmp0(answer, expected) == 0;
 }
 
 /* No commit comes back any more: what reads goes on, and the relay ends when it is told to. */
