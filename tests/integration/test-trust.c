@@ -221,12 +221,12 @@ static void test_block(MailPair *p, gconstpointer data)
     scene_ctl_expect(p->alice, 4, "contact", "allow", "carol", NULL);
 }
 
-/* hmsg-relay client verb client, of this relay; what it prints. */
+/* hmsg-relay client verb client, of this relay; what it prints. A key may begin with a dash. */
 static char *administer(const Scene *s, const char *verb, const char *client)
 {
     g_autofree char *relay = g_build_filename(g_getenv("HMSG_BUILD"), "server/hmsg-relay", NULL);
     g_autofree char *folder = scene_path(s, "relay"), *config = g_build_filename(folder, "relay.conf", NULL);
-    const char *const argv[] = {relay, "client", verb, "--json", "--config", config, client, NULL};
+    const char *const argv[] = {relay, "client", verb, "--json", "--config", config, "--", client, NULL};
     char *out = NULL;
 
     g_assert_cmpint(test_run(argv, NULL, NULL, &out, NULL), ==, 0);
