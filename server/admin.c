@@ -131,11 +131,12 @@ static int delete_damaged(const Admin *a, int64_t number)
 static int change_client(const Admin *a, const AdminRequest *q, admin_emit_t emit, void *userdata)
 {
     _cleanup_(freep) StoreIdentity *i = calloc(1, sizeof(*i));
+    const int64_t number = client_number(q->client);
     int r = i ? find_client(a, q->client, i) : -ENOMEM;
-    if (r == -EBADMSG && client_number(q->client) > 0 && q->kind == ADMIN_CLIENT_SHOW)
-        return emit_damaged(client_number(q->client), emit, userdata);
-    if (r == -EBADMSG && client_number(q->client) > 0 && q->kind == ADMIN_CLIENT_DELETE)
-        return delete_damaged(a, client_number(q->client));
+    if (r == -EBADMSG && number > 0 && q->kind == ADMIN_CLIENT_SHOW)
+        return emit_damaged(number, emit, userdata);
+    if (r == -EBADMSG && number > 0 && q->kind == ADMIN_CLIENT_DELETE)
+        return delete_damaged(a, number);
     if (r != 0)
         return r;
     if (q->kind == ADMIN_CLIENT_SHOW)

@@ -11,6 +11,7 @@
 #include "libhmsg/wire/json.h"
 #include "server/store-open.h"
 
+#define SENDER_SHARE 50u  /* percent of a mailbox */
 #define NONCE_BURST 1000u /* of one address, and per minute */
 #define NONCE_RATE 1200u
 #define REGISTER_BURST 200u
@@ -157,8 +158,8 @@ static int open_store(Handlers *h, unsigned n_loops)
     limits.total_bytes = h->options->store_size;
     limits.former_seconds = h->options->rotation_grace;
     /* One sender may fill half of a mailbox at most. */
-    limits.sender_bytes = (limits.mailbox_bytes + 1) / 2;
-    limits.sender_messages = (limits.mailbox_messages + 1) / 2;
+    limits.sender_bytes = part(limits.mailbox_bytes, SENDER_SHARE);
+    limits.sender_messages = part(limits.mailbox_messages, SENDER_SHARE);
     limits.strangers_bytes = part(limits.mailbox_bytes, h->options->stranger_share);
     limits.strangers_messages = part(limits.mailbox_messages, h->options->stranger_share);
     int r = store_open(h->options, &limits, &keeper, &h->store);

@@ -193,8 +193,13 @@ bool http_answer_stream(HttpRequest *r, HttpEvents *e)
     return answer(r, &(HttpAnswer){.status = 200, .content_type = "text/event-stream", .events = e});
 }
 
-/* Why requests fail that are right, for the log: one in so much time stands for many. No id is in a pattern.
- */
+/* For the log: no id is in a pattern. */
+static void name_route(const HttpRequest *r, char ret[static ROUTE_TEXT_SIZE])
+{
+    (void)snprintf(ret, ROUTE_TEXT_SIZE, "%s %s", r->route->method, r->route->pattern);
+}
+
+/* Why requests fail that are right, for the log: one in so much time stands for many. */
 static void complain(HttpRequest *r, Problem p)
 {
     HttpServer *s = r->loop->server;
@@ -204,7 +209,7 @@ static void complain(HttpRequest *r, Problem p)
         !atomic_compare_exchange_strong(&s->complained, &last, now))
         return;
     char route[ROUTE_TEXT_SIZE], status[NUMBER_SIZE];
-    (void)snprintf(route, sizeof(route), "%s %s", r->route->method, r->route->pattern);
+    name_route(r, route);
     (void)snprintf(status, sizeof(status), "%u", problem_status(p));
     log_event(LOG_WARNING,
               LOG_FIELDS({"HMSG_EVENT", "request-refused"}, {"HMSG_ROUTE", route}, {"HMSG_STATUS", status},
@@ -237,10 +242,10 @@ void http_answer_not_allowed(HttpRequest *r, const char *allow)
     answer_problem(r, PROBLEM_METHOD_NOT_ALLOWED, NULL, 0, allow);
 }
 
-void http_log_failure(const HttpRequest *r, int error)
+static void log_failure(const HttpRequest *r, int error)
 {
     char route[ROUTE_TEXT_SIZE], number[NUMBER_SIZE];
-    (void)snprintf(route, sizeof(route), "%s %s", r->route->method, r->route->pattern);
+    name_route(r, route);
     (void)snprintf(number, sizeof(number), "%d", -error);
     log_event(LOG_WARNING,
               LOG_FIELDS({"HMSG_EVENT", "request-failed"}, {"HMSG_ROUTE", route}, {"ERRNO", number}),
@@ -250,6 +255,6 @@ void http_log_failure(const HttpRequest *r, int error)
 void http_answer_error(HttpRequest *r, int error)
 {
     if (error < 0)
-        http_log_failure(r, error);
+        log_failure(r, error);
     http_answer_problem(r, problem_from_error(error), NULL, 0);
 }

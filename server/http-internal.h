@@ -177,8 +177,6 @@ void http_memory_give(HttpServer *s, uint64_t n);
 void http_answer_done(HttpAnswer *a);
 /* The stream is closed: so are the events on it. */
 void http_answer_closed(HttpRequest *r);
-/* To the log, by the route alone: there is no id in it. */
-void http_log_failure(const HttpRequest *r, int error);
 /* A problem with the Allow header field (RFC 9110 section 15.5.6). */
 void http_answer_not_allowed(HttpRequest *r, const char *allow);
 /* Takes a reference of e; false: there is an answer already, which drops it. */

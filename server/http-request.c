@@ -131,10 +131,9 @@ int http_request_add_header(HttpRequest *r, const char *name, size_t name_size, 
 /* The result of a handler's callback becomes an answer when it is not 0. */
 static void take_result(HttpRequest *r, int result)
 {
-    if (result < 0) {
-        http_log_failure(r, result);
-        http_answer_problem(r, problem_from_error(result), NULL, 0);
-    } else if (result > 0)
+    if (result < 0)
+        http_answer_error(r, result);
+    else if (result > 0)
         http_answer_problem(r, (Problem)result, NULL, 0);
 }
 

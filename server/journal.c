@@ -18,11 +18,8 @@ static const char *program_name; /* lint: global: the same */
 static int put(Buf *event, const char *name, const char *value)
 {
     char text[LOG_LINE_MAX];
-    /* a line break would begin another field */
     (void)snprintf(text, sizeof(text), "%s", value);
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    log_clean(text); /* a line break would begin another field */
     return buf_printf(event, "%s=%s\n", name, text);
 }
 

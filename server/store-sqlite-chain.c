@@ -51,9 +51,7 @@ int store_sqlite_add_former(SqliteStore *s, int64_t identity, const StoreIdentit
                             int64_t retired)
 {
     uint8_t skid[AT_REST_INDEX_SIZE], kid[AT_REST_INDEX_SIZE];
-    int r = identity_index(s->at_rest, INDEX_KEY, i->skid, KID_SIZE, skid);
-    if (r == 0)
-        r = identity_index(s->at_rest, INDEX_KEY, i->kid, KID_SIZE, kid);
+    int r = identity_key_indexes(s->at_rest, i->skid, i->kid, skid, kid);
     return r == 0 ? add(s, identity, skid, kid, link, retired) : r;
 }
 
@@ -69,9 +67,7 @@ static int is_used(SqliteStore *s, const StoreFormer *f, bool *ret)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_USED];
     uint8_t skid[AT_REST_INDEX_SIZE], kid[AT_REST_INDEX_SIZE];
-    int r = identity_index(s->at_rest, INDEX_KEY, f->skid, KID_SIZE, skid);
-    if (r == 0)
-        r = identity_index(s->at_rest, INDEX_KEY, f->kid, KID_SIZE, kid);
+    int r = identity_key_indexes(s->at_rest, f->skid, f->kid, skid, kid);
     db_bind_bytes(sql, 1, skid, sizeof(skid));
     db_bind_bytes(sql, 2, kid, sizeof(kid));
     return r == 0 ? db_step(sql, ret) : r;

@@ -11,6 +11,14 @@ int identity_index(const AtRest *a, IndexKind kind, const void *data, size_t n,
     return at_rest_index(a, kind, &part, 1, ret);
 }
 
+int identity_key_indexes(const AtRest *a, const uint8_t skid[static KID_SIZE],
+                         const uint8_t kid[static KID_SIZE], uint8_t ret_skid[static AT_REST_INDEX_SIZE],
+                         uint8_t ret_kid[static AT_REST_INDEX_SIZE])
+{
+    int r = identity_index(a, INDEX_KEY, skid, KID_SIZE, ret_skid);
+    return r == 0 ? identity_index(a, INDEX_KEY, kid, KID_SIZE, ret_kid) : r;
+}
+
 static int put_part(Buf *b, const void *data, size_t n)
 {
     int r = buf_append_u32(b, (uint32_t)n);

@@ -305,6 +305,9 @@ int former_open(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE]
                 size_t n, Buf *ret);
 int identity_index(const AtRest *a, IndexKind kind, const void *data, size_t n,
                    uint8_t ret[static AT_REST_INDEX_SIZE]);
+int identity_key_indexes(const AtRest *a, const uint8_t skid[static KID_SIZE],
+                         const uint8_t kid[static KID_SIZE], uint8_t ret_skid[static AT_REST_INDEX_SIZE],
+                         uint8_t ret_kid[static AT_REST_INDEX_SIZE]);
 
 /* store-sqlite-upgrade.c: encrypts what a version before stored in clear; goes on where it was stopped. */
 int store_sqlite_upgrade(SqliteStore *s);
@@ -313,7 +316,6 @@ int store_sqlite_drop_clear(Db *db);          /* the tables in clear, which must
 
 /* store-total.c */
 extern const char *const store_total_texts[SQL_WRITE_MAX_]; /* of its own statements */
-int store_sqlite_sum(SqliteStore *s);                       /* s->total */
 /* Of the running transaction: s->total, and what it changes. */
 void store_total_add(SqliteStore *s, uint64_t bytes);
 void store_total_subtract(SqliteStore *s, uint64_t bytes);

@@ -34,10 +34,9 @@ typedef struct Keys {
 
 static int make_keys(const SqliteStore *s, const StoreWrite *w, Keys *ret)
 {
+    const StoreIdentity *i = w->rotate.identity;
     int r = identity_index(s->at_rest, INDEX_KEY, w->rotate.from, KID_SIZE, ret->from);
-    if (r == 0)
-        r = identity_index(s->at_rest, INDEX_KEY, w->rotate.identity->skid, KID_SIZE, ret->skid);
-    return r == 0 ? identity_index(s->at_rest, INDEX_KEY, w->rotate.identity->kid, KID_SIZE, ret->kid) : r;
+    return r == 0 ? identity_key_indexes(s->at_rest, i->skid, i->kid, ret->skid, ret->kid) : r;
 }
 
 static int read_identity(SqliteStore *s, int64_t number, StoreIdentity *ret)

@@ -19,7 +19,8 @@ const char *const store_total_texts[SQL_WRITE_MAX_] = {
     [SQL_DROP_TOTALS] = "DELETE FROM totals",
 };
 
-int store_sqlite_sum(SqliteStore *s)
+/* s->total, from the mailboxes. */
+static int sum_up(SqliteStore *s)
 {
     _cleanup_(db_statement_freep) DbStatement *sum = NULL;
     bool row = false;
@@ -75,7 +76,7 @@ int store_total_write(SqliteStore *s)
 
 int store_total_renew(SqliteStore *s)
 {
-    int r = store_sqlite_sum(s);
+    int r = sum_up(s);
     if (r == 0)
         r = db_run(s->sql[SQL_DROP_TOTALS]);
     s->total_change = (int64_t)s->total;
@@ -89,7 +90,7 @@ int store_total_begin(SqliteStore *s)
 {
     _cleanup_(db_rollbackp) Db *transaction = s->db;
     if (!s->remote || s->limits.total_bytes == 0)
-        return store_sqlite_sum(s);
+        return sum_up(s);
     int r = db_begin(transaction);
     if (r == 0)
         r = store_total_renew(s);

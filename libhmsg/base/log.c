@@ -55,6 +55,13 @@ static void write_line(int level, const char *text)
         (void)!write(STDERR_FILENO, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }
 
+void log_clean(char *text)
+{
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
 void log_event(int level, const LogField *fields, const char *format, ...)
 {
     char text[LOG_LINE_MAX];
@@ -67,10 +74,7 @@ void log_event(int level, const LogField *fields, const char *format, ...)
     va_end(ap);
     if (n < 0)
         return;
-    /* What others sent may be part of the text: one event is one line without controls. */
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    log_clean(text);
     if (!to_sink || !to_sink(level, fields, text))
         write_line(level, text);
 }

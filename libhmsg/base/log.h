@@ -24,6 +24,8 @@ bool log_is_journal(void);
  * which may be NULL. False: it could not, and standard error gets the text. */
 void log_set_sink(bool (*sink)(int level, const LogField *fields, const char *text));
 void log_event(int level, const LogField *fields, const char *format, ...) _printf_(3, 4);
+/* What others sent may be part of a text: controls become question marks, so that it stays one line. */
+void log_clean(char *text);
 
 #define log_at(level, ...) log_event(level, NULL, __VA_ARGS__)
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)

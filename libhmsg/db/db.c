@@ -66,17 +66,10 @@ int db_exec(Db *db, const char *sql)
     return db_error(db->handle, sqlite3_exec(db->handle, sql, NULL, NULL, NULL));
 }
 
-static int pragma(Db *db, const char *name, uint64_t value)
+static int pragma(Db *db, const char *name, int64_t value)
 {
     char sql[PRAGMA_SIZE];
-    (void)snprintf(sql, sizeof(sql), "PRAGMA %s=%llu", name, (unsigned long long)value);
-    return db_exec(db, sql);
-}
-
-static int set_cache(Db *db, uint64_t kib)
-{
-    char sql[PRAGMA_SIZE];
-    (void)snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%llu", (unsigned long long)kib);
+    (void)snprintf(sql, sizeof(sql), "PRAGMA %s=%lld", name, (long long)value);
     return db_exec(db, sql);
 }
 
@@ -106,7 +99,7 @@ static int configure(Db *db, const DbOptions *options)
         return -EIO;
     db->cache_kib.min = options && options->cache_kib > 0 ? options->cache_kib : DB_CACHE_KIB;
     db->cache_kib.max = options ? options->cache_kib_max : 0;
-    int r = set_cache(db, db->cache_kib.min);
+    int r = pragma(db, "cache_size", -(int64_t)db->cache_kib.min);
     if (r == 0)
         r = pragma(db, "mmap_size", 0);
     if (r == 0)
@@ -126,7 +119,7 @@ static int query_text(Db *db, const char *sql, const char *expected)
     return row && strcmp(db_column_text(s, 0, NULL), expected) == 0 ? 0 : -EIO;
 }
 
-static uint64_t fit(uint64_t share, const DbRange *range)
+static int64_t fit(int64_t share, const DbRange *range)
 {
     if (share > range->max)
         share = range->max;
@@ -141,11 +134,10 @@ int db_fit(Db *db)
     int r = db_query_number(db, "PRAGMA page_count", &pages);
     if (r != 0)
         return r;
-    uint64_t share = (uint64_t)pages / DB_SHARE, log = fit(share, &db->checkpoint_pages);
-    r = set_cache(db, fit(share * PAGE_SIZE_DEFAULT / 1024, &db->cache_kib));
+    int64_t share = pages / DB_SHARE, log = fit(share, &db->checkpoint_pages), size = log * LOG_PAGE_SIZE;
+    r = pragma(db, "cache_size", -fit(share * PAGE_SIZE_DEFAULT / 1024, &db->cache_kib));
     if (r == 0)
-        r = pragma(db, "journal_size_limit",
-                   log * LOG_PAGE_SIZE > DB_LOG_SIZE ? log * LOG_PAGE_SIZE : DB_LOG_SIZE);
+        r = pragma(db, "journal_size_limit", size > DB_LOG_SIZE ? size : DB_LOG_SIZE);
     return r == 0 ? pragma(db, "wal_autocheckpoint", log) : r;
 }
 
