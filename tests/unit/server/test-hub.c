@@ -184,51 +184,80 @@ static void test_watcher(void)
     store_fixture_tear_down(&one);
 }
 
+/* A store that is swept. */
+typedef struct Swept {
+    char *folder;
+    Hub *hub;
+    Store *store;
+    StoreReader *reader;
+    Steady *steady;
+    Sweeper *sweeper; /* from sweep_from on */
+} Swept;
+
+static Swept swept_new(void)
+{
+    Swept s = {.folder = test_folder_new()};
+    StoreLimits limits;
+    store_limits_init(&limits);
+    g_assert_cmpint(hub_new(&s.hub), ==, 0);
+    g_assert_cmpint(store_sqlite_open(s.folder, &limits, test_store_keeper(), &s.store), ==, 0);
+    g_assert_cmpint(store_reader_new(s.store, &s.reader), ==, 0);
+    g_assert_cmpint(test_register(s.store, 1, "alice"), ==, 0);
+    g_assert_cmpint(test_register(s.store, 2, "bob"), ==, 0);
+    return s;
+}
+
+/* known: as of steady_new. */
+static void sweep_from(Swept *s, int64_t known)
+{
+    s->sweeper = sweeper_stop(s->sweeper);
+    s->steady = steady_free(s->steady);
+    g_assert_cmpint(steady_new(known, &s->steady), ==, 0);
+    g_assert_cmpint(sweeper_start(s->store, s->hub, s->steady, 10, 0, &s->sweeper), ==, 0);
+}
+
+static bool state_is(const Swept *s, const StoreWrite *put, StoreState expected)
+{
+    StoreState state = STORE_ACCEPTED;
+    return store_status(s->reader, test_skid(2), put->put.id, &state) == 0 && state == expected;
+}
+
+static void swept_done(Swept *s)
+{
+    s->sweeper = sweeper_stop(s->sweeper);
+    s->steady = steady_free(s->steady);
+    s->reader = store_reader_free(s->reader);
+    s->store = store_free(s->store);
+    s->hub = hub_free(s->hub);
+    test_folder_remove(s->folder);
+}
+
 static void test_sweeper(void)
 {
-    char *folder = test_folder_new();
-    Hub *hub = NULL;
-    Store *store = NULL;
-    StoreReader *reader = NULL;
-    Sweeper *sweeper = NULL;
-    Steady *steady = NULL;
-    StoreLimits limits;
-    StoreState state = STORE_ACCEPTED;
+    Swept s = swept_new();
     StoreWrite w, stays;
     Listener sender;
     DoubleEvents *in;
-    store_limits_init(&limits);
-    g_assert_cmpint(hub_new(&hub), ==, 0);
-    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
-    g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
-    g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
-    g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
-    DoubleConnection *c = start(&sender, hub, 2, 10, &in);
-    g_assert_cmpint(test_put(store, 1, 2, 3, "over", 4, 1000, &w), ==, 0);
-    g_assert_cmpint(test_put(store, 1, 2, 3, "not yet", 7, clock_realtime() + 1000, &stays), ==, 0);
-    g_assert_cmpint(steady_new(0, &steady), ==, 0);
-    g_assert_cmpint(sweeper_start(store, hub, steady, 10, 0, &sweeper), ==, 0);
+    DoubleConnection *c = start(&sender, s.hub, 2, 10, &in);
+    g_assert_cmpint(test_put(s.store, 1, 2, 3, "over", 4, 1000, &w), ==, 0);
+    g_assert_cmpint(test_put(s.store, 1, 2, 3, "not yet", 7, clock_realtime() + 1000, &stays), ==, 0);
+    sweep_from(&s, 0);
     g_autofree char *event = double_events_take(in);
     g_assert_nonnull(strstr(event, "expired"));
-    g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
-    g_assert_cmpint(state, ==, STORE_ACCEPTED);
+    g_assert_true(state_is(&s, &stays, STORE_ACCEPTED));
     /* and it goes on */
-    g_assert_cmpint(test_put(store, 1, 2, 3, "over too", 8, 1000, &w), ==, 0);
-    TEST_AWAIT(store_status(reader, test_skid(2), w.put.id, &state) == 0 && state == STORE_EXPIRED);
-    TEST_AWAIT(sweeper_expired(sweeper) == 2);
+    g_assert_cmpint(test_put(s.store, 1, 2, 3, "over too", 8, 1000, &w), ==, 0);
+    TEST_AWAIT(state_is(&s, &w, STORE_EXPIRED));
+    TEST_AWAIT(sweeper_expired(s.sweeper) == 2);
     /* keys are changed when somebody asks */
     StoreCounts counts = {};
-    g_assert_cmpint(store_sqlite_request_rekey(folder), ==, 0);
-    TEST_AWAIT(store_counts(reader, &counts) == 0 && counts.key == 2 && counts.key_pending == 0);
-    g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
-    sweeper = sweeper_stop(sweeper);
-    steady = steady_free(steady);
+    g_assert_cmpint(store_sqlite_request_rekey(s.folder), ==, 0);
+    TEST_AWAIT(store_counts(s.reader, &counts) == 0 && counts.key == 2 && counts.key_pending == 0);
+    g_assert_true(state_is(&s, &stays, STORE_ACCEPTED));
+    s.sweeper = sweeper_stop(s.sweeper);
     double_events_close(in);
     double_close(c);
-    reader = store_reader_free(reader);
-    store = store_free(store);
-    hub = hub_free(hub);
-    test_folder_remove(folder);
+    swept_done(&s);
 }
 
 /* A store that answers as it is told to. */
@@ -299,44 +328,21 @@ static void test_failing(void)
  * time of before goes. */
 static void test_clock(void)
 {
-    char *folder = test_folder_new();
-    Hub *hub = NULL;
-    Store *store = NULL;
-    StoreReader *reader = NULL;
-    Sweeper *sweeper = NULL;
-    Steady *steady = NULL;
-    StoreLimits limits;
-    StoreState state = STORE_ACCEPTED;
+    Swept s = swept_new();
     StoreWrite over, stays;
     const int64_t now = clock_realtime(), before = now - 2 * 86400;
-    store_limits_init(&limits);
-    g_assert_cmpint(hub_new(&hub), ==, 0);
-    g_assert_cmpint(store_sqlite_open(folder, &limits, test_store_keeper(), &store), ==, 0);
-    g_assert_cmpint(store_reader_new(store, &reader), ==, 0);
-    g_assert_cmpint(test_register(store, 1, "alice"), ==, 0);
-    g_assert_cmpint(test_register(store, 2, "bob"), ==, 0);
-    g_assert_cmpint(test_put(store, 1, 2, 3, "stays", 5, now - 3600, &stays), ==, 0);
-    g_assert_cmpint(steady_new(before, &steady), ==, 0);
-    g_assert_cmpint(sweeper_start(store, hub, steady, 10, 0, &sweeper), ==, 0);
+    g_assert_cmpint(test_put(s.store, 1, 2, 3, "stays", 5, now - 3600, &stays), ==, 0);
+    sweep_from(&s, before);
     for (unsigned i = 0; i < 3; i++) {
-        g_assert_cmpint(test_put(store, 1, 2, 3, test_body(i, 10), 10, before - 1, &over), ==, 0);
-        TEST_AWAIT(store_status(reader, test_skid(2), over.put.id, &state) == 0 && state == STORE_EXPIRED);
+        g_assert_cmpint(test_put(s.store, 1, 2, 3, test_body(i, 10), 10, before - 1, &over), ==, 0);
+        TEST_AWAIT(state_is(&s, &over, STORE_EXPIRED));
     }
-    g_assert_true(steady_held(steady));
-    g_assert_cmpint(store_status(reader, test_skid(2), stays.put.id, &state), ==, 0);
-    g_assert_cmpint(state, ==, STORE_ACCEPTED);
-    sweeper = sweeper_stop(sweeper);
+    g_assert_true(steady_held(s.steady));
+    g_assert_true(state_is(&s, &stays, STORE_ACCEPTED));
     /* and goes as soon as the clock is believed */
-    steady = steady_free(steady);
-    g_assert_cmpint(steady_new(now, &steady), ==, 0);
-    g_assert_cmpint(sweeper_start(store, hub, steady, 10, 0, &sweeper), ==, 0);
-    TEST_AWAIT(store_status(reader, test_skid(2), stays.put.id, &state) == 0 && state == STORE_EXPIRED);
-    sweeper = sweeper_stop(sweeper);
-    steady = steady_free(steady);
-    reader = store_reader_free(reader);
-    store = store_free(store);
-    hub = hub_free(hub);
-    test_folder_remove(folder);
+    sweep_from(&s, now);
+    TEST_AWAIT(state_is(&s, &stays, STORE_EXPIRED));
+    swept_done(&s);
 }
 
 int main(int argc, char **argv)

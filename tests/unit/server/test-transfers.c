@@ -27,50 +27,57 @@ static void test_limit(void)
         all[i] = transfer_end(all[i]);
 }
 
+/* n of them, each user having as many as he may. */
+static Transfer **begin_many(Transfers *t, bool guests, size_t n)
+{
+    Transfer **all = g_new0(Transfer *, n);
+    uint8_t user[KID_SIZE] = {0};
+    for (size_t i = 0; i < n; i++) {
+        user[0] = (uint8_t)(i / TRANSFERS_MAX);
+        g_assert_cmpint(transfer_begin(t, user, guests, &all[i]), ==, 0);
+    }
+    return all;
+}
+
+static void end_many(Transfer **all, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        all[i] = transfer_end(all[i]);
+    g_free(all);
+}
+
 static void test_all(void)
 {
+    const uint8_t user[KID_SIZE] = {0, 1};
     Transfers *t = NULL;
-    Transfer **all = g_new0(Transfer *, TRANSFERS_ALL_MAX), *more = NULL;
-    uint8_t user[KID_SIZE] = {0};
+    Transfer *more = NULL;
     g_assert_cmpint(transfers_new(&t), ==, 0);
-    for (size_t i = 0; i < TRANSFERS_ALL_MAX; i++) {
-        user[0] = (uint8_t)(i / TRANSFERS_MAX);
-        g_assert_cmpint(transfer_begin(t, user, false, &all[i]), ==, 0);
-    }
-    user[1] = 1;
+    Transfer **all = begin_many(t, false, TRANSFERS_ALL_MAX);
     g_assert_cmpint(transfer_begin(t, user, false, &more), ==, PROBLEM_UNAVAILABLE);
     g_assert_null(more);
     all[99] = transfer_end(all[99]);
     g_assert_cmpint(transfer_begin(t, user, false, &all[99]), ==, 0);
     g_assert_cmpint(transfer_begin(t, user, false, &more), ==, PROBLEM_UNAVAILABLE);
-    for (size_t i = 0; i < TRANSFERS_ALL_MAX; i++)
-        all[i] = transfer_end(all[i]);
+    end_many(all, TRANSFERS_ALL_MAX);
     t = transfers_unref(t);
-    g_free(all);
 }
 
 /* However many guests somebody is, there is room for who is registered. */
 static void test_guests(void)
 {
+    const uint8_t user[KID_SIZE] = {0, 1};
     Transfers *t = NULL;
-    Transfer **all = g_new0(Transfer *, TRANSFERS_GUESTS_MAX), *more = NULL, *member = NULL;
-    uint8_t user[KID_SIZE] = {0};
+    Transfer *more = NULL, *member = NULL;
     g_assert_cmpint(transfers_new(&t), ==, 0);
-    for (size_t i = 0; i < TRANSFERS_GUESTS_MAX; i++) {
-        user[0] = (uint8_t)(i / TRANSFERS_MAX);
-        g_assert_cmpint(transfer_begin(t, user, true, &all[i]), ==, 0);
-    }
-    user[1] = 1;
+    Transfer **all = begin_many(t, true, TRANSFERS_GUESTS_MAX);
     g_assert_cmpint(transfer_begin(t, user, true, &more), ==, PROBLEM_UNAVAILABLE);
     g_assert_null(more);
     g_assert_cmpint(transfer_begin(t, user, false, &member), ==, 0);
     all[5] = transfer_end(all[5]);
     g_assert_cmpint(transfer_begin(t, user, true, &all[5]), ==, 0);
     member = transfer_end(member);
-    for (size_t i = 0; i < TRANSFERS_GUESTS_MAX; i++)
-        all[i] = transfer_end(all[i]);
+    end_many(all, TRANSFERS_GUESTS_MAX);
     t = transfers_unref(t);
-    g_free(all);
 }
 
 int main(int argc, char **argv)
