@@ -97,6 +97,8 @@
 #define CAPABILITY_USES_MAX 1000000u       /* messages */
 #define CAPABILITY_LIFETIME_MAX (366u * 86400u)
 #define CAPABILITIES_MAX 1000u            /* of one mailbox, until their time is over */
+#define SENDER_RULES_MAX 1000u            /* senders that one mailbox allows or blocks */
+#define MAILBOX_LIFETIME_MIN 3600u        /* that a mailbox may ask for its messages */
 #define INVITE_SIZE_MAX 256u              /* bytes: the code of an invitation */
 #define RECOVERY_KEYS_MAX 2u              /* that one identity names: more do not fit into JWS_SIZE_MAX */
 #define DEVICES_MAX 8u                    /* that one identity names, besides itself */
