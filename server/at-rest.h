@@ -58,7 +58,9 @@ typedef enum IndexKind {
     INDEX_NEWS = 'w',       /* what hides an id from who reads the table of news: nonce, place */
     INDEX_INVITE = 'v',     /* code */
     INDEX_CAPABILITY = 'c', /* hash of the code */
-    INDEX_CLAIM = 'l'       /* index of a former skid, kid that is said to have gone with it */
+    INDEX_CLAIM = 'l',      /* index of a former skid, kid that is said to have gone with it */
+    INDEX_SENDER = 'r',     /* number of the mailbox, index of skid */
+    INDEX_SETTINGS = 't'    /* number of the mailbox, digest of its settings */
 } IndexKind;
 #define AT_REST_INDEX_PARTS_MAX 2u
 int at_rest_index(const AtRest *a, IndexKind kind, const Chunk *parts, size_t n_parts,

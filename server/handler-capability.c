@@ -8,14 +8,13 @@
 #include "libhmsg/wire/json.h"
 #include "server/handler.h"
 
-/* Guests have no mailbox that somebody could send to. */
-static int own_mailbox(HttpRequest *r, const Client **ret)
+int handler_own_mailbox(HttpRequest *r, const Client **ret)
 {
     *ret = http_request_client(r);
     return (*ret)->guest ? PROBLEM_NOT_FOUND : 0;
 }
 
-static int check_mac(const json_t *j, const uint8_t expected[static SHA256_SIZE])
+int handler_check_mac(const json_t *j, const uint8_t expected[static SHA256_SIZE])
 {
     uint8_t mac[SHA256_SIZE];
     if (json_get_bytes(j, "mac", mac, sizeof(mac)) != 0)
@@ -61,7 +60,7 @@ static int read_grant(HttpRequest *r, const Client *c, const json_t *j, StoreWri
         return PROBLEM_BAD_REQUEST;
     g.uses = (uint64_t)uses;
     int e = capability_grant_mac(c->ack_key, relay_key_pin(handlers_of(r)->key), &g, mac);
-    e = e == 0 ? check_mac(j, mac) : handler_result(e);
+    e = e == 0 ? handler_check_mac(j, mac) : handler_result(e);
     if (e != 0)
         return e;
     ret->kind = STORE_GRANT;
@@ -88,7 +87,7 @@ static int read_revocation(HttpRequest *r, const Client *c, const json_t *j, Sto
     if (json_get_number(j, "number", 1, (int64_t)GENERATION_MAX, &number) != 0)
         return PROBLEM_BAD_REQUEST;
     int e = capability_revoke_mac(c->ack_key, relay_key_pin(handlers_of(r)->key), (uint64_t)number, mac);
-    e = e == 0 ? check_mac(j, mac) : handler_result(e);
+    e = e == 0 ? handler_check_mac(j, mac) : handler_result(e);
     if (e != 0)
         return e;
     ret->kind = STORE_WITHDRAW;
@@ -105,7 +104,7 @@ static int change(HttpRequest *r, const char *const *names,
     _cleanup_(freep) HandlerWrite *w = calloc(1, sizeof(*w));
     _cleanup_(json_decrefp) json_t *j = NULL;
     const Client *c = NULL;
-    int e = w ? own_mailbox(r, &c) : -ENOMEM;
+    int e = w ? handler_own_mailbox(r, &c) : -ENOMEM;
     if (e == 0)
         e = http_request_json(r, names, &j);
     if (e == 0)
@@ -137,7 +136,7 @@ int handle_capabilities(HttpRequest *r)
     _cleanup_(json_decrefp) json_t *j = json_object(), *list = json_array();
     const Client *c = NULL;
     StoreCapability one = {};
-    int e = j && list ? own_mailbox(r, &c) : -ENOMEM, found = 0;
+    int e = j && list ? handler_own_mailbox(r, &c) : -ENOMEM, found = 0;
     while (e == 0 && json_array_size(list) < CAPABILITIES_MAX &&
            (found = store_next_capability(handlers_reader(r), c->kid, &one)) == 0) {
         json_t *item = json_object();

@@ -9,16 +9,6 @@
 
 #define SEQ_DIGITS_MAX 18u
 
-/* Guests have no mailbox. */
-static int own_mailbox(HttpRequest *r, const Client **ret)
-{
-    const Client *c = http_request_client(r);
-    if (c->guest)
-        return PROBLEM_NOT_FOUND;
-    *ret = c;
-    return 0;
-}
-
 static int read_after(const HttpRequest *r, int64_t *ret)
 {
     const char *text = http_request_query(r, "after");
@@ -61,7 +51,7 @@ int handle_list(HttpRequest *r)
     const Client *c = NULL;
     int64_t after = 0;
     size_t n = 0;
-    int e = list && j && messages ? own_mailbox(r, &c) : -ENOMEM;
+    int e = list && j && messages ? handler_own_mailbox(r, &c) : -ENOMEM;
     if (e == 0)
         e = read_after(r, &after);
     /* One more than is told, to know whether there is more. */
@@ -101,7 +91,7 @@ int handle_fetch(HttpRequest *r)
     uint8_t id[ID_SIZE];
     _cleanup_(store_file_freep) StoreFile *file = NULL;
     uint64_t size = 0;
-    int e = own_mailbox(r, &c);
+    int e = handler_own_mailbox(r, &c);
     if (e == 0)
         e = handler_hash(r, 0, id);
     if (e == 0)
@@ -202,7 +192,7 @@ int handle_acknowledge(HttpRequest *r)
     _cleanup_(json_decrefp) json_t *j = NULL;
     _cleanup_(acknowledgement_freep) Acknowledgement *a = calloc(1, sizeof(*a));
     const Client *c = NULL;
-    int e = a ? own_mailbox(r, &c) : -ENOMEM;
+    int e = a ? handler_own_mailbox(r, &c) : -ENOMEM;
     if (e == 0)
         e = http_request_json(r, names, &j);
     if (e == 0)

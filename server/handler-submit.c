@@ -64,9 +64,19 @@ static int read_expires(const HttpRequest *r, int64_t *ret)
     return 0;
 }
 
+/* What the owner of the mailbox says of the sender, where that matters before the store has its word: guests
+ * whom he allows are no strangers, and of whom he blocks no large body need come. */
+static int find_rule(HttpRequest *r, const StoreWrite *put, StoreRule *ret)
+{
+    *ret = STORE_RULE_NONE;
+    if (!http_request_client(r)->guest && http_request_length(r) <= (int64_t)MESSAGE_SIZE_MAX)
+        return 0;
+    return handler_result(store_rule(handlers_reader(r), put->put.mailbox, put->put.submitter, ret));
+}
+
 /* How often this sender may, and if he is a stranger, all of them where he is, and all into this mailbox.
  * Whoever has a capability is none: there all who have the same one are counted together. */
-static int check_rate(HttpRequest *r, const StoreWrite *put, bool capable)
+static int check_rate(HttpRequest *r, const StoreWrite *put, bool capable, StoreRule rule)
 {
     const Client *c = http_request_client(r);
     Limiter *l = handlers_of(r)->limiter;
@@ -75,7 +85,7 @@ static int check_rate(HttpRequest *r, const StoreWrite *put, bool capable)
     bool ok = limiter_take(l, LIMIT_SUBMIT, c->skid, KID_SIZE, now, &retry);
     if (ok && capable)
         ok = limiter_take(l, LIMIT_CAPABILITY, put->put.capability, SHA256_SIZE, now, &retry);
-    else if (ok && c->guest)
+    else if (ok && c->guest && rule != STORE_RULE_ALLOWED)
         ok = limiter_take_address(l, LIMIT_STRANGERS, &c->peer, now, &retry) &&
              limiter_take(l, LIMIT_MAILBOX, put->put.mailbox, KID_SIZE, now, &retry);
     if (ok)
@@ -85,8 +95,9 @@ static int check_rate(HttpRequest *r, const StoreWrite *put, bool capable)
 }
 
 /* The store says in the end whether it takes a message. A large one shall be refused before it has come: is
- * there room for what is announced? A message that was submitted before has its room. */
-static int check_room(const HttpRequest *r, const StoreWrite *put)
+ * there room for what is announced, and does the recipient want it? A message that was submitted before has
+ * its room. */
+static int check_room(const HttpRequest *r, const StoreWrite *put, StoreRule rule)
 {
     StoreReader *reader = handlers_reader(r);
     StoreState state = STORE_ACCEPTED;
@@ -94,6 +105,8 @@ static int check_room(const HttpRequest *r, const StoreWrite *put)
     if (length <= (int64_t)MESSAGE_SIZE_MAX ||
         store_status(reader, put->put.submitter, put->put.id, &state) == 0)
         return 0;
+    if (rule == STORE_RULE_BLOCKED)
+        return PROBLEM_RECIPIENT_REFUSES;
     return handler_result(store_room(reader, put->put.mailbox, (uint64_t)length));
 }
 
@@ -109,6 +122,7 @@ int handle_submit_begin(HttpRequest *r)
     _cleanup_(submission_freep) Submission *s = calloc(1, sizeof(*s));
     const char *type = http_request_header(r, "content-type");
     int64_t now = clock_realtime();
+    StoreRule rule = STORE_RULE_NONE;
     bool capable = false;
     if (!s)
         return -ENOMEM;
@@ -128,9 +142,11 @@ int handle_submit_begin(HttpRequest *r)
     if (e == 0)
         e = handler_capability(r, put, &capable);
     if (e == 0)
-        e = check_rate(r, put, capable);
+        e = find_rule(r, put, &rule);
     if (e == 0)
-        e = check_room(r, put);
+        e = check_rate(r, put, capable, rule);
+    if (e == 0)
+        e = check_room(r, put, rule);
     if (e != 0)
         return e;
     e = sha256_new(&s->id);
@@ -231,6 +247,8 @@ static int finish_submission(HandlerWrite *w)
         return PROBLEM_TOO_MANY_REQUESTS;
     if (e == HMSG_ERROR_DENIED && w->write.put.blocked)
         return PROBLEM_BLOCKED;
+    if (e == HMSG_ERROR_DENIED && w->write.put.refused)
+        return PROBLEM_RECIPIENT_REFUSES;
     if (e == HMSG_ERROR_DENIED) /* registered no more */
         return PROBLEM_LOGIN_REQUIRED;
     if (e == 0)

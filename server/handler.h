@@ -101,6 +101,11 @@ int application_check(HttpRequest *r, const Application *a, RegisterRequest *ret
 /* As it will be stored, under name. */
 int application_identity(const Application *a, const char *name, StoreIdentity *ret);
 
+/* A mailbox of one's own, which guests do not have: PROBLEM_NOT_FOUND. */
+int handler_own_mailbox(HttpRequest *r, const Client **ret);
+/* Is the member "mac" this? PROBLEM_BAD_REQUEST, PROBLEM_REFUSED. */
+int handler_check_mac(const json_t *j, const uint8_t expected[static SHA256_SIZE]);
+
 /* The capability that a submission names goes into put. *ret_good: the sender is a guest, and it is good now.
  */
 int handler_capability(HttpRequest *r, StoreWrite *put, bool *ret_good);
@@ -126,3 +131,5 @@ int handle_events(HttpRequest *r);
 int handle_grant(HttpRequest *r);
 int handle_revoke(HttpRequest *r);
 int handle_capabilities(HttpRequest *r);
+int handle_settings(HttpRequest *r);
+int handle_set_settings(HttpRequest *r);

@@ -78,6 +78,13 @@ static const HttpRoute routes[] = {
      .json = true,
      .body_max = 1024,
      .end = handle_revoke},
+    {.method = "GET", .pattern = "/v1/mailbox/settings", .login = true, .end = handle_settings},
+    {.method = "PUT",
+     .pattern = "/v1/mailbox/settings",
+     .login = true,
+     .json = true,
+     .body_max = RELAY_BODY_SIZE_MAX,
+     .end = handle_set_settings},
     {.method = "GET", .pattern = "/v1/events", .login = true, .end = handle_events},
 };
 

@@ -28,6 +28,8 @@ static const Kind kinds[PROBLEM_MAX_] = {
     [PROBLEM_INVITE_REQUIRED] = {403, "invite-required", "New users need an invitation that is still good",
                                  false},
     [PROBLEM_BLOCKED] = {403, "blocked", "Sender or recipient is blocked here", false},
+    [PROBLEM_RECIPIENT_REFUSES] = {403, "recipient-refuses", "The recipient takes nothing from this sender",
+                                   false},
 };
 
 static const Kind *kind(Problem p)

@@ -21,6 +21,7 @@ typedef enum Problem {
     PROBLEM_FULL,
     PROBLEM_INVITE_REQUIRED,
     PROBLEM_BLOCKED,
+    PROBLEM_RECIPIENT_REFUSES,
     PROBLEM_MAX_,
 } Problem;
 

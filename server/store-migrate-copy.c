@@ -30,6 +30,8 @@ static const Table tables[] = {
     {"mailboxes", {"number", "next", "bytes", "count"}, "nnnn", 1},
     {"shares", {"mailbox", "share", "bytes", "count"}, "nbnn", 2},
     {"capabilities", {"mailbox", "number", "code", "uses", "created", "expires"}, "nnbnnn", 2},
+    {"settings", {"mailbox", "revision", "lifetime", "rules", "digest"}, "nnnnb", 1},
+    {"senders", {"mailbox", "sender", "allowed"}, "nbn", 2},
     {"messages",
      {"number", "mailbox", "seq", "id", "submitter", "size", "accepted", "expires", "state", "key", "blob",
       "sealed", "body"},

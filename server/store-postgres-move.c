@@ -60,8 +60,9 @@ int store_postgres_wipe(Db *db)
     _cleanup_(db_rollbackp) Db *transaction = db;
     int r = db_begin(transaction);
     if (r == 0)
-        r = db_exec(db, "TRUNCATE roots, identities, old_keys, mailboxes, shares, messages, former, invites,"
-                        " capabilities, uploads, bodies, news, ticks, totals RESTART IDENTITY");
+        r = db_exec(
+            db, "TRUNCATE roots, identities, old_keys, mailboxes, shares, messages, former, invites,"
+                " capabilities, settings, senders, uploads, bodies, news, ticks, totals RESTART IDENTITY");
     return r == 0 ? db_commit(transaction) : r;
 }
 

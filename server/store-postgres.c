@@ -60,6 +60,10 @@ static const char *const steps[] = {
     "CREATE TABLE ticks(number BIGINT NOT NULL, ids BYTEA NOT NULL, made BIGINT NOT NULL)",
     "CREATE TABLE moves(kind BIGINT NOT NULL, token BYTEA NOT NULL)",
     "CREATE TABLE totals(relay BYTEA PRIMARY KEY, bytes BIGINT NOT NULL) WITH (fillfactor = 50)",
+    "CREATE TABLE settings(mailbox BIGINT PRIMARY KEY, revision BIGINT NOT NULL, lifetime BIGINT NOT NULL,"
+    " rules BIGINT NOT NULL, digest BYTEA NOT NULL)",
+    "CREATE TABLE senders(mailbox BIGINT NOT NULL, sender BYTEA NOT NULL, allowed BIGINT NOT NULL,"
+    " PRIMARY KEY(mailbox, sender))",
 };
 
 /* A relay's connection that is made again: what it served until then may have been moved away. */

@@ -25,7 +25,7 @@ const char *const store_sqlite_capability_texts[SQL_WRITE_MAX_] = {
     [SQL_DELETE_CAPABILITIES] = "DELETE FROM capabilities WHERE mailbox = ?1",
 };
 
-static int find_mailbox(SqliteStore *s, const uint8_t kid[static KID_SIZE], int64_t *ret, int64_t *ret_next)
+int store_sqlite_mailbox(SqliteStore *s, const uint8_t kid[static KID_SIZE], int64_t *ret, int64_t *ret_next)
 {
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_MAILBOX];
     uint8_t index[AT_REST_INDEX_SIZE];
@@ -108,7 +108,7 @@ int store_sqlite_grant(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     int64_t mailbox = 0, next = 0, number = 0, uses = 0, expires = 0;
     uint64_t n = 0;
     w->grant.created = false;
-    int r = find_mailbox(s, w->grant.mailbox, &mailbox, &next);
+    int r = store_sqlite_mailbox(s, w->grant.mailbox, &mailbox, &next);
     if (r == HMSG_ERROR_NOT_FOUND)
         return r;
     if (r == 0)
@@ -133,7 +133,7 @@ int store_sqlite_withdraw(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
 {
     DbStatement *sql = s->sql[SQL_END_CAPABILITY];
     int64_t mailbox = 0, next = 0;
-    int r = find_mailbox(s, w->withdraw.mailbox, &mailbox, &next);
+    int r = store_sqlite_mailbox(s, w->withdraw.mailbox, &mailbox, &next);
     if (r == HMSG_ERROR_NOT_FOUND)
         return r;
     db_bind_number(sql, 1, mailbox);

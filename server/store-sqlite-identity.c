@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -9,6 +10,14 @@ int identity_index(const AtRest *a, IndexKind kind, const void *data, size_t n,
 {
     const Chunk part = {data, n};
     return at_rest_index(a, kind, &part, 1, ret);
+}
+
+int mailbox_index(const AtRest *a, IndexKind kind, int64_t mailbox, const void *data, size_t n,
+                  uint8_t ret[static AT_REST_INDEX_SIZE])
+{
+    const uint64_t number = htobe64((uint64_t)mailbox);
+    const Chunk parts[] = {{&number, sizeof(number)}, {data, n}};
+    return at_rest_index(a, kind, parts, ELEMENTSOF(parts), ret);
 }
 
 int identity_key_indexes(const AtRest *a, const uint8_t skid[static KID_SIZE],

@@ -101,6 +101,13 @@ typedef enum SqlWrite {
     SQL_END_CAPABILITY,
     SQL_DROP_CAPABILITIES,
     SQL_DELETE_CAPABILITIES,
+    SQL_FIND_SETTINGS,
+    SQL_SET_SETTINGS,
+    SQL_ADD_SENDER,
+    SQL_EACH_SKID,
+    SQL_FIND_SENDER,
+    SQL_DELETE_SENDERS,
+    SQL_DELETE_SETTINGS,
     SQL_EACH_SEALED,
     SQL_SET_USE,
     SQL_LEAVE_KEY,
@@ -139,6 +146,10 @@ typedef enum SqlRead {
     SQL_USE,
     SQL_CAPABILITY,
     SQL_NEXT_CAPABILITY,
+    SQL_SETTINGS,
+    SQL_RULE_PARTIES,
+    SQL_RULE_SKIDS,
+    SQL_RULE,
     SQL_NEWS, /* of a remote database alone */
     SQL_READ_MAX_,
 } SqlRead;
@@ -305,6 +316,9 @@ int former_open(const DataKey *k, const uint8_t index[static AT_REST_INDEX_SIZE]
                 size_t n, Buf *ret);
 int identity_index(const AtRest *a, IndexKind kind, const void *data, size_t n,
                    uint8_t ret[static AT_REST_INDEX_SIZE]);
+/* Of what is in a mailbox, so that nobody sees that the same is in another. */
+int mailbox_index(const AtRest *a, IndexKind kind, int64_t mailbox, const void *data, size_t n,
+                  uint8_t ret[static AT_REST_INDEX_SIZE]);
 int identity_key_indexes(const AtRest *a, const uint8_t skid[static KID_SIZE],
                          const uint8_t kid[static KID_SIZE], uint8_t ret_skid[static AT_REST_INDEX_SIZE],
                          uint8_t ret_kid[static AT_REST_INDEX_SIZE]);
@@ -473,8 +487,23 @@ DbStatement *reader_statement(StoreReader *reader, SqlRead which);
 /* value: KID_SIZE or SHA256_SIZE, which are one. */
 int reader_bind_index(StoreReader *reader, DbStatement *sql, int at, IndexKind kind, const uint8_t *value,
                       uint8_t room[static AT_REST_INDEX_SIZE]);
+/* store-sqlite-settings.c */
+extern const char *const store_sqlite_settings_texts[SQL_WRITE_MAX_]; /* of its own statements */
+#define EACH_SKID                                                                                            \
+    "SELECT skid FROM identities WHERE number = ?1 UNION ALL SELECT skid FROM former WHERE identity = ?1"
+#define FIND_SENDER "SELECT allowed FROM senders WHERE mailbox = ?1 AND sender = ?2"
+int store_sqlite_settings(SqliteStore *s, StoreWrite *w, bool *ret_rollback); /* as store_sqlite_execute */
+/* A put does what the owner has said; three columns are lifetime, number of rules, and number of the sender.
+ */
+int store_sqlite_follow(SqliteStore *s, StoreWrite *w, int64_t mailbox, DbStatement *sql, int column,
+                        StoreRule *ret);
+int reader_settings(StoreReader *reader, const uint8_t *mailbox, StoreSettings *ret);
+int reader_rule(StoreReader *reader, const uint8_t *mailbox, const uint8_t *submitter, StoreRule *ret);
+
 /* store-sqlite-capability.c: as store_sqlite_execute. */
 extern const char *const store_sqlite_capability_texts[SQL_WRITE_MAX_]; /* of its own statements */
+/* Number of a mailbox, and of its next message. HMSG_ERROR_NOT_FOUND. */
+int store_sqlite_mailbox(SqliteStore *s, const uint8_t kid[static KID_SIZE], int64_t *ret, int64_t *ret_next);
 int store_sqlite_grant(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
 int store_sqlite_withdraw(SqliteStore *s, StoreWrite *w, bool *ret_rollback);
 /* Its number if it is good now, else 0. */

@@ -66,6 +66,13 @@ static const char *const texts[SQL_READ_MAX_] = {
     [SQL_CAPABILITY] =
         "SELECT 1 FROM capabilities WHERE mailbox = " KID_OR_FORMER("?2") " AND code = ?3"
                                                                           " AND uses > 0 AND expires > ?4",
+    [SQL_SETTINGS] = "SELECT revision, lifetime, rules FROM settings WHERE mailbox ="
+                     " (SELECT number FROM identities WHERE kid = ?1)",
+    [SQL_RULE_PARTIES] = "SELECT t.mailbox, s.number FROM identities AS s JOIN settings AS t ON t.mailbox ="
+                         " coalesce((SELECT number FROM identities WHERE kid = ?1),"
+                         " (SELECT identity FROM former WHERE kid = ?1)) WHERE s.skid = ?2 AND t.rules > 0",
+    [SQL_RULE_SKIDS] = EACH_SKID,
+    [SQL_RULE] = FIND_SENDER,
     [SQL_NEXT_CAPABILITY] = "SELECT number, uses, created, expires FROM capabilities WHERE mailbox ="
                             " (SELECT number FROM identities WHERE kid = ?1) AND number > ?2 AND uses >= 0"
                             " AND expires > ?3 ORDER BY number LIMIT 1",

@@ -213,9 +213,9 @@ static int mailbox_bytes(SqliteStore *s, int64_t owner, uint64_t *ret)
  * noise then. */
 int store_sqlite_forget(SqliteStore *s, int64_t owner)
 {
-    static const SqlWrite statements[] = {SQL_DELETE_MESSAGES, SQL_DELETE_SHARES,  SQL_DELETE_CAPABILITIES,
-                                          SQL_DELETE_MAILBOX,  SQL_DELETE_OLD_KEY, SQL_DELETE_FORMER,
-                                          SQL_DELETE_IDENTITY};
+    static const SqlWrite statements[] = {SQL_DELETE_MESSAGES, SQL_DELETE_SHARES,   SQL_DELETE_CAPABILITIES,
+                                          SQL_DELETE_SENDERS,  SQL_DELETE_SETTINGS, SQL_DELETE_MAILBOX,
+                                          SQL_DELETE_OLD_KEY,  SQL_DELETE_FORMER,   SQL_DELETE_IDENTITY};
     int r = collect_blobs(s, owner);
     for (size_t i = 0; r == 0 && i < ELEMENTSOF(statements); i++)
         r = store_sqlite_run_number(s, statements[i], owner);

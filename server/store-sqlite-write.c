@@ -7,42 +7,43 @@
 #include "server/store-sqlite-internal.h"
 
 static const char *const texts[SQL_WRITE_MAX_] = {
-    [SQL_FIND_SKID] = "SELECT number, kid = ?2, name = ?3, name IS NULL, generation FROM identities"
-                      " WHERE skid = ?1",
-    [SQL_FIND_CONFLICT] = "SELECT 1 FROM identities WHERE skid <> ?1 AND (kid IN (?1, ?2) OR name = ?3)"
-                          " UNION ALL SELECT 1 FROM identities WHERE skid = ?2"
-                          " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)",
-    [SQL_ADD_IDENTITY] = "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
-                         " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6)",
-    [SQL_ADD_IDENTITY_AS] = "INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
-                            " wrapped, sealed, number) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6, ?7)",
+    [SQL_FIND_SKID] = ("SELECT number, kid = ?2, name = ?3, name IS NULL, generation FROM identities"
+                       " WHERE skid = ?1"),
+    [SQL_FIND_CONFLICT] = ("SELECT 1 FROM identities WHERE skid <> ?1 AND (kid IN (?1, ?2) OR name = ?3)"
+                           " UNION ALL SELECT 1 FROM identities WHERE skid = ?2"
+                           " UNION ALL SELECT 1 FROM former WHERE skid IN (?1, ?2) OR kid IN (?1, ?2)"),
+    [SQL_ADD_IDENTITY] = ("INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
+                          " wrapped, sealed) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6)"),
+    [SQL_ADD_IDENTITY_AS] = ("INSERT INTO identities(skid, kid, name, generation, created, root, key, since,"
+                             " wrapped, sealed, number) VALUES(?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?6, ?7)"),
     [SQL_UPDATE_IDENTITY] = "UPDATE identities SET generation = ?2, name = ?3 WHERE number = ?1",
     [SQL_ADD_MAILBOX] = "INSERT INTO mailboxes(number, next, bytes, count) VALUES(?1, 1, 0, 0)",
-    [SQL_FIND_MAILBOX] = "SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
-                         " ON m.number = i.number WHERE i.kid = ?1",
+    [SQL_FIND_MAILBOX] = ("SELECT m.number, m.next, m.bytes, m.count FROM identities AS i JOIN mailboxes AS m"
+                          " ON m.number = i.number WHERE i.kid = ?1"),
     [SQL_FIND_PARTIES] =
-        "SELECT m.number, m.next, m.bytes, m.count, CASE WHEN s.name IS NOT NULL THEN 0 WHEN s.created <= ?4"
-        " THEN s.number ELSE -1 END, i.root, i.key, i.wrapped,"
-        " i.since, i.kid, s.blocked <> 0 OR i.blocked <> 0, coalesce((SELECT f.skid FROM former AS f"
-        " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid)"
-        " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
-            "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE s.skid = ?2",
+        ("SELECT m.number, m.next, m.bytes, m.count, CASE WHEN s.name IS NOT NULL THEN 0 WHEN s.created <= ?4"
+         " THEN s.number ELSE -1 END, i.root, i.key, i.wrapped,"
+         " i.since, i.kid, s.blocked <> 0 OR i.blocked <> 0, coalesce((SELECT f.skid FROM former AS f"
+         " WHERE f.identity = s.number ORDER BY f.number LIMIT 1), s.skid), t.lifetime, t.rules, s.number"
+         " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
+             "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number LEFT JOIN settings AS t"
+                   " ON t.mailbox = i.number WHERE s.skid = ?2"),
     [SQL_FIND_MESSAGE] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
                          ", m.seq, m.accepted FROM" MESSAGE_KEY_TABLES "WHERE m.id = ?1 AND m.mailbox = ?2",
     [SQL_FIND_SHARE] = "SELECT bytes, count FROM shares WHERE mailbox = ?1 AND share = ?2",
     [SQL_ADD_MESSAGE] =
-        "INSERT INTO messages(mailbox, seq, id, submitter, size, accepted, expires, state, key,"
-        " blob, sealed, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)"
-        " ON CONFLICT DO NOTHING",
+        ("INSERT INTO messages(mailbox, seq, id, submitter, size, accepted, expires, state, key,"
+         " blob, sealed, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)"
+         " ON CONFLICT DO NOTHING"),
     [SQL_COUNT_MAILBOX] =
         "UPDATE mailboxes SET next = next + ?2, bytes = bytes + ?3, count = count + ?4 WHERE number = ?1",
-    [SQL_COUNT_SHARE] = "INSERT INTO shares(mailbox, share, bytes, count) VALUES(?1, ?2, ?3, ?4)"
-                        " ON CONFLICT(mailbox, share) DO UPDATE SET bytes = shares.bytes + excluded.bytes,"
-                        " count = shares.count + excluded.count",
+    [SQL_COUNT_SHARE] = ("INSERT INTO shares(mailbox, share, bytes, count) VALUES(?1, ?2, ?3, ?4)"
+                         " ON CONFLICT(mailbox, share) DO UPDATE SET bytes = shares.bytes + excluded.bytes,"
+                         " count = shares.count + excluded.count"),
     [SQL_DROP_SHARE] = "DELETE FROM shares WHERE mailbox = ?1 AND share = ?2 AND count <= 0",
-    [SQL_END_MESSAGE] = "UPDATE messages SET state = ?2, expires = CASE WHEN expires + ?3 > accepted + ?4"
-                        " THEN expires + ?3 ELSE accepted + ?4 END, blob = NULL,"
-                        " sealed = NULL, body = NULL WHERE number = ?1",
+    [SQL_END_MESSAGE] = ("UPDATE messages SET state = ?2, expires = CASE WHEN expires + ?3 > accepted + ?4"
+                         " THEN expires + ?3 ELSE accepted + ?4 END, blob = NULL,"
+                         " sealed = NULL, body = NULL WHERE number = ?1"),
     [SQL_EXPIRED] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
                     " FROM" MESSAGE_KEY_TABLES "WHERE m.expires <= ?1 ORDER BY m.expires LIMIT ?2",
     [SQL_FORGET_MESSAGE] = "DELETE FROM messages WHERE number = ?1",
@@ -52,20 +53,20 @@ static const char *const texts[SQL_WRITE_MAX_] = {
     [SQL_DELETE_MAILBOX] = "DELETE FROM mailboxes WHERE number = ?1",
     [SQL_DELETE_IDENTITY] = "DELETE FROM identities WHERE number = ?1",
     [SQL_FIND_KEY] =
-        "SELECT i.root, i.key, i.wrapped, i.since, i.sealed, m.next, m.bytes FROM identities AS i"
-        " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE i.number = ?1",
-    [SQL_SET_KEY] = "UPDATE identities SET root = ?2, key = ?3, since = ?4, wrapped = ?5, sealed = ?6"
-                    " WHERE number = ?1",
+        ("SELECT i.root, i.key, i.wrapped, i.since, i.sealed, m.next, m.bytes FROM identities AS i"
+         " LEFT JOIN mailboxes AS m ON m.number = i.number WHERE i.number = ?1"),
+    [SQL_SET_KEY] = ("UPDATE identities SET root = ?2, key = ?3, since = ?4, wrapped = ?5, sealed = ?6"
+                     " WHERE number = ?1"),
     [SQL_ADD_OLD_KEY] = "INSERT INTO old_keys(owner, key, root, wrapped, resealed) VALUES(?1, ?2, ?3, ?4, 0)",
     [SQL_DELETE_OLD_KEY] = "DELETE FROM old_keys WHERE owner = ?1 AND (key = ?2 OR ?2 IS NULL)",
-    [SQL_FIND_ROOT] = "SELECT number, created, (SELECT count(*) FROM roots WHERE number > 0) FROM roots"
-                      " WHERE number > 0 ORDER BY number DESC LIMIT 1",
+    [SQL_FIND_ROOT] = ("SELECT number, created, (SELECT count(*) FROM roots WHERE number > 0) FROM roots"
+                       " WHERE number > 0 ORDER BY number DESC LIMIT 1"),
     [SQL_ADD_ROOT] = "INSERT INTO roots(number, kept, created) VALUES(?1, ?2, ?3)",
     [SQL_DELETE_ROOTS] = "DELETE FROM roots WHERE number > 0 AND number < ?1",
     [SQL_FIND_REKEY] = "SELECT number FROM identities WHERE root < ?1 LIMIT ?2",
     [SQL_FIND_OLD_KEY] = "SELECT owner, resealed, root, key, wrapped FROM old_keys LIMIT 1",
-    [SQL_FIND_RESEAL] = "SELECT number, size, seq, id, sealed FROM messages WHERE mailbox = ?1 AND state = 0"
-                        " AND seq > ?2 AND key = ?3 ORDER BY seq LIMIT ?4",
+    [SQL_FIND_RESEAL] = ("SELECT number, size, seq, id, sealed FROM messages WHERE mailbox = ?1 AND state = 0"
+                         " AND seq > ?2 AND key = ?3 ORDER BY seq LIMIT ?4"),
     [SQL_RESEAL] = "UPDATE messages SET key = ?2, sealed = ?3 WHERE number = ?1",
     [SQL_KEEP_BODY] = "DELETE FROM uploads WHERE blob = ?1",
     [SQL_DELETE_BODY] = "DELETE FROM bodies WHERE blob = ?1",
@@ -80,6 +81,7 @@ int store_sqlite_prepare(SqliteStore *s)
                                          store_sqlite_rotate_texts,
                                          store_sqlite_admin_texts,
                                          store_sqlite_capability_texts,
+                                         store_sqlite_settings_texts,
                                          store_sqlite_guest_texts,
                                          store_sqlite_damage_texts,
                                          store_sqlite_chain_texts,
@@ -121,12 +123,10 @@ static int find_mailbox(SqliteStore *s, const uint8_t *index, Mailbox *ret)
 int store_sqlite_share(const SqliteStore *s, int64_t mailbox,
                        const uint8_t submitter[static AT_REST_INDEX_SIZE], bool stranger, Share *ret)
 {
-    uint8_t number[8];
-    for (unsigned i = 0; i < sizeof(number); i++)
-        number[i] = (uint8_t)((uint64_t)mailbox >> (56 - 8 * i));
-    const Chunk parts[] = {{number, sizeof(number)}, {submitter, AT_REST_INDEX_SIZE}};
     *ret = (Share){.size = stranger ? 0 : sizeof(ret->bytes)};
-    return stranger ? 0 : at_rest_index(s->at_rest, INDEX_SHARE, parts, ELEMENTSOF(parts), ret->bytes);
+    return stranger
+               ? 0
+               : mailbox_index(s->at_rest, INDEX_SHARE, mailbox, submitter, AT_REST_INDEX_SIZE, ret->bytes);
 }
 
 void store_sqlite_put_share(const Share *share, Secret *plain)
@@ -256,6 +256,7 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
     _cleanup_(db_resetp) DbStatement *sql = s->sql[SQL_FIND_PARTIES];
     const Prepared *p = w->prepared;
     uint8_t owner[AT_REST_INDEX_SIZE], submitter[AT_REST_INDEX_SIZE];
+    StoreRule rule = STORE_RULE_NONE;
     WrappedKey key;
     bool row = false;
     db_bind_bytes(sql, 1, p->mailbox, sizeof(p->mailbox));
@@ -284,7 +285,10 @@ static int find_parties(SqliteStore *s, StoreWrite *w, Mailbox *ret, Share *ret_
         r = db_column_exact(sql, 11, submitter, sizeof(submitter));
     if (r == 0)
         r = find_owner(s, w, ret, owner);
-    return r == 0 ? find_share(s, w, db_column_number(sql, 4) != 0, submitter, ret, ret_share) : r;
+    if (r == 0)
+        r = store_sqlite_follow(s, w, ret->number, sql, 12, &rule);
+    bool stranger = db_column_number(sql, 4) != 0 && rule != STORE_RULE_ALLOWED;
+    return r == 0 ? find_share(s, w, stranger, submitter, ret, ret_share) : r;
 }
 
 /* The same, with another data key when the one of now has sealed as much as it may. */
@@ -306,7 +310,9 @@ static int check_limits(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, c
     bool stranger = share->size == 0;
     *ret = 0;
     /* what never fits is not to be tried again */
-    if (size > (stranger ? l->strangers_bytes : l->sender_bytes))
+    if (w->put.refused)
+        *ret = HMSG_ERROR_DENIED;
+    else if (size > (stranger ? l->strangers_bytes : l->sender_bytes))
         *ret = HMSG_ERROR_TOO_LARGE;
     else if (over(mailbox->bytes, mailbox->count, size, l->mailbox_bytes, l->mailbox_messages))
         *ret = HMSG_ERROR_QUOTA_EXCEEDED;
@@ -397,7 +403,7 @@ static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
     Mailbox mailbox = {};
     Share share = {};
     int limit = 0;
-    w->put.created = w->put.share = false;
+    w->put.created = w->put.share = w->put.refused = false;
     if (w->put.size > s->limits.body_bytes)
         return HMSG_ERROR_TOO_LARGE;
     int r = find_fresh_parties(s, w, &mailbox, &share);
@@ -577,6 +583,8 @@ int store_sqlite_execute(SqliteStore *s, StoreWrite *w, bool *ret_rollback)
         return store_sqlite_grant(s, w, ret_rollback);
     case STORE_WITHDRAW:
         return store_sqlite_withdraw(s, w, ret_rollback);
+    case STORE_SETTINGS:
+        return store_sqlite_settings(s, w, ret_rollback);
     default:
         return -EINVAL;
     }

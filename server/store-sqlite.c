@@ -84,6 +84,12 @@ static const char *const steps[] = {
     " number INTEGER NOT NULL, code BLOB NOT NULL, uses INTEGER NOT NULL, created INTEGER NOT NULL,"
     " expires INTEGER NOT NULL, PRIMARY KEY(mailbox, number)) STRICT, WITHOUT ROWID;"
     "CREATE UNIQUE INDEX capabilities_code ON capabilities(mailbox, code)",
+    /* What owners have said of their mailboxes; senders by the index of their sign key. */
+    "CREATE TABLE settings(mailbox INTEGER PRIMARY KEY REFERENCES mailboxes(number),"
+    " revision INTEGER NOT NULL, lifetime INTEGER NOT NULL, rules INTEGER NOT NULL, digest BLOB NOT NULL) "
+    "STRICT;"
+    "CREATE TABLE senders(mailbox INTEGER NOT NULL REFERENCES mailboxes(number), sender BLOB NOT NULL,"
+    " allowed INTEGER NOT NULL, PRIMARY KEY(mailbox, sender)) STRICT, WITHOUT ROWID",
 };
 const DbSchema store_sqlite_schema = {0x484d5252 /* HMRR */, steps, ELEMENTSOF(steps)};
 
@@ -206,6 +212,12 @@ static void fail(StoreWrite **batch, size_t n, int r, bool doubt)
     }
 }
 
+static bool needs_room(StoreKind k)
+{
+    return k == STORE_PUT || k == STORE_REGISTER || k == STORE_INVITE || k == STORE_GRANT ||
+           k == STORE_SETTINGS;
+}
+
 /* All or nothing. */
 static int run(SqliteStore *s, StoreWrite **batch, size_t n)
 {
@@ -219,8 +231,7 @@ static int run(SqliteStore *s, StoreWrite **batch, size_t n)
     int r = begin(s, batch, n);
     for (size_t i = 0; r == 0 && i < n; i++) {
         store_write_done(batch[i]);
-        if (low && (batch[i]->kind == STORE_PUT || batch[i]->kind == STORE_REGISTER ||
-                    batch[i]->kind == STORE_INVITE || batch[i]->kind == STORE_GRANT)) {
+        if (low && needs_room(batch[i]->kind)) {
             batch[i]->result = HMSG_ERROR_STORAGE_FULL;
             continue;
         }
@@ -440,6 +451,8 @@ const StoreOps store_sqlite_ops = {
     .news = reader_news,
     .capability = reader_capability,
     .next_capability = reader_next_capability,
+    .settings = reader_settings,
+    .rule = reader_rule,
 };
 
 /* So that the database and the folder of blobs are found again. */

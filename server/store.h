@@ -12,6 +12,7 @@
 #include "libhmsg/base/buf.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/limits.h"
+#include "libhmsg/wire/mailbox-settings.h"
 
 #define STORE_QUEUE_MAX 4096u             /* requests that wait */
 #define STORE_QUEUE_BYTES_MAX (64u << 20) /* of the bodies of those */
@@ -79,6 +80,18 @@ typedef struct StoreCapability {
     uint64_t uses; /* left */
     int64_t created, expires;
 } StoreCapability;
+
+/* What a mailbox was told by its owner; zeros when nothing. */
+typedef struct StoreSettings {
+    uint64_t revision, lifetime, rules; /* rules: senders allowed or blocked */
+} StoreSettings;
+
+/* What the owner of a mailbox says of a sender. */
+typedef enum StoreRule {
+    STORE_RULE_NONE,
+    STORE_RULE_ALLOWED,
+    STORE_RULE_BLOCKED,
+} StoreRule;
 
 typedef enum StoreState {
     STORE_ACCEPTED,
@@ -173,6 +186,7 @@ typedef enum StoreKind {
     STORE_BLOCK,
     STORE_GRANT,
     STORE_WITHDRAW,
+    STORE_SETTINGS,
     STORE_KIND_MAX_,
 } StoreKind;
 
@@ -185,15 +199,16 @@ typedef enum StoreKind {
  *                made before; HMSG_ERROR_ALREADY_EXISTS: a new key is or was somebody's, the generation is
  *                not greater, or the former statement is another by now
  *   put          HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_DENIED: the submitter is not registered,
- *                or one of the two is blocked; HMSG_ERROR_TOO_LARGE; HMSG_ERROR_QUOTA_EXCEEDED
- *   invite       HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX. The same code again is the same invitation
- *   revoke       HMSG_ERROR_NOT_FOUND: no such invitation
- *   block        HMSG_ERROR_NOT_FOUND: no such key
- *   grant        HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_QUOTA_EXCEEDED: CAPABILITIES_MAX;
+ *                or one of the two is blocked, or the owner refuses him; HMSG_ERROR_TOO_LARGE;
+ * HMSG_ERROR_QUOTA_EXCEEDED invite       HMSG_ERROR_QUOTA_EXCEEDED: STORE_INVITES_MAX. The same code again is
+ * the same invitation revoke       HMSG_ERROR_NOT_FOUND: no such invitation block HMSG_ERROR_NOT_FOUND: no
+ * such key grant        HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_QUOTA_EXCEEDED: CAPABILITIES_MAX;
  *                HMSG_ERROR_ALREADY_EXISTS: this one was revoked, or has another end
  *   withdraw     HMSG_ERROR_NOT_FOUND: no such mailbox or capability; one that was revoked is there until its
  *                time is over
- *   any          HMSG_ERROR_STORAGE_FULL; negative: the store failed and nothing is changed then. */
+ *   settings     HMSG_ERROR_NOT_FOUND: no such mailbox; HMSG_ERROR_ALREADY_EXISTS: the revision is not
+ * greater than that of now, unless it is exactly the same settings any          HMSG_ERROR_STORAGE_FULL;
+ * negative: the store failed and nothing is changed then. */
 typedef struct StoreWrite StoreWrite;
 struct StoreWrite {
     StoreKind kind;
@@ -232,11 +247,12 @@ struct StoreWrite {
             size_t size;
             StoreBlob *blob;  /* instead of body; belongs to the store once store_write took it */
             int64_t accepted; /* now; out: when it was first accepted */
-            int64_t expires;
-            bool created; /* out: false when it was here before */
-            int64_t seq;  /* out */
-            bool share;   /* out, QUOTA_EXCEEDED: of this sender or of guests, not of the mailbox */
-            bool blocked; /* out, DENIED */
+            int64_t expires;  /* out: earlier when the owner of the mailbox said so */
+            bool created;     /* out: false when it was here before */
+            int64_t seq;      /* out */
+            bool share;       /* out, QUOTA_EXCEEDED: of this sender or of guests, not of the mailbox */
+            bool blocked;     /* out, DENIED: by an administrator */
+            bool refused;     /* out, DENIED: by the owner */
             /* Of a guest: counts as a sender of its own as long as it is good. One that is not is as none.
              */
             bool has_capability;
@@ -280,6 +296,10 @@ struct StoreWrite {
             uint8_t mailbox[KID_SIZE];
             int64_t number;
         } withdraw;
+        struct {
+            uint8_t mailbox[KID_SIZE];
+            const MailboxSettings *all; /* checked */
+        } settings;
     };
     StoreChange *changes; /* out, of acknowledge and sweep: freed by store_write_done */
     size_t n_changes;
@@ -324,6 +344,8 @@ typedef struct StoreOps {
     int (*use)(StoreReader *r, const uint8_t *mailbox, StoreUse *ret);
     int (*capability)(StoreReader *r, const uint8_t *mailbox, const uint8_t *hash);
     int (*next_capability)(StoreReader *r, const uint8_t *mailbox, StoreCapability *c);
+    int (*settings)(StoreReader *r, const uint8_t *mailbox, StoreSettings *ret);
+    int (*rule)(StoreReader *r, const uint8_t *mailbox, const uint8_t *submitter, StoreRule *ret);
 } StoreOps;
 
 /* The beginning of each backend's objects. */
@@ -499,4 +521,14 @@ static inline int store_next_capability(StoreReader *r, const uint8_t mailbox[st
                                         StoreCapability *c)
 {
     return r->ops->next_capability ? r->ops->next_capability(r, mailbox, c) : -EOPNOTSUPP;
+}
+static inline int store_settings(StoreReader *r, const uint8_t mailbox[static KID_SIZE], StoreSettings *ret)
+{
+    return r->ops->settings ? r->ops->settings(r, mailbox, ret) : -EOPNOTSUPP;
+}
+/* Of who has the sign key submitter; put has the last word. */
+static inline int store_rule(StoreReader *r, const uint8_t mailbox[static KID_SIZE],
+                             const uint8_t submitter[static KID_SIZE], StoreRule *ret)
+{
+    return r->ops->rule ? r->ops->rule(r, mailbox, submitter, ret) : -EOPNOTSUPP;
 }

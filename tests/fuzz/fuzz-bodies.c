@@ -21,6 +21,7 @@ static const char *const targets[] = {
     "/v1/mailbox/acknowledgements",
     "/v1/mailbox/capabilities",
     "/v1/mailbox/capabilities/revocations",
+    "/v1/mailbox/settings",
 };
 
 typedef struct Subject {

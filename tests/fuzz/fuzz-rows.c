@@ -98,6 +98,8 @@ static void small(StoreReader *reader, uint8_t what)
     StoreInvite invite = {0};
     StoreCapability capability = {0};
     StoreUse use;
+    StoreSettings settings;
+    StoreRule rule;
 
     switch (what) {
     case '8':
@@ -117,6 +119,8 @@ static void small(StoreReader *reader, uint8_t what)
     default:
         (void)reader_capability(reader, key, key);
         (void)reader_next_capability(reader, key, &capability);
+        (void)reader_settings(reader, key, &settings);
+        (void)reader_rule(reader, key, key, &rule);
     }
 }
 

@@ -80,6 +80,9 @@ static void fill_identity(StoreIdentity *i)
     i->created = NOW;
 }
 
+static SenderRule rules[2] = {{.allowed = true}, {.skid = {1}}};
+static const MailboxSettings settings = {1, MAILBOX_LIFETIME_MIN, rules, 2};
+
 static void fill_more(StoreWrite *w)
 {
     switch (w->kind) {
@@ -106,6 +109,9 @@ static void fill_more(StoreWrite *w)
         break;
     case STORE_WITHDRAW:
         w->withdraw.number = 1;
+        break;
+    case STORE_SETTINGS:
+        w->settings.all = &settings;
         break;
     default:
         break;

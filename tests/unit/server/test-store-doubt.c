@@ -12,12 +12,14 @@
 
 #define NOW 1000
 
-enum { LEAVE, STRANGER, ENTER, ROTATE, INVITE, REVOKE, REVOKE_NONE, GRANT, WITHDRAW, KINDS };
+enum { LEAVE, STRANGER, ENTER, ROTATE, INVITE, REVOKE, REVOKE_NONE, GRANT, WITHDRAW, SETTINGS, KINDS };
 
 typedef struct Doubt {
     StoreFixture f;
     int64_t later, invite, capability;
     StoreIdentity *newcomer, *rotated;
+    SenderRule rule;
+    MailboxSettings settings;
     StoreWrite all[KINDS];
 } Doubt;
 
@@ -88,6 +90,9 @@ static void fill(Doubt *d)
     d->all[GRANT] = grant(d, 2);
     d->all[WITHDRAW] = (StoreWrite){.kind = STORE_WITHDRAW, .withdraw.number = d->capability};
     memcpy(d->all[WITHDRAW].withdraw.mailbox, test_kid(1), KID_SIZE);
+    d->settings = (MailboxSettings){1, MAILBOX_LIFETIME_MIN, &d->rule, 1};
+    d->all[SETTINGS] = (StoreWrite){.kind = STORE_SETTINGS, .settings.all = &d->settings};
+    memcpy(d->all[SETTINGS].settings.mailbox, test_kid(1), KID_SIZE);
 }
 
 /* All of it in one commit, which the server ends in its way while it waits for a standby. */
@@ -120,6 +125,7 @@ static void test_again(Doubt *d, gconstpointer how)
     g_autofree char *number = g_strdup_printf("%d", (int)d->all[INVITE].invite.number);
     g_assert_true(test_answer_is("SELECT number FROM invites", number));
     g_assert_true(test_answer_is("SELECT count(*) FROM capabilities", "2"));
+    g_assert_true(test_answer_is("SELECT count(*) FROM senders", "1"));
     g_assert_true(test_answer_is("SELECT count(*) FROM capabilities WHERE uses = -1", "1"));
     /* what somebody else asks for afterwards is not answered so */
     StoreWrite w = leave(2, "user2");

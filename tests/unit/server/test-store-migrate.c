@@ -99,6 +99,12 @@ static void fill(Fixture *f)
     StoreWrite grant = {.kind = STORE_GRANT, .grant = {.uses = 9, .now = NOW, .expires = f->later}};
     memcpy(grant.grant.mailbox, test_kid(1), KID_SIZE);
     g_assert_cmpint(test_write(store, &grant), ==, 0);
+    SenderRule rule = {};
+    const MailboxSettings settings = {3, 7200, &rule, 1};
+    StoreWrite tell = {.kind = STORE_SETTINGS, .settings.all = &settings};
+    memcpy(rule.skid, test_skid(USERS), KID_SIZE);
+    memcpy(tell.settings.mailbox, test_kid(1), KID_SIZE);
+    g_assert_cmpint(test_write(store, &tell), ==, 0);
     reader = store_reader_free(reader);
     store = store_free(store);
 }
@@ -161,6 +167,8 @@ static void expect_all(Fixture *f, OptionStore which, uint8_t newcomer)
     StoreWrite w, enter = {.kind = STORE_REGISTER};
     StoreInvite invite = {};
     StoreCapability capability = {};
+    StoreSettings settings = {};
+    StoreRule rule = STORE_RULE_NONE;
     int64_t number = 0, last = 0;
     open_store(f, which, &store, &reader);
     for (unsigned k = 0; k < MESSAGES; k++)
@@ -171,6 +179,10 @@ static void expect_all(Fixture *f, OptionStore which, uint8_t newcomer)
     g_assert_cmpint(store_next_invite(reader, &invite), ==, 0);
     g_assert_cmpint(store_next_capability(reader, test_kid(1), &capability), ==, 0);
     g_assert_cmpuint(capability.uses, ==, 9);
+    g_assert_cmpint(store_settings(reader, test_kid(1), &settings), ==, 0);
+    g_assert_cmpuint(settings.lifetime, ==, 7200);
+    g_assert_cmpint(store_rule(reader, test_kid(1), test_skid(USERS), &rule), ==, 0);
+    g_assert_cmpint(rule, ==, STORE_RULE_BLOCKED);
     /* a copy of what was delivered is known still, and counts go on */
     g_assert_cmpint(test_put(store, user_of(0), USERS, NOW, test_body(0, 100), 100, f->later, &w), ==, 0);
     g_assert_false(w.put.created);
