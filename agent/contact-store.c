@@ -9,8 +9,8 @@
 #define COLUMNS                                                                                              \
     "id, name, address, relay, kid, skid, decrypt_spki, sign_spki, statement, statement_sha256, generation," \
     " new_kid, new_skid, new_decrypt_spki, new_sign_spki, new_statement, new_statement_sha256,"              \
-    " new_generation, verified, blocked, added, confirmed"
-#define N_COLUMNS 22
+    " new_generation, verified, blocked, added, confirmed, allowed"
+#define N_COLUMNS 23
 #define FIRST_KEYS_COLUMN 4
 #define FIRST_PRESENTED_COLUMN 11
 #define SELECT                                                                                               \
@@ -228,7 +228,7 @@ static int prepare(ContactStore *s)
         r = db_prepare(s->db,
                        "INSERT INTO contacts(" COLUMNS
                        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
-                       " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+                       " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
                        &s->insert);
     if (r == 0)
         r = db_prepare(s->db,
@@ -236,7 +236,8 @@ static int prepare(ContactStore *s)
                        " decrypt_spki = ?7, sign_spki = ?8, statement = ?9, statement_sha256 = ?10,"
                        " generation = ?11, new_kid = ?12, new_skid = ?13, new_decrypt_spki = ?14,"
                        " new_sign_spki = ?15, new_statement = ?16, new_statement_sha256 = ?17,"
-                       " new_generation = ?18, verified = ?19, blocked = ?20, added = ?21, confirmed = ?22"
+                       " new_generation = ?18, verified = ?19, blocked = ?20, added = ?21, confirmed = ?22,"
+                       " allowed = ?23"
                        " WHERE id = ?1",
                        &s->update);
     if (r == 0)
@@ -355,6 +356,7 @@ static int read_contact(DbStatement *row, Contact **ret)
     p->blocked = db_column_number(row, 19) != 0;
     p->added = db_column_number(row, 20);
     p->confirmed = db_column_number(row, 21);
+    p->allowed = db_column_number(row, 22) != 0;
     p->capable = db_column_number(row, N_COLUMNS) != 0;
     *ret = TAKE_PTR(p);
     return 0;
@@ -449,7 +451,8 @@ int contact_store_save(ContactStore *s, Contact *p)
     db_bind_number(save, 19, p->verified);
     db_bind_number(save, 20, p->blocked);
     db_bind_number(save, 21, p->added);
-    db_bind_number(save, N_COLUMNS, p->confirmed);
+    db_bind_number(save, 22, p->confirmed);
+    db_bind_number(save, N_COLUMNS, p->allowed);
     r = db_run(save);
     if (r == 0 && !p->row)
         p->row = db_last_row_id(s->db);

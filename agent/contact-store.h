@@ -30,6 +30,7 @@ typedef struct Contact {
     ContactKeys presented; /* others, which it presented later: refused until the user has compared */
     bool verified;
     bool blocked;
+    bool allowed; /* by the user: no stranger */
     int64_t added;
     bool capable;      /* a capability to send there is known */
     int64_t confirmed; /* when a directory last gave these keys; 0: never */

@@ -95,6 +95,8 @@ static int append_contact(sd_bus_message *m, const Contact *p)
         r = bus_append_u64(m, "added", (uint64_t)p->added);
     if (r >= 0)
         r = bus_append_bool(m, "capability", p->capable);
+    if (r >= 0)
+        r = bus_append_bool(m, "allowed", p->allowed);
     return r >= 0 ? sd_bus_message_close_container(m) : r;
 }
 

@@ -19,6 +19,8 @@ struct Contacts {
     Contact *known; /* holds the text that contacts_known_sender gave out */
     contacts_superseded_t superseded;
     void *superseded_userdata;
+    contacts_ruled_t ruled;
+    void *ruled_userdata;
 };
 
 /* A request in steps: each either starts a look-up or finishes. What it found is given out from the event
@@ -66,6 +68,7 @@ int contacts_retired(Contacts *c, const char *skid, int64_t *ret);
 int contacts_self(Contacts *c, const char *address, Contact **ret);
 /* Tells watchers that answers may have changed. */
 void contacts_changed(Contacts *c);
+void contacts_tell_ruled(const Contacts *c); /* whom the user blocks or allows has changed */
 /* Writes p and tells. */
 int contacts_save(Contacts *c, Contact *p);
 

@@ -335,7 +335,11 @@ int contacts_block(Contacts *c, const char *who, bool blocked)
     if (r != 0)
         return r;
     p->blocked = blocked;
-    return contacts_save(c, p);
+    p->allowed = !blocked;
+    r = contacts_save(c, p);
+    if (r == 0)
+        contacts_tell_ruled(c);
+    return r;
 }
 
 int contacts_capability(Contacts *c, const char *recipient, const char *kid, char ret[static HASH_TEXT_SIZE])
@@ -362,5 +366,7 @@ int contacts_forget(Contacts *c, const char *who)
         r = contact_store_remove(c->store, p);
     if (r == 0)
         contacts_changed(c);
+    if (r == 0 && (p->blocked || p->allowed))
+        contacts_tell_ruled(c);
     return r;
 }

@@ -67,6 +67,18 @@ void contacts_on_superseded(Contacts *c, contacts_superseded_t f, void *userdata
     c->superseded_userdata = userdata;
 }
 
+void contacts_on_ruled(Contacts *c, contacts_ruled_t f, void *userdata)
+{
+    c->ruled = f;
+    c->ruled_userdata = userdata;
+}
+
+void contacts_tell_ruled(const Contacts *c)
+{
+    if (c->ruled)
+        c->ruled(c->ruled_userdata);
+}
+
 void contacts_changed(Contacts *c)
 {
     c->generation++;

@@ -116,3 +116,6 @@ uint64_t contacts_generation(const Contacts *c);
 /* Called when a contact has given up the decrypt key kid for another. One at a time. */
 typedef void (*contacts_superseded_t)(const char *kid, void *userdata);
 void contacts_on_superseded(Contacts *c, contacts_superseded_t f, void *userdata);
+/* Called when whom the user blocks or allows has changed. One at a time. */
+typedef void (*contacts_ruled_t)(void *userdata);
+void contacts_on_ruled(Contacts *c, contacts_ruled_t f, void *userdata);

@@ -441,6 +441,48 @@ static int method_sync(sd_bus_message *message, void *userdata, sd_bus_error *er
     return mail_call_begun(&c, r, error);
 }
 
+static int lifetime_failed(sd_bus_error *error, int r)
+{
+    return bus_fail(error, r,
+                    r == HMSG_ERROR_NOT_FOUND ? "This is no address of ours that is registered"
+                    : r == HMSG_ERROR_INVALID_ARGS
+                        ? "A message waits for 1 hour to 30 days, or 0 for as long as the "
+                          "relay lets it; of several addresses one must be named"
+                        : NULL);
+}
+
+static int method_lifetime(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    const char *address;
+    uint64_t seconds = 0;
+    Manager *m = userdata;
+    int r;
+
+    r = sd_bus_message_read_basic(message, 's', &address);
+    if (r >= 0)
+        r = bus_read_no_options(message, error);
+    if (r == 0)
+        r = relays_lifetime(m->relays, address, &seconds);
+    return r == 0 ? sd_bus_reply_method_return(message, "a{sv}", 1, "lifetime", "t", seconds)
+                  : lifetime_failed(error, r);
+}
+
+static int method_set_lifetime(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    static const BusOption options[] = {{"seconds", 't', 0}};
+    const char *address;
+    uint64_t seconds = 0;
+    Manager *m = userdata;
+    int r;
+
+    r = sd_bus_message_read_basic(message, 's', &address);
+    if (r >= 0)
+        r = bus_read_options(message, options, ELEMENTSOF(options), &seconds, error);
+    if (r == 0)
+        r = relays_set_lifetime(m->relays, address, seconds);
+    return r == 0 ? sd_bus_reply_method_return(message, NULL) : lifetime_failed(error, r);
+}
+
 const sd_bus_vtable mail_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Register", SD_BUS_ARGS("s", address, "a{sv}", options),
@@ -450,6 +492,10 @@ const sd_bus_vtable mail_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Registrations", SD_BUS_ARGS("a{sv}", options),
                             SD_BUS_RESULT("a(sss)", registrations), method_registrations,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Lifetime", SD_BUS_ARGS("s", address, "a{sv}", options),
+                            SD_BUS_RESULT("a{sv}", result), method_lifetime, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetLifetime", SD_BUS_ARGS("s", address, "a{sv}", options), SD_BUS_NO_RESULT,
+                            method_set_lifetime, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Send", SD_BUS_ARGS("as", recipients, "ay", content, "a{sv}", options),
                             SD_BUS_RESULT("s", id), method_send, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("SendFd", SD_BUS_ARGS("as", recipients, "h", source, "a{sv}", options),

@@ -40,6 +40,14 @@ static void on_superseded(const char *kid, void *userdata)
         session_out_drop(m->session_out, kid);
 }
 
+static void on_ruled(void *userdata)
+{
+    Manager *m = userdata;
+
+    if (m->relays)
+        relays_rules_changed(m->relays);
+}
+
 int mail_start(Manager *m)
 {
     int r;
@@ -51,8 +59,10 @@ int mail_start(Manager *m)
         log_error("The store in %s cannot be opened: %s", m->places.data_dir, error_message(r));
     if (r == 0)
         r = contacts_new(m, &m->contacts);
-    if (r == 0)
+    if (r == 0) {
         contacts_on_superseded(m->contacts, on_superseded, m);
+        contacts_on_ruled(m->contacts, on_ruled, m);
+    }
     if (r == 0)
         r = relays_new(m, &m->relays);
     if (r == 0)

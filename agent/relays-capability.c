@@ -9,59 +9,17 @@
 #include "agent/relays-internal.h"
 #include "libhmsg/base/error.h"
 
-typedef struct Own {
-    const char *wanted; /* canonical; "": the only one that there is */
-    unsigned n;
-    char address[ADDRESS_SIZE_MAX + 1], relay[RELAY_TEXT_SIZE];
-} Own;
-
-static int find_own(const char *address, const char *relay, const char *state, const char *error,
-                    void *userdata)
-{
-    Own *own = userdata;
-
-    if (*own->wanted && strcmp(own->wanted, address) != 0)
-        return 0;
-    own->n++;
-    if (strlen(address) >= sizeof(own->address) || strlen(relay) >= sizeof(own->relay))
-        return -EBADMSG;
-    memcpy(own->address, address, strlen(address) + 1);
-    memcpy(own->relay, relay, strlen(relay) + 1);
-    return 0;
-}
-
-/* INVALID_ARGS: it is none, or none was named where there are several. */
-static int find_mailbox(Relays *r, const char *address, Own *ret)
-{
-    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
-    Address parsed;
-    int e = 0;
-
-    if (*address)
-        e = address_parse(address, &parsed);
-    if (e == 0 && *address)
-        e = address_format(&parsed, false, &text);
-    if (e != 0)
-        return e;
-    *ret = (Own){.wanted = *address ? buf_text(&text) : ""};
-    e = relays_each_registration(r, find_own, ret);
-    ret->wanted = "";
-    if (e == 0 && ret->n > 1)
-        return HMSG_ERROR_INVALID_ARGS;
-    return e == 0 && ret->n == 0 ? HMSG_ERROR_NOT_FOUND : e;
-}
-
 static int begin(Relays *r, const char *address, request_step_t start, relays_done_t done, void *userdata,
                  RelaysRequest **ret)
 {
     _cleanup_(relays_request_freep) RelaysRequest *q = NULL;
     Address parsed;
-    Own own;
+    OwnMailbox own;
     int e;
 
     e = identity_check(r->m->identity);
     if (e == 0)
-        e = find_mailbox(r, address, &own);
+        e = relays_own_mailbox(r, address, &own);
     if (e == 0)
         e = request_alloc(r, &q);
     if (e == 0)

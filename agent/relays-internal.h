@@ -43,6 +43,9 @@ typedef struct Connection {
     RelaysRequest *listen;  /* the one that is beginning to listen */
     RelaysRequest *devices; /* tells of our devices */
     sd_event_source *devices_later;
+    RelaysRequest *settings; /* asks or tells what it does with our mail */
+    sd_event_source *settings_later;
+    bool settings_again; /* they have changed meanwhile */
     RelaysRequest *waiting;
     Secret *ack_key; /* of the login */
     sd_event_source *timer;
@@ -110,6 +113,11 @@ struct RelaysRequest {
         uint64_t number;
         char name[CAPABILITY_NAME_SIZE_MAX + 1];
     } capability;
+
+    struct {
+        uint64_t revision;
+        uint8_t digest[SHA256_SIZE];
+    } settings;
 
     /* what a rotation holds on its way */
     request_step_t rotated;                     /* ends it; NULL: there was none */
@@ -258,6 +266,21 @@ int register_store(RelaysRequest *q);
 void devices_tell(Connection *c);
 void devices_tell_all(Relays *r);
 void devices_stop(Connection *c);
+
+/* relays-settings.c: the relay does with our mail what it should, or is told. connected: it may have gone
+ * back to a former state, so it is asked. */
+void settings_tell(Connection *c, bool connected);
+void settings_stop(Connection *c);
+
+/* relays-ours.c */
+typedef struct OwnMailbox {
+    const char *wanted; /* private */
+    unsigned n;
+    char address[ADDRESS_SIZE_MAX + 1], relay[RELAY_TEXT_SIZE]; /* relay: our name for it */
+} OwnMailbox;
+/* address "": the only one that there is. NOT_FOUND: it is not ours. INVALID_ARGS: it is none, or none was
+ * named where there are several. */
+int relays_own_mailbox(Relays *r, const char *address, OwnMailbox *ret);
 
 /* relays-guests.c */
 /* We are known there by the key of now, or no more. */

@@ -234,6 +234,7 @@ void login_stop(Connection *c)
     c->listen = relays_request_free(c->listen);
     c->timer = sd_event_source_disable_unref(c->timer);
     devices_stop(c);
+    settings_stop(c);
     c->ack_key = secret_free(c->ack_key);
     c->state = CONNECTION_OFF;
     c->listening = false;
@@ -263,6 +264,7 @@ static void listen_done(int r, const char *detail, const RelaysResult *result, v
         if (!c->listening)
             return;
         devices_tell(c);
+        settings_tell(c, true);
         tell_listening(c);
         return;
     }

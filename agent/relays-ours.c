@@ -102,3 +102,38 @@ int relays_each_registration(Relays *r, relays_registration_t f, void *userdata)
     }
     return e;
 }
+
+static int find_own(const char *address, const char *relay, const char *state, const char *error,
+                    void *userdata)
+{
+    OwnMailbox *own = userdata;
+
+    if (*own->wanted && strcmp(own->wanted, address) != 0)
+        return 0;
+    own->n++;
+    if (strlen(address) >= sizeof(own->address) || strlen(relay) >= sizeof(own->relay))
+        return -EBADMSG;
+    memcpy(own->address, address, strlen(address) + 1);
+    memcpy(own->relay, relay, strlen(relay) + 1);
+    return 0;
+}
+
+int relays_own_mailbox(Relays *r, const char *address, OwnMailbox *ret)
+{
+    _cleanup_(buf_done) Buf text = BUF_MAX(ADDRESS_SIZE_MAX);
+    Address parsed;
+    int e = 0;
+
+    if (*address)
+        e = address_parse(address, &parsed);
+    if (e == 0 && *address)
+        e = address_format(&parsed, false, &text);
+    if (e != 0)
+        return e;
+    *ret = (OwnMailbox){.wanted = *address ? buf_text(&text) : ""};
+    e = relays_each_registration(r, find_own, ret);
+    ret->wanted = "";
+    if (e == 0 && ret->n > 1)
+        return HMSG_ERROR_INVALID_ARGS;
+    return e == 0 && ret->n == 0 ? HMSG_ERROR_NOT_FOUND : e;
+}

@@ -139,6 +139,14 @@ int relays_capabilities(Relays *r, const char *address, relays_done_t done, void
 int relays_revoke(Relays *r, const char *address, uint64_t number, relays_done_t done, void *userdata,
                   RelaysRequest **ret);
 
+/* How long messages wait in our mailbox at most, in seconds; 0: as long as the relay lets them. The relay is
+ * told when it can be. address as above. INVALID_ARGS besides: not MAILBOX_LIFETIME_MIN to
+ * MESSAGE_EXPIRY_MAX. */
+int relays_lifetime(Relays *r, const char *address, uint64_t *ret);
+int relays_set_lifetime(Relays *r, const char *address, uint64_t seconds);
+/* To be called when the user blocks or allows somebody. */
+void relays_rules_changed(Relays *r);
+
 /* Events of relays to which we are connected. Fields may be NULL. */
 typedef struct RelaysWatcher {
     void (*listening)(const char *relay, void *userdata); /* connected, logged in, told of what happens */

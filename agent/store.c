@@ -155,6 +155,13 @@ struct Store {
     "CREATE TABLE own_statements(address TEXT NOT NULL, skid TEXT NOT NULL, first TEXT NOT NULL,"            \
     " last TEXT NOT NULL, added INTEGER NOT NULL, PRIMARY KEY(address, skid)) WITHOUT ROWID;"
 
+/* allowed: the user says that the contact is no stranger. mailbox_settings: what a relay is to do and was
+ * told (relays-settings.c); lifetime in seconds, 0: as long as the relay lets messages wait. */
+#define SCHEMA_SETTINGS                                                                                      \
+    "ALTER TABLE contacts ADD COLUMN allowed INTEGER NOT NULL DEFAULT 0;"                                    \
+    "CREATE TABLE mailbox_settings(relay TEXT PRIMARY KEY, lifetime INTEGER NOT NULL,"                       \
+    " revision INTEGER NOT NULL, digest BLOB) WITHOUT ROWID;"
+
 static const char *const steps[] = {
     SCHEMA_CONTACTS SCHEMA_RELAYS SCHEMA_INBOX SCHEMA_REPLAY SCHEMA_OUTBOX,
     SCHEMA_FORMER SCHEMA_OWN,
@@ -169,6 +176,7 @@ static const char *const steps[] = {
     SCHEMA_DEVICES,
     SCHEMA_DEVICES_TOLD,
     SCHEMA_STATEMENTS,
+    SCHEMA_SETTINGS,
 };
 static const DbSchema schema = {STORE_APPLICATION_ID, steps, ELEMENTSOF(steps)};
 

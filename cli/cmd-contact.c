@@ -25,6 +25,7 @@ static const RenderField fields[] = {
     {"generation", "Generation", RENDER_NUMBER},
     {"added", "Added", RENDER_TIME},
     {"capability", "Capability", RENDER_BOOL},
+    {"allowed", "Allowed", RENDER_BOOL},
 };
 
 static const char *text_of(const json_t *contact, const char *key)

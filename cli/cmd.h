@@ -52,6 +52,9 @@ int cmd_contact_forget(Ctl *ctl);
 
 /* cmd-capability.c */
 int cmd_contact_capability(Ctl *ctl);
+
+/* cmd-mailbox.c */
+int cmd_mailbox_lifetime(Ctl *ctl);
 /* The file of --card: the address on it, to be freed, and its capability as a memfd for pin_done; -1: none.
  */
 int card_read(Ctl *ctl, const char *path, char **ret_address, int *ret_fd);

@@ -13,7 +13,7 @@ typedef int call_read_t(Call *c, const Request *q, const json_t *answer, sd_bus_
 typedef call_read_t *call_finish_t;
 /* Those that look at nothing of the connection; here for the tests alone. */
 call_read_t answer_to_acknowledge, answer_to_capabilities, answer_to_grant, answer_to_list, answer_to_lookup,
-    answer_to_register, answer_to_relay, answer_to_status, answer_to_submit;
+    answer_to_register, answer_to_relay, answer_to_settings, answer_to_status, answer_to_submit;
 
 #define MEDIA_JSON "application/json"
 

@@ -61,5 +61,15 @@ int call_capabilities(Courier *c, sd_bus_message *m, const char *relay, sd_bus_e
 int call_revoke(Courier *c, sd_bus_message *m, const char *relay, uint64_t number, const void *mac, size_t n,
                 sd_bus_error *error);
 
+/* calls-settings.c; senders: 33 bytes for each, 1 when allowed or 0, and the skid */
+typedef struct CourierSettings {
+    uint64_t revision, lifetime;
+    const void *senders, *mac;
+    size_t size, mac_size;
+} CourierSettings;
+int call_settings(Courier *c, sd_bus_message *m, const char *relay, sd_bus_error *error);
+int call_set_settings(Courier *c, sd_bus_message *m, const char *relay, const CourierSettings *in,
+                      sd_bus_error *error);
+
 /* Negative, with *error InvalidArgs saying what is wrong. */
 int bad_argument(sd_bus_error *error, const char *what);

@@ -190,6 +190,25 @@ static int method_revoke(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return r < 0 ? r : call_revoke(userdata, m, relay, number, mac, n, error);
 }
 
+static int method_settings(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    return with_relay(m, userdata, call_settings, error);
+}
+
+static int method_set_settings(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    const char *relay;
+    CourierSettings s = {0};
+    int r;
+
+    r = sd_bus_message_read(m, "stt", &relay, &s.revision, &s.lifetime);
+    if (r >= 0)
+        r = sd_bus_message_read_array(m, 'y', &s.senders, &s.size);
+    if (r >= 0)
+        r = sd_bus_message_read_array(m, 'y', &s.mac, &s.mac_size);
+    return r < 0 ? r : call_set_settings(userdata, m, relay, &s, error);
+}
+
 static int method_status(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     return with_text(m, userdata, call_status, error);
@@ -312,6 +331,12 @@ const sd_bus_vtable courier_vtable[] = {
                             method_capabilities, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("s", relay, "t", number, "ay", mac), SD_BUS_NO_RESULT,
                             method_revoke, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Settings", SD_BUS_ARGS("s", relay),
+                            SD_BUS_RESULT("t", revision, "t", lifetime, "t", lifetime_max), method_settings,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetSettings",
+                            SD_BUS_ARGS("s", relay, "t", revision, "t", lifetime, "ay", senders, "ay", mac),
+                            SD_BUS_NO_RESULT, method_set_settings, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_ARGS("s", relay, "s", id), SD_BUS_RESULT("s", state),
                             method_status, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_ARGS("s", relay, "t", after),

@@ -207,14 +207,15 @@ static bool prepare_body(Request *q)
     CURL *e = q->easy;
     CURLcode c = CURLE_OK;
 
-    if (strcmp(q->method, "PUT") == 0) {
+    if (q->upload >= 0) {
         c |= curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
         c |= curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->upload_size);
         c |= curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read);
         c |= curl_easy_setopt(e, CURLOPT_READDATA, q);
         c |= curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BUFFER_SIZE);
-    } else if (strcmp(q->method, "POST") == 0) {
+    } else if (strcmp(q->method, "GET") != 0) {
         c |= curl_easy_setopt(e, CURLOPT_POST, 1L);
+        c |= curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, q->method);
         c |= curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body.size);
         c |= curl_easy_setopt(e, CURLOPT_POSTFIELDS, buf_text(&q->body));
     } else {

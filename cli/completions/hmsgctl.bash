@@ -50,17 +50,18 @@ _hmsgctl() {
     esac
 
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session access
+        words='identity register mailbox contact encrypt decrypt convert send inbox read delete outbox monitor session access
             lock unlock status doctor help'
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case $command in
         identity) words='create import show rotate recover export pin approve device delete' ;;
         contact) words='add list show verify block allow forget capability' ;;
+        mailbox) words='lifetime' ;;
         inbox) words='copy open' ;;
         outbox) words='retry cancel' ;;
         session) words='list flush' ;;
         access) words='list allow ask deny revoke log' ;;
-        help) words='identity register contact encrypt decrypt convert send inbox read delete outbox monitor session
+        help) words='identity register mailbox contact encrypt decrypt convert send inbox read delete outbox monitor session
             access lock unlock status doctor' ;;
         esac
     fi

@@ -24,6 +24,7 @@ complete -c hmsgctl -l no-ask -d 'Never ask anything'
 
 complete -c hmsgctl -n __fish_use_subcommand -a identity -d 'Make, show, export or delete your keys'
 complete -c hmsgctl -n __fish_use_subcommand -a register -d 'Enter your keys at a relay'
+complete -c hmsgctl -n __fish_use_subcommand -a mailbox -d 'Say how long messages for you wait at the relay'
 complete -c hmsgctl -n __fish_use_subcommand -a contact -d 'Add, list, show, verify, block, allow or forget'
 complete -c hmsgctl -n __fish_use_subcommand -a encrypt -d 'Encrypt a file or standard input'
 complete -c hmsgctl -n __fish_use_subcommand -a decrypt -d 'Decrypt a file or standard input'
@@ -44,6 +45,7 @@ complete -c hmsgctl -n __fish_use_subcommand -a help -d 'Show help'
 
 complete -c hmsgctl -n '__hmsgctl_verb identity' -a 'create import show rotate recover export pin approve device delete'
 complete -c hmsgctl -n '__hmsgctl_verb contact' -a 'add list show verify block allow forget capability'
+complete -c hmsgctl -n '__hmsgctl_verb mailbox' -a lifetime
 complete -c hmsgctl -n '__hmsgctl_verb inbox' -a 'copy open'
 complete -c hmsgctl -n '__hmsgctl_verb outbox' -a 'retry cancel'
 complete -c hmsgctl -n '__hmsgctl_verb session' -a 'list flush'

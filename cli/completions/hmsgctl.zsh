@@ -8,6 +8,7 @@ all=('(-h --help)'{-h,--help}'[show help]' '--version[show the version]' '--json
 commands=(
     'identity:make, show, export or delete your keys'
     'register:enter your keys at a relay'
+    'mailbox:say how long messages for you wait at the relay'
     'contact:add, list, show, verify, block, allow or forget a contact'
     'encrypt:encrypt a file or standard input'
     'decrypt:decrypt a file or standard input'
@@ -62,6 +63,9 @@ identity)
 register)
     _arguments $all '--list[list registrations]' '--remove[remove the address]' \
         '--trust-relay[accept an unknown relay]' '--invite[type the code of an invitation]' '--invite-fd[descriptor of the code]:descriptor:' '1:address:'
+    ;;
+mailbox)
+    _arguments $all '1:verb:(lifetime)' '2:time or default:' '3:address:'
     ;;
 contact)
     _arguments $all $output '1:verb:(add list show verify block allow forget capability)' '--card[card of the contact]:file:_files' \

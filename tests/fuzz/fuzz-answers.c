@@ -21,7 +21,7 @@ static const struct {
     {answer_to_grant, "t"},        {answer_to_list, "a(tstst)b"},
     {answer_to_lookup, "ssss"},    {answer_to_register, "ss"},
     {answer_to_relay, "stt"},      {answer_to_status, "s"},
-    {answer_to_submit, "ss"},
+    {answer_to_submit, "ss"},      {answer_to_settings, "ttt"},
 };
 
 static void look(size_t which, const json_t *answer)

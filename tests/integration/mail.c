@@ -22,6 +22,18 @@ void mail_pair_open(MailPair *p)
     p->bob = scene_user_new(p->scene, "bob");
 }
 
+void mail_relay_configure(MailPair *p, const char *more)
+{
+    g_autofree char *folder = scene_path(p->scene, "relay"), *text = NULL, *both = NULL;
+    g_autofree char *config = g_build_filename(folder, "relay.conf", NULL);
+
+    g_assert_true(g_file_get_contents(config, &text, NULL, NULL));
+    both = g_strconcat(text, "\n", more, NULL);
+    g_assert_true(g_file_set_contents(config, both, -1, NULL));
+    scene_relay_stop(p->scene);
+    scene_relay_start(p->scene);
+}
+
 void mail_pair_close(MailPair *p, gconstpointer data)
 {
     scene_free(p->scene);

@@ -11,6 +11,8 @@ typedef struct MailPair {
     SceneUser *alice, *bob;
 } MailPair;
 void mail_pair_open(MailPair *p);
+/* Begins the relay again, with more at the end of its relay.conf. */
+void mail_relay_configure(MailPair *p, const char *more);
 void mail_pair_close(MailPair *p, gconstpointer data); /* for g_test_add */
 
 /* A text of a record; "" when it has none of that name. */

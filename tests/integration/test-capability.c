@@ -10,16 +10,8 @@
 /* Strangers may leave one message in all, so that it does not matter how fast this is. */
 static void set_up(MailPair *p, gconstpointer data)
 {
-    g_autofree char *folder = NULL, *config = NULL, *text = NULL, *both = NULL;
-
     mail_pair_open(p);
-    folder = scene_path(p->scene, "relay");
-    config = g_build_filename(folder, "relay.conf", NULL);
-    g_assert_true(g_file_get_contents(config, &text, NULL, NULL));
-    both = g_strconcat(text, "\n[limits]\nmailbox-messages = 2\n", NULL);
-    g_assert_true(g_file_set_contents(config, both, -1, NULL));
-    scene_relay_stop(p->scene);
-    scene_relay_start(p->scene);
+    mail_relay_configure(p, "[limits]\nmailbox-messages = 2\n");
     scene_ctl_expect(p->alice, 0, "identity", "create", NULL);
     scene_user_register(p->bob);
 }

@@ -7,6 +7,7 @@
 #include <systemd/sd-bus.h>
 
 #include "libhmsg/wire/capability.h"
+#include "libhmsg/wire/mailbox-settings.h"
 #include "libhmsg/wire/proof.h"
 #include "tests/unit/agent/fake-courier.h"
 
@@ -63,6 +64,7 @@ struct FakeCourier {
     char *capability; /* what contacts_capability says; NULL: none */
     uint64_t granted; /* number of the only capability; 0: none */
     uint64_t granted_uses, granted_expires;
+    FakeSettings settings;
     unsigned n_submitted;
     GString *emitted;
     const TestPerson *resolved;
@@ -113,6 +115,8 @@ int fake_method_fetch(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_acknowledge(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_grant(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_capabilities(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_settings(sd_bus_message *m, void *userdata, sd_bus_error *e);
+int fake_method_set_settings(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_revoke(sd_bus_message *m, void *userdata, sd_bus_error *e);
 int fake_method_listen(sd_bus_message *m, void *userdata, sd_bus_error *e);
 void fake_letter_free(gpointer p);

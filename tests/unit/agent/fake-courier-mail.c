@@ -308,3 +308,52 @@ void fake_courier_deliver(FakeCourier *f)
 {
     tell_status(f, "delivered");
 }
+
+FakeSettings *fake_courier_settings(FakeCourier *f)
+{
+    return &f->settings;
+}
+
+int fake_method_settings(sd_bus_message *m, void *userdata, sd_bus_error *e)
+{
+    FakeCourier *f = userdata;
+    int r = fake_enter(f, m, true, e);
+
+    if (r < 0)
+        return r;
+    if (f->fault == FAULT_SETTINGS_OLD)
+        return fake_fail(e, "NotFound", "No such thing");
+    return sd_bus_reply_method_return(m, "ttt", f->settings.revision, f->settings.lifetime, UINT64_C(86400));
+}
+
+int fake_method_set_settings(sd_bus_message *m, void *userdata, sd_bus_error *e)
+{
+    _cleanup_(mailbox_settings_done) MailboxSettings s = {0};
+    FakeCourier *f = userdata;
+    uint8_t right[SHA256_SIZE];
+    const uint8_t *senders;
+    const void *mac;
+    size_t n, n_mac;
+    int r = fake_enter(f, m, true, e);
+
+    if (r < 0)
+        return r;
+    g_assert_cmpint(sd_bus_message_read(m, "tt", &s.revision, &s.lifetime), >, 0);
+    g_assert_cmpint(sd_bus_message_read_array(m, 'y', (const void **)&senders, &n), >=, 0);
+    g_assert_cmpint(sd_bus_message_read_array(m, 'y', &mac, &n_mac), >=, 0);
+    g_assert_cmpuint(n % (KID_SIZE + 1), ==, 0);
+    s.senders = calloc(n / (KID_SIZE + 1) + 1, sizeof(*s.senders));
+    for (; s.n_senders < n / (KID_SIZE + 1); s.n_senders++, senders += KID_SIZE + 1) {
+        s.senders[s.n_senders].allowed = senders[0] == 1;
+        memcpy(s.senders[s.n_senders].skid, senders + 1, KID_SIZE);
+    }
+    g_assert_cmpint(mailbox_settings_check(&s), ==, 0);
+    g_assert_cmpint(mailbox_settings_mac(f->ack, f->pin, &s, right), ==, 0);
+    g_assert_cmpmem(mac, n_mac, right, SHA256_SIZE);
+    if (f->fault == FAULT_SETTINGS_CONFLICT || s.revision <= f->settings.revision)
+        return fake_fail(e, "Conflict", "A later revision is here");
+    f->settings = (FakeSettings){.revision = s.revision, .lifetime = s.lifetime};
+    for (size_t i = 0; i < s.n_senders; i++)
+        *(s.senders[i].allowed ? &f->settings.allowed : &f->settings.blocked) += 1;
+    return sd_bus_reply_method_return(m, "");
+}

@@ -228,6 +228,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("Grant", "sayttay", "t", fake_method_grant, 0),
     SD_BUS_METHOD("Capabilities", "s", "a(tttt)", fake_method_capabilities, 0),
     SD_BUS_METHOD("Revoke", "stay", "", fake_method_revoke, 0),
+    SD_BUS_METHOD("Settings", "s", "ttt", fake_method_settings, 0),
+    SD_BUS_METHOD("SetSettings", "sttayay", "", fake_method_set_settings, 0),
     SD_BUS_METHOD("Listen", "s", "", fake_method_listen, 0),
     SD_BUS_METHOD("Forget", "s", "", method_forget, 0),
     SD_BUS_VTABLE_END,

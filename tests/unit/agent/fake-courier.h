@@ -34,9 +34,17 @@ typedef enum Fault {
     FAULT_REGISTER_LOST,     /* the answer to a registration, which is made */
     FAULT_CHAIN,             /* registrations with a chain are refused */
     FAULT_UNKNOWN_KEY,       /* Login: NotFound until a registration */
+    FAULT_SETTINGS_OLD,      /* the relay is from before settings */
+    FAULT_SETTINGS_CONFLICT, /* they are of a former revision */
 } Fault;
 
 typedef struct FakeCourier FakeCourier;
+
+/* What the relay was told last of our mailbox. */
+typedef struct FakeSettings {
+    uint64_t revision, lifetime;
+    unsigned allowed, blocked;
+} FakeSettings;
 
 /* Sets up the manager of d: launcher, store in a folder of its own. */
 FakeCourier *fake_courier_new(Double *d);
@@ -65,6 +73,7 @@ bool fake_courier_has_us(const FakeCourier *f);
 unsigned fake_courier_devices(const FakeCourier *f);
 /* How many links the chain of the last registration had, which was followed. */
 unsigned fake_courier_links(const FakeCourier *f);
+FakeSettings *fake_courier_settings(FakeCourier *f);
 /* The relay forgets us. */
 void fake_courier_forget(FakeCourier *f);
 /* How many steps the last rotation had. */

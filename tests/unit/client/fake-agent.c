@@ -390,6 +390,8 @@ static int answer_other(Agent *a, const char *name, sd_bus_message *reply)
                                      "\033[2J", "uses", "t", UINT64_C(9));
     if (is(name, "Mail.Register"))
         return sd_bus_message_append(reply, "a{sv}", 1, "address", "s", a->first);
+    if (is(name, "Mail.Lifetime"))
+        return sd_bus_message_append(reply, "a{sv}", 1, "lifetime", "t", UINT64_C(7200));
     if (is(name, "Mail.Registrations"))
         return sd_bus_message_append(reply, "a(sss)", 1, "alice@relay.test", "relay.test:7443#PIN",
                                      "connected");
