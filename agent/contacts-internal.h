@@ -68,7 +68,8 @@ int contacts_retired(Contacts *c, const char *skid, int64_t *ret);
 int contacts_self(Contacts *c, const char *address, Contact **ret);
 /* Tells watchers that answers may have changed. */
 void contacts_changed(Contacts *c);
-void contacts_tell_ruled(const Contacts *c); /* whom the user blocks or allows has changed */
+/* p was written, or is gone: besides, whom the user blocks or allows may have changed. */
+void contacts_changed_one(Contacts *c, const Contact *p);
 /* Writes p and tells. */
 int contacts_save(Contacts *c, Contact *p);
 

@@ -336,10 +336,7 @@ int contacts_block(Contacts *c, const char *who, bool blocked)
         return r;
     p->blocked = blocked;
     p->allowed = !blocked;
-    r = contacts_save(c, p);
-    if (r == 0)
-        contacts_tell_ruled(c);
-    return r;
+    return contacts_save(c, p);
 }
 
 int contacts_capability(Contacts *c, const char *recipient, const char *kid, char ret[static HASH_TEXT_SIZE])
@@ -365,8 +362,6 @@ int contacts_forget(Contacts *c, const char *who)
     if (r == 0)
         r = contact_store_remove(c->store, p);
     if (r == 0)
-        contacts_changed(c);
-    if (r == 0 && (p->blocked || p->allowed))
-        contacts_tell_ruled(c);
+        contacts_changed_one(c, p);
     return r;
 }

@@ -73,15 +73,16 @@ void contacts_on_ruled(Contacts *c, contacts_ruled_t f, void *userdata)
     c->ruled_userdata = userdata;
 }
 
-void contacts_tell_ruled(const Contacts *c)
-{
-    if (c->ruled)
-        c->ruled(c->ruled_userdata);
-}
-
 void contacts_changed(Contacts *c)
 {
     c->generation++;
+}
+
+void contacts_changed_one(Contacts *c, const Contact *p)
+{
+    contacts_changed(c);
+    if ((p->blocked || p->allowed) && c->ruled)
+        c->ruled(c->ruled_userdata);
 }
 
 int contacts_save(Contacts *c, Contact *p)
@@ -89,7 +90,7 @@ int contacts_save(Contacts *c, Contact *p)
     int r = contact_store_save(c->store, p);
 
     if (r == 0)
-        contacts_changed(c);
+        contacts_changed_one(c, p);
     return r;
 }
 
@@ -330,7 +331,7 @@ static int save_pinned(Contacts *c, Contact *p, const Rotation *rotation)
     int r = led ? contact_store_save_rotated(c->store, p, rotation) : contact_store_save(c->store, p);
 
     if (r == 0)
-        contacts_changed(c);
+        contacts_changed_one(c, p);
     return r;
 }
 

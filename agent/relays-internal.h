@@ -45,7 +45,8 @@ typedef struct Connection {
     sd_event_source *devices_later;
     RelaysRequest *settings; /* asks or tells what it does with our mail */
     sd_event_source *settings_later;
-    bool settings_again; /* they have changed meanwhile */
+    bool settings_again;  /* they have changed meanwhile */
+    bool settings_behind; /* it had a later revision, and is asked once more */
     RelaysRequest *waiting;
     Secret *ack_key; /* of the login */
     sd_event_source *timer;

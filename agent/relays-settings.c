@@ -98,7 +98,8 @@ static void later(Connection *c, int r, const char *detail)
         log_error("No timer for relay %s:%u", c->address.host, c->address.port);
 }
 
-/* A relay from before this does not know the path: nothing comes of asking again. */
+/* A relay from before this does not know the path: nothing comes of asking again. One that has a later
+ * revision is asked once more for it. */
 static void on_told(int r, const char *detail, const RelaysResult *result, void *userdata)
 {
     Connection *c = userdata;
@@ -106,7 +107,11 @@ static void on_told(int r, const char *detail, const RelaysResult *result, void 
 
     c->settings = relays_request_free(c->settings);
     c->settings_again = false;
-    if (r != 0 && r != HMSG_ERROR_NOT_FOUND)
+    bool behind = r == HMSG_ERROR_ALREADY_EXISTS && !c->settings_behind;
+    c->settings_behind = behind;
+    if (behind)
+        settings_tell(c, true);
+    else if (r != 0 && r != HMSG_ERROR_NOT_FOUND)
         later(c, r, *detail ? detail : error_message(r));
     else if (r == 0 && again)
         settings_tell(c, false);
@@ -184,7 +189,9 @@ static int on_settings(RelaysRequest *q, sd_bus_message *reply)
     r = make(q->owner, q->connection->text, &kept, &s, q->settings.digest);
     if (r != 0)
         return r;
-    if (revision == kept.revision && bytes_equal(kept.digest, q->settings.digest, SHA256_SIZE)) {
+    bool nothing = revision == 0 && s.lifetime == 0 && s.n_senders == 0;
+    bool told = revision == kept.revision && bytes_equal(kept.digest, q->settings.digest, SHA256_SIZE);
+    if (nothing || told) {
         request_finish(q, 0, &(RelaysResult){0}, NULL);
         return 0;
     }
@@ -226,15 +233,16 @@ void settings_tell(Connection *c, bool connected)
     Kept kept;
     int r;
 
-    if (!c->listening || c->settings_later || !relays_is_ours(c->owner, c->text))
+    if (!c->listening || !relays_is_ours(c->owner, c->text))
         return;
+    c->settings_later = sd_event_source_disable_unref(c->settings_later);
     c->settings_again = c->settings != NULL;
     if (c->settings)
         return;
     r = make(c->owner, c->text, &kept, &s, digest);
-    if (r == 0 && kept.revision == 0 && s.lifetime == 0 && s.n_senders == 0)
-        return; /* it was never told anything */
-    if (r == 0 && !connected && bytes_equal(kept.digest, digest, SHA256_SIZE))
+    bool nothing = kept.revision == 0 && s.lifetime == 0 && s.n_senders == 0;
+    bool told = nothing || bytes_equal(kept.digest, digest, SHA256_SIZE);
+    if (r == 0 && told && !connected)
         return;
     if (r == 0)
         r = begin(c);

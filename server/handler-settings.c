@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/wire/mailbox-settings.h"
 #include "server/handler.h"
@@ -37,6 +38,16 @@ static int finish_change(HandlerWrite *w)
     return e;
 }
 
+/* Each change writes anew what there may be a thousand of. */
+static int check_rate(HttpRequest *r, const Client *c)
+{
+    unsigned retry = 0;
+    if (limiter_take(handlers_of(r)->limiter, LIMIT_SETTINGS, c->skid, KID_SIZE, clock_boottime(), &retry))
+        return 0;
+    http_answer_problem(r, PROBLEM_TOO_MANY_REQUESTS, NULL, retry);
+    return PROBLEM_TOO_MANY_REQUESTS;
+}
+
 /* PUT /v1/mailbox/settings */
 int handle_set_settings(HttpRequest *r)
 {
@@ -55,6 +66,8 @@ int handle_set_settings(HttpRequest *r)
         return e > 0 ? PROBLEM_BAD_REQUEST : e;
     e = mailbox_settings_mac(client->ack_key, relay_key_pin(handlers_of(r)->key), &c->settings, mac);
     e = e == 0 ? handler_check_mac(j, mac) : handler_result(e);
+    if (e == 0)
+        e = check_rate(r, client);
     if (e != 0)
         return e;
     c->w.write.kind = STORE_SETTINGS;

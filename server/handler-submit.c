@@ -40,15 +40,17 @@ static void slot_free(void *data)
     free(slot);
 }
 
-/* From the header, else the relay's default; never later than what the relay allows. */
-static int read_expires(const HttpRequest *r, int64_t *ret)
+/* From the header, else the relay's default; never later than what the relay allows. ret_begins: what new
+ * ends are counted from. */
+static int read_expires(const HttpRequest *r, int64_t *ret_begins, int64_t *ret)
 {
     const int64_t now = steady_now(handlers_of(r)->steady);
     const char *text = http_request_header(r, "hmsg-expires");
     const uint64_t lifetime = atomic_load(&handlers_of(r)->message_lifetime);
-    const int64_t latest = steady_latest(handlers_of(r)->steady) +
-                           (int64_t)(lifetime < MESSAGE_EXPIRY_MAX ? lifetime : MESSAGE_EXPIRY_MAX);
+    const int64_t begins = steady_latest(handlers_of(r)->steady);
+    const int64_t latest = begins + (int64_t)(lifetime < MESSAGE_EXPIRY_MAX ? lifetime : MESSAGE_EXPIRY_MAX);
     int64_t t = 0;
+    *ret_begins = begins;
     if (!text) {
         *ret = latest;
         return 0;
@@ -138,7 +140,7 @@ int handle_submit_begin(HttpRequest *r)
     if (e == 0)
         e = handler_hash(r, 1, put->put.id);
     if (e == 0)
-        e = read_expires(r, &put->put.expires);
+        e = read_expires(r, &put->put.begins, &put->put.expires);
     if (e == 0)
         e = handler_capability(r, put, &capable);
     if (e == 0)

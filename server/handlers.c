@@ -22,6 +22,8 @@
 #define INVITE_RATE 6u
 #define LOOKUP_BURST 1000u
 #define LOOKUP_RATE 3000u
+#define SETTINGS_BURST 30u
+#define SETTINGS_RATE 30u
 
 static const HttpRoute routes[] = {
     {.method = "GET", .pattern = "/v1/relay", .end = handle_relay},
@@ -193,6 +195,7 @@ static void read_rates(const Options *o, LimitRate ret[static LIMIT_KIND_MAX_])
         [LIMIT_CAPABILITY] = {o->sender_rate, o->sender_rate},
         [LIMIT_STRANGERS] = {o->stranger_rate, o->stranger_rate},
         [LIMIT_MAILBOX] = {o->stranger_rate, o->stranger_rate},
+        [LIMIT_SETTINGS] = {SETTINGS_BURST, SETTINGS_RATE},
     };
     memcpy(ret, rates, sizeof(rates));
 }

@@ -19,6 +19,7 @@ typedef enum LimitKind {
     LIMIT_CAPABILITY, /* messages by one capability */
     LIMIT_STRANGERS,  /* messages of all guests of a network together */
     LIMIT_MAILBOX,    /* messages of all guests together into a mailbox */
+    LIMIT_SETTINGS,   /* changes of the settings of an owner's mailbox */
     LIMIT_KIND_MAX_,
 } LimitKind;
 

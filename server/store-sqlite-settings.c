@@ -131,9 +131,10 @@ int store_sqlite_follow(SqliteStore *s, StoreWrite *w, int64_t mailbox, DbStatem
 {
     int64_t lifetime = db_column_number(sql, column), rules = db_column_number(sql, column + 1);
     int64_t sender = db_column_number(sql, column + 2);
+    int64_t begins = w->put.begins != 0 ? w->put.begins : w->put.accepted;
     *ret = STORE_RULE_NONE;
-    if (lifetime > 0 && w->put.expires > w->put.accepted + lifetime)
-        w->put.expires = w->put.accepted + lifetime;
+    if (lifetime > 0 && w->put.expires > begins + lifetime)
+        w->put.expires = begins + lifetime;
     int r = rules > 0
                 ? find_rule(s->at_rest, s->sql[SQL_EACH_SKID], s->sql[SQL_FIND_SENDER], mailbox, sender, ret)
                 : 0;

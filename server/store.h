@@ -248,6 +248,7 @@ struct StoreWrite {
             StoreBlob *blob;  /* instead of body; belongs to the store once store_write took it */
             int64_t accepted; /* now; out: when it was first accepted */
             int64_t expires;  /* out: earlier when the owner of the mailbox said so */
+            int64_t begins;   /* what the owner's lifetime is counted from (steady.h); 0: accepted */
             bool created;     /* out: false when it was here before */
             int64_t seq;      /* out */
             bool share;       /* out, QUOTA_EXCEEDED: of this sender or of guests, not of the mailbox */

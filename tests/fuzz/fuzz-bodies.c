@@ -11,17 +11,21 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/server/handlers-util.h"
 
-static const char *const targets[] = {
-    "/v1/nonces",
-    "/v1/challenges",
-    "/v1/registrations",
-    "/v1/unregistrations",
-    "/v1/logins",
-    "/v1/rotations",
-    "/v1/mailbox/acknowledgements",
-    "/v1/mailbox/capabilities",
-    "/v1/mailbox/capabilities/revocations",
-    "/v1/mailbox/settings",
+typedef struct Place {
+    const char *method, *target;
+} Place;
+
+static const Place places[] = {
+    {"POST", "/v1/nonces"},
+    {"POST", "/v1/challenges"},
+    {"POST", "/v1/registrations"},
+    {"POST", "/v1/unregistrations"},
+    {"POST", "/v1/logins"},
+    {"POST", "/v1/rotations"},
+    {"POST", "/v1/mailbox/acknowledgements"},
+    {"POST", "/v1/mailbox/capabilities"},
+    {"POST", "/v1/mailbox/capabilities/revocations"},
+    {"PUT", "/v1/mailbox/settings"},
 };
 
 typedef struct Subject {
@@ -77,14 +81,14 @@ static HttpRoute *wrapped_routes(const HttpRoute *routes, size_t n)
     return wrapped;
 }
 
-static void find_route(const char *text)
+static void find_route(const Place *place)
 {
     char allow[ALLOW_SIZE] = "";
     Target target;
 
-    fuzz_must(target_parse(text, strlen(text), &target) == 0 &&
-                  route_find(relay->routes, relay->known->n_routes, "POST", &target, &relay->route, allow) ==
-                      0,
+    fuzz_must(target_parse(place->target, strlen(place->target), &target) == 0 &&
+                  route_find(relay->routes, relay->known->n_routes, place->method, &target, &relay->route,
+                             allow) == 0,
               "there is such a route");
 }
 
@@ -123,12 +127,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* from another address now and then, since each may ask only so often */
     struct sockaddr_in *peer = (struct sockaddr_in *)&relay->known->client.peer;
     peer->sin_addr.s_addr = htonl(relay->count++ / 64);
-    const DoubleCall call = {.method = "POST",
-                             .target = targets[(uint8_t)(data[0] - '0') % G_N_ELEMENTS(targets)],
+    const Place *place = &places[(uint8_t)(data[0] - '0') % G_N_ELEMENTS(places)];
+    const DoubleCall call = {.method = place->method,
+                             .target = place->target,
                              .body = data + 1,
                              .size = size - 1,
                              .headers = (const char *const[]){"content-type: application/json", NULL}};
-    find_route(call.target);
+    find_route(place);
     g_autoptr(DoubleAnswer) a = double_call(relay->known, &call);
 
     fuzz_must(a->status >= 200 && a->status < 600 && (a->status != 500 || may_have_faulted()),

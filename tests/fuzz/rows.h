@@ -12,7 +12,7 @@
 #include "libhmsg/db/db-driver.h"
 #include "server/store-sqlite-internal.h"
 
-#define ROWS_COLUMNS 12u
+#define ROWS_COLUMNS 15u
 
 typedef struct Rows {
     StoreRemote remote;  /* first: it is what connects */

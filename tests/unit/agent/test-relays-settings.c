@@ -110,7 +110,7 @@ static void test_told(Fixture *f, gconstpointer data)
 {
     settle(f);
     restart(f);
-    g_assert_cmpuint(fake_courier_count(f->courier, "Settings"), ==, 0); /* there is nothing to say */
+    g_assert_cmpuint(told(f), ==, 0); /* there is nothing to say */
     add_contact(f, 1, true);
     relays_rules_changed(f->m->relays);
     expect(f, 1, 0, 1, 0);
@@ -140,6 +140,11 @@ static void test_restored(Fixture *f, gconstpointer data)
     restart(f);
     expect(f, 3, 0, 1, 0);
     g_assert_cmpuint(fake_courier_settings(f->courier)->revision, ==, GENERATION_MAX - 9);
+    /* our store is lost, and with it what was told */
+    g_assert_cmpint(db_exec(store_db(f->m->store), "DELETE FROM contacts; DELETE FROM mailbox_settings"), ==,
+                    0);
+    restart(f);
+    expect(f, 4, 0, 0, 0);
 }
 
 static void test_lifetime(Fixture *f, gconstpointer data)
@@ -165,6 +170,32 @@ static void test_lifetime(Fixture *f, gconstpointer data)
     expect(f, 3, 1, 0, 0);
 }
 
+/* A change is told at once, also when the one before could not be; so it is on the next connection. */
+static void test_at_once(Fixture *f, gconstpointer data)
+{
+    settle(f);
+    fake_courier_fault(f->courier, FAULT_SETTINGS_CONFLICT);
+    add_contact(f, 1, true);
+    relays_rules_changed(f->m->relays);
+    expect(f, 2, 0, 0, 0);
+    g_assert_nonnull(connection(f)->settings_later);
+    fake_courier_fault(f->courier, FAULT_NONE);
+    add_contact(f, 2, true);
+    relays_rules_changed(f->m->relays);
+    expect(f, 3, 0, 2, 0);
+    g_assert_null(connection(f)->settings_later);
+    fake_courier_fault(f->courier, FAULT_SETTINGS_CONFLICT);
+    add_contact(f, 3, false);
+    relays_rules_changed(f->m->relays);
+    expect(f, 5, 0, 2, 0);
+    g_assert_nonnull(connection(f)->settings_later);
+    fake_courier_fault(f->courier, FAULT_NONE);
+    fake_courier_disconnect(f->courier);
+    while (told(f) < 6)
+        g_assert_cmpint(sd_event_run(f->m->event, UINT64_MAX), >=, 0);
+    expect(f, 6, 1, 2, 0);
+}
+
 /* While it is away nothing fails, and several changes at once are told in the end. */
 static void test_late(Fixture *f, gconstpointer data)
 {
@@ -176,13 +207,13 @@ static void test_late(Fixture *f, gconstpointer data)
     g_assert_null(connection(f)->settings_later); /* of no use */
     fake_courier_fault(f->courier, FAULT_SETTINGS_CONFLICT);
     relays_rules_changed(f->m->relays);
-    expect(f, 1, 0, 0, 0);
+    expect(f, 2, 0, 0, 0); /* once more at once */
     g_assert_nonnull(connection(f)->settings_later);
     fake_courier_fault(f->courier, FAULT_NONE);
     g_assert_cmpint(sd_event_source_set_time_relative(connection(f)->settings_later, 0), >=, 0);
     while (connection(f)->settings_later)
         g_assert_cmpint(sd_event_run(f->m->event, UINT64_MAX), >=, 0);
-    expect(f, 2, 0, 1, 0);
+    expect(f, 3, 0, 1, 0);
     add_contact(f, 2, true);
     relays_rules_changed(f->m->relays);
     g_assert_cmpint(relays_set_lifetime(f->m->relays, "", 3600), ==, 0);
@@ -241,6 +272,7 @@ int main(int argc, char **argv)
     ADD("told", test_told);
     ADD("restored", test_restored);
     ADD("lifetime", test_lifetime);
+    ADD("at-once", test_at_once);
     ADD("late", test_late);
     ADD("rules", test_rules);
     return g_test_run();

@@ -155,6 +155,19 @@ static void test_refused(Scene *s, gconstpointer data)
     EXPECT(403, submit(s->carol, "1", 1));
 }
 
+/* Not as often as somebody likes, whether it changes anything or not; a wrong one costs nothing. */
+static void test_rate(Scene *s, gconstpointer data)
+{
+    unsigned status = 204, n = 0;
+    for (; status == 204 && n < 1000; n++) {
+        g_autoptr(DoubleAnswer) a = double_json(s->bob, "PUT", PATH, settings(s, n + 1, 0, NULL, false));
+        status = a->status;
+    }
+    g_assert_cmpuint(status, ==, 429);
+    g_assert_cmpuint(n, >, 30);
+    EXPECT(200, double_json(s->bob, "GET", PATH, NULL));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -163,5 +176,6 @@ int main(int argc, char **argv)
     ADD("allow", test_allow);
     ADD("lifetime", test_lifetime);
     ADD("refused", test_refused);
+    ADD("rate", test_rate);
     return g_test_run();
 }

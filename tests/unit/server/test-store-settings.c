@@ -117,6 +117,12 @@ static void test_lifetime(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(store_list(f->reader, test_kid(1), 0, 4, list, &n), ==, 0);
     g_assert_cmpuint(n, ==, 1);
     g_assert_cmpint(list[0].expires, ==, last_put.put.accepted + 3600);
+    /* where the clock is wrong it is counted from the one that goes on */
+    StoreWrite w;
+    test_put_init(&w, 1, 1, 1000, test_body(9, 100), 100, clock_realtime() + LATER);
+    w.put.begins = clock_realtime();
+    g_assert_cmpint(test_write(f->store, &w), ==, 0);
+    g_assert_cmpint(w.put.expires, ==, w.put.begins + 3600);
     /* what is shorter stays so; and with no lifetime it is the sender's again */
     g_assert_cmpint(tell(f, 1, 2, LATER + 1, 0, false), ==, 0);
     g_assert_cmpint(put(f, 1, 2, 2), ==, 0);
