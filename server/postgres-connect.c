@@ -29,6 +29,7 @@ static const char *const settings[] = {
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 30000", /* keepalives are not sent while an answer is not acknowledged */
     "SET idle_in_transaction_session_timeout = 30000",
     "SET statement_timeout = 0",
     "SET client_min_messages = warning",

@@ -153,7 +153,7 @@ int main(void)
     bench_at_least("accepts against bare SQLite", best.accept, BAR_RATIO, "");
     g_print("refusals against bare SQLite: %.2f\n", best.refuse);
     bench_at_least("fetched and acknowledged against accepts", best.fetch, BAR_FETCH, "");
-    bench_relay_stop(&b);
+    (void)bench_relay_stop(&b);
     for (unsigned i = 0; i < G_N_ELEMENTS(people); i++)
         test_person_free(people[i]);
     test_folder_remove(b.folder);

@@ -60,10 +60,11 @@ void bench_relay_kill(BenchRelay *b)
     forget(b);
 }
 
-void bench_relay_stop(BenchRelay *b)
+int bench_relay_stop(BenchRelay *b)
 {
-    (void)test_process_stop(b->process);
+    const int status = test_process_stop(b->process);
     forget(b);
+    return status;
 }
 
 json_t *bench_relay_call(H2 *h, const char *method, const char *path, json_t *body, int status)

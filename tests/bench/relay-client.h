@@ -21,8 +21,8 @@ typedef struct BenchRelay {
 /* In b->folder; the first time the relay is made there, with tail behind its configuration. */
 void bench_relay_start(BenchRelay *b, const char *tail);
 void bench_relay_kill(BenchRelay *b);
-/* Stops it, and frees all but the folder. */
-void bench_relay_stop(BenchRelay *b);
+/* Stops it, and frees all but the folder. Its status, as of waitpid(2). */
+int bench_relay_stop(BenchRelay *b);
 
 /* Waits for the answer, which must have this status. */
 json_t *bench_relay_call(H2 *h, const char *method, const char *path, json_t *body, int status);

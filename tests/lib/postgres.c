@@ -14,6 +14,7 @@
 struct TestPostgres {
     TestProcess *process;
     char *folder, *data, *log;
+    char *address; /* NULL: none */
 };
 
 static char *program(const char *name)
@@ -121,7 +122,8 @@ static bool answers(const TestPostgres *p)
 
 void test_postgres_start(TestPostgres *p)
 {
-    const char *const argv[] = {"postgres", "-D", p->data, "-k", p->folder, "-p", PORT, "-h", "", NULL};
+    const char *const argv[] = {
+        "postgres", "-D", p->data, "-k", p->folder, "-p", PORT, "-h", p->address ? p->address : "", NULL};
     g_auto(GStrv) all = as_nobody(argv);
     g_assert_null(p->process);
     p->process = test_process_start((const char *const *)all, environment, p->log);
@@ -211,6 +213,15 @@ void test_postgres_freeze(TestPostgres *p, bool frozen)
     signal_children(p, frozen ? SIGSTOP : SIGCONT);
 }
 
+void test_postgres_listen(TestPostgres *p, const char *address)
+{
+    g_autofree char *line = g_strdup_printf("host all all %s/32 trust", address);
+    test_postgres_kill(p);
+    p->address = g_strdup(address);
+    append(p->data, "pg_hba.conf", line);
+    test_postgres_start(p);
+}
+
 void test_postgres_promote(TestPostgres *p)
 {
     g_autofree char *done = test_postgres_ask(p, "SELECT pg_promote(true, 300)");
@@ -226,6 +237,7 @@ void test_postgres_free(TestPostgres *p)
     test_folder_remove(p->folder);
     g_free(p->data);
     g_free(p->log);
+    g_free(p->address);
     g_free(p);
 }
 

@@ -18,6 +18,8 @@ void test_postgres_free(TestPostgres *p); /* with its folder; takes NULL */
 /* SIGKILL to all of its processes; and again, as it was left. */
 void test_postgres_kill(TestPostgres *p);
 void test_postgres_start(TestPostgres *p);
+/* Starts it again, so that it listens at an IPv4 address as well, to whoever comes from there; once. */
+void test_postgres_listen(TestPostgres *p, const char *address);
 /* SIGSTOP or SIGCONT to all of its processes. */
 void test_postgres_freeze(TestPostgres *p, bool frozen);
 /* A standby becomes a primary, and is one when this returns. */
