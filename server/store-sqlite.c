@@ -299,8 +299,10 @@ static void *write_all(void *userdata)
     for (size_t n; (n = take_batch(s, batch)) > 0;) {
         int r = run(s, batch, n);
         blob_remove_dead(s);
-        /* One bad request, or one that does not fit, must not fail the others. */
-        for (size_t i = 0; r != 0 && n > 1 && i < n; i++) {
+        /* One bad request, or one that does not fit, must not fail the others; and whether one in doubt is
+         * there is known when it is tried again. */
+        const bool again = r != 0 && (n > 1 || batch[0]->maybe_done);
+        for (size_t i = 0; again && i < n; i++) {
             (void)run(s, &batch[i], 1);
             blob_remove_dead(s);
         }

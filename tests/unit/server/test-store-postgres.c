@@ -22,6 +22,9 @@
 #define TERMINATE                                                                                            \
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hmsg-relay'"
 
+#define WAITING                                                                                              \
+    "SELECT pid, query_start FROM pg_stat_activity WHERE wait_event = 'SyncRep'" /* one, and since when */
+
 static void set_up(StoreFixture *f, gconstpointer data)
 {
     store_fixture_set_up(f);
@@ -102,7 +105,8 @@ static void test_servers(StoreFixture *f, gconstpointer data)
     postgres_options_done(&o);
 }
 
-/* A message whose commit waits for a standby until an administrator ends that. */
+/* A message whose commit waits for a standby until an administrator ends that: then it is tried again, and
+ * waits again. */
 static void put_in_vain(Store *s, const char *how, StoreWrite *w)
 {
     g_autofree char *stop =
@@ -111,25 +115,40 @@ static void put_in_vain(Store *s, const char *how, StoreWrite *w)
     test_put_init(w, 1, 2, NOW, "wait", 4, LATER);
     test_write_begin(s, w);
     TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    g_autofree char *first = test_postgres_ask(test_store_server(), WAITING);
     TEST_AWAIT(test_answer_is(stop, "1"));
-    g_assert_cmpint(test_write_end(w), <, 0);
+    g_autofree char *second = NULL;
+    TEST_AWAIT((g_free(second), second = test_postgres_ask(test_store_server(), WAITING)) && second[0] &&
+               !g_str_equal(first, second));
 }
 
-/* The wait is given up by an administrator: the row is there, but nobody was told that it is. */
+/* The wait is given up by an administrator: the row is there, but nobody was told that it is. It may be lost
+ * still: that it is there is no answer, but the commit of who says so. */
 static void test_cancelled(StoreFixture *f, gconstpointer how)
 {
     StoreWrite w;
     put_in_vain(f->store, how, &w);
-    TEST_AWAIT(test_answer_is("SELECT count(*) FROM messages", "1"));
-    /* It may be lost still: that it is there is no answer, but the commit of who says so. */
-    test_put_init(&w, 1, 2, NOW + 1, "wait", 4, LATER);
-    test_write_begin(f->store, &w);
-    TEST_AWAIT(test_answer_is(TEST_WAITS, "1"));
+    g_assert_true(test_answer_is("SELECT count(*) FROM messages", "1"));
     test_wait_for_nobody();
     g_assert_cmpint(test_write_end(&w), ==, 0);
     g_assert_false(w.put.created);
     g_assert_cmpint(w.put.accepted, ==, NOW);
     g_assert_cmpint(w.put.seq, ==, 1);
+}
+
+/* The second time it is no answer either: whoever asked may come again. */
+static void test_cancelled_twice(StoreFixture *f, gconstpointer how)
+{
+    g_autofree char *stop = g_strdup_printf(
+        "SELECT count(%s(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", (const char *)how);
+    StoreWrite w;
+    put_in_vain(f->store, how, &w);
+    TEST_AWAIT(test_answer_is(stop, "1"));
+    g_assert_cmpint(test_write_end(&w), <, 0);
+    test_wait_for_nobody();
+    TEST_AWAIT(test_put(f->store, 1, 2, NOW + 1, "wait", 4, LATER, &w) == 0);
+    g_assert_false(w.put.created);
+    g_assert_cmpint(w.put.accepted, ==, NOW);
 }
 
 /* So of what is acknowledged again. */
@@ -285,6 +304,7 @@ static void test_doubtful_news(StoreFixture *f, gconstpointer how)
     put_in_vain(f->store, how, &w);
     TEST_AWAIT(test_answer_is("SELECT count(*) FROM news", "2"));
     test_wait_for_nobody();
+    g_assert_cmpint(test_write_end(&w), ==, 0);
     g_assert_cmpint(store_news(f->reader, hear, n), ==, 0);
     g_assert_cmpuint(n[STORE_NEWS_LOST], ==, 2);
     g_assert_cmpuint(n[STORE_NEWS_MAIL], ==, 0);
@@ -546,6 +566,8 @@ int main(int argc, char **argv)
     ADD("servers", NULL, test_servers);
     ADD("cancelled", "pg_cancel_backend", test_cancelled);
     ADD("terminated", "pg_terminate_backend", test_cancelled);
+    ADD("cancelled-twice", "pg_cancel_backend", test_cancelled_twice);
+    ADD("terminated-twice", "pg_terminate_backend", test_cancelled_twice);
     ADD("acknowledged", NULL, test_acknowledged);
     ADD("closed", NULL, test_closed);
     ADD("reconnects", NULL, test_reconnects);
