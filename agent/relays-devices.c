@@ -94,8 +94,10 @@ void devices_tell(Connection *c)
     char address[ADDRESS_TEXT_SIZE];
     int r;
 
-    if (!c->listening || c->devices || c->devices_later)
+    if (!c->listening || c->devices)
         return;
+    /* a new connection, or another change, is not to wait for it */
+    c->devices_later = sd_event_source_disable_unref(c->devices_later);
     r = find_untold(c, address);
     if (r == 0 && address[0])
         r = relays_register(c->owner, address, NULL, false, on_told, c, &c->devices);

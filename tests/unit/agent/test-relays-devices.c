@@ -129,13 +129,28 @@ static void test_again(Fixture *f, gconstpointer data)
     g_assert_cmpint(sd_event_source_set_time_relative(c->devices_later, 0), >=, 0);
     await_told(f, 4);
     g_assert_null(c->devices_later);
+    /* nor does a new connection wait for that time */
+    g_assert_cmpint(own_devices_remove(store_db(f->m->store), "phone@relay.example"), ==, 0);
+    fake_courier_fault(f->courier, FAULT_REGISTER_LOST);
+    relays_identity_changed(f->m->relays);
+    await_told(f, 6);
+    g_assert_nonnull(c->devices_later);
+    fake_courier_fault(f->courier, FAULT_NONE);
+    fake_courier_disconnect(f->courier);
+    while (registrations(f) < 7)
+        g_assert_cmpint(sd_event_run(f->m->event, UINT64_MAX), >=, 0);
+    await_told(f, 7);
+    g_assert_null(c->devices_later);
+    add_device(f);
+    relays_identity_changed(f->m->relays);
+    await_told(f, 8);
     g_assert_cmpint(own_devices_remove(store_db(f->m->store), "phone@relay.example"), ==, 0);
     double_lock(f->d);
     relays_identity_changed(f->m->relays);
-    await_told(f, 4);
+    await_told(f, 8);
     double_unlock(f->d);
     relays_identity_changed(f->m->relays);
-    await_told(f, 5);
+    await_told(f, 9);
     g_assert_cmpuint(fake_courier_devices(f->courier), ==, 0);
 }
 
