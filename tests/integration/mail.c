@@ -34,6 +34,14 @@ void mail_relay_configure(MailPair *p, const char *more)
     scene_relay_start(p->scene);
 }
 
+bool mail_relay_has(MailPair *p, const char *sql, const char *expected)
+{
+    g_autofree char *database = scene_path(p->scene, "relay/data/relay.sqlite"), *out = NULL;
+    const char *const argv[] = {"sqlite3", "-readonly", database, sql, NULL};
+
+    return test_run(argv, NULL, NULL, &out, NULL) == 0 && strcmp(g_strchomp(out), expected) == 0;
+}
+
 void mail_pair_close(MailPair *p, gconstpointer data)
 {
     scene_free(p->scene);

@@ -13,6 +13,8 @@ typedef struct MailPair {
 void mail_pair_open(MailPair *p);
 /* Begins the relay again, with more at the end of its relay.conf. */
 void mail_relay_configure(MailPair *p, const char *more);
+/* Whether the answer of its database to a question is this. */
+bool mail_relay_has(MailPair *p, const char *sql, const char *expected);
 void mail_pair_close(MailPair *p, gconstpointer data); /* for g_test_add */
 
 /* A text of a record; "" when it has none of that name. */

@@ -23,15 +23,6 @@ static json_int_t lifetime(MailPair *p)
     return seconds;
 }
 
-/* What the relay was told, by its database. */
-static bool relay_has(MailPair *p, const char *sql, const char *expected)
-{
-    g_autofree char *database = scene_path(p->scene, "relay/data/relay.sqlite"), *out = NULL;
-    const char *const argv[] = {"sqlite3", "-readonly", database, sql, NULL};
-
-    return test_run(argv, NULL, NULL, &out, NULL) == 0 && strcmp(g_strchomp(out), expected) == 0;
-}
-
 #define RULES "SELECT group_concat(allowed) FROM senders"
 
 /* What became of the message that alice has sent last. */
@@ -56,13 +47,13 @@ static void test_rules(MailPair *p, gconstpointer data)
     sender = g_strdup(mail_fact(json_array_get(contacts, 0), "kid"));
     json_decref(contacts);
     scene_ctl_expect(p->bob, 0, "contact", "block", sender, NULL);
-    TEST_AWAIT(relay_has(p, RULES, "0"));
+    TEST_AWAIT(mail_relay_has(p, RULES, "0"));
     scene_agent_stop(p->bob);
     g_free(mail_send(p->alice, scene_address(p->bob), "refused"));
     TEST_AWAIT(last_is(p, "failed", "takes nothing from this sender"));
     scene_agent_start(p->bob);
     scene_ctl_expect(p->bob, 0, "contact", "allow", sender, NULL);
-    TEST_AWAIT(relay_has(p, RULES, "1"));
+    TEST_AWAIT(mail_relay_has(p, RULES, "1"));
     contacts = scene_ctl_json(p->bob, "contact", "list", NULL);
     g_assert_true(json_is_true(json_object_get(json_array_get(contacts, 0), "allowed")));
     json_decref(contacts);
@@ -83,15 +74,15 @@ static void test_lifetime(MailPair *p, gconstpointer data)
     scene_ctl_expect(p->bob, 0, "mailbox", "lifetime", "2h", scene_address(p->bob), NULL);
     g_assert_cmpint(lifetime(p), ==, 7200);
     scene_relay_start(p->scene);
-    TEST_AWAIT(relay_has(p, "SELECT lifetime FROM settings", "7200"));
+    TEST_AWAIT(mail_relay_has(p, "SELECT lifetime FROM settings", "7200"));
     scene_agent_stop(p->bob);
     g_free(mail_send(p->alice, scene_address(p->bob), "short"));
     TEST_AWAIT(mail_states_are(p->alice, "accepted"));
-    g_assert_true(relay_has(p, "SELECT expires - accepted FROM messages", "7200"));
+    g_assert_true(mail_relay_has(p, "SELECT expires - accepted FROM messages", "7200"));
     scene_agent_start(p->bob);
     g_free(mail_await(p->bob, 1));
     scene_ctl_expect(p->bob, 0, "mailbox", "lifetime", "default", NULL);
-    TEST_AWAIT(relay_has(p, "SELECT lifetime FROM settings", "0"));
+    TEST_AWAIT(mail_relay_has(p, "SELECT lifetime FROM settings", "0"));
     scene_ctl_expect(p->bob, 2, "mailbox", "lifetime", "59min", NULL);
     scene_ctl_expect(p->bob, 2, "mailbox", "lifetime", "31d", NULL);
     scene_ctl_expect(p->alice, 4, "mailbox", "lifetime", "1d", NULL); /* she has none */

@@ -201,13 +201,15 @@ static void test_block(MailPair *p, gconstpointer data)
     g_autofree char *send = REFUSED(p->alice, "send", "-r", bob);
     g_autofree char *encrypt = REFUSED(p->alice, "encrypt", "-r", bob);
     g_assert_nonnull(strstr(send, "contact allow"));
+    TEST_AWAIT(mail_relay_has(p, "SELECT allowed FROM senders", "0"));
     g_autofree char *first = mail_send(p->bob, alice, "You have blocked me");
-    TEST_AWAIT(mail_states_are(p->bob, "delivered"));
+    TEST_AWAIT(mail_states_are(p->bob, "failed"));
     g_auto(GStrv) none = mail_ids(p->alice);
     g_assert_cmpuint(g_strv_length(none), ==, 0);
 
     scene_ctl_expect(p->alice, 0, "contact", "allow", bob, NULL);
     expect_trust(p->alice, bob, "pinned");
+    TEST_AWAIT(mail_relay_has(p, "SELECT allowed FROM senders", "1"));
     g_autofree char *second = mail_send(p->bob, alice, "And now?");
     TEST_AWAIT(mail_has(p->alice, "And now?"));
     scene_ctl_expect(p->alice, 0, "send", "-r", bob, NULL);
