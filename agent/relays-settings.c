@@ -229,7 +229,7 @@ static int begin(Connection *c)
 void settings_tell(Connection *c, bool connected)
 {
     _cleanup_(mailbox_settings_done) MailboxSettings s = {0};
-    uint8_t digest[SHA256_SIZE];
+    uint8_t digest[SHA256_SIZE] = {0};
     Kept kept;
     int r;
 

@@ -82,7 +82,6 @@ int handle_set_settings(HttpRequest *r)
 int handle_settings(HttpRequest *r)
 {
     _cleanup_(json_decrefp) json_t *j = json_object();
-    const uint64_t lifetime = atomic_load(&handlers_of(r)->message_lifetime);
     const Client *c = NULL;
     StoreSettings s = {};
     int e = j ? handler_own_mailbox(r, &c) : -ENOMEM;
@@ -93,8 +92,7 @@ int handle_settings(HttpRequest *r)
     if (e == 0)
         e = json_put_number(j, "lifetime", (int64_t)s.lifetime);
     if (e == 0)
-        e = json_put_number(j, "lifetime_max",
-                            (int64_t)(lifetime < MESSAGE_EXPIRY_MAX ? lifetime : MESSAGE_EXPIRY_MAX));
+        e = json_put_number(j, "lifetime_max", handler_lifetime(r));
     if (e == 0)
         http_answer_json(r, 200, j);
     return e;

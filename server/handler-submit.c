@@ -40,15 +40,20 @@ static void slot_free(void *data)
     free(slot);
 }
 
+int64_t handler_lifetime(const HttpRequest *r)
+{
+    const uint64_t lifetime = atomic_load(&handlers_of(r)->message_lifetime);
+    return (int64_t)(lifetime < MESSAGE_EXPIRY_MAX ? lifetime : MESSAGE_EXPIRY_MAX);
+}
+
 /* From the header, else the relay's default; never later than what the relay allows. ret_begins: what new
  * ends are counted from. */
 static int read_expires(const HttpRequest *r, int64_t *ret_begins, int64_t *ret)
 {
     const int64_t now = steady_now(handlers_of(r)->steady);
     const char *text = http_request_header(r, "hmsg-expires");
-    const uint64_t lifetime = atomic_load(&handlers_of(r)->message_lifetime);
     const int64_t begins = steady_latest(handlers_of(r)->steady);
-    const int64_t latest = begins + (int64_t)(lifetime < MESSAGE_EXPIRY_MAX ? lifetime : MESSAGE_EXPIRY_MAX);
+    const int64_t latest = begins + handler_lifetime(r);
     int64_t t = 0;
     *ret_begins = begins;
     if (!text) {

@@ -106,6 +106,9 @@ int handler_own_mailbox(HttpRequest *r, const Client **ret);
 /* Is the member "mac" this? PROBLEM_BAD_REQUEST, PROBLEM_REFUSED. */
 int handler_check_mac(const json_t *j, const uint8_t expected[static SHA256_SIZE]);
 
+/* Seconds that the relay keeps a message at most. */
+int64_t handler_lifetime(const HttpRequest *r);
+
 /* The capability that a submission names goes into put. *ret_good: the sender is a guest, and it is good now.
  */
 int handler_capability(HttpRequest *r, StoreWrite *put, bool *ret_good);
