@@ -17,9 +17,9 @@
  * log is carried over when many changes of one page have become one. docs/scale.md has what that brings. */
 #define CACHE_KIB 16384u
 #define CACHE_KIB_MAX 131072u
-#define CHECKPOINT_PAGES 16000u /* DB_LOG_SIZE */
-#define CHECKPOINT_PAGES_MAX 64000u
-#define STOP_SECONDS 5 /* then what a remote database is busy with is given up */
+#define CHECKPOINT_PAGES 16000u      /* DB_LOG_SIZE */
+#define CHECKPOINT_PAGES_MAX 256000u /* 1 GiB */
+#define STOP_SECONDS 5               /* then what a remote database is busy with is given up */
 
 /* A message's id is the hash of its mailbox and its body, so that the index by id alone is an index by
  * mailbox and id as well, and answers a submitter's question too. Rows of messages that are no longer waiting

@@ -134,8 +134,9 @@ int db_fit(Db *db)
     int r = db_query_number(db, "PRAGMA page_count", &pages);
     if (r != 0)
         return r;
-    int64_t share = pages / DB_SHARE, log = fit(share, &db->checkpoint_pages), size = log * LOG_PAGE_SIZE;
-    r = pragma(db, "cache_size", -fit(share * PAGE_SIZE_DEFAULT / 1024, &db->cache_kib));
+    int64_t cache = fit(pages / DB_CACHE_SHARE * PAGE_SIZE_DEFAULT / 1024, &db->cache_kib);
+    int64_t log = fit(pages / DB_LOG_SHARE, &db->checkpoint_pages), size = log * LOG_PAGE_SIZE;
+    r = pragma(db, "cache_size", -cache);
     if (r == 0)
         r = pragma(db, "journal_size_limit", size > DB_LOG_SIZE ? size : DB_LOG_SIZE);
     return r == 0 ? pragma(db, "wal_autocheckpoint", log) : r;

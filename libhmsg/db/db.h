@@ -17,7 +17,8 @@
 #define DB_READER_CACHE_KIB 512u  /* by one that only reads: each commit of the writer empties it */
 #define DB_CHECKPOINT_PAGES 1000u /* of the log, until it is carried over into the store */
 #define DB_LOG_SIZE (64u << 20)   /* bytes to which the log file is cut back; more where it may be larger */
-#define DB_SHARE 16u
+#define DB_CACHE_SHARE 16u        /* of the pages of the store, one part in so many */
+#define DB_LOG_SHARE 4u
 #define DB_VALUE_SIZE_MAX (64u << 20) /* bytes of one value */
 #define DB_PROBLEMS_MAX 20u           /* that db_check_tell tells, of each of two kinds */
 
@@ -32,7 +33,7 @@ typedef struct DbSchema {
 typedef struct DbOptions {
     unsigned cache_kib;        /* 0: DB_CACHE_KIB */
     unsigned checkpoint_pages; /* 0: DB_CHECKPOINT_PAGES */
-    /* With these both may have a DB_SHARE of the store, from those above up to as many (db_fit). 0: not. */
+    /* With these both may have their shares of the store, from those above up to as many (db_fit). 0: not. */
     unsigned cache_kib_max, checkpoint_pages_max;
     DbSeal *seal;      /* NULL: the store is not encrypted. Else it has no readers */
     uint64_t size_max; /* of the store in bytes; more is HMSG_ERROR_STORAGE_FULL. 0: no limit */

@@ -78,7 +78,7 @@ static void test_pragmas(Fixture *f, gconstpointer data)
 static void test_fit(Fixture *f, gconstpointer data)
 {
     const DbOptions options = {
-        .cache_kib = 64, .cache_kib_max = 150, .checkpoint_pages = 10, .checkpoint_pages_max = 40};
+        .cache_kib = 64, .cache_kib_max = 150, .checkpoint_pages = 10, .checkpoint_pages_max = 200};
     _cleanup_(db_closep) Db *db = NULL;
     g_autofree uint8_t *large = g_malloc0(300 * 4096);
     g_assert_cmpint(db_open(f->path, &second, &options, &db), ==, 0);
@@ -88,14 +88,14 @@ static void test_fit(Fixture *f, gconstpointer data)
     g_assert_cmpint(db_fit(db), ==, 0);
     int64_t pages = number(db, "PRAGMA page_count");
     g_assert_cmpint(pages, >, 160);
-    g_assert_cmpint(pages, <, 640);
-    g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, pages / DB_SHARE);
-    g_assert_cmpint(number(db, "PRAGMA cache_size"), ==, -(pages / DB_SHARE * 4));
+    g_assert_cmpint(pages, <, 608);
+    g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, pages / DB_LOG_SHARE);
+    g_assert_cmpint(number(db, "PRAGMA cache_size"), ==, -(pages / DB_CACHE_SHARE * 4));
     g_assert_cmpint(number(db, "PRAGMA journal_size_limit"), ==, DB_LOG_SIZE);
     large[0] = 1;
     g_assert_cmpint(insert(db, 2, large, 300 * 4096), ==, 0);
     g_assert_cmpint(db_fit(db), ==, 0);
-    g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, 40);
+    g_assert_cmpint(number(db, "PRAGMA wal_autocheckpoint"), ==, 200);
     g_assert_cmpint(number(db, "PRAGMA cache_size"), ==, -150);
 }
 
