@@ -35,8 +35,8 @@ static const char *const texts[SQL_READ_MAX_] = {
         " ON m.mailbox = i.number" OLD_KEY "WHERE i.kid = ?1 AND m.state = 0 AND m.seq > ?2"
         " ORDER BY m.seq LIMIT ?3",
     [SQL_FETCH] = "SELECT " MESSAGE ", m.blob, m.body FROM" MESSAGE_KEY_TABLES
-                  "WHERE m.id = ?2 AND i.kid = ?1 AND m.state = 0",
-    [SQL_STATUS] = "SELECT state, submitter FROM messages WHERE id = ?1",
+                  "WHERE" MESSAGE_IS("?2") "AND i.kid = ?1 AND m.state = 0",
+    [SQL_STATUS] = "SELECT state, submitter FROM messages AS m WHERE" MESSAGE_IS("?1"),
     [SQL_ROOM] = "SELECT bytes, count FROM mailboxes WHERE number = " KID_OR_FORMER("?2"),
     [SQL_COUNTS] = "SELECT (SELECT count(*) FROM identities), count(*),"
                    " CAST(coalesce(sum(count), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT),"

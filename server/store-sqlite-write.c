@@ -28,8 +28,9 @@ static const char *const texts[SQL_WRITE_MAX_] = {
          " FROM identities AS s LEFT JOIN identities AS i ON i.number = " KID_OR_FORMER(
              "?3") " LEFT JOIN mailboxes AS m ON m.number = i.number LEFT JOIN settings AS t"
                    " ON t.mailbox = i.number WHERE s.skid = ?2"),
-    [SQL_FIND_MESSAGE] = "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
-                         ", m.seq, m.accepted FROM" MESSAGE_KEY_TABLES "WHERE m.id = ?1 AND m.mailbox = ?2",
+    [SQL_FIND_MESSAGE] =
+        "SELECT m.number, m.mailbox, m.state, m.id, m.size, m.blob, m.sealed, " MESSAGE_KEY
+        ", m.seq, m.accepted FROM" MESSAGE_KEY_TABLES "WHERE" MESSAGE_IS("?1") "AND m.mailbox = ?2",
     [SQL_FIND_SHARE] = "SELECT bytes, count FROM shares WHERE mailbox = ?1 AND share = ?2",
     [SQL_ADD_MESSAGE] =
         ("INSERT INTO messages(mailbox, seq, id, submitter, size, accepted, expires, state, key,"
@@ -393,9 +394,10 @@ static int put(SqliteStore *s, StoreWrite *w, const Mailbox *mailbox, const Shar
         r = add_message(s, w, mailbox, share);
     if (r == 0 && !w->put.created)
         r = recall(s, w, mailbox->number, &found);
-    if (r == 0 && !w->put.created && !found)
-        *ret_limit = limit;
-    return r;
+    if (r != 0 || w->put.created || found)
+        return r;
+    *ret_limit = limit;
+    return limit != 0 ? 0 : -EIO; /* neither new nor there: it must not be called accepted */
 }
 
 static int do_put(SqliteStore *s, StoreWrite *w, bool *ret_rollback)

@@ -362,6 +362,20 @@ static void test_client(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, "a", 1, LATER, &w), ==, 0);
 }
 
+/* A message that the index has and the table does not is not there, nor can it be stored: it is not accepted.
+ */
+static void test_index(Fixture *f, gconstpointer data)
+{
+    StoreWrite w;
+    store_fixture_change(&f->s, "UPDATE messages SET id = CAST(substr(id, 1, 16) || zeroblob(16) AS BLOB)"
+                                " WHERE number = 1");
+    g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, test_body(1, 500), 500, LATER, &w), ==, -EIO);
+    g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, test_body(2, 500), 500, LATER, &w), ==, 0);
+    g_assert_false(w.put.created);
+    g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, test_body(6, 500), 500, LATER, &w), ==, 0);
+    g_assert_true(w.put.created);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -378,5 +392,6 @@ int main(int argc, char **argv)
     ADD("rekeyed", test_rekeyed);
     ADD("rekeying", test_rekeying);
     ADD("client", test_client);
+    ADD("index", test_index);
     return g_test_run();
 }

@@ -220,7 +220,10 @@ static void test_many(StoreFixture *f, gconstpointer data)
     g_assert_cmpint(put(f, 1, 2, 1), ==, 0);
     if (test_store_remote())
         return;
-    store_fixture_change(f, "DROP TABLE senders; DROP TABLE settings; PRAGMA user_version = 5");
+    store_fixture_change(
+        f, "DROP TABLE senders; DROP TABLE settings; "
+           "DROP INDEX sealed_id_start; CREATE UNIQUE INDEX sealed_id ON messages(id, mailbox); "
+           "PRAGMA user_version = 5");
     g_assert_cmpint(put(f, 1, 2, 2), ==, 0);
     g_assert_cmpint(tell(f, 1, 1, 0, 2, false), ==, 0);
     expect_refused(f, 1, 2, 3);
