@@ -2,8 +2,10 @@
 
 /* What a relay does when its store is full against what it does when it is empty: durable accepts of 4 KiB
  * into mailboxes at random, then fetching and acknowledging; by the whole relay, with its clients on the same
- * processors, and by its store alone. With HMSG_BENCH_MAILBOXES=100000 HMSG_BENCH_MESSAGES=1000000 it takes
- * 7 GiB of disk and some minutes. */
+ * processors, and by its store alone. There are two relays, which take turns, so that both have the machine
+ * as it is at that time; the empty one is made as it was before each of its turns. With
+ * HMSG_BENCH_MAILBOXES=100000 HMSG_BENCH_MESSAGES=1000000 HMSG_BENCH_ROUNDS=12 it takes 9 GiB of disk and
+ * some ten minutes. */
 
 #include <errno.h>
 #include <semaphore.h>
@@ -22,8 +24,7 @@
 #define MESSAGES 40000u
 #define AT_ONCE 64u
 #define SAMPLE 19200u /* messages of one round */
-#define ROUNDS_EMPTY 3u
-#define ROUNDS_FULL 9u /* the log, which is larger then, is carried over some times in them */
+#define ROUNDS 3u
 #define BODY_SIZE LOAD_BODY_SIZE
 #define SENDERS 4u     /* identities that clients have */
 #define RECIPIENTS 16u /* mailboxes that clients have, among the others */
@@ -31,11 +32,19 @@
 #define BAR_RATIO 0.90
 #define WEEK (7 * 86400)
 
+typedef struct Clients {
+    H2 *submitters[LOAD_CLIENTS], *fetchers[LOAD_CLIENTS];
+    Secret *acks[LOAD_CLIENTS];
+} Clients;
+
+/* A relay, that runs when store is NULL, and who uses it. */
 typedef struct Bench {
     BenchRelay relay;
     TestPerson *senders[SENDERS], *recipients[RECIPIENTS];
-    Store *store; /* NULL: the relay has it */
-    unsigned mailboxes, messages;
+    Clients clients;
+    Store *store;
+    bool stays_empty;
+    unsigned mailboxes, messages, rounds;
     uint8_t *kids; /* mailboxes times KID_SIZE */
     uint8_t submitter[KID_SIZE];
     RelayKey *key;
@@ -188,7 +197,6 @@ static void open_store(Bench *b)
     store_limits_init(&limits);
     limits.sender_messages = limits.mailbox_messages = b->messages + 1000000;
     limits.sender_bytes = limits.mailbox_bytes = UINT64_C(1) << 40;
-    (void)bench_relay_stop(&b->relay);
     g_assert_cmpint(options_load(path, &o, error), ==, 0);
     const KeyFiles files = {o.key, o.passphrase, o.pin, o.tcti};
     g_assert_cmpint(relay_key_open(&files, NULL, &b->key), ==, 0);
@@ -200,21 +208,83 @@ static void close_store(Bench *b)
 {
     b->store = store_free(b->store);
     b->key = relay_key_free(b->key);
-    bench_relay_start(&b->relay, NULL);
 }
 
-typedef struct Rates {
-    double accept, take_out; /* messages a second, in all rounds */
-} Rates;
-
-static Rates measure_store(Bench *b, Put *all, unsigned rounds)
+static void copy_relay(const Bench *b, const char *from, const char *to)
 {
-    double accept = 0, out = 0, n = (double)rounds * SAMPLE;
-    for (unsigned i = 0; i < rounds; i++) {
-        accept += accept_all(b, all, SAMPLE);
-        out += take_out(b, all, SAMPLE);
+    g_autofree char *source = g_build_filename(b->relay.folder, from, NULL);
+    g_autofree char *target = g_build_filename(b->relay.folder, to, NULL);
+    const char *const argv[] = {"/bin/sh", "-c",   "rm -rf \"$1\" && cp -a \"$0\" \"$1\" && sync",
+                                source,    target, NULL};
+    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+}
+
+static void log_in(Bench *b)
+{
+    Clients *c = &b->clients;
+    for (unsigned i = 0; i < LOAD_CLIENTS; i++) {
+        c->submitters[i] = bench_relay_log_in(&b->relay, b->senders[i % SENDERS], NULL);
+        c->fetchers[i] = bench_relay_log_in(&b->relay, b->recipients[i % RECIPIENTS], &c->acks[i]);
     }
-    return (Rates){n * 1e6 / accept, n * 1e6 / out};
+}
+
+static void log_out(Bench *b)
+{
+    Clients *c = &b->clients;
+    for (unsigned i = 0; i < LOAD_CLIENTS; i++) {
+        h2_close(c->submitters[i]);
+        h2_close(c->fetchers[i]);
+        c->acks[i] = secret_free(c->acks[i]);
+    }
+}
+
+static void relay_up(Bench *b)
+{
+    bench_relay_start(&b->relay, NULL);
+    log_in(b);
+}
+
+static void relay_down(Bench *b)
+{
+    log_out(b);
+    (void)bench_relay_stop(&b->relay);
+}
+
+/* As it was when it had nothing but mailboxes. */
+static void begin_turn(Bench *b)
+{
+    const bool relay = !b->store;
+    if (!b->stays_empty)
+        return;
+    if (relay)
+        relay_down(b);
+    else
+        close_store(b);
+    copy_relay(b, "relay.new", "relay");
+    if (relay)
+        relay_up(b);
+    else
+        open_store(b);
+}
+
+/* What a message takes, in microseconds: of the clock, and of the processor in the relay, 0 when there is
+ * none. */
+typedef struct Cost {
+    double wall, relay;
+} Cost;
+
+typedef void (*turn_t)(Bench *b, Put *all, Cost *accept, Cost *out);
+
+static void add(const Bench *b, Cost *to, double wall, double relay)
+{
+    to->wall += wall / b->rounds;
+    to->relay += relay / b->rounds;
+}
+
+static void store_turn(Bench *b, Put *all, Cost *accept, Cost *out)
+{
+    add(b, accept, accept_all(b, all, SAMPLE) / SAMPLE, 0);
+    add(b, out, take_out(b, all, SAMPLE) / SAMPLE, 0);
 }
 
 static LoadMail *mail_anywhere(const Bench *b)
@@ -225,49 +295,39 @@ static LoadMail *mail_anywhere(const Bench *b)
     return load_mail_new(kids, SAMPLE, SAMPLE);
 }
 
-/* What is accepted at random stays: nobody has the keys of all mailboxes. What is fetched was accepted into
- * those that clients have. */
-static Rates measure_relay(const Bench *b, unsigned rounds)
+/* What is accepted at random stays: nobody has the keys of all mailboxes. */
+static void accept_turn(Bench *b, Put *all, Cost *accept, Cost *out)
 {
-    H2 *submitters[LOAD_CLIENTS], *fetchers[LOAD_CLIENTS];
-    Secret *acks[LOAD_CLIENTS];
-    uint8_t kids[RECIPIENTS * KID_SIZE];
-    double accept = 0, out = 0; /* microseconds of a message, of all rounds */
-    for (unsigned i = 0; i < RECIPIENTS; i++)
-        memcpy(kids + (size_t)i * KID_SIZE, rsa_key_thumbprint(b->recipients[i]->decrypt), KID_SIZE);
-    for (unsigned i = 0; i < LOAD_CLIENTS; i++) {
-        submitters[i] = bench_relay_log_in(&b->relay, b->senders[i % SENDERS], NULL);
-        fetchers[i] = bench_relay_log_in(&b->relay, b->recipients[i % RECIPIENTS], &acks[i]);
-    }
-    for (unsigned i = 0; i < rounds; i++) {
-        LoadMail *anywhere = mail_anywhere(b);
-        LoadMail *here = load_mail_new(kids, RECIPIENTS, SAMPLE);
-        accept += load_submit(&b->relay, submitters, anywhere, 201).wall;
-        (void)load_submit(&b->relay, submitters, here, 201);
-        out += load_fetch(&b->relay, fetchers, acks, here).wall;
-        load_mail_free(anywhere);
-        load_mail_free(here);
-    }
-    for (unsigned i = 0; i < LOAD_CLIENTS; i++) {
-        h2_close(submitters[i]);
-        h2_close(fetchers[i]);
-        (void)secret_free(acks[i]);
-    }
-    return (Rates){rounds * 1e6 / accept, rounds * 1e6 / out};
+    LoadMail *mail = mail_anywhere(b);
+    const LoadCost c = load_submit(&b->relay, b->clients.submitters, mail, 201);
+    add(b, accept, c.wall, c.relay);
+    load_mail_free(mail);
 }
 
-typedef struct Both {
-    Rates relay, store;
-} Both;
-
-/* Begins and ends with the relay down. */
-static Both measure(Bench *b, Put *all, unsigned rounds)
+/* What is fetched was accepted into mailboxes that clients have. */
+static void fetch_turn(Bench *b, Put *all, Cost *accept, Cost *out)
 {
-    Both now = {.store = measure_store(b, all, rounds)};
-    close_store(b);
-    now.relay = measure_relay(b, rounds);
-    open_store(b);
-    return now;
+    uint8_t kids[RECIPIENTS * KID_SIZE];
+    for (unsigned i = 0; i < RECIPIENTS; i++)
+        memcpy(kids + (size_t)i * KID_SIZE, rsa_key_thumbprint(b->recipients[i]->decrypt), KID_SIZE);
+    LoadMail *mail = load_mail_new(kids, RECIPIENTS, SAMPLE);
+    (void)load_submit(&b->relay, b->clients.submitters, mail, 201);
+    const LoadCost c = load_fetch(&b->relay, b->clients.fetchers, b->clients.acks, mail);
+    add(b, out, c.wall, c.relay);
+    load_mail_free(mail);
+}
+
+typedef struct Costs {
+    Cost accept, out;
+} Costs;
+
+static void take_turns(Bench *empty, Bench *full, Put *all, turn_t turn, Costs *of_empty, Costs *of_full)
+{
+    for (unsigned i = 0; i < full->rounds; i++) {
+        begin_turn(empty);
+        turn(empty, all, &of_empty->accept, &of_empty->out);
+        turn(full, all, &of_full->accept, &of_full->out);
+    }
 }
 
 static void enrol_people(Bench *b)
@@ -303,50 +363,78 @@ static void fill(Bench *b, Put *all)
     g_print("%u messages in %.1f s\n", b->messages, (bench_now() - begin) / 1e6);
 }
 
-static void tell(const char *who, Rates empty, Rates full)
+static void tell_one(const char *who, const char *what, Cost empty, Cost full)
 {
-    g_autofree char *accepts = g_strdup_printf("%s: accepts, full against empty", who);
-    g_autofree char *out = g_strdup_printf("%s: fetched and acknowledged, full against empty", who);
-    g_print("%s: accepts: %.0f/s empty, %.0f/s full; fetched and acknowledged: %.0f/s, %.0f/s\n", who,
-            empty.accept, full.accept, empty.take_out, full.take_out);
-    bench_at_least(accepts, full.accept / empty.accept, BAR_RATIO, "");
-    bench_at_least(out, full.take_out / empty.take_out, BAR_RATIO, "");
+    g_autofree char *title = g_strdup_printf("%s: %s, full against empty", who, what);
+    g_print("%s: %s: %.0f/s empty, %.0f/s full", who, what, 1e6 / empty.wall, 1e6 / full.wall);
+    if (empty.relay > 0)
+        g_print("; of the processor in the relay %.1f and %.1f us", empty.relay, full.relay);
+    g_print("\n");
+    bench_at_least(title, empty.wall / full.wall, BAR_RATIO, "");
 }
 
-static void forget_people(Bench *b)
+static void tell(const char *who, Costs empty, Costs full)
 {
+    tell_one(who, "accepts", empty.accept, full.accept);
+    tell_one(who, "fetched and acknowledged", empty.out, full.out);
+}
+
+/* Mailboxes and who uses the relay; it is down then, and its store open. */
+static void set_up(Bench *b, bool stays_empty)
+{
+    *b = (Bench){.relay.folder = test_folder_new(),
+                 .stays_empty = stays_empty,
+                 .mailboxes = bench_setting("HMSG_BENCH_MAILBOXES", MAILBOXES),
+                 .messages = bench_setting("HMSG_BENCH_MESSAGES", MESSAGES),
+                 .rounds = bench_setting("HMSG_BENCH_ROUNDS", ROUNDS),
+                 .random = g_rand_new_with_seed(1)};
+    b->kids = g_malloc((size_t)b->mailboxes * KID_SIZE);
+    fill_random(b, b->kids, (size_t)b->mailboxes * KID_SIZE);
+    g_assert_cmpint(sem_init(&b->answered, 0, 0), ==, 0);
+    bench_relay_start(&b->relay, CONFIG_TAIL);
+    enrol_people(b);
+    (void)bench_relay_stop(&b->relay);
+    open_store(b);
+    double begin = bench_now();
+    enrol_all(b);
+    g_print("%u mailboxes in %.1f s\n", b->mailboxes, (bench_now() - begin) / 1e6);
+    if (!stays_empty)
+        return;
+    close_store(b);
+    copy_relay(b, "relay", "relay.new");
+    open_store(b);
+}
+
+static void tear_down(Bench *b)
+{
+    relay_down(b);
     for (unsigned i = 0; i < SENDERS; i++)
         test_person_free(b->senders[i]);
     for (unsigned i = 0; i < RECIPIENTS; i++)
         test_person_free(b->recipients[i]);
+    g_rand_free(b->random);
+    g_free(b->kids);
+    test_folder_remove(b->relay.folder);
 }
 
 int main(void)
 {
-    Bench b = {.relay.folder = test_folder_new(),
-               .mailboxes = bench_setting("HMSG_BENCH_MAILBOXES", MAILBOXES),
-               .messages = bench_setting("HMSG_BENCH_MESSAGES", MESSAGES),
-               .random = g_rand_new_with_seed(1)};
     g_autofree Put *all = g_new(Put, SAMPLE);
-    b.kids = g_malloc((size_t)b.mailboxes * KID_SIZE);
-    fill_random(&b, b.kids, (size_t)b.mailboxes * KID_SIZE);
-    g_assert_cmpint(sem_init(&b.answered, 0, 0), ==, 0);
-    bench_relay_start(&b.relay, CONFIG_TAIL);
-    enrol_people(&b);
-    open_store(&b);
-    double begin = bench_now();
-    enrol_all(&b);
-    g_print("%u mailboxes in %.1f s\n", b.mailboxes, (bench_now() - begin) / 1e6);
-    Both empty = measure(&b, all, ROUNDS_EMPTY);
-    fill(&b, all);
-    Both full = measure(&b, all, ROUNDS_FULL);
-    tell("relay", empty.relay, full.relay);
-    tell("store alone", empty.store, full.store);
-    b.store = store_free(b.store);
-    b.key = relay_key_free(b.key);
-    forget_people(&b);
-    g_rand_free(b.random);
-    g_free(b.kids);
-    test_folder_remove(b.relay.folder);
+    Costs empty_store = {}, full_store = {}, empty_relay = {}, full_relay = {};
+    Bench empty, full;
+    set_up(&empty, true);
+    set_up(&full, false);
+    fill(&full, all);
+    take_turns(&empty, &full, all, store_turn, &empty_store, &full_store);
+    close_store(&empty);
+    close_store(&full);
+    relay_up(&empty);
+    relay_up(&full);
+    take_turns(&empty, &full, all, accept_turn, &empty_relay, &full_relay);
+    take_turns(&empty, &full, all, fetch_turn, &empty_relay, &full_relay);
+    tell("relay", empty_relay, full_relay);
+    tell("store alone", empty_store, full_store);
+    tear_down(&empty);
+    tear_down(&full);
     return 0;
 }
