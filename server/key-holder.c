@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "libhmsg/base/clock.h"
 #include "libhmsg/base/error.h"
 #include "libhmsg/base/log.h"
 #include "server/key-holder-internal.h"
@@ -87,19 +86,20 @@ KeyHolder *key_holder_free(KeyHolder *h)
     return NULL;
 }
 
-/* The answer to request number; late ones to others are dropped. */
+/* The answer to request number; late ones to others are dropped. What is waited is counted, so that a machine
+ * that was suspended or busy elsewhere does not end it. */
 static int read_answer(KeyHolder *h, HolderMessage *m, size_t *ret_size)
 {
-    const uint64_t deadline = clock_boottime() + (uint64_t)KEY_HOLDER_TIMEOUT * 1000;
+    unsigned waited = 0;
 
-    for (;;) {
+    while (waited < KEY_HOLDER_TIMEOUT) {
         struct pollfd p = {.fd = h->fd, .events = POLLIN};
-        uint64_t now = clock_boottime();
+        int ready = poll(&p, 1, 1000);
         ssize_t n;
 
-        if (now >= deadline)
-            return -ETIMEDOUT;
-        if (poll(&p, 1, (int)((deadline - now) / 1000) + 1) <= 0)
+        if (ready == 0)
+            waited++;
+        if (ready <= 0)
             continue;
         n = recv(h->fd, m, sizeof(*m), MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -111,6 +111,7 @@ static int read_answer(KeyHolder *h, HolderMessage *m, size_t *ret_size)
         *ret_size = (size_t)n - HOLDER_HEADER_SIZE;
         return m->what;
     }
+    return -ETIMEDOUT;
 }
 
 /* Has the holder do it; ret gets what it answered, also when that is an error. */

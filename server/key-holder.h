@@ -10,7 +10,8 @@
 
 #include "server/relay-key.h"
 
-#define KEY_HOLDER_TIMEOUT 60000 /* ms, for one command */
+#define KEY_HOLDER_TIMEOUT                                                                                   \
+    60 /* seconds that one command may take, those in which the machine stood still not counted */
 
 typedef struct KeyHolder KeyHolder;
 
