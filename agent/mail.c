@@ -7,6 +7,7 @@
 
 #include "agent/bus-util.h"
 #include "agent/checks.h"
+#include "agent/contact-rules.h"
 #include "agent/contacts-manage.h"
 #include "agent/identity.h"
 #include "agent/mailbox.h"
@@ -188,6 +189,21 @@ static int append_store_check(Manager *m, sd_bus_message *reply)
                          "Check the disk; restore the data folder from a backup");
 }
 
+static int append_rules_check(Manager *m, sd_bus_message *reply)
+{
+    _cleanup_(mailbox_settings_done) MailboxSettings s = {0};
+    size_t left_out = 0;
+    char text[TEXT_SIZE];
+
+    if (contact_rules(store_db(m->store), &s, &left_out) != 0 || left_out == 0)
+        return 0;
+    (void)snprintf(text, sizeof(text),
+                   "Relays take %u keys of contacts that are blocked or allowed: %zu are left out",
+                   SENDER_RULES_MAX, left_out);
+    return checks_append(reply, "rules", "warning", text,
+                         "What is blocked is refused here all the same; hmsgctl contact forget makes room");
+}
+
 int mail_append_checks(Manager *m, sd_bus_message *reply)
 {
     Append a = {.m = m, .reply = reply};
@@ -195,6 +211,9 @@ int mail_append_checks(Manager *m, sd_bus_message *reply)
 
     r = append_store_check(m, reply);
     if (r < 0 || !vault_is_open(m->vault))
+        return r;
+    r = append_rules_check(m, reply);
+    if (r < 0)
         return r;
     r = relays_each_registration(m->relays, append_relay_check, &a);
     if (r >= 0 && !a.any)

@@ -113,11 +113,7 @@ static int grant(RelaysRequest *q)
         r = sd_bus_message_append(call, "tt", g->uses, (uint64_t)g->expires);
     if (r >= 0)
         r = sd_bus_message_append_array(call, 'y', mac, sizeof(mac));
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, on_granted);
+    return request_call(q, call, r, false, on_granted);
 }
 
 int relays_grant(Relays *r, const char *address, const CapabilityGrant *g, const char *name,
@@ -202,7 +198,7 @@ static int ask_capabilities(RelaysRequest *q)
     int r;
 
     r = request_call_new(q, "Capabilities", &call);
-    return r == 0 ? request_call(q, call, false, on_capabilities) : r;
+    return r == 0 ? request_call(q, call, 0, false, on_capabilities) : r;
 }
 
 int relays_capabilities(Relays *r, const char *address, relays_done_t done, void *userdata,
@@ -241,11 +237,7 @@ static int take_back(RelaysRequest *q)
     r = sd_bus_message_append_basic(call, 't', &q->capability.number);
     if (r >= 0)
         r = sd_bus_message_append_array(call, 'y', mac, sizeof(mac));
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, on_revoked);
+    return request_call(q, call, r, false, on_revoked);
 }
 
 int relays_revoke(Relays *r, const char *address, uint64_t number, relays_done_t done, void *userdata,

@@ -189,8 +189,8 @@ void request_finish(RelaysRequest *q, int r, const RelaysResult *result, const D
 int request_error(RelaysRequest *q, int error, const char *format, ...) _printf_(3, 4);
 /* A call of the courier whose first argument is the relay. */
 int request_call_new(RelaysRequest *q, const char *member, sd_bus_message **ret);
-/* Sends it (and drops the reference); reply gets the answer. */
-int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_reply_t reply);
+/* Sends it, unless appending to it failed with appended, and drops the reference; reply gets the answer. */
+int request_call(RelaysRequest *q, sd_bus_message *call, int appended, bool endless, request_reply_t reply);
 /* (nonce, [bytes,] exporter) of Nonce and Challenge into q->binding. */
 int request_read_nonce(RelaysRequest *q, sd_bus_message *reply, Buf *ret_middle);
 /* end_another: when there are too many an idle one may be ended; not where one is in use further up. */

@@ -204,11 +204,7 @@ int known_probe(RelaysRequest *q, request_reply_t reply)
         return request_error(q, r, "The courier, which speaks to relays, cannot be started");
     if (r == 0)
         r = sd_bus_message_append_basic(call, 's', key);
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, reply);
+    return request_call(q, call, r, false, reply);
 }
 
 int known_resolve(RelaysRequest *q)

@@ -143,10 +143,7 @@ static void on_signed(int r, const char *detail, const char *jws, void *userdata
     if (r == 0) {
         r = sd_bus_message_append_basic(call, 's', jws);
         q->refused = on_login_refused;
-        if (r >= 0)
-            r = request_call(q, call, false, on_logged_in);
-        else
-            sd_bus_message_unref(call);
+        r = request_call(q, call, r, false, on_logged_in);
     }
     if (r != 0)
         request_finish(q, r, NULL, NULL);
@@ -190,7 +187,7 @@ static int ask_nonce(RelaysRequest *q)
     if (r == 0)
         r = request_call_new(q, "Nonce", &call);
     q->refused = NULL;
-    return r == 0 ? request_call(q, call, false, on_nonce) : r;
+    return r == 0 ? request_call(q, call, 0, false, on_nonce) : r;
 }
 
 int login_start(Connection *c)
@@ -289,7 +286,7 @@ static int ask_listen(RelaysRequest *q)
     int r;
 
     r = request_call_new(q, "Listen", &call);
-    return r == 0 ? request_call(q, call, false, on_listening) : r;
+    return r == 0 ? request_call(q, call, 0, false, on_listening) : r;
 }
 
 static int start_listening(Connection *c)

@@ -133,11 +133,7 @@ static int look_up(RelaysRequest *q)
     if (r != 0)
         return r;
     r = sd_bus_message_append(call, "ss", *q->name ? q->name : q->kid, q->from);
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, on_found);
+    return request_call(q, call, r, false, on_found);
 }
 
 static int on_not_found(RelaysRequest *q, const CourierError *e)

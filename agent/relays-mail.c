@@ -43,17 +43,6 @@ static int mail_begin(RelaysRequest *q, RelaysRequest **ret)
     return r;
 }
 
-/* Sends call unless appending to it failed. */
-static int mail_call(RelaysRequest *q, sd_bus_message *call, int appended, bool endless,
-                     request_reply_t reply)
-{
-    if (appended < 0) {
-        sd_bus_message_unref(call);
-        return appended;
-    }
-    return request_call(q, call, endless, reply);
-}
-
 static int on_submitted(RelaysRequest *q, sd_bus_message *reply)
 {
     _cleanup_(ec_key_freep) EcKey *online = NULL;
@@ -92,7 +81,7 @@ static int submit(RelaysRequest *q)
     if (r != 0)
         return r;
     r = sd_bus_message_append(call, "sshtts", q->kid, q->id, q->fd, q->size, q->expires, q->capability.code);
-    return mail_call(q, call, r, true, on_submitted);
+    return request_call(q, call, r, true, on_submitted);
 }
 
 int relays_submit(Relays *r, const RelaysMail *mail, relays_done_t done, void *userdata, RelaysRequest **ret)
@@ -140,7 +129,7 @@ static int ask_state(RelaysRequest *q)
     r = request_call_new(q, "Status", &call);
     if (r != 0)
         return r;
-    return mail_call(q, call, sd_bus_message_append_basic(call, 's', q->id), false, on_state);
+    return request_call(q, call, sd_bus_message_append_basic(call, 's', q->id), false, on_state);
 }
 
 int relays_status(Relays *r, const char *relay, const char *id, relays_done_t done, void *userdata,
@@ -201,7 +190,7 @@ static int ask_list(RelaysRequest *q)
     r = request_call_new(q, "List", &call);
     if (r != 0)
         return r;
-    return mail_call(q, call, sd_bus_message_append_basic(call, 't', &q->after), false, on_listed);
+    return request_call(q, call, sd_bus_message_append_basic(call, 't', &q->after), false, on_listed);
 }
 
 int relays_list(Relays *r, const char *relay, uint64_t after, relays_done_t done, void *userdata,
@@ -238,7 +227,7 @@ static int fetch(RelaysRequest *q)
     r = request_call_new(q, "Fetch", &call);
     if (r != 0)
         return r;
-    return mail_call(q, call, sd_bus_message_append(call, "sh", q->id, q->fd), true, on_fetched);
+    return request_call(q, call, sd_bus_message_append(call, "sh", q->id, q->fd), true, on_fetched);
 }
 
 int relays_fetch(Relays *r, const char *relay, const char *id, int fd, relays_done_t done, void *userdata,
@@ -319,7 +308,7 @@ static int acknowledge(RelaysRequest *q)
         r = sd_bus_message_close_container(call);
     if (r >= 0)
         r = sd_bus_message_append_array(call, 'y', mac, sizeof(mac));
-    return mail_call(q, call, r, false, on_acknowledged);
+    return request_call(q, call, r, false, on_acknowledged);
 }
 
 int relays_acknowledge(Relays *r, const char *relay, const char *const *ids, size_t n, relays_done_t done,

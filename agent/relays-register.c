@@ -136,11 +136,7 @@ static int send_registration(RelaysRequest *q, const uint8_t *answer)
         r = sd_bus_message_append_basic(call, 's', buf_text(&q->steps));
     else if (r >= 0)
         r = append_options(q, call);
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, on_registered);
+    return request_call(q, call, r, false, on_registered);
 }
 
 static void on_request_signed(int r, const char *detail, const char *jws, void *userdata)
@@ -263,11 +259,7 @@ static int ask_challenge(RelaysRequest *q)
     q->secret = secret_free(q->secret);
     spki = rsa_key_spki(p->decrypt, &n);
     r = sd_bus_message_append_array(call, 'y', spki, n);
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, on_challenge);
+    return request_call(q, call, r, false, on_challenge);
 }
 
 /* A guest gives the address of its home, if it has one. */
@@ -474,10 +466,7 @@ static void on_unregister_signed(int r, const char *detail, const char *jws, voi
         r = request_call_new(q, "Unregister", &call);
     if (r == 0) {
         r = sd_bus_message_append_basic(call, 's', jws);
-        if (r >= 0)
-            r = request_call(q, call, false, on_unregistered);
-        else
-            sd_bus_message_unref(call);
+        r = request_call(q, call, r, false, on_unregistered);
     }
     next(q, r, detail);
 }
@@ -513,7 +502,7 @@ static int ask_unregister_nonce(RelaysRequest *q)
     q->refused = on_unregister_refused;
 
     r = request_call_new(q, "Nonce", &call);
-    return r == 0 ? request_call(q, call, false, on_unregister_nonce) : r;
+    return r == 0 ? request_call(q, call, 0, false, on_unregister_nonce) : r;
 }
 
 /* The former key signs nothing any more: the one of now must be known there before it can end anything. */

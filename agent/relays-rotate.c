@@ -263,11 +263,7 @@ static int ask_former(RelaysRequest *q)
     if (r != 0)
         return r;
     r = sd_bus_message_append(call, "ss", key, key);
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
-    return request_call(q, call, false, on_former);
+    return request_call(q, call, r, false, on_former);
 }
 
 /* The relay has the keys of now. */

@@ -61,10 +61,11 @@ static int run_with(Relays *r, const char *sql, const char *relay, uint64_t numb
 static int make(Relays *r, const char *relay, Kept *kept, MailboxSettings *ret,
                 uint8_t digest[static SHA256_SIZE])
 {
+    size_t left_out = 0;
     int e = read_kept(r, relay, kept);
 
     if (e == 0)
-        e = contact_rules(store_db(r->m->store), ret);
+        e = contact_rules(store_db(r->m->store), ret, &left_out);
     ret->lifetime = kept->lifetime;
     if (e == 0)
         e = mailbox_settings_check(ret);
@@ -161,12 +162,8 @@ static int set(RelaysRequest *q, const MailboxSettings *s)
         r = append_senders(call, s);
     if (r >= 0)
         r = sd_bus_message_append_array(call, 'y', mac, sizeof(mac));
-    if (r < 0) {
-        sd_bus_message_unref(call);
-        return r;
-    }
     q->settings.revision = s->revision;
-    return request_call(q, call, false, on_set);
+    return request_call(q, call, r, false, on_set);
 }
 
 static uint64_t next_revision(uint64_t there, uint64_t here)
@@ -204,7 +201,7 @@ static int ask(RelaysRequest *q)
     sd_bus_message *call = NULL;
     int r = request_call_new(q, "Settings", &call);
 
-    return r == 0 ? request_call(q, call, false, on_settings) : r;
+    return r == 0 ? request_call(q, call, 0, false, on_settings) : r;
 }
 
 static int begin(Connection *c)

@@ -215,13 +215,14 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *error)
     return 0;
 }
 
-int request_call(RelaysRequest *q, sd_bus_message *call, bool endless, request_reply_t reply)
+int request_call(RelaysRequest *q, sd_bus_message *call, int appended, bool endless, request_reply_t reply)
 {
-    int r;
+    int r = appended;
 
     q->reply = reply;
     q->called = clock_boottime();
-    r = courier_link_call(q->owner->link, call, endless, on_reply, q, &q->slot);
+    if (r >= 0)
+        r = courier_link_call(q->owner->link, call, endless, on_reply, q, &q->slot);
     sd_bus_message_unref(call);
     return r;
 }

@@ -80,6 +80,8 @@ static void test_machine(TestAgent *a, gconstpointer data)
     expect(a, "bus", "ok", "descriptors");
     expect(a, "logind", "warning", "not noticed"); /* tests have no system bus */
     expect(a, "clock", "ok", "");
+    g_autofree char *rules = NULL, *left_out = NULL;
+    g_assert_false(find_check(a, "rules", &rules, &left_out));
     g_autofree char *result = NULL, *text = NULL;
     g_assert_true(find_check(a, "selinux", &result, &text));
     g_autofree char *sandbox = NULL, *why = NULL;
