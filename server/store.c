@@ -43,7 +43,7 @@ const char *store_problem(int r)
     case -ENOTSUP:
         return "the store was made by a newer version";
     case -ESTALE:
-        return "the store was made by a version before: start the relay, which encrypts it";
+        return "the store was made by a version before: start the relay, which brings it up to date";
     case -ENODATA:
         return "it was moved away: the entry store of the configuration is to say where to";
     case -EINPROGRESS:

@@ -5,16 +5,9 @@
 #include <string.h>
 
 #include "libhmsg/base/encode.h"
+#include "tests/unit/wire/hex-util.h"
 
 static const uint8_t pin[PIN_SIZE] = {1, 2, 3};
-
-static void expect_hex(const uint8_t *bytes, const char *hex)
-{
-    char text[2 * SHA256_SIZE + 1];
-    for (size_t i = 0; i < SHA256_SIZE; i++)
-        (void)g_snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-    g_assert_cmpstr(text, ==, hex);
-}
 
 /* Made with the hmac module of Python, from the description in docs/protocol.md. */
 static void test_values(void)

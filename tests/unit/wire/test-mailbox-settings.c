@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libhmsg/base/error.h"
+#include "tests/unit/wire/hex-util.h"
 
 static const uint8_t pin[PIN_SIZE] = {1, 2, 3};
 
@@ -18,14 +19,6 @@ static MailboxSettings make(uint64_t revision, uint64_t lifetime, size_t n)
         s.senders[i].skid[1] = (uint8_t)(n - i);
     }
     return s;
-}
-
-static void expect_hex(const uint8_t *bytes, const char *hex)
-{
-    char text[2 * SHA256_SIZE + 1];
-    for (size_t i = 0; i < SHA256_SIZE; i++)
-        (void)g_snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-    g_assert_cmpstr(text, ==, hex);
 }
 
 /* Made with the hashlib and hmac modules of Python, from the description in docs/protocol.md. */
