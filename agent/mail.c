@@ -212,11 +212,10 @@ int mail_append_checks(Manager *m, sd_bus_message *reply)
     r = append_store_check(m, reply);
     if (r < 0 || !vault_is_open(m->vault))
         return r;
-    r = append_rules_check(m, reply);
-    if (r < 0)
-        return r;
     r = relays_each_registration(m->relays, append_relay_check, &a);
-    if (r >= 0 && !a.any)
+    if (r >= 0 && a.any)
+        r = append_rules_check(m, reply);
+    else if (r >= 0)
         r = checks_append(reply, "relay", "ok",
                           "There is no mailbox: files can be encrypted, mail cannot come",
                           "To have one: hmsgctl register NAME@HOST");

@@ -97,6 +97,8 @@ static int read_answer(KeyHolder *h, HolderMessage *m, size_t *ret_size)
         int ready = poll(&p, 1, 1000);
         ssize_t n;
 
+        if (ready < 0 && errno != EINTR)
+            return -errno;
         if (ready == 0)
             waited++;
         if (ready <= 0)
