@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libhmsg/base/clock.h"
 #include "libhmsg/wire/proof.h"
@@ -214,9 +215,8 @@ static void copy_relay(const Bench *b, const char *from, const char *to)
 {
     g_autofree char *source = g_build_filename(b->relay.folder, from, NULL);
     g_autofree char *target = g_build_filename(b->relay.folder, to, NULL);
-    const char *const argv[] = {"/bin/sh", "-c",   "rm -rf \"$1\" && cp -a \"$0\" \"$1\" && sync",
-                                source,    target, NULL};
-    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
+    test_folder_copy(source, target);
+    sync(); /* before the clock runs */
 }
 
 static void log_in(Bench *b)
@@ -273,7 +273,11 @@ typedef struct Cost {
     double wall, relay;
 } Cost;
 
-typedef void (*turn_t)(Bench *b, Put *all, Cost *accept, Cost *out);
+typedef struct Costs {
+    Cost accept, out;
+} Costs;
+
+typedef void (*turn_t)(Bench *b, Put *all, Costs *costs);
 
 static void add(const Bench *b, Cost *to, double wall, double relay)
 {
@@ -281,10 +285,10 @@ static void add(const Bench *b, Cost *to, double wall, double relay)
     to->relay += relay / b->rounds;
 }
 
-static void store_turn(Bench *b, Put *all, Cost *accept, Cost *out)
+static void store_turn(Bench *b, Put *all, Costs *costs)
 {
-    add(b, accept, accept_all(b, all, SAMPLE) / SAMPLE, 0);
-    add(b, out, take_out(b, all, SAMPLE) / SAMPLE, 0);
+    add(b, &costs->accept, accept_all(b, all, SAMPLE) / SAMPLE, 0);
+    add(b, &costs->out, take_out(b, all, SAMPLE) / SAMPLE, 0);
 }
 
 static LoadMail *mail_anywhere(const Bench *b)
@@ -296,16 +300,16 @@ static LoadMail *mail_anywhere(const Bench *b)
 }
 
 /* What is accepted at random stays: nobody has the keys of all mailboxes. */
-static void accept_turn(Bench *b, Put *all, Cost *accept, Cost *out)
+static void accept_turn(Bench *b, Put *all, Costs *costs)
 {
     LoadMail *mail = mail_anywhere(b);
     const LoadCost c = load_submit(&b->relay, b->clients.submitters, mail, 201);
-    add(b, accept, c.wall, c.relay);
+    add(b, &costs->accept, c.wall, c.relay);
     load_mail_free(mail);
 }
 
 /* What is fetched was accepted into mailboxes that clients have. */
-static void fetch_turn(Bench *b, Put *all, Cost *accept, Cost *out)
+static void fetch_turn(Bench *b, Put *all, Costs *costs)
 {
     uint8_t kids[RECIPIENTS * KID_SIZE];
     for (unsigned i = 0; i < RECIPIENTS; i++)
@@ -313,20 +317,16 @@ static void fetch_turn(Bench *b, Put *all, Cost *accept, Cost *out)
     LoadMail *mail = load_mail_new(kids, RECIPIENTS, SAMPLE);
     (void)load_submit(&b->relay, b->clients.submitters, mail, 201);
     const LoadCost c = load_fetch(&b->relay, b->clients.fetchers, b->clients.acks, mail);
-    add(b, out, c.wall, c.relay);
+    add(b, &costs->out, c.wall, c.relay);
     load_mail_free(mail);
 }
-
-typedef struct Costs {
-    Cost accept, out;
-} Costs;
 
 static void take_turns(Bench *empty, Bench *full, Put *all, turn_t turn, Costs *of_empty, Costs *of_full)
 {
     for (unsigned i = 0; i < full->rounds; i++) {
         begin_turn(empty);
-        turn(empty, all, &of_empty->accept, &of_empty->out);
-        turn(full, all, &of_full->accept, &of_full->out);
+        turn(empty, all, of_empty);
+        turn(full, all, of_full);
     }
 }
 

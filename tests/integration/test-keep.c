@@ -144,13 +144,6 @@ static char *data_folder(const Mails *f)
     return g_build_filename(scene_folder(f->pair.scene), "bob", "data", "hmsg", NULL);
 }
 
-static void copy_folder(const char *from, const char *to)
-{
-    const char *const argv[] = {"cp", "-a", from, to, NULL};
-
-    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
-}
-
 /* A backup of before, brought back into the same TPM, opens nothing any more: neither the store nor a
  * message.
  */
@@ -163,7 +156,7 @@ static void test_backup(Mails *f, gconstpointer data)
     g_auto(GStrv) ids = mail_ids(bob);
 
     scene_agent_stop(bob);
-    copy_folder(folder, backup);
+    test_folder_copy(folder, backup);
     scene_agent_start(bob);
     rotate_for_good(bob);
     TEST_AWAIT(former(bob) == 0);
@@ -173,7 +166,7 @@ static void test_backup(Mails *f, gconstpointer data)
     g_autofree char *later = scene_path(f->pair.scene, "later");
     scene_agent_stop(bob);
     g_assert_cmpint(g_rename(folder, later), ==, 0);
-    copy_folder(backup, folder);
+    test_folder_copy(backup, folder);
     scene_agent_start(bob);
     scene_ctl_expect(bob, 6, "read", ids[0], NULL);
 }

@@ -349,13 +349,6 @@ static void test_tpm(MailPair *p, gconstpointer data)
     g_free(administer(p, 1, "config", "check", NULL));
 }
 
-static void copy_folder(const char *from, const char *to)
-{
-    const char *const argv[] = {"cp", "-a", from, to, NULL};
-
-    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
-}
-
 static unsigned times_told(const char *log)
 {
     g_autofree char *text = mail_log(log);
@@ -383,8 +376,7 @@ static void put_back(const MailPair *p, const char *data)
     g_autofree char *there = relay_file(p, "data");
 
     scene_relay_stop(p->scene);
-    test_folder_remove(g_strdup(there));
-    copy_folder(data, there);
+    test_folder_copy(data, there);
     scene_relay_start(p->scene);
 }
 
@@ -398,7 +390,7 @@ static void test_restored(MailPair *p, gconstpointer data)
     g_autoptr(TestProcess) monitor = mail_monitor(p->scene, p->alice, "monitor.log", &log);
 
     scene_relay_stop(p->scene);
-    copy_folder(there, copy);
+    test_folder_copy(there, copy);
     scene_relay_start(p->scene);
     expect_mail(p->alice, p->bob, "After the copy");
     scene_relay_stop(p->scene);

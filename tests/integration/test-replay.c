@@ -15,13 +15,6 @@ static void set_up(MailPair *p, gconstpointer data)
     scene_ctl_expect(p->alice, 0, "contact", "add", scene_address(p->bob), NULL);
 }
 
-static void copy(const char *from, const char *to)
-{
-    const char *const argv[] = {"/bin/sh", "-c", "rm -rf \"$1\" && cp -a \"$0\" \"$1\"", from, to, NULL};
-
-    g_assert_cmpint(test_run(argv, NULL, NULL, NULL, NULL), ==, 0);
-}
-
 /* delete: Bob has removed the message when it comes again. */
 static void test_replay(MailPair *p, gconstpointer delete)
 {
@@ -33,7 +26,7 @@ static void test_replay(MailPair *p, gconstpointer delete)
     g_autofree char *id = mail_send(p->alice, scene_address(p->bob), "only once");
     TEST_AWAIT(mail_states_are(p->alice, "accepted"));
     scene_relay_stop(p->scene);
-    copy(store, old);
+    test_folder_copy(store, old);
     scene_relay_start(p->scene);
     scene_agent_start(p->bob);
     g_autofree char *text = mail_await(p->bob, 1);
@@ -45,7 +38,7 @@ static void test_replay(MailPair *p, gconstpointer delete)
 
     scene_agent_kill(p->bob);
     scene_relay_stop(p->scene);
-    copy(old, store);
+    test_folder_copy(old, store);
     g_assert_true(mail_relay_holds(p->scene, 1, 0));
     scene_relay_start(p->scene);
     scene_agent_start(p->bob);

@@ -263,12 +263,11 @@ static void test_backup(Fixture *f, gconstpointer data)
 {
     g_autofree char *backup = scene_path(f->scene, "backup");
     g_autofree char *later = scene_path(f->scene, "later");
-    const char *const copy[] = {"cp", "-a", f->data, backup, NULL};
 
     create(f);
     add_contact(f);
     scene_agent_stop(f->user);
-    run(copy);
+    test_folder_copy(f->data, backup);
     scene_agent_start(f->user);
     g_autofree char *before = read_key_file(f);
     rotate(f);

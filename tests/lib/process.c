@@ -47,6 +47,13 @@ void test_folder_remove(char *path)
     g_free(path);
 }
 
+void test_folder_copy(const char *from, const char *to)
+{
+    const char *const copy[] = {"cp", "-a", from, to, NULL};
+    test_folder_remove(g_strdup(to));
+    g_assert_cmpint(test_run(copy, NULL, NULL, NULL, NULL), ==, 0);
+}
+
 static void in_child(gpointer parent)
 {
     /* shells leave these out for what they start in the background, and their children with it */

@@ -27,6 +27,8 @@
 char *test_folder_new(void);
 /* Removes it with all that is in it, and frees the path. Takes NULL. */
 void test_folder_remove(char *path);
+/* With all that cp -a keeps; what was at to before is gone. */
+void test_folder_copy(const char *from, const char *to);
 
 typedef struct TestProcess TestProcess;
 

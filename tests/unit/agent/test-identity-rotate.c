@@ -129,25 +129,13 @@ static char *key_folder(Fixture *f)
     return g_build_filename(f->folder, "keys", name, NULL);
 }
 
-/* cp -a */
-static void copy_folder(const char *from, const char *to)
-{
-    const char *command[] = {"cp", "-a", from, to, NULL};
-    int status = -1;
-
-    g_assert_true(g_spawn_sync(NULL, (char **)(uintptr_t)command, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL,
-                               NULL, &status, NULL));
-    g_assert_cmpint(status, ==, 0);
-}
-
 /* Puts a copy of the key folder back; the agent starts with it. */
 static void restore(Fixture *f, const char *copy)
 {
     g_autofree char *folder = key_folder(f);
 
     f->m.identity = identity_free(f->m.identity);
-    test_folder_remove(g_strdup(folder));
-    copy_folder(copy, folder);
+    test_folder_copy(copy, folder);
     scene_make(f);
 }
 
@@ -160,7 +148,7 @@ static void test_destroy(Fixture *f, gconstpointer data)
     scene_create(f);
     g_autofree char *folder = key_folder(f);
     letter_write(f, &one);
-    copy_folder(folder, copy);
+    test_folder_copy(folder, copy);
     /* while the former key lives, so does the copy */
     g_assert_cmpint(rotate(f, GRACE, false), ==, 0);
     letter_write(f, &two);
@@ -248,7 +236,7 @@ static void test_pin(Fixture *f, gconstpointer data)
 
     scene_create_with(f, "2580");
     g_autofree char *folder = key_folder(f);
-    copy_folder(folder, copy);
+    test_folder_copy(folder, copy);
     letter_write(f, &one);
     g_assert_cmpint(set_pin(f, "2580", "0852"), ==, 0);
     letter_write(f, &two);
@@ -409,14 +397,14 @@ static void test_delete(Fixture *f, gconstpointer data)
     g_autofree char *folder = key_folder(f);
     g_assert_cmpint(rotate(f, GRACE, false), ==, 0);
     letter_write(f, &one);
-    copy_folder(folder, copy);
+    test_folder_copy(folder, copy);
     TpmCounter c = f->m.identity->keys->counter;
     g_assert_cmpuint(counter_value(f, &c), >, 0);
     g_assert_cmpint(identity_delete(f->m.identity, identity_public(f->m.identity)->kid), ==, 0);
     run_until_settled(f);
     g_assert_cmpuint(counter_value(f, &c), ==, 0);
     f->m.identity = identity_free(f->m.identity);
-    copy_folder(copy, folder);
+    test_folder_copy(copy, folder);
     scene_make(f);
     g_assert_cmpint(letter_open(f, &one), ==, HMSG_ERROR_NOT_FOUND);
 }

@@ -362,8 +362,7 @@ static void test_client(Fixture *f, gconstpointer data)
     g_assert_cmpint(test_put(f->s.store, 1, 3, NOW, "a", 1, LATER, &w), ==, 0);
 }
 
-/* A message that the index has and the table does not is not there, nor can it be stored: it is not accepted.
- */
+/* A message that the index has and the table does not is neither there nor stored: it is not accepted. */
 static void test_index(Fixture *f, gconstpointer data)
 {
     StoreWrite w;
