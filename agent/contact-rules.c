@@ -59,8 +59,10 @@ int contact_rules(Db *db, MailboxSettings *ret, size_t *ret_left_out)
     if (!ret->senders)
         return -ENOMEM;
     r = db_prepare(db, RULES, &all);
-    while (r == 0 && (r = db_step(all, &row)) == 0 && row)
+    while (r == 0 && (ret_left_out || ret->n_senders < SENDER_RULES_MAX) && (r = db_step(all, &row)) == 0 &&
+           row)
         r = add_row(&rules, all);
-    *ret_left_out = rules.left_out;
+    if (ret_left_out)
+        *ret_left_out = rules.left_out;
     return r;
 }

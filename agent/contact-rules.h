@@ -8,6 +8,6 @@
 #include "libhmsg/wire/mailbox-settings.h"
 
 /* The senders of ret, which the caller frees by mailbox_settings_done on failure as well. At most
- * SENDER_RULES_MAX: first those that are blocked, then those that were added last; the number of the others
- * is left_out. */
+ * SENDER_RULES_MAX: first those that are blocked, then those that were added last; how many
+ * others there are is left_out, which may be NULL. */
 int contact_rules(Db *db, MailboxSettings *ret, size_t *ret_left_out);

@@ -61,11 +61,10 @@ static int run_with(Relays *r, const char *sql, const char *relay, uint64_t numb
 static int make(Relays *r, const char *relay, Kept *kept, MailboxSettings *ret,
                 uint8_t digest[static SHA256_SIZE])
 {
-    size_t left_out = 0;
     int e = read_kept(r, relay, kept);
 
     if (e == 0)
-        e = contact_rules(store_db(r->m->store), ret, &left_out);
+        e = contact_rules(store_db(r->m->store), ret, NULL);
     ret->lifetime = kept->lifetime;
     if (e == 0)
         e = mailbox_settings_check(ret);

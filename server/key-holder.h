@@ -10,8 +10,8 @@
 
 #include "server/relay-key.h"
 
-#define KEY_HOLDER_TIMEOUT                                                                                   \
-    60 /* seconds that one command may take, those in which the machine stood still not counted */
+/* Seconds that one command may take; those in which the machine stood still do not count. */
+#define KEY_HOLDER_TIMEOUT 60
 
 typedef struct KeyHolder KeyHolder;
 

@@ -37,7 +37,7 @@
  */
 #define MESSAGE_KEY "coalesce(f.root, i.root), m.key, coalesce(f.wrapped, i.wrapped)"
 #define MESSAGE_KEY_TABLES " messages AS m CROSS JOIN identities AS i ON i.number = m.mailbox" OLD_KEY
-/* Which message m is: SQLite finds it by the start of its id, other databases by all of it. */
+/* Which message m is: SQLite finds it by sealed_id_start, other databases by all of it. */
 #define MESSAGE_IS(id) " m.id = " id " AND substr(m.id, 1, 16) = substr(" id ", 1, 16) "
 #define OLD_KEY " LEFT JOIN old_keys AS f ON f.owner = m.mailbox AND f.key = m.key "
 
